@@ -1,0 +1,527 @@
+"""The plant model: a site's ISA-95 tree, signals, sources, calendar and products, read from one YAML file per site.
+
+Used by gateways (what to connect to), line_health, maintenance, capacity (what it means) and pilot_factory (what to
+simulate). Values only; reading files is `load_plant`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from datetime import date, time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from aurelian.sample import Signal, ValueType
+
+NAMESPACE = uuid.UUID("6f1d3c1e-5a0b-5d43-9a2e-3d6f0a7c1b55")
+"""Namespace of the ids that are derived from a path or from an event's subject."""
+
+
+class LineState(StrEnum):
+    """The one vocabulary of a line's and a unit's state (operator sheet 3.4)."""
+
+    RUNNING = "running"
+    SLOW = "slow"
+    SHORT_STOP = "short_stop"
+    DOWN = "down"
+    PLANNED = "planned"
+    SETUP = "setup"
+    STARVED = "starved"
+    BLOCKED = "blocked"
+    NO_DATA = "no_data"
+
+
+class Role(StrEnum):
+    """What a signal is to the platform; everything else is `other`."""
+
+    STATE = "state"  # PackML state number (OPC 30050)
+    GOOD_COUNT = "good_count"  # total of good pieces, may restart at 0
+    SCRAP_COUNT = "scrap_count"
+    CYCLE_TIME = "cycle_time"  # seconds of the last cycle
+    STOP_REASON = "stop_reason"  # code of `stop_reasons`
+    ORDER = "order"
+    PRODUCT = "product"
+    POWER = "power"
+    ENERGY = "energy"
+    TEMPERATURE = "temperature"
+    VIBRATION = "vibration"
+    CURRENT = "current"
+    PRESSURE = "pressure"
+    BUFFER = "buffer"  # pieces waiting before the unit
+    OTHER = "other"
+
+
+class PlantError(ValueError):
+    """A plant-model file is unusable; the text names file, line, field and what to do."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+def _value_type(text: object) -> object:
+    return (
+        ValueType[text.upper()] if isinstance(text, str) and text.upper() in ValueType.__members__ else text
+    )
+
+
+class Limits(_Part):
+    """Alarm limits of a signal in its own unit; an alarm needs an action for the operator."""
+
+    low: float | None = None
+    high: float | None = None
+    deadband: float = 0.0
+    delay_s: float = 0.0
+    priority: Literal["high", "medium", "low"] = "medium"
+    action: str = ""
+
+    @model_validator(mode="after")
+    def _has_action(self) -> Limits:
+        if not self.action:
+            raise ValueError("an alarm limit needs `action`: what shall the operator do?")
+        return self
+
+
+class SignalModel(_Part):
+    """A signal of a unit.
+
+    Attributes:
+        name: last part of its path.
+        address: where its source has it (an OPC UA node id, a Sparkplug metric, a field of a JSON payload).
+        type: declared type; `double int64 uint64 bool text bytes json`.
+        unit: UCUM code.
+        scale, offset: stored value = raw * scale + offset.
+        range: values outside are stored and flagged.
+        closed: reject, rather than flag and store, what breaks the contract.
+        stale_after_s: own limit for "overdue"; null: the source's heartbeat alone counts.
+    """
+
+    name: Name
+    address: str = ""
+    role: Role = Role.OTHER
+    type: Annotated[ValueType, BeforeValidator(_value_type)] = ValueType.DOUBLE
+    unit: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    range: tuple[float, float] | None = None
+    closed: bool = False
+    stale_after_s: float | None = None
+    limits: Limits | None = None
+    id: str | None = None
+
+
+class UnitModel(_Part):
+    """A machine. `source` is the id of the source that speaks for it."""
+
+    name: Name
+    source: Name
+    title: str = ""
+    signals: tuple[SignalModel, ...] = ()
+    id: str | None = None
+    simulate: dict[str, float | str] = Field(default_factory=dict)  # for pilot_factory only
+
+
+class Break(_Part):
+    """A break inside a shift, in the site's local time."""
+
+    start: time
+    minutes: int = Field(gt=0)
+
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class Shift(_Part):
+    """A shift; an end at or before the start is on the next day."""
+
+    name: Name
+    start: time
+    end: time
+    days: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri")
+    breaks: tuple[Break, ...] = ()
+
+
+class CalendarModel(_Part):
+    """When a line is planned to run, in the site's time zone."""
+
+    shifts: tuple[Shift, ...] = ()
+    holidays: tuple[date, ...] = ()
+
+
+class Product(_Part):
+    """What a line makes. `ideal_cycle_s`: planned run time per item (ISO 22400 PRI)."""
+
+    id: Name
+    ideal_cycle_s: float = Field(gt=0)
+    unit: str = "piece"
+
+
+class LineModel(_Part):
+    """A line: units in flow order.
+
+    Attributes:
+        output: unit whose counts are the line's; default the last.
+        constraint: unit whose state is the line's; default `output`.
+        calendar: replaces the site's.
+        products: the first is the default.
+    """
+
+    name: Name
+    title: str = ""
+    units: tuple[UnitModel, ...] = Field(min_length=1)
+    output: Name | None = None
+    constraint: Name | None = None
+    calendar: CalendarModel | None = None
+    products: tuple[Product, ...] = Field(min_length=1)
+    id: str | None = None
+
+
+class AreaModel(_Part):
+    """An area: lines that belong together."""
+
+    name: Name
+    title: str = ""
+    lines: tuple[LineModel, ...] = ()
+    id: str | None = None
+
+
+class SourceModel(_Part):
+    """A connection that a gateway keeps.
+
+    Attributes:
+        kind: which gateway and which decoder.
+        url: `opc.tcp://…` or `mqtt://…`; `${NAME:-default}` is filled from the environment.
+        topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say `plant/{unit}/state`.
+        group, edge_node: sparkplug: which edge nodes; `+` for all.
+        publishing_interval_ms: opcua.
+        closed: reject unknown signals instead of registering them as discovered.
+        time_zone: of times without a zone.
+    """
+
+    id: Name
+    kind: Literal["opcua", "mqtt_json", "sparkplug"]
+    url: str
+    topic: str = ""
+    group: str = "+"
+    edge_node: str = "+"
+    publishing_interval_ms: int = Field(250, gt=0)
+    closed: bool = False
+    time_zone: str = "UTC"
+
+
+class StopReason(_Part):
+    """A reason that an operator or a machine gives for a stop; each carries exactly one loss."""
+
+    code: int
+    name: str
+    loss: Literal[
+        "breakdown",
+        "setup",
+        "small_stop",
+        "speed",
+        "startup_reject",
+        "production_reject",
+        "planned",
+        "external",
+    ]
+
+
+class Company(_Part):
+    """The owner of the site's data."""
+
+    id: Name
+    name: str
+
+
+class Plant(_Part):
+    """One site's plant model, as its file says. `line_count` and others below answer what services ask."""
+
+    company: Company
+    site: Name
+    title: str = ""
+    time_zone: str
+    sources: tuple[SourceModel, ...] = Field(min_length=1)
+    calendar: CalendarModel = CalendarModel()
+    areas: tuple[AreaModel, ...] = Field(min_length=1)
+    stop_reasons: tuple[StopReason, ...] = ()
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError(f"{zone!r} is no IANA time zone; say, Europe/Oslo")
+        return zone
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plant:
+        sources = {source.id for source in self.sources}
+        paths: set[str] = set()
+        for line in self.lines():
+            names = [unit.name for unit in line.model.units]
+            for field in ("output", "constraint"):
+                wanted = getattr(line.model, field)
+                if wanted is not None and wanted not in names:
+                    raise ValueError(
+                        f"line {line.model.name!r}: {field} {wanted!r} is none of its units {names}"
+                    )
+            for unit in line.units:
+                if unit.model.source not in sources:
+                    raise ValueError(
+                        f"unit {unit.path!r}: source {unit.model.source!r} is not under `sources`"
+                    )
+                for path in (unit.path, *(s.path for s in unit.signals())):
+                    if path in paths:
+                        raise ValueError(f"{path!r} stands twice")
+                    paths.add(path)
+        return self
+
+    @property
+    def owner(self) -> str:
+        """The company's id: owner of all that the site makes."""
+        return self.company.id
+
+    @property
+    def path(self) -> str:
+        """ISA-95 path of the site."""
+        return f"{self.company.id}/{self.site}"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return ZoneInfo(self.time_zone)
+
+    def lines(self) -> Iterator[Line]:
+        """All lines with their paths and ids, in the file's order."""
+        for area in self.areas:
+            for model in area.lines:
+                yield Line(self, area, model)
+
+    def units(self) -> Iterator[Unit]:
+        """All units, in flow order line by line."""
+        for line in self.lines():
+            yield from line.units
+
+    def assets(self) -> Iterator[Asset]:
+        """The ISA-95 tree from the enterprise down, parents first; what goes to `aurelian.assets.v1`."""
+        enterprise = Asset(
+            derive_id(self.owner),
+            self.owner,
+            None,
+            "enterprise",
+            self.owner,
+            self.owner,
+            {"name": self.company.name},
+        )
+        site = Asset(
+            derive_id(self.path), self.owner, enterprise.id, "site", self.site, self.path,
+            {"title": self.title, "time_zone": self.time_zone, "stop_reasons": [r.model_dump(mode="json") for r in self.stop_reasons]},
+        )  # fmt: skip
+        yield enterprise
+        yield site
+        for area_model in self.areas:
+            path = f"{self.path}/{area_model.name}"
+            area = Asset(
+                area_model.id or derive_id(path),
+                self.owner,
+                site.id,
+                "area",
+                area_model.name,
+                path,
+                {"title": area_model.title},
+            )
+            yield area
+            for model in area_model.lines:
+                line = Line(self, area_model, model)
+                yield Asset(line.id, self.owner, area.id, "line", model.name, line.path, line.meaning())
+                for unit in line.units:
+                    yield Asset(
+                        unit.id, self.owner, line.id, "unit", unit.model.name, unit.path, unit.meaning()
+                    )
+
+
+class Asset:
+    """One node of the ISA-95 tree, as written to `aurelian.assets.v1` and `historian.asset`."""
+
+    __slots__ = ("id", "level", "meaning", "name", "owner", "parent", "path")
+
+    def __init__(
+        self,
+        id: str,
+        owner: str,
+        parent: str | None,
+        level: str,
+        name: str,
+        path: str,
+        meaning: dict[str, object],
+    ) -> None:
+        self.id, self.owner, self.parent, self.level = id, owner, parent, level
+        self.name, self.path, self.meaning = name, path, meaning
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready form."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Line:
+    """A line where it stands in its plant."""
+
+    def __init__(self, plant: Plant, area: AreaModel, model: LineModel) -> None:
+        self.plant, self.area, self.model = plant, area, model
+        self.path = f"{plant.path}/{area.name}/{model.name}"
+        self.id = model.id or derive_id(self.path)
+        self.units = [Unit(self, unit) for unit in model.units]
+
+    @property
+    def calendar(self) -> CalendarModel:
+        """The line's own calendar, else the site's."""
+        return self.model.calendar or self.plant.calendar
+
+    @property
+    def output(self) -> Unit:
+        """The unit whose counts are the line's."""
+        return self._unit(self.model.output) or self.units[-1]
+
+    @property
+    def constraint(self) -> Unit:
+        """The unit whose state is the line's."""
+        return self._unit(self.model.constraint) or self.output
+
+    def _unit(self, name: str | None) -> Unit | None:
+        return next((unit for unit in self.units if unit.model.name == name), None)
+
+    def meaning(self) -> dict[str, object]:
+        """What readers of the asset need beside its path: JSON-ready."""
+        return {
+            "title": self.model.title or self.model.name,
+            "time_zone": self.plant.time_zone,
+            "output": self.output.id,
+            "constraint": self.constraint.id,
+            "units": [unit.id for unit in self.units],
+            "calendar": self.calendar.model_dump(mode="json"),
+            "products": [product.model_dump(mode="json") for product in self.model.products],
+            "stop_reasons": [reason.model_dump(mode="json") for reason in self.plant.stop_reasons],
+        }
+
+
+class Unit:
+    """A unit where it stands in its line."""
+
+    def __init__(self, line: Line, model: UnitModel) -> None:
+        self.line, self.model = line, model
+        self.path = f"{line.path}/{model.name}"
+        self.id = model.id or derive_id(self.path)
+
+    def signals(self) -> Iterator[Signal]:
+        """Its signals as the dictionary of a batch carries them, in the file's order."""
+        for signal in self.model.signals:
+            path = f"{self.path}/{signal.name}"
+            yield Signal(
+                signal.id or derive_id(path), self.id, path, signal.type, signal.unit, self.model.source
+            )
+
+    def meaning(self) -> dict[str, object]:
+        """What readers of the asset need beside its path: JSON-ready."""
+        return {
+            "title": self.model.title or self.model.name,
+            "source": self.model.source,
+            "signals": [
+                {
+                    "id": signal.id,
+                    "name": model.name,
+                    "role": model.role.value,
+                    "type": int(model.type),
+                    "unit": model.unit,
+                    "range": model.range,
+                    "stale_after_s": model.stale_after_s,
+                    "limits": model.limits.model_dump(mode="json") if model.limits else None,
+                }
+                for signal, model in zip(self.signals(), self.model.signals, strict=True)
+            ],
+        }
+
+
+def derive_id(path: str) -> str:
+    """The id of what has none of its own: UUIDv5 of its path. Give an `id` in the file before you rename."""
+    return str(uuid.uuid5(NAMESPACE, path))
+
+
+def load_plant(path: Path) -> Plant:
+    """Read and validate one plant-model file.
+
+    Raises:
+        PlantError: unreadable, no YAML, or not a valid plant; each problem with its line and field.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(_fill(text), Loader=yaml.SafeLoader)
+        content = yaml.safe_load(_fill(text))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PlantError(f"{path}: {error}") from error
+    try:
+        return Plant.model_validate(content)
+    except ValidationError as error:
+        problems = [
+            f"{path}:{_line_of(node, problem['loc'])}: {'.'.join(map(str, problem['loc'])) or 'plant'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise PlantError("\n".join(problems)) from error
+
+
+def load_plants(folder: Path) -> list[Plant]:
+    """Read all `*.yaml` files of a folder, sorted by name.
+
+    Raises:
+        PlantError: no file there, one is unusable, or two name the same site or source.
+    """
+    plants = [load_plant(path) for path in sorted(folder.glob("*.yaml"))]
+    if not plants:
+        raise PlantError(
+            f"{folder}: no plant-model file (*.yaml); `aurelian plant new` writes one to start from"
+        )
+    for what, names in (
+        ("site", [plant.path for plant in plants]),
+        ("source", [source.id for plant in plants for source in plant.sources]),
+    ):
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise PlantError(f"{folder}: {what} {sorted(twice)[0]!r} stands in more than one place")
+    return plants
+
+
+def _fill(text: str) -> str:
+    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda m: os.environ.get(m[1]) or m[2] or "", text)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """Line (from 1) of the deepest node of the file that `location` names."""
+    line = 1
+    for part in location:
+        if node is None:
+            break
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            node = next((value for key, value in node.value if key.value == part), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+        else:
+            break
+    return node.start_mark.line + 1 if node is not None else line

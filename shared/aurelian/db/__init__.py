@@ -1,0 +1,1 @@
+"""The store: engine, tables (the read contract), migrations, offsets by log."""

@@ -1,0 +1,57 @@
+"""Find TCP ports on loopback that nobody listens on; called by the stack and by the tests."""
+
+import socket
+
+LOOPBACK = "127.0.0.1"
+
+
+class NoFreePortError(Exception):
+    """No port of the range is free; the message names the range."""
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Tell whether `port` can be bound on `host` now. Says nothing about a moment later."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As a server does: a port whose last connections linger in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def accepts(port: int, host: str = LOOPBACK, timeout_s: float = 0.5) -> bool:
+    """Tell whether somebody accepts TCP connections on `port`."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def first_free(preferred: int, taken: set[int] | None = None, tries: int = 100) -> int:
+    """Return `preferred`, or the next port above it that is free and not in `taken`.
+
+    The port found is added to `taken`, so that a series of calls with one set never gives a port twice.
+
+    Raises:
+        NoFreePortError: all `tries` ports from `preferred` on are in use.
+    """
+    reserved = taken if taken is not None else set()
+    last = min(preferred + tries - 1, 65535)
+    for port in range(preferred, last + 1):
+        if port not in reserved and is_free(port):
+            reserved.add(port)
+            return port
+    raise NoFreePortError(
+        f"all TCP ports from {preferred} to {last} on {LOOPBACK} are in use: "
+        "stop one of the programs that hold them (ss -ltnp lists them), or choose another port"
+    )
+
+
+def any_free() -> int:
+    """Return a port that the kernel holds for free, from its range of short-lived ports."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])

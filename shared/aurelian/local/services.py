@@ -1,0 +1,108 @@
+"""The table of Aurelian's processes: what the launcher starts, in which order it stops them, what each is told.
+
+Read by `stack.py`. A service learns everything from its environment.
+"""
+
+import enum
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aurelian.local.processes import Program
+
+
+class Rank(enum.IntEnum):
+    """When a process is stopped: lower ranks first, so that a source is silent before its reader goes."""
+
+    PLANT = 0
+    GATEWAY = 1
+    WORKER = 2
+    API = 3
+    PAGE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process of the table."""
+
+    name: str
+    module: str
+    rank: Rank
+    url_setting: str | None = None
+    """The setting by which others learn this one's address."""
+
+    @property
+    def role(self) -> str:
+        """Database role: worker and API of a service share one."""
+        return "aurelian_" + self.module.partition(".")[0]
+
+
+SERVICES = (
+    Service("pilot_factory", "pilot_factory", Rank.PLANT),
+    Service("opcua_gateway", "opcua_gateway", Rank.GATEWAY),
+    Service("mqtt_gateway", "mqtt_gateway", Rank.GATEWAY),
+    Service("historian", "historian", Rank.WORKER),
+    Service("line_health", "line_health", Rank.WORKER),
+    Service("maintenance", "maintenance", Rank.WORKER),
+    Service("capacity", "capacity", Rank.WORKER),
+    Service("history", "history", Rank.API, "AURELIAN_HISTORY_URL"),
+    Service("maintenance.api", "maintenance.api", Rank.API, "AURELIAN_MAINTENANCE_URL"),
+    Service("capacity.api", "capacity.api", Rank.API, "AURELIAN_CAPACITY_URL"),
+    Service("partner_events", "partner_events", Rank.WORKER),
+    Service("partner_events.api", "partner_events.api", Rank.API, "AURELIAN_EVENTS_URL"),
+    Service("dashboard", "dashboard", Rank.PAGE),
+)
+
+STOP_LIMIT_S: Mapping[Rank, float] = {
+    Rank.PLANT: 1.0,
+    Rank.GATEWAY: 2.0,
+    Rank.WORKER: 2.0,
+    Rank.API: 0.75,
+    Rank.PAGE: 0.75,
+}
+"""How long the processes of a rank may take to end before they are killed; with the servers' 2.5 s under 10 s in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the running stack offers to its services."""
+
+    home: Path
+    plant: Path
+    kafka_bootstrap: str
+    mqtt_url: str
+    database_url: Mapping[str, str]
+    """By role."""
+    ops_port: Mapping[str, int]
+    """By service."""
+    pilot_opcua_port: int
+    pilot_control_port: int
+
+
+def to_program(service: Service, services: tuple[Service, ...], around: Surroundings) -> Program:
+    """Describe the process of `service`. Pure."""
+    urls = {
+        each.url_setting: f"http://127.0.0.1:{around.ops_port[each.name]}" for each in services if each.url_setting
+    }
+    return Program(
+        name=service.name,
+        argv=(sys.executable, "-m", service.module),
+        log=around.home / "log" / f"{service.name}.log",
+        cwd=around.home,
+        env={
+            "AURELIAN_HOME": str(around.home),
+            "AURELIAN_KAFKA_BOOTSTRAP": around.kafka_bootstrap,
+            "AURELIAN_KAFKA_IDEMPOTENT": "0",  # the embedded broker refuses idempotent producers
+            "AURELIAN_DATABASE_URL": around.database_url[service.role],
+            "AURELIAN_MQTT_URL": around.mqtt_url,
+            "AURELIAN_PLANT": str(around.plant),
+            "AURELIAN_STATE": str(around.home / "state" / service.name),
+            "AURELIAN_OPS_PORT": str(around.ops_port[service.name]),
+            "AURELIAN_LOG_FORMAT": "json",
+            "AURELIAN_PILOT_OPCUA_PORT": str(around.pilot_opcua_port),
+            "AURELIAN_PILOT_CONTROL_PORT": str(around.pilot_control_port),
+            "PYTHONUNBUFFERED": "1",
+            **urls,
+        },
+    )

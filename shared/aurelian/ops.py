@@ -1,0 +1,68 @@
+"""The ops endpoints of every process: `/livez`, `/readyz`, `/metrics`. Called by `service.py`."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+from aurelian import __version__
+
+_BUILD = Gauge(
+    "aurelian_build_info", "1; the labels say which service and version this is.", ["service", "version"]
+)
+
+
+class Health:
+    """What a process says of itself. Owned by one event loop; not thread safe.
+
+    Attributes:
+        service: its name.
+        ready: None when it may take work, else a sentence that says what it waits for.
+        stall_limit_s: how long the loop may go without `tick` before `/livez` fails; None: never checked.
+    """
+
+    def __init__(self, service: str, stall_limit_s: float | None = None) -> None:
+        self.service = service
+        self.ready: str | None = "starting"
+        self.stall_limit_s = stall_limit_s
+        self._ticked = time.monotonic()
+        _BUILD.labels(service, __version__).set(1)
+
+    def tick(self) -> None:
+        """Say that the main loop goes round."""
+        self._ticked = time.monotonic()
+
+    def stalled_s(self) -> float:
+        """Seconds since the last tick."""
+        return time.monotonic() - self._ticked
+
+
+def make_ops_app(health: Health) -> FastAPI:
+    """An app that serves nothing but the ops endpoints: for workers."""
+    app = FastAPI(title=health.service, version=__version__, openapi_url=None)
+    add_ops_routes(app, health)
+    return app
+
+
+def add_ops_routes(app: FastAPI, health: Health) -> None:
+    """Add the ops endpoints to an API's app; they stay out of its OpenAPI document."""
+
+    @app.get("/livez", include_in_schema=False)
+    async def livez(response: Response) -> dict[str, object]:
+        if health.stall_limit_s is not None and health.stalled_s() > health.stall_limit_s:
+            response.status_code = 503
+            return {"live": False, "stalled_s": round(health.stalled_s(), 1)}
+        return {"live": True}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz(response: Response) -> dict[str, object]:
+        if health.ready is not None:
+            response.status_code = 503
+            return {"ready": False, "waiting_for": health.ready}
+        return {"ready": True}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,250 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ValueType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VALUE_TYPE_NULL: _ClassVar[ValueType]
+    VALUE_TYPE_DOUBLE: _ClassVar[ValueType]
+    VALUE_TYPE_INT64: _ClassVar[ValueType]
+    VALUE_TYPE_UINT64: _ClassVar[ValueType]
+    VALUE_TYPE_BOOL: _ClassVar[ValueType]
+    VALUE_TYPE_TEXT: _ClassVar[ValueType]
+    VALUE_TYPE_BYTES: _ClassVar[ValueType]
+    VALUE_TYPE_JSON: _ClassVar[ValueType]
+
+class Flag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FLAG_NONE: _ClassVar[Flag]
+    FLAG_HISTORICAL: _ClassVar[Flag]
+    FLAG_TRANSIENT: _ClassVar[Flag]
+    FLAG_RETAINED: _ClassVar[Flag]
+    FLAG_INITIAL: _ClassVar[Flag]
+    FLAG_HEARTBEAT: _ClassVar[Flag]
+    FLAG_TIME_REPLACED: _ClassVar[Flag]
+    FLAG_TIME_UNCERTAIN: _ClassVar[Flag]
+    FLAG_OUT_OF_RANGE: _ClassVar[Flag]
+VALUE_TYPE_NULL: ValueType
+VALUE_TYPE_DOUBLE: ValueType
+VALUE_TYPE_INT64: ValueType
+VALUE_TYPE_UINT64: ValueType
+VALUE_TYPE_BOOL: ValueType
+VALUE_TYPE_TEXT: ValueType
+VALUE_TYPE_BYTES: ValueType
+VALUE_TYPE_JSON: ValueType
+FLAG_NONE: Flag
+FLAG_HISTORICAL: Flag
+FLAG_TRANSIENT: Flag
+FLAG_RETAINED: Flag
+FLAG_INITIAL: Flag
+FLAG_HEARTBEAT: Flag
+FLAG_TIME_REPLACED: Flag
+FLAG_TIME_UNCERTAIN: Flag
+FLAG_OUT_OF_RANGE: Flag
+
+class Signal(_message.Message):
+    __slots__ = ("id", "asset", "path", "type", "unit", "source", "discovered")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ASSET_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DISCOVERED_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    asset: str
+    path: str
+    type: ValueType
+    unit: str
+    source: str
+    discovered: bool
+    def __init__(self, id: _Optional[str] = ..., asset: _Optional[str] = ..., path: _Optional[str] = ..., type: _Optional[_Union[ValueType, str]] = ..., unit: _Optional[str] = ..., source: _Optional[str] = ..., discovered: _Optional[bool] = ...) -> None: ...
+
+class Dictionary(_message.Message):
+    __slots__ = ("signals",)
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    signals: _containers.RepeatedCompositeFieldContainer[Signal]
+    def __init__(self, signals: _Optional[_Iterable[_Union[Signal, _Mapping]]] = ...) -> None: ...
+
+class SampleBatch(_message.Message):
+    __slots__ = ("schema_version", "owner", "gateway", "boot", "sequence", "line", "dictionary", "count", "signal", "type", "source_time", "server_time", "gateway_time", "status", "flags", "sub", "doubles", "ints", "uints", "bools", "texts", "blobs", "jsons")
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    DICTIONARY_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SERVER_TIME_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_TIME_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    SUB_FIELD_NUMBER: _ClassVar[int]
+    DOUBLES_FIELD_NUMBER: _ClassVar[int]
+    INTS_FIELD_NUMBER: _ClassVar[int]
+    UINTS_FIELD_NUMBER: _ClassVar[int]
+    BOOLS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    JSONS_FIELD_NUMBER: _ClassVar[int]
+    schema_version: int
+    owner: str
+    gateway: str
+    boot: int
+    sequence: int
+    line: str
+    dictionary: bytes
+    count: int
+    signal: _containers.RepeatedScalarFieldContainer[int]
+    type: bytes
+    source_time: _containers.RepeatedScalarFieldContainer[int]
+    server_time: _containers.RepeatedScalarFieldContainer[int]
+    gateway_time: _containers.RepeatedScalarFieldContainer[int]
+    status: _containers.RepeatedScalarFieldContainer[int]
+    flags: _containers.RepeatedScalarFieldContainer[int]
+    sub: _containers.RepeatedScalarFieldContainer[int]
+    doubles: _containers.RepeatedScalarFieldContainer[float]
+    ints: _containers.RepeatedScalarFieldContainer[int]
+    uints: _containers.RepeatedScalarFieldContainer[int]
+    bools: _containers.RepeatedScalarFieldContainer[bool]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    blobs: _containers.RepeatedScalarFieldContainer[bytes]
+    jsons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., sequence: _Optional[int] = ..., line: _Optional[str] = ..., dictionary: _Optional[bytes] = ..., count: _Optional[int] = ..., signal: _Optional[_Iterable[int]] = ..., type: _Optional[bytes] = ..., source_time: _Optional[_Iterable[int]] = ..., server_time: _Optional[_Iterable[int]] = ..., gateway_time: _Optional[_Iterable[int]] = ..., status: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[int]] = ..., sub: _Optional[_Iterable[int]] = ..., doubles: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., uints: _Optional[_Iterable[int]] = ..., bools: _Optional[_Iterable[bool]] = ..., texts: _Optional[_Iterable[str]] = ..., blobs: _Optional[_Iterable[bytes]] = ..., jsons: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SourceEvent(_message.Message):
+    __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "line", "birth", "death", "heartbeat", "gap", "received", "alarm")
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    BIRTH_FIELD_NUMBER: _ClassVar[int]
+    DEATH_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    ALARM_FIELD_NUMBER: _ClassVar[int]
+    schema_version: int
+    owner: str
+    gateway: str
+    boot: int
+    source: str
+    time: int
+    line: str
+    birth: Birth
+    death: Death
+    heartbeat: Heartbeat
+    gap: Gap
+    received: Received
+    alarm: MachineAlarm
+    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., source: _Optional[str] = ..., time: _Optional[int] = ..., line: _Optional[str] = ..., birth: _Optional[_Union[Birth, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., alarm: _Optional[_Union[MachineAlarm, _Mapping]] = ...) -> None: ...
+
+class Birth(_message.Message):
+    __slots__ = ("assets", "detail")
+    ASSETS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    assets: _containers.RepeatedScalarFieldContainer[str]
+    detail: str
+    def __init__(self, assets: _Optional[_Iterable[str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class Death(_message.Message):
+    __slots__ = ("assets", "reason")
+    ASSETS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    assets: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    def __init__(self, assets: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ("heard_at", "assets")
+    HEARD_AT_FIELD_NUMBER: _ClassVar[int]
+    ASSETS_FIELD_NUMBER: _ClassVar[int]
+    heard_at: int
+    assets: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, heard_at: _Optional[int] = ..., assets: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Gap(_message.Message):
+    __slots__ = ("from_time", "to_time", "count", "reason", "recovered")
+    FROM_TIME_FIELD_NUMBER: _ClassVar[int]
+    TO_TIME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    RECOVERED_FIELD_NUMBER: _ClassVar[int]
+    from_time: int
+    to_time: int
+    count: int
+    reason: str
+    recovered: bool
+    def __init__(self, from_time: _Optional[int] = ..., to_time: _Optional[int] = ..., count: _Optional[int] = ..., reason: _Optional[str] = ..., recovered: _Optional[bool] = ...) -> None: ...
+
+class Received(_message.Message):
+    __slots__ = ("hour", "received", "dropped", "skipped", "rejected")
+    HOUR_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    hour: int
+    received: int
+    dropped: int
+    skipped: int
+    rejected: int
+    def __init__(self, hour: _Optional[int] = ..., received: _Optional[int] = ..., dropped: _Optional[int] = ..., skipped: _Optional[int] = ..., rejected: _Optional[int] = ...) -> None: ...
+
+class MachineAlarm(_message.Message):
+    __slots__ = ("asset", "code", "message", "severity", "active", "source_time")
+    ASSET_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    asset: str
+    code: str
+    message: str
+    severity: int
+    active: bool
+    source_time: int
+    def __init__(self, asset: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., severity: _Optional[int] = ..., active: _Optional[bool] = ..., source_time: _Optional[int] = ...) -> None: ...
+
+class Rejected(_message.Message):
+    __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "reason", "error_class", "origin", "payload", "payload_size", "payload_sha256", "samples")
+    SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ERROR_CLASS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    schema_version: int
+    owner: str
+    gateway: str
+    boot: int
+    source: str
+    time: int
+    reason: str
+    error_class: str
+    origin: str
+    payload: bytes
+    payload_size: int
+    payload_sha256: str
+    samples: int
+    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., source: _Optional[str] = ..., time: _Optional[int] = ..., reason: _Optional[str] = ..., error_class: _Optional[str] = ..., origin: _Optional[str] = ..., payload: _Optional[bytes] = ..., payload_size: _Optional[int] = ..., payload_sha256: _Optional[str] = ..., samples: _Optional[int] = ...) -> None: ...

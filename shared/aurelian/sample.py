@@ -1,0 +1,266 @@
+"""The vocabulary of telemetry: signals, samples and columnar batches of them. Used by every service; does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum, IntFlag
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value = float | int | bool | str | bytes | None
+"""A sample's value. JSON values (arrays, structures) are their JSON text."""
+
+T = TypeVar("T")
+
+MAX_EXACT_INT = 2**53
+"""Integers up to this size, either sign, are exact as a double."""
+
+GOOD = 0
+"""OPC UA status code Good."""
+
+BAD = 0x80000000
+"""OPC UA status code Bad; the severity is the top two bits."""
+
+
+class ValueType(IntEnum):
+    """What a value is; the numbers are those of the wire contract and of the store."""
+
+    NULL = 0
+    DOUBLE = 1
+    INT64 = 2
+    UINT64 = 3
+    BOOL = 4
+    TEXT = 5
+    BYTES = 6
+    JSON = 7
+
+    @property
+    def is_number(self) -> bool:
+        """True for the types that have a place on a numeric axis (bool counts as 0 and 1)."""
+        return ValueType.DOUBLE <= self <= ValueType.BOOL
+
+
+class Flag(IntFlag):
+    """What else is known of a sample; the bits of the wire contract and of the store."""
+
+    NONE = 0
+    HISTORICAL = 1
+    TRANSIENT = 2
+    RETAINED = 4
+    INITIAL = 8
+    HEARTBEAT = 16
+    TIME_REPLACED = 32
+    TIME_UNCERTAIN = 64
+    OUT_OF_RANGE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One measured or reported quantity of an asset.
+
+    Attributes:
+        id: opaque, stable over renames.
+        asset: id of the asset that carries it.
+        path: ISA-95 path `enterprise/site/area/line/unit/name`.
+        type: declared type; NULL when nothing is declared.
+        unit: UCUM code, empty when there is none.
+        source: id of the source that delivers it.
+        discovered: not in the plant model.
+    """
+
+    id: str
+    asset: str
+    path: str
+    type: ValueType
+    unit: str = ""
+    source: str = ""
+    discovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of one signal. Times are int64 microseconds since 1970 UTC; `server_time` 0 means none."""
+
+    signal: Signal
+    value: Value
+    type: ValueType
+    source_time: int
+    gateway_time: int
+    server_time: int = 0
+    status: int = GOOD
+    flags: Flag = Flag.NONE
+    sub: int = 0
+
+    @property
+    def time(self) -> int:
+        """The time that the sample counts at: the source's, or the gateway's where that was unusable."""
+        return self.gateway_time if self.flags & Flag.TIME_REPLACED else self.source_time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleBatch:
+    """Samples of one line as columns; n = `len(batch)`, every per-sample array has n entries.
+
+    `type[i]` says which value column the i-th sample takes its value from, in order:
+    the k-th sample of type INT64 has `ints[k]`. NULL samples take none.
+    """
+
+    owner: str
+    gateway: str
+    boot: int
+    sequence: int
+    line: str
+    signals: tuple[Signal, ...]
+    signal: NDArray[np.uint32]
+    type: NDArray[np.uint8]
+    source_time: NDArray[np.int64]
+    server_time: NDArray[np.int64]
+    gateway_time: NDArray[np.int64]
+    status: NDArray[np.uint32]
+    flags: NDArray[np.uint32]
+    sub: NDArray[np.uint32]
+    doubles: NDArray[np.float64]
+    ints: NDArray[np.int64]
+    uints: NDArray[np.uint64]
+    bools: NDArray[np.bool_]
+    texts: tuple[str, ...] = ()
+    blobs: tuple[bytes, ...] = ()
+    jsons: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.signal)
+
+    @property
+    def time(self) -> NDArray[np.int64]:
+        """(n,) microseconds: the time that each sample counts at."""
+        replaced = (self.flags & np.uint32(Flag.TIME_REPLACED)) != 0
+        if not replaced.any():
+            return self.source_time
+        return np.where(replaced, self.gateway_time, self.source_time)
+
+    def values(self) -> list[Value]:
+        """The n values in order, as Python objects. For tests, pages and single values: not for the hot path."""
+        if len(self.doubles) == len(self):
+            doubles: list[Value] = self.doubles.tolist()
+            return doubles
+        columns = {
+            ValueType.DOUBLE: iter(self.doubles.tolist()),
+            ValueType.INT64: iter(self.ints.tolist()),
+            ValueType.UINT64: iter(self.uints.tolist()),
+            ValueType.BOOL: iter(self.bools.tolist()),
+            ValueType.TEXT: iter(self.texts),
+            ValueType.BYTES: iter(self.blobs),
+            ValueType.JSON: iter(self.jsons),
+        }
+        return [
+            None if code == ValueType.NULL else next(columns[ValueType(code)]) for code in self.type.tolist()
+        ]
+
+    def numbers(self) -> NDArray[np.float64]:
+        """(n,) the values as doubles; NaN where a sample is no number. Integers beyond 2^53 lose digits here."""
+        if len(self.doubles) == len(self):
+            return self.doubles
+        out = np.full(len(self), np.nan)
+        out[self.type == ValueType.DOUBLE] = self.doubles
+        out[self.type == ValueType.INT64] = self.ints
+        out[self.type == ValueType.UINT64] = self.uints
+        out[self.type == ValueType.BOOL] = self.bools
+        return out
+
+    def samples(self) -> list[Sample]:
+        """The n samples as rows. For tests and single values: not for the hot path."""
+        return [
+            Sample(self.signals[s], value, ValueType(t), src, gw, srv, st, Flag(fl), sub)
+            for s, value, t, src, gw, srv, st, fl, sub in zip(
+                self.signal.tolist(),
+                self.values(),
+                self.type.tolist(),
+                self.source_time.tolist(),
+                self.gateway_time.tolist(),
+                self.server_time.tolist(),
+                self.status.tolist(),
+                self.flags.tolist(),
+                self.sub.tolist(),
+                strict=True,
+            )
+        ]
+
+    def take(self, keep: NDArray[np.bool_]) -> SampleBatch:
+        """The batch with only the samples where `keep` (n,) is true; dictionary and identity stay."""
+
+        def of(kind: ValueType) -> NDArray[np.bool_]:
+            chosen: NDArray[np.bool_] = keep[self.type == kind]
+            return chosen
+
+        return replace(
+            self,
+            signal=self.signal[keep],
+            type=self.type[keep],
+            source_time=self.source_time[keep],
+            server_time=self.server_time[keep],
+            gateway_time=self.gateway_time[keep],
+            status=self.status[keep],
+            flags=self.flags[keep],
+            sub=self.sub[keep],
+            doubles=self.doubles[of(ValueType.DOUBLE)],
+            ints=self.ints[of(ValueType.INT64)],
+            uints=self.uints[of(ValueType.UINT64)],
+            bools=self.bools[of(ValueType.BOOL)],
+            texts=tuple(t for t, k in zip(self.texts, of(ValueType.TEXT), strict=True) if k),
+            blobs=tuple(b for b, k in zip(self.blobs, of(ValueType.BYTES), strict=True) if k),
+            jsons=tuple(j for j, k in zip(self.jsons, of(ValueType.JSON), strict=True) if k),
+        )
+
+
+def make_batch(
+    samples: Sequence[Sample], *, owner: str, gateway: str, boot: int, sequence: int, line: str
+) -> SampleBatch:
+    """Turn rows into columns. The dictionary lists each signal once, in order of first use.
+
+    Raises:
+        ValueError: a value does not fit its type (say, text with type INT64, or an integer beyond 64 bits).
+    """
+    index: dict[Signal, int] = {}
+    signal = [index.setdefault(s.signal, len(index)) for s in samples]
+
+    def pick(kind: ValueType) -> list[Value]:
+        return [s.value for s in samples if s.type == kind]
+
+    try:
+        return SampleBatch(
+            owner=owner,
+            gateway=gateway,
+            boot=boot,
+            sequence=sequence,
+            line=line,
+            signals=tuple(index),
+            signal=np.array(signal, np.uint32),
+            type=np.array([s.type for s in samples], np.uint8),
+            source_time=np.array([s.source_time for s in samples], np.int64),
+            server_time=np.array([s.server_time for s in samples], np.int64),
+            gateway_time=np.array([s.gateway_time for s in samples], np.int64),
+            status=np.array([s.status for s in samples], np.uint32),
+            flags=np.array([s.flags for s in samples], np.uint32),
+            sub=np.array([s.sub for s in samples], np.uint32),
+            doubles=np.array(pick(ValueType.DOUBLE), np.float64),
+            ints=np.array(pick(ValueType.INT64), np.int64),
+            uints=np.array(pick(ValueType.UINT64), np.uint64),
+            bools=np.array(pick(ValueType.BOOL), np.bool_),
+            texts=_of(str, pick(ValueType.TEXT)),
+            blobs=_of(bytes, pick(ValueType.BYTES)),
+            jsons=_of(str, pick(ValueType.JSON)),
+        )
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"a sample of line {line!r} does not fit its type: {error}") from error
+
+
+def _of(kind: type[T], values: Iterable[Value]) -> tuple[T, ...]:
+    out = []
+    for value in values:
+        if not isinstance(value, kind):
+            raise ValueError(f"expected {kind.__name__}, got {value!r}")
+        out.append(value)
+    return tuple(out)

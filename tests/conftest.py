@@ -1,0 +1,101 @@
+"""Fixtures of real servers, and the closing section that says what could not run and why."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.PostgresServer]:
+    """One PostgreSQL server for the run; tests take `database_url`, or `postgres.create_database()` for more."""
+    with servers.postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: servers.PostgresServer) -> str:
+    """Name of a database with all migrations, to copy from."""
+    from aurelian.db.migrate import upgrade
+
+    url = postgres.create_database()
+    upgrade(url)
+    return url.partition("@/")[2].partition("?")[0]
+
+
+@pytest.fixture
+def database_url(postgres: servers.PostgresServer, migrated_template: str) -> Iterator[str]:
+    """URL (as the owner) of a fresh migrated database, dropped after the test."""
+    url = postgres.create_database(migrated_template)
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def empty_database_url(postgres: servers.PostgresServer) -> Iterator[str]:
+    """URL of a fresh database without any table, dropped after the test."""
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def tansu() -> Iterator[servers.KafkaServer]:
+    """The embedded stack's broker, one for the run, without topics: use names of your own."""
+    with servers.tansu_broker() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[servers.KafkaServer]:
+    """A real Apache Kafka, one for the run, without topics. Mark the test with `kafka`."""
+    with servers.kafka_broker() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> Iterator[servers.MqttServer]:
+    """A real Mosquitto, one for the run. Mark the test with `mosquitto`."""
+    with servers.mosquitto_broker() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mqtt_broker() -> Iterator[servers.MqttServer]:
+    """Mosquitto, or amqtt where it is not installed; one for the run."""
+    with servers.any_mqtt_broker() as server:
+        yield server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print each reason for which tests could not run, with their number."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = _reason(report)
+        reasons[reason] = reasons.get(reason, 0) + 1
+    if reasons:
+        terminalreporter.section("could not run")
+        for reason, count in sorted(reasons.items()):
+            tests = "1 test" if count == 1 else f"{count} tests"
+            terminalreporter.write_line(f"{tests}: {reason.removeprefix(servers.CANNOT_RUN)}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With CI=true a test may be skipped only because this machine cannot run it."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None or session.exitstatus != pytest.ExitCode.OK:
+        return
+    unexplained = [each for each in reporter.stats.get("skipped", []) if not _reason(each).startswith(servers.CANNOT_RUN)]
+    if unexplained:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line("")
+        reporter.write_line("with CI=true these may not be skipped (tests/servers.py: cannot_run):", red=True)
+        for report in unexplained:
+            reporter.write_line(f"  {report.nodeid}: {_reason(report)}", red=True)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")

