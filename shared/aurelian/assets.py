@@ -26,6 +26,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from aurelian.sample import Signal, ValueType
 
@@ -476,14 +477,21 @@ def load_plant(path: Path) -> Plant:
         content = yaml.safe_load(_fill(text))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PlantError(f"{path}: {error}") from error
+    from aurelian.calendar import check_calendar  # which needs the models of this file
+
     try:
-        return Plant.model_validate(content)
+        plant = Plant.model_validate(content)
+        for line in plant.lines():
+            check_calendar(line.calendar, plant.zone)
+        return plant
     except ValidationError as error:
         problems = [
             f"{path}:{_line_of(node, problem['loc'])}: {'.'.join(map(str, problem['loc'])) or 'plant'}: {problem['msg']}"
-            for problem in error.errors()
+            for problem in _root_problems(error)
         ]
         raise PlantError("\n".join(problems)) from error
+    except ValueError as error:
+        raise PlantError(f"{path}: calendar of {line.path}: {error}") from error
 
 
 def load_plants(folder: Path) -> list[Plant]:
@@ -509,6 +517,19 @@ def load_plants(folder: Path) -> list[Plant]:
 
 def _fill(text: str) -> str:
     return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda m: os.environ.get(m[1]) or m[2] or "", text)
+
+
+def _root_problems(error: ValidationError) -> list[ErrorDetails]:
+    """The problems without those that only follow from another: a list counts as empty when its items are invalid."""
+    problems = error.errors()
+
+    def follows(problem: ErrorDetails) -> bool:
+        at = problem["loc"]
+        return problem["type"] == "too_short" and any(
+            len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in problems
+        )
+
+    return [problem for problem in problems if not follows(problem)]
 
 
 def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:

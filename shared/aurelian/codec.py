@@ -5,8 +5,9 @@ Called by gateways (encode) and by every reader of Kafka (decode). Pure; no I/O.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError as ProtobufError
@@ -17,7 +18,10 @@ from aurelian.sample import SampleBatch, Signal, ValueType
 
 SCHEMA_VERSION = 1
 
-N = TypeVar("N", bound=np.generic)
+MAX_SAMPLES = 1_000_000
+"""The most samples that one batch may have: bounds what a few wrong bytes can make a reader allocate."""
+
+T = TypeVar("T")
 
 SourceEvent = pb.SourceEvent
 Rejected = pb.Rejected
@@ -28,8 +32,6 @@ Gap = pb.Gap
 Received = pb.Received
 MachineAlarm = pb.MachineAlarm
 
-_FIELD = {name: field.number for name, field in pb.SampleBatch.DESCRIPTOR.fields_by_name.items()}
-
 
 class DecodeError(ValueError):
     """The bytes are no readable message of the contract; the text says why."""
@@ -38,20 +40,7 @@ class DecodeError(ValueError):
 @lru_cache(maxsize=4096)
 def encode_dictionary(signals: tuple[Signal, ...]) -> bytes:
     """Serialise a dictionary; repeated calls with the same signals cost a look-up."""
-    return pb.Dictionary(
-        signals=[
-            pb.Signal(
-                id=s.id,
-                asset=s.asset,
-                path=s.path,
-                type=int(s.type),  # type: ignore[arg-type]
-                unit=s.unit,
-                source=s.source,
-                discovered=s.discovered,
-            )
-            for s in signals
-        ]
-    ).SerializeToString()
+    return b"".join(map(_encode_entry, signals))
 
 
 def encode(batch: SampleBatch) -> bytes:
@@ -60,7 +49,9 @@ def encode(batch: SampleBatch) -> bytes:
     Columns whose entries are all zero are left out. Fixed-width columns are written from the arrays'
     memory: a packed field is its tag, its length and the little-endian values.
     """
-    n = len(batch)
+    types = batch.type.tobytes()
+    if types and types.count(types[0]) == len(types):
+        types = types[:1]
     head = pb.SampleBatch(
         schema_version=SCHEMA_VERSION,
         owner=batch.owner,
@@ -69,32 +60,34 @@ def encode(batch: SampleBatch) -> bytes:
         sequence=batch.sequence,
         line=batch.line,
         dictionary=encode_dictionary(batch.signals),
-        count=n,
-        type=_encode_types(batch.type),
+        count=len(batch),
+        type=types,
         texts=batch.texts,
         blobs=batch.blobs,
         jsons=batch.jsons,
     ).SerializeToString()
     parts = [head]
-    for name, column in (
-        ("signal", batch.signal),
-        ("source_time", batch.source_time),
-        ("server_time", batch.server_time),
-        ("gateway_time", batch.gateway_time),
-        ("status", batch.status),
-        ("flags", batch.flags),
-        ("sub", batch.sub),
+    for tag, column in (
+        (_TAG["signal"], batch.signal),
+        (_TAG["source_time"], batch.source_time),
+        (_TAG["server_time"], batch.server_time),
+        (_TAG["gateway_time"], batch.gateway_time),
+        (_TAG["status"], batch.status),
+        (_TAG["flags"], batch.flags),
+        (_TAG["sub"], batch.sub),
     ):
-        if column.any():
-            parts += _packed(name, column)
-    for name, values in (
-        ("doubles", batch.doubles),
-        ("ints", batch.ints),
-        ("uints", batch.uints),
-        ("bools", batch.bools),
+        data = column.tobytes()
+        if data != bytes(len(data)):
+            parts += (tag, _varint(len(data)), data)
+    for tag, values in (
+        (_TAG["doubles"], batch.doubles),
+        (_TAG["ints"], batch.ints),
+        (_TAG["uints"], batch.uints),
+        (_TAG["bools"], batch.bools),
     ):
         if len(values):
-            parts += _packed(name, values)
+            data = values.tobytes()
+            parts += (tag, _varint(len(data)), data)
     return b"".join(parts)
 
 
@@ -104,42 +97,48 @@ def decode(data: bytes) -> SampleBatch:
     Raises:
         DecodeError: not a SampleBatch, a newer schema, or columns that contradict each other.
     """
+    rest, columns = _split(data) or _split_any(data)
     try:
-        message = pb.SampleBatch.FromString(data)
+        message = pb.SampleBatch.FromString(rest)
     except ProtobufError as error:
         raise DecodeError(f"not a SampleBatch: {error}") from error
     if message.schema_version != SCHEMA_VERSION:
         raise DecodeError(f"schema version {message.schema_version}, this reader knows {SCHEMA_VERSION}")
     n = message.count
-    types = _decode_types(message.type, n)
+    if n > MAX_SAMPLES:
+        raise DecodeError(f"{n} samples in one batch, at most {MAX_SAMPLES} may be")
     signals = _decode_dictionary(message.dictionary)
-    batch = SampleBatch(
+    signal = _column(columns, "signal", n)
+    if n and signal.max() >= len(signals):
+        raise DecodeError(f"signal index {signal.max()} in a dictionary of {len(signals)}")
+    types = message.type if len(message.type) != 1 else message.type * n
+    if len(types) != n:
+        raise DecodeError(f"column type has {len(types)} entries, count says {n}")
+    if types.translate(None, _TYPE_CODES):
+        raise DecodeError(f"unknown value type {max(types)}")
+    return SampleBatch(
         owner=message.owner,
         gateway=message.gateway,
         boot=message.boot,
         sequence=message.sequence,
         line=message.line,
         signals=signals,
-        signal=_column(message.signal, n, np.uint32, "signal"),
-        type=types,
-        source_time=_column(message.source_time, n, np.int64, "source_time"),
-        server_time=_column(message.server_time, n, np.int64, "server_time"),
-        gateway_time=_column(message.gateway_time, n, np.int64, "gateway_time"),
-        status=_column(message.status, n, np.uint32, "status"),
-        flags=_column(message.flags, n, np.uint32, "flags"),
-        sub=_column(message.sub, n, np.uint32, "sub"),
-        doubles=np.array(message.doubles, np.float64),
-        ints=np.array(message.ints, np.int64),
-        uints=np.array(message.uints, np.uint64),
-        bools=np.array(message.bools, np.bool_),
-        texts=tuple(message.texts),
-        blobs=tuple(message.blobs),
-        jsons=tuple(message.jsons),
+        signal=signal,
+        type=np.frombuffer(types, np.uint8),
+        source_time=_column(columns, "source_time", n),
+        server_time=_column(columns, "server_time", n),
+        gateway_time=_column(columns, "gateway_time", n),
+        status=_column(columns, "status", n),
+        flags=_column(columns, "flags", n),
+        sub=_column(columns, "sub", n),
+        doubles=_values(columns, "doubles", types.count(ValueType.DOUBLE)),
+        ints=_values(columns, "ints", types.count(ValueType.INT64)),
+        uints=_values(columns, "uints", types.count(ValueType.UINT64)),
+        bools=_values(columns, "bools", types.count(ValueType.BOOL)),
+        texts=_objects(message.texts, types.count(ValueType.TEXT), "texts"),
+        blobs=_objects(message.blobs, types.count(ValueType.BYTES), "blobs"),
+        jsons=_objects(message.jsons, types.count(ValueType.JSON), "jsons"),
     )
-    if n and batch.signal.max() >= len(signals):
-        raise DecodeError(f"signal index {batch.signal.max()} in a dictionary of {len(signals)}")
-    _check_values(batch)
-    return batch
 
 
 def encode_event(event: SourceEvent) -> bytes:
@@ -184,64 +183,136 @@ def decode_rejected(data: bytes) -> Rejected:
     return rejected
 
 
-def _encode_types(types: NDArray[np.uint8]) -> bytes:
-    if len(types) and (types == types[0]).all():
-        return types[:1].tobytes()
-    return types.tobytes()
-
-
-def _decode_types(data: bytes, n: int) -> NDArray[np.uint8]:
-    types = np.frombuffer(data, np.uint8)
-    if len(types) == 1 and n > 1:
-        types = np.full(n, types[0], np.uint8)
-    if len(types) != n:
-        raise DecodeError(f"column type has {len(types)} entries, count says {n}")
-    if n and types.max() > max(ValueType):
-        raise DecodeError(f"unknown value type {types.max()}")
-    return types
+@lru_cache(maxsize=65_536)
+def _encode_entry(signal: Signal) -> bytes:
+    # A dictionary of one: entries of a repeated field stand one after the other, so they can be joined.
+    entry = pb.Signal(
+        id=signal.id,
+        asset=signal.asset,
+        path=signal.path,
+        type=int(signal.type),  # type: ignore[arg-type]
+        unit=signal.unit,
+        source=signal.source,
+        discovered=signal.discovered,
+    )
+    return pb.Dictionary(signals=[entry]).SerializeToString()
 
 
 @lru_cache(maxsize=4096)
 def _decode_dictionary(data: bytes) -> tuple[Signal, ...]:
     try:
         message = pb.Dictionary.FromString(data)
-    except ProtobufError as error:
+        return tuple(
+            _signal(s.id, s.asset, s.path, s.type, s.unit, s.source, s.discovered) for s in message.signals
+        )
+    except (ProtobufError, ValueError) as error:
         raise DecodeError(f"not a Dictionary: {error}") from error
-    return tuple(
-        Signal(s.id, s.asset, s.path, ValueType(s.type), s.unit, s.source, s.discovered)
-        for s in message.signals
-    )
 
 
-def _column(values: object, n: int, kind: type[N], name: str) -> NDArray[N]:
-    column: NDArray[N] = np.array(values, kind)
-    if len(column) == n:
-        return column
-    if len(column) == 0:
+@lru_cache(maxsize=65_536)
+def _signal(id: str, asset: str, path: str, type: int, unit: str, source: str, discovered: bool) -> Signal:
+    return Signal(id, asset, path, ValueType(type), unit, source, discovered)
+
+
+def _split(data: bytes) -> tuple[bytes, dict[str, bytes]] | None:
+    """Take the packed columns out of a message as they stand, little-endian; the rest is for protobuf.
+
+    None where protobuf must read it all: columns unpacked or in pieces, many texts, or something broken.
+    """
+    columns: dict[str, bytes] = {}
+    rest: list[bytes] = []
+    pos, end = 0, len(data)
+    try:
+        for _ in range(_FEW_FIELDS):
+            if pos == end:
+                return b"".join(rest), columns
+            start = pos
+            tag = data[pos]
+            pos += 1
+            if tag > 127:
+                if data[pos] > 127:
+                    return None
+                tag = tag & 127 | data[pos] << 7
+                pos += 1
+            wire_type = tag & 7
+            if wire_type == 2:
+                length = data[pos]
+                pos += 1
+                if length > 127:
+                    length, pos = _read_varint(data, pos - 1)
+                first, pos = pos, pos + length
+                column = _COLUMN.get(tag)
+                if column is not None:
+                    name, width = column
+                    values = data[first:pos]
+                    if name in columns or length % width or pos > end:
+                        return None
+                    if width == 1 and values.translate(None, b"\0\1"):
+                        return None
+                    columns[name] = values
+                    continue
+            elif wire_type == 1:
+                pos += 8
+            elif wire_type == 0:
+                _, pos = _read_varint(data, pos)
+            elif wire_type == 5:
+                pos += 4
+            if pos > end or tag >> 3 in _ELSEWHERE or 2 < wire_type < 5 or wire_type > 5:
+                return None
+            rest.append(data[start:pos])
+    except IndexError:
+        return None
+    return None
+
+
+def _split_any(data: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """As `_split`, for every way in which protobuf allows columns to be written."""
+    try:
+        message = pb.SampleBatch.FromString(data)
+    except ProtobufError as error:
+        raise DecodeError(f"not a SampleBatch: {error}") from error
+    return data, {name: np.array(getattr(message, name), kind).tobytes() for name, kind in _KIND.items()}
+
+
+def _column(columns: dict[str, bytes], name: str, n: int) -> NDArray[Any]:
+    data = columns.get(name)
+    kind = _KIND[name]
+    if not data:
         return np.zeros(n, kind)
-    raise DecodeError(f"column {name} has {len(column)} entries, count says {n}")
+    column = np.frombuffer(data, kind)
+    if len(column) != n:
+        raise DecodeError(f"column {name} has {len(column)} entries, count says {n}")
+    return column
 
 
-def _check_values(batch: SampleBatch) -> None:
-    counts = np.bincount(batch.type, minlength=len(ValueType)).tolist()
-    for kind, values in (
-        (ValueType.DOUBLE, batch.doubles),
-        (ValueType.INT64, batch.ints),
-        (ValueType.UINT64, batch.uints),
-        (ValueType.BOOL, batch.bools),
-        (ValueType.TEXT, batch.texts),
-        (ValueType.BYTES, batch.blobs),
-        (ValueType.JSON, batch.jsons),
-    ):
-        if counts[kind] != len(values):
-            raise DecodeError(f"{counts[kind]} samples of type {kind.name}, {len(values)} values")
+def _values(columns: dict[str, bytes], name: str, n: int) -> NDArray[Any]:
+    values = np.frombuffer(columns.get(name, b""), _KIND[name])
+    if len(values) != n:
+        raise DecodeError(f"{len(values)} {name}, {n} samples of that type")
+    return values
 
 
-def _packed(name: str, column: NDArray[np.generic]) -> tuple[bytes, bytes]:
-    data = np.ascontiguousarray(column).tobytes()
-    return _varint(_FIELD[name] << 3 | 2) + _varint(len(data)), data
+def _objects(values: Collection[T], n: int, name: str) -> tuple[T, ...]:
+    if len(values) != n:
+        raise DecodeError(f"{len(values)} {name}, {n} samples of that type")
+    return tuple(values) if n else ()
 
 
+def _read_varint(data: bytes, pos: int) -> tuple[int, int]:
+    value = data[pos]
+    pos += 1
+    if value < 128:
+        return value, pos
+    value &= 127
+    shift = 7
+    while (more := data[pos]) > 127:
+        value |= (more & 127) << shift
+        shift += 7
+        pos += 1
+    return value | more << shift, pos + 1
+
+
+@lru_cache(maxsize=1024)
 def _varint(value: int) -> bytes:
     out = bytearray()
     while value > 127:
@@ -249,3 +320,27 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+_KIND: dict[str, np.dtype[Any]] = {
+    "signal": np.dtype("<u4"),
+    "source_time": np.dtype("<i8"),
+    "server_time": np.dtype("<i8"),
+    "gateway_time": np.dtype("<i8"),
+    "status": np.dtype("<u4"),
+    "flags": np.dtype("<u4"),
+    "sub": np.dtype("<u4"),
+    "doubles": np.dtype("<f8"),
+    "ints": np.dtype("<i8"),
+    "uints": np.dtype("<u8"),
+    "bools": np.dtype("?"),
+}
+"""The packed columns and what an entry of each is in memory and on the wire."""
+
+_NUMBER = {name: pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number for name in _KIND}
+_TAG = {name: _varint(number << 3 | 2) for name, number in _NUMBER.items()}
+_COLUMN = {number << 3 | 2: (name, _KIND[name].itemsize) for name, number in _NUMBER.items()}
+_ELSEWHERE = frozenset(_NUMBER.values())
+_TYPE_CODES = bytes(ValueType)
+_FEW_FIELDS = 40
+"""Beyond this many fields (each text is one) walking them here costs more than protobuf's arrays."""

@@ -79,7 +79,9 @@ class Producer:
         except (TimeoutError, KafkaError):
             return
 
-    async def post(self, topic: Topic, key: str, value: bytes | None) -> asyncio.Future[object]:
+    async def post(
+        self, topic: Topic, key: str, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> asyncio.Future[object]:
         """Hand over one record; the future ends when Kafka has it. Waits while the client's buffer is full.
 
         Raises:
@@ -87,7 +89,8 @@ class Producer:
         """
         try:
             future: asyncio.Future[object] = await asyncio.wait_for(
-                self._producer.send(topic.name, value, key=key.encode()), self._timeout_s
+                self._producer.send(topic.name, value, key=key.encode(), headers=list(headers)),
+                self._timeout_s,
             )
         except (KafkaError, TimeoutError) as error:
             raise Unavailable(f"topic {topic.name}: {error!r}") from error
@@ -167,6 +170,9 @@ class Consumer:
         except KafkaError as error:
             await self._stop()
             raise Unavailable(f"no Kafka broker: {error!r}") from error
+        except BaseException:  # cancelled while it joined its group: it must not stay a member
+            await self._stop()
+            raise
         return self
 
     async def __aexit__(
@@ -201,6 +207,17 @@ class Consumer:
         except KafkaError as error:
             raise Unavailable(f"no end offsets: {error!r}") from error
         return {Partition(p.topic, p.partition): offset for p, offset in found.items()}
+
+    async def positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The offset that comes next in each of `partitions`, which are assigned here.
+
+        Raises:
+            Unavailable: no broker answered.
+        """
+        try:
+            return {p: await self._consumer.position(_TopicPartition(*p)) for p in partitions}
+        except KafkaError as error:
+            raise Unavailable(f"no positions: {error!r}") from error
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Go on at `offset` in a partition that is assigned here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from fastapi import FastAPI, Response
@@ -21,18 +22,27 @@ class Health:
         service: its name.
         ready: None when it may take work, else a sentence that says what it waits for.
         stall_limit_s: how long the loop may go without `tick` before `/livez` fails; None: never checked.
+        stopping: set when the process is to end; endless answers (event streams) end then.
+        error: what ended it, when it was no signal.
     """
 
     def __init__(self, service: str, stall_limit_s: float | None = None) -> None:
         self.service = service
         self.ready: str | None = "starting"
         self.stall_limit_s = stall_limit_s
+        self.stopping = asyncio.Event()
+        self.error: BaseException | None = None
         self._ticked = time.monotonic()
         _BUILD.labels(service, __version__).set(1)
 
     def tick(self) -> None:
         """Say that the main loop goes round."""
         self._ticked = time.monotonic()
+
+    def crash(self, error: BaseException) -> None:
+        """End the process with this error: an essential task of an app's lifespan is lost."""
+        self.error = error
+        self.stopping.set()
 
     def stalled_s(self) -> float:
         """Seconds since the last tick."""

@@ -38,7 +38,7 @@ def run_worker(name: str, settings_type: type[S], main: Callable[[S, Health], Aw
     async def serve() -> None:
         health = Health(name)
         server = _server(make_ops_app(health), settings)
-        await _supervise(main(settings, health), server)
+        await _supervise(main(settings, health), server, health)
 
     _run(name, serve())
 
@@ -54,7 +54,7 @@ def run_app(name: str, settings_type: type[S], make_app: Callable[[S, Health], F
         health = Health(name)
         app = make_app(settings, health)
         add_ops_routes(app, health)
-        await _supervise(None, _server(app, settings))
+        await _supervise(None, _server(app, settings), health)
 
     _run(name, serve())
 
@@ -155,17 +155,17 @@ def _server(app: FastAPI, settings: CommonSettings) -> _Server:
     )
 
 
-async def _supervise(main: Awaitable[None] | None, server: _Server) -> None:
-    """Run the server and, if given, the worker; the end of either, or a signal, ends both."""
+async def _supervise(main: Awaitable[None] | None, server: _Server, health: Health) -> None:
+    """Run the server and, if given, the worker; the end of either, a signal, or `health.crash` ends both."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, health.stopping.set)
     serving = asyncio.ensure_future(server.serve())
     working = asyncio.ensure_future(main) if main is not None else None
-    stopping = asyncio.ensure_future(stop.wait())
+    stopping = asyncio.ensure_future(health.stopping.wait())
     tasks = {t for t in (serving, working, stopping) if t is not None}
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    health.stopping.set()
     if working is not None and not working.done():
         working.cancel()
         await asyncio.wait({working}, timeout=10)
@@ -175,6 +175,8 @@ async def _supervise(main: Awaitable[None] | None, server: _Server) -> None:
     for task in (working, serving):
         if task is not None and task.done() and not task.cancelled():
             task.result()
+    if health.error is not None:
+        raise health.error
 
 
 def _run(name: str, main: Awaitable[None]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -38,3 +39,58 @@ class StoreSettings(CommonSettings):
     database_url: SecretStr = Field(
         SecretStr("postgresql://aurelian@127.0.0.1/aurelian"), description="libpq URL"
     )
+    database_password_file: Path | None = Field(None, description="file with the password, put into the URL")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_password(cls, values: dict[str, object]) -> dict[str, object]:
+        file = values.get("database_password_file")
+        url = values.get("database_url")
+        if file and isinstance(url, str):
+            parts = urlsplit(url)
+            try:
+                password = Path(str(file)).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ValueError(f"AURELIAN_DATABASE_PASSWORD_FILE: {error}") from error
+            host = f"{parts.username}:{quote(password, safe='')}@{parts.hostname}"
+            values["database_url"] = urlunsplit(parts._replace(netloc=host + (f":{parts.port}" if parts.port else "")))
+        return values
+
+
+PEPPER_BYTES = 32
+"""A pepper file holds at least this many random bytes."""
+
+
+class ApiSettings(StoreSettings):
+    """For services that answer HTTP requests with a key: they refuse to start without the pepper of the keys."""
+
+    key_pepper_file: Path | None = Field(
+        None,
+        validate_default=True,
+        description="file of at least 32 random bytes, mode 0600, the same for all APIs: keys are hashed with it",
+    )
+
+    @field_validator("key_pepper_file")
+    @classmethod
+    def _is_pepper(cls, file: Path | None) -> Path:
+        advice = (
+            f"make one with `head -c {PEPPER_BYTES} /dev/urandom > pepper && chmod 600 pepper` and name it here"
+        )
+        if file is None:
+            raise ValueError(f"no file is named, so no API key can be checked; {advice}")
+        try:
+            size = file.stat().st_size
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read ({error.strerror}); {advice}") from error
+        if size < PEPPER_BYTES:
+            raise ValueError(f"{file} has {size} bytes, not {PEPPER_BYTES} or more; {advice}")
+        return file
+
+    def pepper(self) -> bytes:
+        """Read the pepper, every byte of the file.
+
+        Raises:
+            OSError: the file went away after the start.
+        """
+        assert self.key_pepper_file is not None  # the validator refuses None
+        return self.key_pepper_file.read_bytes()

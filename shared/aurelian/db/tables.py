@@ -158,8 +158,8 @@ def _sample_columns() -> list[Column[object]]:
     """What all sample tables share. Key: (signal, time, sub)."""
     return [
         Column("signal", Integer, primary_key=True, autoincrement=False),
-        Column("sub", Integer, primary_key=True, autoincrement=False),
         _time("time", primary_key=True),
+        Column("sub", Integer, primary_key=True, autoincrement=False),
         _time("source_time", nullable=True),  # only where it differs from time: the original, unusable one
         _time("server_time", nullable=True),
         _time("gateway_time"),
@@ -202,8 +202,10 @@ def _rollup_columns() -> list[Column[object]]:
         Column("max", Double),
         Column("first", Double),
         _time("first_time", nullable=True),
+        Column("first_sub", Integer),  # of the samples at one time the lowest `sub` is the first
         Column("last", Double),
         _time("last_time", nullable=True),
+        Column("last_sub", Integer),  # and the highest the last
     ]
 
 
@@ -283,6 +285,7 @@ delivery = Table(
     Column("gateway", Text, primary_key=True),
     Column("boot", BigInteger, primary_key=True),
     Column("line", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
     Column("stored_to", BigInteger, nullable=False),  # every sequence up to here is stored
     Column("beyond", ARRAY(BigInteger), nullable=False),  # stored sequences above a hole
     _time("changed_at"),

@@ -6,6 +6,7 @@ by the same cluster id at every start: each start is a new, empty log, which the
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 from aurelian.local.ports import LOOPBACK
@@ -33,6 +34,7 @@ def program(port: int, log: Path) -> Program:
             *("--storage-engine", "memory://tansu/"),
         ),
         log=log,
+        stop_signal=signal.SIGKILL,  # there is nothing to save, and it lingers while clients are connected
     )
 
 

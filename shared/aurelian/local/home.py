@@ -1,13 +1,14 @@
 """The state folder of the embedded stack: where it is, who holds it, what the running launcher says; used by stack, CLI and doctor.
 
-    <home>/postgres/         the database            <home>/run/launcher.json  who runs here
-    <home>/mqtt/             Mosquitto's queues      <home>/run/status.json    what runs, written every 2 s
-    <home>/state/<service>/  a service's own disk    <home>/log/<name>.log     output of each process
+<home>/postgres/         the database            <home>/run/launcher.json  who runs here
+<home>/mqtt/             Mosquitto's queues      <home>/run/status.json    what runs, written every 2 s
+<home>/state/<service>/  a service's own disk    <home>/log/<name>.log     output of each process
 """
 
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from aurelian.local.processes import start_time
+
+LEAST_FREE_MB = 300
+"""Below this the stack does not start: an empty database with its write-ahead log takes about 100 MB."""
 
 
 class AlreadyRunningError(Exception):
@@ -39,6 +43,13 @@ def default_home() -> Path:
         return Path("/var/lib/aurelian")
     data = os.environ.get("XDG_DATA_HOME")
     return (Path(data) if data else Path.home() / ".local" / "share") / "aurelian"
+
+
+def free_mb(folder: Path) -> int:
+    """Return the free room, in MB (10^6 bytes), on the disk that has `folder` or will have it."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free // 1_000_000
 
 
 @contextmanager

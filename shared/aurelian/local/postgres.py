@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 import psycopg
 import psycopg.sql
-
 from aurelian.local.processes import Account, Program, await_condition, run_blocking
 
 ACCOUNT = "aurelian"

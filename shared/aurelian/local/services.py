@@ -54,15 +54,6 @@ SERVICES = (
     Service("dashboard", "dashboard", Rank.PAGE),
 )
 
-STOP_LIMIT_S: Mapping[Rank, float] = {
-    Rank.PLANT: 1.0,
-    Rank.GATEWAY: 2.0,
-    Rank.WORKER: 2.0,
-    Rank.API: 0.75,
-    Rank.PAGE: 0.75,
-}
-"""How long the processes of a rank may take to end before they are killed; with the servers' 2.5 s under 10 s in all."""
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -74,16 +65,30 @@ class Surroundings:
     mqtt_url: str
     database_url: Mapping[str, str]
     """By role."""
+    owner_url: str
+    """The database as its owner, for steps that are no service."""
     ops_port: Mapping[str, int]
     """By service."""
     pilot_opcua_port: int
     pilot_control_port: int
 
 
+def pepper_file(home: Path) -> Path:
+    """Return the file with the secret that goes into the hash of every key."""
+    return home / "state" / "key-pepper"
+
+
+def dashboard_key_file(home: Path) -> Path:
+    """Return the file with the dashboard's own key for the APIs."""
+    return home / "state" / "dashboard" / "api-key"
+
+
 def to_program(service: Service, services: tuple[Service, ...], around: Surroundings) -> Program:
-    """Describe the process of `service`. Pure."""
+    """Describe the process of `service`, one of the table `services` or a step beside it. Pure."""
     urls = {
-        each.url_setting: f"http://127.0.0.1:{around.ops_port[each.name]}" for each in services if each.url_setting
+        each.url_setting: f"http://127.0.0.1:{around.ops_port[each.name]}"
+        for each in services
+        if each.url_setting
     }
     return Program(
         name=service.name,
@@ -94,12 +99,18 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_HOME": str(around.home),
             "AURELIAN_KAFKA_BOOTSTRAP": around.kafka_bootstrap,
             "AURELIAN_KAFKA_IDEMPOTENT": "0",  # the embedded broker refuses idempotent producers
-            "AURELIAN_DATABASE_URL": around.database_url[service.role],
+            "AURELIAN_DATABASE_URL": around.database_url.get(service.role, around.owner_url),
             "AURELIAN_MQTT_URL": around.mqtt_url,
             "AURELIAN_PLANT": str(around.plant),
             "AURELIAN_STATE": str(around.home / "state" / service.name),
-            "AURELIAN_OPS_PORT": str(around.ops_port[service.name]),
+            "AURELIAN_OPS_PORT": str(around.ops_port.get(service.name, 0)),
             "AURELIAN_LOG_FORMAT": "json",
+            "AURELIAN_KEY_PEPPER_FILE": str(pepper_file(around.home)),
+            "AURELIAN_API_KEY_FILE": str(dashboard_key_file(around.home))
+            if service.rank is Rank.PAGE
+            else "",
+            "AURELIAN_STATUS_FILE": str(around.home / "run" / "status.json"),
+            "AURELIAN_PILOT_OPCUA_URL": f"opc.tcp://127.0.0.1:{around.pilot_opcua_port}",
             "AURELIAN_PILOT_OPCUA_PORT": str(around.pilot_opcua_port),
             "AURELIAN_PILOT_CONTROL_PORT": str(around.pilot_control_port),
             "PYTHONUNBUFFERED": "1",

@@ -3,15 +3,12 @@
 import asyncio
 import contextlib
 import enum
-import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from aurelian.local.processes import Program, start, tail_of
-
-log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
@@ -50,16 +47,17 @@ class Kept:
     before: Callable[[], Awaitable[None]] = _nothing
     after: Callable[[], Awaitable[None]] = _nothing
     after_limit_s: float = 30.0
-    on_end: Callable[[str, int, float], None] = lambda name, code, pause_s: None
-    """Told (name, exit code, seconds until the next start) whenever the process ends by itself."""
+    on_end: Callable[[str, str, float], None] = lambda name, reason, pause_s: None
+    """Told (name, reason, seconds until the next start) whenever the process ends by itself."""
 
     state: State = State.STOPPED
     starts: int = 0
     process: asyncio.subprocess.Process | None = None
     up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set from the first time that the process was up."""
+    _trouble: str = ""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _ended: asyncio.Event = field(default_factory=lambda: _set_event())
 
     @property
     def pid(self) -> int | None:
@@ -68,18 +66,18 @@ class Kept:
 
     async def keep(self) -> None:
         """Start and restart the process until `stop`."""
+        self._ended.clear()
         pause_s = FIRST_PAUSE_S
         try:
             while not self._stopping.is_set():
                 began = time.monotonic()
-                code = await self._run_once()
+                reason = await self._run_once()
                 if self._stopping.is_set():
                     return
                 if time.monotonic() - began > STEADY_AFTER_S:
                     pause_s = FIRST_PAUSE_S
                 self.state = State.PAUSED
-                log.warning("%s ended", self.program.name, extra={"fields": {"code": code, "pause_s": pause_s}})
-                self.on_end(self.program.name, code, pause_s)
+                self.on_end(self.program.name, reason, pause_s)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -102,39 +100,47 @@ class Kept:
             return False
         return True
 
-    async def _run_once(self) -> int:
-        """Start the process and wait for its end; return its exit code."""
+    async def _run_once(self) -> str:
+        """Start the process and wait for its end; return what became of it, in words."""
         self.state = State.STARTING
         try:
             await self.before()
             self.process = process = await start(self.program)
         except (OSError, NotStartedError) as error:
-            log.warning("%s cannot be started: %s", self.program.name, error)
-            return -1
+            return f"cannot be started ({error})"
         self.starts += 1
         self.state = State.RUNNING
-        ended = asyncio.create_task(process.wait(), name=f"{self.program.name} ends")
-        rising = asyncio.create_task(self._rise(), name=f"{self.program.name} rises")
-        try:
-            await asyncio.wait({ended, rising}, return_when=asyncio.FIRST_COMPLETED)
-            if rising.done() and rising.exception() is None:
-                self.up.set()
-            elif not ended.done() and not self._stopping.is_set():
-                log.warning("%s did not come up: %s", self.program.name, rising.exception())
-                self._kill()
-            return await ended
-        finally:
+        self._trouble = ""
+        if self._stopping.is_set():
+            process.send_signal(self.program.stop_signal)
+        async with asyncio.TaskGroup() as group:
+            rising = group.create_task(self._rise(), name=f"{self.program.name} rises")
+            code = await process.wait()
             rising.cancel()
-            await asyncio.gather(rising, return_exceptions=True)
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return f"{how} ({self._trouble})" if self._trouble else how
 
     async def _rise(self) -> None:
-        async with asyncio.timeout(self.after_limit_s):
-            await self.after()
+        """Wait until the process is up; end it when that fails, so that it is tried again."""
+        try:
+            async with asyncio.timeout(self.after_limit_s):
+                await self.after()
+        except (OSError, TimeoutError, NotStartedError) as error:
+            self._trouble = str(error) or f"not up within {self.after_limit_s:.0f} s"
+            self._kill()
+        else:
+            self.up.set()
 
     def _kill(self) -> None:
         if self.pid is not None and self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGKILL)
+
+
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 async def await_up(kept: Kept, limit_s: float) -> None:

@@ -1,0 +1,1 @@
+"""Weekly capacity of lines: Total = Available + Committed + Unattainable, its events and its API."""

@@ -1,0 +1,41 @@
+"""The capacity API's app: keys, problems, routes. Made by `__main__.py`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aurelian import __version__
+from aurelian.auth import add_auth
+from aurelian.db.engine import make_engine
+from aurelian.ops import Health
+from aurelian.problems import add_problem_handlers
+from fastapi import FastAPI
+
+from capacity.api.routes import router
+from capacity.settings import CapacityApiSettings
+
+
+def make_app(settings: CapacityApiSettings, health: Health) -> FastAPI:
+    """Build the app. It is ready as soon as it listens: a request tells whether the database answers."""
+    engine = make_engine(settings.database_url.get_secret_value())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        health.ready = None
+        yield
+        await engine.dispose()
+
+    app = FastAPI(
+        title="Aurelian capacity",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url="/capacity/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.engine = engine
+    add_auth(app, engine, settings)
+    add_problem_handlers(app)
+    app.include_router(router)
+    return app

@@ -1,0 +1,160 @@
+"""The live picture's supply: snapshot from the store, then every record of Kafka, for ever. Run by app.py.
+
+Position first, then snapshot: what arrives in between comes twice, which changes nothing. Kafka or the database away:
+the old picture stays on the pages and grows stale by itself; a new Kafka log is noticed and the picture built anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from aurelian import codec
+from aurelian.events import EventError, decode_event
+from aurelian.kafka import Consumer, Partition, Record, Unavailable
+from aurelian.ops import Health
+from aurelian.topics import (
+    ASSETS,
+    CAPACITY_EVENTS,
+    LINE_EVENTS,
+    MAINTENANCE_EVENTS,
+    SAMPLES,
+    SOURCE_EVENTS,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from dashboard import metrics, queries
+from dashboard.business import apply_event
+from dashboard.freshness import Limits
+from dashboard.hub import Hub
+from dashboard.live import LiveAsset, LivePlant, Message
+from dashboard.settings import DashboardSettings
+
+log = logging.getLogger(__name__)
+
+TOPICS = (SAMPLES, SOURCE_EVENTS, ASSETS, LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS)
+
+REWIND = 200
+"""Records before the end of each partition that are read again, for what the historian has not stored yet."""
+
+LOG_POLL_S = 1.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
+
+
+def now_ms() -> int:
+    """The server's time, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def run_feed(settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health) -> None:
+    """Keep the hub's picture current until cancelled. Never ends by itself."""
+    wait_s = FIRST_WAIT_S
+    while True:
+        try:
+            await _follow(settings, hub, engine, health)
+            wait_s = FIRST_WAIT_S
+        except (Unavailable, DBAPIError, OSError) as error:
+            metrics.FOLLOWING.set(0)
+            problem = (
+                "Kafka does not answer" if isinstance(error, Unavailable) else "the database does not answer"
+            )
+            if hub.problem != problem:
+                log.warning(
+                    "live picture stands still", extra={"fields": {"why": problem, "error": str(error)[:300]}}
+                )
+            hub.problem = problem
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+
+async def run_clock(settings: DashboardSettings, hub: Hub, health: Health) -> None:
+    """Send the frames of values and the heartbeats of the stream, until cancelled."""
+    due = time.monotonic()
+    while True:
+        health.tick()
+        hub.tick()
+        if time.monotonic() >= due:
+            hub.beat(now_ms())
+            due = time.monotonic() + settings.beat_s
+        await asyncio.sleep(settings.tick_s)
+
+
+async def _follow(settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health) -> None:
+    """Build the picture of the current log and keep it up to date; ends when another log is declared."""
+    async with engine.connect() as connection:
+        log_id = await queries.read_log(connection)
+    plant = LivePlant(Limits(int(settings.live_s * 1000), int(settings.late_s * 1000)))
+
+    async def begin(partitions: list[Partition]) -> dict[Partition, int]:
+        ends = await consumer.end_offsets(partitions)
+        return {p: 0 if p.topic == ASSETS.name else max(0, ends[p] - REWIND) for p in partitions}
+
+    consumer = Consumer(settings, TOPICS, client_id="dashboard", assigned=begin)
+    async with consumer:
+        async with engine.connect() as connection:
+            await queries.read_plant(connection, plant, datetime.now(UTC))
+        await _take(consumer, plant, lambda _: None, timeout_s=0.2)
+        hub.replace(plant)
+        hub.problem = health.ready = None
+        metrics.FOLLOWING.set(1)
+        log.info("live picture built", extra={"fields": {"log_id": log_id, "assets": len(plant.assets)}})
+        poll_at = time.monotonic() + LOG_POLL_S
+        while True:
+            await _take(consumer, plant, hub.publish)
+            if time.monotonic() >= poll_at:
+                if await _newer_log(engine, log_id):
+                    log.info("another Kafka log is declared; building the picture anew")
+                    return
+                poll_at = time.monotonic() + LOG_POLL_S
+
+
+async def _newer_log(engine: AsyncEngine, log_id: str | None) -> bool:
+    """True if another log is current; a database that does not answer is no reason to stop following Kafka."""
+    try:
+        async with engine.connect() as connection:
+            return await queries.read_log(connection) != log_id
+    except (DBAPIError, OSError):
+        return False
+
+
+async def _take(
+    consumer: Consumer, plant: LivePlant, publish: Callable[[list[Message]], None], timeout_s: float = 0.25
+) -> None:
+    for record in await consumer.take(timeout_s=timeout_s):
+        metrics.RECORDS.labels(record.topic).inc()
+        try:
+            publish(fold(plant, record, now_ms()))
+        except (codec.DecodeError, EventError, ValueError, KeyError, TypeError) as error:
+            metrics.UNREADABLE.labels(record.topic).inc()
+            log.debug(
+                "record passed over",
+                extra={"fields": {"topic": record.topic, "offset": record.offset, "error": str(error)[:300]}},
+            )
+
+
+def fold(plant: LivePlant, record: Record, at_ms: int) -> list[Message]:
+    """Fold one record into the picture; what it changed for everybody.
+
+    Raises:
+        DecodeError, EventError, ValueError, KeyError, TypeError: its bytes are not what its topic promises.
+    """
+    if record.value is None:
+        gone = record.topic == ASSETS.name and plant.remove_asset((record.key or b"").decode())
+        return [Message("plant", {})] if gone else []
+    match record.topic:
+        case SAMPLES.name:
+            return plant.apply_batch(codec.decode(record.value), at_ms)
+        case SOURCE_EVENTS.name:
+            return plant.apply_source_event(codec.decode_event(record.value), at_ms)
+        case ASSETS.name:
+            asset = json.loads(record.value)
+            new = plant.put_asset(LiveAsset(**{name: asset[name] for name in LiveAsset.__slots__}))
+            return [Message("plant", {})] if new else []
+        case _:
+            return apply_event(plant, decode_event(record.value))

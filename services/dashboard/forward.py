@@ -1,0 +1,120 @@
+"""Requests for /history, /capacity, /maintenance and /events, passed on to their APIs with the dashboard's own key.
+
+Reading only. So a browser has one origin and no key. Streams are passed on as they come. Added to the app by app.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+
+import httpx
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from dashboard import metrics
+from dashboard.settings import DashboardSettings
+
+log = logging.getLogger(__name__)
+
+ASKED = ("accept", "accept-language", "if-none-match", "last-event-id")
+"""Request headers that are passed on; cookies and the browser's own authorization never are."""
+
+ANSWERED = (
+    "content-type",
+    "content-disposition",
+    "content-length",
+    "cache-control",
+    "etag",
+    "link",
+    "x-accel-buffering",
+)
+
+TIMEOUT = httpx.Timeout(20.0, connect=2.0)
+"""Of one read: an event stream sends a word more often than this."""
+
+
+def upstreams(settings: DashboardSettings) -> dict[str, str]:
+    """Base URL of each API by the first part of its paths."""
+    return {
+        "history": settings.history_url,
+        "capacity": settings.capacity_url,
+        "maintenance": settings.maintenance_url,
+        "events": settings.events_url,
+    }
+
+
+def make_client() -> httpx.AsyncClient:
+    """The client that all forwarded requests share; close it with the app."""
+    return httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+
+
+def forward_routes(settings: DashboardSettings, client: httpx.AsyncClient) -> APIRouter:
+    """Routes that pass reads on."""
+    router = APIRouter()
+
+    async def forward(request: Request) -> Response:
+        api = request.url.path.split("/")[1]
+        target = httpx.URL(upstreams(settings)[api]).copy_with(
+            raw_path=request.scope["raw_path"]
+            + (b"?" + request.scope["query_string"] if request.url.query else b"")
+        )
+        headers = {name: request.headers[name] for name in ASKED if name in request.headers}
+        asked = client.build_request("GET", target, headers=headers | authorization(settings))
+        try:
+            answer = await client.send(asked, stream=True)
+        except httpx.HTTPError as error:
+            metrics.FORWARDED.labels(api, "away").inc()
+            log.debug("api away", extra={"fields": {"api": api, "error": repr(error)}})
+            return away(api)
+        metrics.FORWARDED.labels(api, "answered").inc()
+        return StreamingResponse(
+            _body(answer), answer.status_code, headers=_answered(answer.headers), media_type=None
+        )
+
+    for api in upstreams(settings):
+        router.add_api_route(f"/{api}/{{rest:path}}", forward, methods=["GET"], include_in_schema=False)
+    return router
+
+
+def authorization(settings: DashboardSettings) -> dict[str, str]:
+    """The header with the dashboard's key, read anew each time so that a new key needs no restart; {} without one."""
+    if settings.api_key_file is None:
+        return {}
+    try:
+        return {"authorization": f"Bearer {settings.api_key_file.read_text(encoding='utf-8').strip()}"}
+    except OSError:
+        return {}
+
+
+def away(api: str) -> JSONResponse:
+    """RFC 9457 answer for an API that does not answer."""
+    return JSONResponse(
+        {
+            "type": "about:blank",
+            "title": f"The {api} service does not answer",
+            "status": 502,
+            "detail": "Live values on the pages go on without it. It is started again by itself; try once more in a moment.",
+        },
+        502,
+        media_type="application/problem+json",
+    )
+
+
+def _answered(headers: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: headers[name] for name in ANSWERED if name in headers}
+    if "content-encoding" in headers:
+        kept.pop("content-length", None)  # httpx unpacks the body
+    return kept
+
+
+async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for part in answer.aiter_bytes():
+            yield part
+    except httpx.HTTPError:
+        # A stream may end and is asked for again; half a table must not look whole.
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            raise
+    finally:
+        await answer.aclose()

@@ -1,0 +1,244 @@
+"""What the dashboard reads from the store: the snapshot that the live picture starts from, and the lists of the pages.
+
+SQL through SQLAlchemy Core on `aurelian.db.tables`; the role `aurelian_dashboard` may only read. Called by feed.py, routes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from aurelian.db import tables
+from aurelian.sample import MAX_EXACT_INT, Signal, Value, ValueType
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, func, select, true
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from dashboard import business
+from dashboard.live import LiveAsset, LivePlant, to_ms
+
+SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
+CAPACITY_WEEKS = 2
+"""Weeks from the running one that pages show."""
+
+
+async def read_plant(connection: AsyncConnection, plant: LivePlant, now: datetime) -> None:
+    """Fill an empty picture with what the store knows: tree, signals, newest values, states, alarms, figures."""
+    await _read_assets(connection, plant)
+    await _read_signals(connection, plant)
+    await _read_sources(connection, plant, to_ms(now))
+    await _read_newest(connection, plant)
+    await _read_lines(connection, plant)
+    await _read_health(connection, plant)
+    await _read_capacity(connection, plant, now.date())
+
+
+async def read_log(connection: AsyncConnection) -> str | None:
+    """Id of the Kafka log that is declared as current; None before the first declaration."""
+    table = tables.kafka_log
+    found: str | None = await connection.scalar(select(table.c.log_id).where(table.c.current))
+    return found
+
+
+async def _rows(connection: AsyncConnection, query: Select[Any]) -> Sequence[RowMapping]:
+    rows: Sequence[RowMapping] = (await connection.execute(query)).mappings().all()
+    return rows
+
+
+async def _read_assets(connection: AsyncConnection, plant: LivePlant) -> None:
+    for row in await _rows(connection, select(tables.asset).order_by(tables.asset.c.path)):
+        plant.put_asset(
+            LiveAsset(
+                row["id"], row["owner"], row["parent"], row["level"], row["name"], row["path"], row["meaning"]
+            )
+        )
+
+
+async def _read_signals(connection: AsyncConnection, plant: LivePlant) -> None:
+    for row in await _rows(connection, select(tables.signal).order_by(tables.signal.c.path)):
+        signal = Signal(
+            row["id"],
+            row["asset"],
+            row["path"],
+            ValueType(row["type"]),
+            row["unit"],
+            row["source"],
+            row["discovered"],
+        )
+        plant.put_signal(signal, row["role"] or "other", row["limits"])
+
+
+async def _read_sources(connection: AsyncConnection, plant: LivePlant, now_ms: int) -> None:
+    for row in await _rows(connection, select(tables.source)):
+        if row["heard_at"] is not None:
+            plant.hear(row["id"], to_ms(row["heard_at"]) * 1000, now_ms)
+        if row["state"] == "dead":
+            plant.bury(row["id"], row["detail"] or "the source is gone", to_ms(row["changed_at"]) * 1000)
+
+
+async def _read_newest(connection: AsyncConnection, plant: LivePlant) -> None:
+    """One index look-up per signal and table; historical samples are never the current value."""
+    for table in SAMPLE_TABLES:
+        newest = (
+            select(table)
+            .where(table.c.signal == tables.signal.c.key, table.c.flags.op("&")(1) == 0)
+            .order_by(table.c.time.desc(), table.c.sub.desc())
+            .limit(1)
+            .lateral("newest")
+        )
+        query = select(tables.signal.c.id, newest).select_from(tables.signal.join(newest, true()))
+        for row in await _rows(connection, query):
+            plant.put_value(
+                row["id"],
+                _value(table, row),
+                status=row["status"],
+                flags=row["flags"],
+                time_us=_us(row["time"]),
+                gateway_time_us=_us(row["gateway_time"]),
+            )
+
+
+def _value(table: Table, row: RowMapping) -> Value:
+    kind = ValueType(row["type"])
+    if table is tables.sample_other:
+        other: Value = next(
+            (
+                int(found) if name == "integer" else found
+                for name in ("integer", "bytes", "json")
+                if (found := row[name]) is not None
+            ),
+            None,
+        )
+        return other
+    value: Value = row["value"]
+    if isinstance(value, float):
+        if kind is ValueType.BOOL:
+            return value != 0
+        if kind in (ValueType.INT64, ValueType.UINT64) and abs(value) <= MAX_EXACT_INT:
+            return int(value)
+    return value
+
+
+async def _read_lines(connection: AsyncConnection, plant: LivePlant) -> None:
+    state, kpi, alarm = tables.line_state, tables.kpi, tables.alarm
+    newest_state = select(state).distinct(state.c.line).order_by(state.c.line, state.c.started_at.desc())
+    for row in await _rows(connection, newest_state):
+        plant.put_state(
+            {
+                "line": row["line"],
+                "state": row["state"],
+                "unit": row["unit"],
+                "reason": row["reason"],
+                "since": to_ms(row["started_at"]),
+            }
+        )
+    newest_kpi = select(kpi).distinct(kpi.c.line).order_by(kpi.c.line, kpi.c.shift_start.desc())
+    for row in await _rows(connection, newest_kpi):
+        plant.put_kpi(business.kpi_body(row["line"], dict(row)))
+    for row in await _rows(connection, select(alarm).where(alarm.c.cleared_at.is_(None))):
+        plant.raise_alarm(business.alarm_body(row["asset"], dict(row)))
+
+
+async def _read_health(connection: AsyncConnection, plant: LivePlant) -> None:
+    health, case = tables.health, tables.case
+    newest = select(health).distinct(health.c.asset).order_by(health.c.asset, health.c.time.desc())
+    for row in await _rows(connection, newest):
+        plant.put_health(
+            {
+                "asset": row["asset"],
+                "index": row["index"],
+                "score": row["score"],
+                "drivers": row["drivers"],
+                "at": to_ms(row["time"]),
+            }
+        )
+    for row in await _rows(connection, select(case).where(case.c.closed_at.is_(None))):
+        plant.put_case(row["asset"], business.case_body(dict(row)), to_ms(row["opened_at"]))
+
+
+async def _read_capacity(connection: AsyncConnection, plant: LivePlant, today: date) -> None:
+    table = tables.estimate
+    first = today - timedelta(
+        days=today.weekday() + 7
+    )  # a week early: the plant's zone may still have Sunday
+    query = (
+        select(table)
+        .where(table.c.week.between(first, first + timedelta(weeks=CAPACITY_WEEKS + 1)))
+        .distinct(table.c.line, table.c.week)
+        .order_by(table.c.line, table.c.week, table.c.revision.desc())
+    )
+    for row in await _rows(connection, query):
+        plant.put_capacity(business.capacity_body(row["line"], dict(row)))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which a line was in one state; `end` None: it still is."""
+
+    state: str
+    start: datetime
+    end: datetime | None
+    unit: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop of a line; `end` None: it goes on."""
+
+    state: str
+    start: datetime
+    end: datetime | None
+    unit: str | None
+    reason: str
+
+
+async def read_spans(connection: AsyncConnection, line: str, since: datetime) -> list[Span]:
+    """States of a line that reach into the time from `since` on, in order."""
+    table = tables.line_state
+    query = (
+        select(table)
+        .where(table.c.line == line, _reaches(table, since))
+        .order_by(table.c.started_at)
+        .limit(5000)
+    )
+    return [
+        Span(row["state"], row["started_at"], row["ended_at"], row["unit"], row["reason"])
+        for row in await _rows(connection, query)
+    ]
+
+
+async def read_stops(connection: AsyncConnection, line: str, since: datetime, limit: int = 30) -> list[Stop]:
+    """Stops of a line from `since` on, the newest first."""
+    table = tables.stop
+    query = (
+        select(table)
+        .where(table.c.line == line, _reaches(table, since))
+        .order_by(table.c.started_at.desc())
+        .limit(limit)
+    )
+    return [
+        Stop(row["state"], row["started_at"], row["ended_at"], row["unit"], row["reason"])
+        for row in await _rows(connection, query)
+    ]
+
+
+async def read_sources(connection: AsyncConnection) -> Sequence[RowMapping]:
+    """All sources as the historian knows them."""
+    return await _rows(connection, select(tables.source).order_by(tables.source.c.id))
+
+
+async def read_companies(connection: AsyncConnection) -> dict[str, str]:
+    """Names of the companies by id."""
+    return {row["id"]: row["name"] for row in await _rows(connection, select(tables.company))}
+
+
+def _reaches(table: Table, since: datetime) -> ColumnElement[bool]:
+    return func.coalesce(table.c.ended_at, func.now()) >= since
+
+
+def _us(time: datetime) -> int:
+    """Microseconds since 1970, exactly: a float of seconds would lose the last digit."""
+    whole = int(time.timestamp() // 1)
+    return whole * 1_000_000 + time.microsecond

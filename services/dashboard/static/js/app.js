@@ -1,0 +1,9 @@
+// What every page runs.
+import '/static/js/elements.js';
+import '/static/js/parts.js';
+import { start as follow } from '/static/js/stream.js';
+import { start as announce } from '/static/js/said.js';
+
+follow();
+announce();
+if (document.querySelector('signal-trend')) import('/static/js/trend.js');

@@ -1,0 +1,208 @@
+// The small live parts that templates are made of. Each draws what its macro in templates/ wrote, from the store.
+import { html, nothing } from 'lit';
+import { WORDS } from '/words.js';
+import { LiveElement, LiveFrame } from '/static/js/live.js';
+import { cell, freshness, link, machines, now, problem } from '/static/js/store.js';
+import { retry } from '/static/js/stream.js';
+import * as format from '/static/js/format.js';
+import { ALARM_LOOKS, ageWords, alarmsOf, deathWords, isOld, lineMark, look, unitMark, zone } from '/static/js/marks.js';
+
+const shape = (shown) =>
+  html`<svg class="shape" data-tone=${shown.tone} aria-hidden="true"><use href="#${shown.shape}"></use></svg>`;
+
+/** Shape, word and time of a line (`data-line`) or machine (`data-asset`, `data-signal`). */
+class StateMark extends LiveElement {
+  render() {
+    const { line, asset, signal } = this.dataset;
+    const mark = line ? lineMark(line) : unitMark(asset, signal);
+    return html`${shape(mark.look)}<span class="word">${mark.word}</span> <span class="since">${mark.text}</span>`;
+  }
+}
+
+/** Tile or head of a line: freshness and tone as attributes. */
+class LineFrame extends LiveFrame {
+  mirror() {
+    this.dataset.freshness = freshness(this.dataset.line);
+    this.dataset.tone = lineMark(this.dataset.line).look.tone;
+  }
+}
+
+class MachineFrame extends LiveFrame {
+  mirror() {
+    this.dataset.freshness = freshness(this.dataset.asset);
+    this.dataset.tone = unitMark(this.dataset.asset, this.dataset.signal).look.tone;
+  }
+}
+
+class SignalFrame extends LiveFrame {
+  mirror() {
+    this.dataset.freshness = freshness(this.dataset.asset, this.dataset.source);
+  }
+}
+
+class AgeLabel extends LiveElement {
+  render() {
+    const { asset, source } = this.dataset;
+    this.dataset.freshness = freshness(asset, source);
+    this.title = deathWords(asset, source);
+    return html`${ageWords(asset, source)}`;
+  }
+}
+
+class SourceAge extends LiveElement {
+  render() {
+    const at = cell(`heard:${this.dataset.source}`).value;
+    const state = freshness(this.dataset.source, this.dataset.source);
+    this.dataset.freshness = state;
+    const age = at ? format.duration((now.value - at) / 1000) + ' ago' : 'never';
+    return html`<span class="word">${state}</span> ${age}`;
+  }
+}
+
+/** Why the line is in its state, in words. */
+class StateReason extends LiveElement {
+  render() {
+    const { line } = this.dataset;
+    if (isOld(freshness(line))) return html`${deathWords(line)}`;
+    return html`${cell(`state:${line}`).value?.reason ?? ''}`;
+  }
+}
+
+class LiveValue extends LiveElement {
+  render() {
+    const found = cell(`value:${this.dataset.signal}`).value;
+    const frame = this.closest('[data-asset]');
+    if (frame) this.dataset.freshness = freshness(frame.dataset.asset, frame.dataset.source ?? '');
+    const quality = found ? format.quality(found.q) : 'No value yet';
+    this.dataset.quality = quality;
+    const status = found ? format.statusWords(found.q, WORDS.status) : '';
+    return html`<span class="number">${found ? format.value(found.v) : '–'}</span>
+      <span class="unit">${this.dataset.unit}</span>${
+        quality === 'Good' ? nothing : html` <span class="quality">${quality}${status ? `: ${status}` : ''}</span>`
+      }`;
+  }
+}
+
+class SignalFacts extends LiveElement {
+  render() {
+    const found = cell(`value:${this.dataset.signal}`).value;
+    const status = found ? format.statusWords(found.q, WORDS.status) : '';
+    return html`<dl>
+      <div><dt>Quality</dt><dd>${found ? format.quality(found.q) : 'No value yet'}${status ? `: ${status}` : ''}</dd></div>
+      <div><dt>Measured at</dt><dd>${found ? format.when(found.t, now.value, this.dataset.zone) : '–'}</dd></div>
+    </dl>`;
+  }
+}
+
+/** Target, actual, how far off, OEE of the running shift. */
+class ScoreBoard extends LiveElement {
+  render() {
+    this.dataset.freshness = freshness(this.dataset.line);
+    const kpi = cell(`kpi:${this.dataset.line}`).value;
+    const good = kpi?.good ?? 0, target = kpi?.target ?? 0;
+    const tone = !kpi ? 'none' : Math.round(good) < Math.round(target) ? 'behind' : 'ahead';
+    return html`<dl>
+      <div><dt>Target</dt><dd>${kpi ? format.number(Math.round(target)) : '–'}</dd></div>
+      <div><dt>Actual</dt><dd>${kpi ? format.number(Math.round(good)) : '–'}</dd></div>
+      <div class="delta" data-tone=${tone}><dt>Shift ${kpi?.shift ?? 'no shift'}</dt><dd>${kpi ? format.delta(good, target) : 'no figures yet'}</dd></div>
+      <div class="oee"><dt>OEE</dt><dd>${format.percent(kpi?.oee)}</dd></div>
+    </dl>
+    <svg class="bar" viewBox="0 0 120 8" preserveAspectRatio="none" aria-hidden="true">
+      <rect class="track" width="120" height="8"></rect>
+      <rect class="fill" data-tone=${target && good < 0.95 * target ? 'slow' : 'running'} width=${target ? Math.min(120, (good / target) * 100) : 0} height="8"></rect>
+      <path class="tick" d="M100 0v8"></path>
+    </svg>`;
+  }
+}
+
+class ScoreMore extends LiveElement {
+  render() {
+    this.dataset.freshness = freshness(this.dataset.line);
+    const kpi = cell(`kpi:${this.dataset.line}`).value;
+    const lost = kpi ? Math.max(0, (kpi.planned_busy_s ?? 0) - (kpi.production_s ?? 0) - (kpi.no_data_s ?? 0)) : 0;
+    return html`<dl>
+      <div><dt>Availability</dt><dd>${format.percent(kpi?.availability)}</dd></div>
+      <div><dt>Effectiveness</dt><dd>${format.percent(kpi?.effectiveness)}</dd></div>
+      <div><dt>Quality</dt><dd>${format.percent(kpi?.quality)}</dd></div>
+      <div><dt>Scrap</dt><dd>${kpi ? format.number(Math.round(kpi.scrap ?? 0)) : '–'}</dd></div>
+      <div><dt>Time lost</dt><dd>${kpi ? format.duration(lost) : '–'}</dd></div>
+    </dl>`;
+  }
+}
+
+class TopAlarm extends LiveElement {
+  render() {
+    const found = alarmsOf(this.dataset.line);
+    if (!found.length) return html`<span class="muted">No active alarms</span>`;
+    return html`${shape(ALARM_LOOKS[found[0].priority] ?? ALARM_LOOKS.low)}<span class="message">${found[0].message}</span>${
+      found.length > 1 ? html`<span class="more">+${found.length - 1}</span>` : nothing
+    }`;
+  }
+}
+
+class CapacityChip extends LiveElement {
+  render() {
+    const weeks = cell(`capacity:${this.dataset.line}`).value ?? {};
+    const week = weeks[format.monday(now.value, this.dataset.zone)];
+    const amount = (value) => format.number(Math.round(value));
+    return html`<span class="muted">Capacity</span>
+      <span class="number">${week ? `${amount(week.available)} of ${amount(week.total)}` : '–'}</span>
+      <span class="muted">${week ? `${format.percent(week.total ? week.available / week.total : null)} free this week` : 'no estimate yet'}</span>`;
+  }
+}
+
+/** Health index of a machine as a bar with a tick at half, and its open case. */
+class HealthBar extends LiveElement {
+  render() {
+    const health = cell(`health:${this.dataset.asset}`).value;
+    const index = health?.index ?? null;
+    const tone = health?.case ? (health.case.severity === 'high' ? 'down' : 'slow') : 'running';
+    this.title = (health?.drivers ?? []).map((driver) => driver.path ?? driver.signal).join(', ');
+    return html`<span class="muted">Health</span> <span class="number">${format.percent(index)}</span>
+      <svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
+        <rect class="track" width="100" height="8"></rect>
+        <rect class="fill" data-tone=${tone} width=${Math.max(0, Math.min(100, (index ?? 0) * 100))} height="8"></rect>
+        <path class="tick" d="M50 0v8"></path>
+      </svg>
+      <span class="case">${health?.case ? html`${shape(look(health.case.severity === 'high' ? 'down' : 'slow'))} ${health.case.severity} case open` : nothing}</span>`;
+  }
+}
+
+/** How many of the plant's machines are live, late, stale. */
+class DataHealth extends LiveElement {
+  render() {
+    const counts = { live: 0, late: 0, stale: 0, offline: 0 };
+    for (const asset of machines.value) counts[freshness(asset)] += 1;
+    const stale = counts.stale + counts.offline;
+    this.dataset.stale = String(stale);
+    return html`<span>${counts.live} live</span><span>${counts.late} late</span><span>${stale} stale</span>`;
+  }
+}
+
+class PlantClock extends LiveElement {
+  render() {
+    return html`${format.when(now.value, now.value, this.dataset.zone)}`;
+  }
+}
+
+/** The bar that says that what you see is old, and why. */
+class StreamBanner extends LiveElement {
+  render() {
+    const { state, since, tries } = link.value;
+    this.dataset.state = state === 'offline' ? 'offline' : problem.value ? 'problem' : '';
+    if (state === 'offline') {
+      return html`<p><b>No connection to the server since ${format.when(since, now.value, zone)}.</b>
+          All values on this page are old.<span class="muted"> ${tries ? `Tried ${tries} times.` : ''}</span></p>
+        <button type="button" @click=${retry}>Retry now</button>`;
+    }
+    return problem.value ? html`<p><b>${problem.value}.</b> What you see is old; it goes on by itself.</p>` : nothing;
+  }
+}
+
+for (const [name, element] of Object.entries({
+  'state-mark': StateMark, 'line-frame': LineFrame, 'machine-frame': MachineFrame, 'signal-frame': SignalFrame,
+  'age-label': AgeLabel, 'source-age': SourceAge, 'state-reason': StateReason, 'live-value': LiveValue,
+  'signal-facts': SignalFacts, 'score-board': ScoreBoard, 'score-more': ScoreMore, 'top-alarm': TopAlarm,
+  'capacity-chip': CapacityChip, 'health-bar': HealthBar, 'data-health': DataHealth, 'plant-clock': PlantClock,
+  'stream-banner': StreamBanner,
+})) customElements.define(name, element);

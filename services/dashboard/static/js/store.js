@@ -1,0 +1,143 @@
+// What the page knows, as signals: filled by stream.js from snapshots and events, read by the elements.
+// Times are the server's milliseconds since 1970; the browser's own clock is only used to measure time that passed.
+import { batch, computed, signal } from '@preact/signals-core';
+import { freshnessOf } from '/static/js/freshness.js';
+
+const boot = JSON.parse(document.getElementById('boot').textContent);
+
+export const limits = boot.limits;
+
+/** The server's time, once a second. */
+export const now = signal(boot.now);
+
+/** `live` (maybe still connecting), or `offline`: the server has not been heard for limits.offline. */
+export const link = signal({ state: 'live', since: boot.now, tries: 0 });
+
+/** What the server itself waits for, in words; null: nothing. */
+export const problem = signal(boot.problem);
+
+export const alarms = signal(new Map());
+
+/** Ids of all machines of the plant. */
+export const machines = signal([]);
+export const build = boot.build;
+
+/** Number of the last event that is in the picture. */
+export let lastId = boot.id;
+
+const cells = new Map();
+let names = [];
+let units = {};
+let voices = {};
+let clock = { server: boot.now, own: performance.now() };
+
+/** One signal of the store, made on first use. Keys: `state:<line>`, `value:<signal>`, `heard:<source or asset>` … */
+export function cell(key) {
+  let found = cells.get(key);
+  if (!found) cells.set(key, (found = signal(undefined)));
+  return found;
+}
+
+/** A computed value that all elements share. */
+export function shared(key, compute) {
+  let found = cells.get(key);
+  if (!found) cells.set(key, (found = computed(compute)));
+  return found;
+}
+
+/** The server's time at this moment. */
+export function serverNow() {
+  return Math.round(clock.server + performance.now() - clock.own);
+}
+
+export function setClock(server) {
+  clock = { server, own: performance.now() };
+}
+
+/** The asset whose freshness is this one's: a line speaks through its constraint machine. */
+export const voiceOf = (asset) => voices[asset] ?? asset;
+
+/** Freshness of all that an asset says: live, late, stale or offline. Shared, so it is computed once a second. */
+export function freshness(asset, source = '') {
+  return shared(`fresh:${asset}:${source}`, () =>
+    link.value.state === 'offline'
+      ? 'offline'
+      : freshnessOf(heard(asset, source), death(asset, source), now.value, limits),
+  ).value;
+}
+
+export function heard(asset, source = '') {
+  const voice = voiceOf(asset);
+  return Math.max(cell(`heard:${voice}`).value ?? 0, cell(`heard:${source || units[voice] || ''}`).value ?? 0);
+}
+
+export function death(asset, source = '') {
+  const voice = voiceOf(asset);
+  return cell(`dead:${voice}`).value ?? cell(`dead:${source || units[voice] || ''}`).value ?? null;
+}
+
+/** Replace everything by what the server has. */
+export function applySnapshot(snap) {
+  batch(() => {
+    lastId = snap.id;
+    setClock(snap.now);
+    names = snap.signals.map((entry) => entry[0]);
+    units = snap.units;
+    voices = snap.voices;
+    machines.value = Object.keys(units);
+    problem.value = snap.problem;
+    for (const [key, found] of cells) if (key.startsWith('dead:')) found.value = undefined;
+    for (const [key, reason] of Object.entries(snap.dead)) cell(`dead:${key}`).value = reason;
+    for (const body of snap.states) cell(`state:${body.line}`).value = body;
+    for (const body of snap.kpis) cell(`kpi:${body.line}`).value = body;
+    for (const body of snap.health) cell(`health:${body.asset}`).value = body;
+    for (const body of snap.capacity) addWeek(body);
+    alarms.value = new Map(snap.alarms.map((alarm) => [alarm.id, alarm]));
+    applyFrame(snap.values);
+    now.value = serverNow();
+  });
+}
+
+/** Take one event of the stream. What the page shows beside signals is told by window events `aurelian:<kind>`. */
+export function applyEvent(id, kind, body) {
+  if (kind === 'snap') return applySnapshot(body);
+  if (id <= lastId && kind !== 'reset') return;
+  batch(() => {
+    lastId = Math.max(lastId, id);
+    switch (kind) {
+      case 'v': applyFrame(body); setClock(body.now); break;
+      case 'hb': setClock(body.now); problem.value = body.problem; break;
+      case 'state': cell(`state:${body.line}`).value = body; break;
+      case 'kpi': cell(`kpi:${body.line}`).value = body; break;
+      case 'capacity': addWeek(body); break;
+      case 'health': cell(`health:${body.asset}`).value = body; break;
+      case 'source':
+        cell(`dead:${body.key}`).value = body.dead ?? undefined;
+        cell(`heard:${body.key}`).value = body.heard;
+        break;
+      case 'alarm': {
+        const changed = new Map(alarms.value);
+        if (body.op === 'raised') changed.set(body.id, body);
+        else changed.delete(body.id);
+        alarms.value = changed;
+        break;
+      }
+      case 'plant': if (body.signal) names[body.index] = body.signal; break;
+    }
+  });
+  window.dispatchEvent(new CustomEvent(`aurelian:${kind}`, { detail: body }));
+}
+
+function applyFrame(frame) {
+  frame.i.forEach((index, place) => {
+    if (names[index]) cell(`value:${names[index]}`).value = { v: frame.v[place], q: frame.q[place], t: frame.t[place] };
+  });
+  for (const [key, at] of Object.entries(frame.h)) cell(`heard:${key}`).value = at;
+}
+
+function addWeek(body) {
+  const weeks = cell(`capacity:${body.line}`);
+  weeks.value = { ...weeks.value, [body.week_start]: body };
+}
+
+applySnapshot(boot);

@@ -1,0 +1,9 @@
+"""`python -m historian`: store what Kafka has."""
+
+from aurelian.service import run_worker
+
+from historian.processor import main
+from historian.settings import HistorianSettings
+
+if __name__ == "__main__":
+    run_worker("historian", HistorianSettings, main)

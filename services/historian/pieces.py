@@ -1,0 +1,238 @@
+"""Pure: what a Kafka record says, as far as bytes alone can tell. Called by processor.py for every record taken."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from aurelian import codec
+from aurelian.kafka import Record
+from aurelian.sample import SampleBatch
+from aurelian.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS
+
+from historian.delivery import Lane
+from historian.rows import HOUR_US, Plan
+
+PAYLOAD_LIMIT = 512 * 1024
+"""Bytes of a rejected record that are kept; the rest is named by size and SHA-256."""
+
+MAX_NUMBER = 2**63 - 1
+"""The largest boot and sequence that the store can hold."""
+
+EVENTS_LANE = "@events"
+REJECTED_LANE = "@rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What could not be stored, with its bytes: a row of `historian.rejected`.
+
+    Attributes:
+        received_at: microseconds since 1970; its hour is where the ledger counts it.
+        samples: what it stands for in the ledger.
+        counts: samples by source where there are several; None: all are `source`'s.
+        fingerprint: the same for the same refusal when its record comes again.
+    """
+
+    owner: str
+    gateway: str
+    source: str
+    received_at: int
+    error_class: str
+    reason: str
+    origin: str
+    payload: bytes
+    payload_size: int
+    payload_sha256: str
+    samples: int
+    fingerprint: str
+    counts: dict[tuple[str, int], int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRecord:
+    """A node of the plant model as `aurelian.assets.v1` carries it."""
+
+    id: str
+    owner: str
+    parent: str | None
+    level: str
+    name: str
+    path: str
+    meaning: dict[str, object]
+    signals: tuple[dict[str, Any], ...]
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """One record on its way into the store: exactly one of batch, event, asset, refusals, or nothing (it only moves the offset).
+
+    Attributes:
+        lane, sequence: its number at the gateway; sequence 0: not numbered.
+        stored_to, beyond, closed: state of its lane once this piece is stored (see `delivery.Head`).
+        batch, plan: samples and what their signals are here.
+    """
+
+    record: Record
+    lane: Lane | None = None
+    sequence: int = 0
+    batch: SampleBatch | None = None
+    plan: Plan | None = None
+    event: codec.SourceEvent | None = None
+    asset: AssetRecord | None = None
+    refusals: list[Refusal] = field(default_factory=list)
+    owner: str = ""
+    stored_to: int = 0
+    beyond: tuple[int, ...] = ()
+    closed: tuple[int, ...] = ()
+
+    def clear(self) -> None:
+        """Leave nothing to store but the offset: it is stored already."""
+        self.batch = self.plan = self.event = self.asset = None
+        self.refusals = []
+
+
+def read_record(record: Record, log_id: str) -> Piece:
+    """Decode a record of any topic that the historian reads; what is unreadable becomes a refusal with its bytes."""
+    piece = Piece(record)
+    if record.value is None:
+        return piece
+    try:
+        if record.topic == SAMPLES.name:
+            batch = piece.batch = codec.decode(record.value)
+            piece.sequence, piece.owner = batch.sequence, batch.owner
+            piece.lane = Lane(batch.gateway, batch.boot, batch.line)
+            _check_names(batch.owner, batch.gateway, batch.line)
+        elif record.topic == SOURCE_EVENTS.name:
+            event = piece.event = codec.decode_event(record.value)
+            piece.owner = event.owner
+            _check_names(event.owner, event.gateway, event.source, event.line)
+            _number(piece, EVENTS_LANE)
+        elif record.topic == REJECTED.name:
+            rejected = codec.decode_rejected(record.value)
+            piece.owner = rejected.owner
+            _check_names(rejected.owner, rejected.gateway, rejected.source)
+            _number(piece, REJECTED_LANE)
+            piece.refusals = [_passed_on(rejected)]
+        elif record.topic == ASSETS.name:
+            piece.asset = _read_asset(record.value)
+        if piece.lane is not None and max(piece.lane.boot, piece.sequence) > MAX_NUMBER:
+            raise ValueError(f"boot {piece.lane.boot} or sequence {piece.sequence} is beyond {MAX_NUMBER}")
+    except (codec.DecodeError, ValueError) as error:
+        piece.batch = piece.event = piece.lane = None
+        piece.sequence, piece.owner = 0, ""
+        piece.refusals = [refuse_record(record, log_id, "unreadable", str(error))]
+    return piece
+
+
+def refuse_record(
+    record: Record, log_id: str, error_class: str, reason: str, *, owner: str = "", samples: int = 0
+) -> Refusal:
+    """Refuse a whole record. Without `samples` nobody counted it, so the ledger does not either."""
+    payload = record.value or b""
+    return Refusal(
+        owner=_text(owner.encode()) or _text(record.key).partition("/")[0],
+        gateway="",
+        source="",
+        received_at=record.timestamp_ms * 1000,
+        error_class=error_class,
+        reason=_text(reason.encode())[:1000],
+        origin=f"{record.topic}/{record.partition}/{record.offset} key {_text(record.key)}",
+        payload=payload[:PAYLOAD_LIMIT],
+        payload_size=len(payload),
+        payload_sha256=hashlib.sha256(payload).hexdigest(),
+        samples=samples,
+        fingerprint=f"{log_id}/{record.topic}/{record.partition}/{record.offset}/{error_class}",
+    )
+
+
+def refuse_samples(record: Record, log_id: str, batch: SampleBatch, error_class: str, reason: str) -> Refusal:
+    """Refuse the samples of `batch` (a whole record's, or those taken out of one), keeping them as a batch."""
+    payload = codec.encode(batch)
+    counts: dict[tuple[str, int], int] = {}
+    for index, received in zip(batch.signal.tolist(), batch.gateway_time.tolist(), strict=True):
+        key = (batch.signals[index].source, received - received % HOUR_US)
+        counts[key] = counts.get(key, 0) + 1
+    lane = f"{batch.gateway}/{batch.boot}/{batch.line}/{batch.sequence}"
+    numbered = batch.sequence > 0
+    return Refusal(
+        owner=batch.owner,
+        gateway=batch.gateway,
+        source=next(iter(counts))[0] if counts else "",
+        received_at=int(batch.gateway_time[0]) if len(batch) else record.timestamp_ms * 1000,
+        error_class=error_class,
+        reason=reason[:1000],
+        origin=f"{record.topic}/{record.partition}/{record.offset} key {_text(record.key)}",
+        payload=payload[:PAYLOAD_LIMIT],
+        payload_size=len(payload),
+        payload_sha256=hashlib.sha256(payload).hexdigest(),
+        samples=len(batch),
+        fingerprint=f"{lane}/{error_class}"
+        if numbered
+        else f"{log_id}/{record.topic}/{record.partition}/{record.offset}/{error_class}",
+        counts=counts,
+    )
+
+
+def _passed_on(rejected: codec.Rejected) -> Refusal:
+    """What a gateway rejected, as it comes."""
+    content = f"{rejected.gateway}/{rejected.boot}/{rejected.source}/{rejected.time}/{rejected.origin}"
+    digest = hashlib.sha256(content.encode() + rejected.payload_sha256.encode()).hexdigest()
+    return Refusal(
+        owner=rejected.owner,
+        gateway=rejected.gateway,
+        source=rejected.source,
+        received_at=rejected.time,
+        error_class=_text(rejected.error_class.encode()),
+        reason=_text(rejected.reason.encode()),
+        origin=_text(rejected.origin.encode()),
+        payload=rejected.payload[:PAYLOAD_LIMIT],
+        payload_size=min(rejected.payload_size, MAX_NUMBER) or len(rejected.payload),
+        payload_sha256=_text(rejected.payload_sha256.encode())
+        or hashlib.sha256(rejected.payload).hexdigest(),
+        samples=min(rejected.samples, 2**31 - 1),
+        fingerprint=digest,
+    )
+
+
+def _check_names(*names: str) -> None:
+    for name in names:
+        if "\0" in name:
+            raise ValueError(f"a name has a null character: {name!r}")
+
+
+def _number(piece: Piece, lane: str) -> None:
+    """Read the number that a gateway gave to an event or a refusal from the record's headers."""
+    headers = dict(piece.record.headers)
+    if "sequence" in headers:
+        piece.lane = Lane(headers["gateway"].decode(), int(headers["boot"]), lane)
+        piece.sequence = int(headers["sequence"])
+
+
+def _read_asset(value: bytes) -> AssetRecord:
+    body = json.loads(value)
+    if not isinstance(body, dict):
+        raise ValueError("an asset is a JSON object")
+    texts: dict[str, str] = {}
+    for name in ("id", "owner", "level", "name", "path"):
+        text = body.get(name)
+        if not isinstance(text, str) or not text or "\0" in text:
+            raise ValueError(f"asset: {name} is {text!r}, not a text")
+        texts[name] = text
+    parent, meaning = body.get("parent"), body.get("meaning", {})
+    if not (parent is None or isinstance(parent, str)) or not isinstance(meaning, dict):
+        raise ValueError("asset: parent is a text or null, meaning an object")
+    signals = meaning.get("signals", [])
+    usable = isinstance(signals, list) and all(
+        isinstance(each, dict) and isinstance(each.get("id"), str) and isinstance(each.get("name"), str)
+        for each in signals
+    )
+    if not usable:
+        raise ValueError("asset: meaning.signals is a list of objects with id and name")
+    return AssetRecord(parent=parent, meaning=meaning, signals=tuple(signals), **texts)
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode("utf-8", "backslashreplace").replace("\0", "\\0")

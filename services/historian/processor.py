@@ -1,0 +1,306 @@
+"""The historian's main loop: take, decode, reject, store, tick. Called by `__main__.py`.
+
+Two things overlap: while one transaction is on its way, the next records are taken and decoded. Whatever goes wrong
+with Kafka, the database or the ownership ends the round; the next one begins at what the database says is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import psycopg
+from aurelian.db import offsets
+from aurelian.db.engine import connect
+from aurelian.db.logs import current_log
+from aurelian.db.offsets import Claim, Fenced
+from aurelian.kafka import Partition, Record, Unavailable
+from aurelian.ops import Health
+from aurelian.sample import SampleBatch
+from psycopg.rows import TupleRow
+
+from historian import metrics, records, samples
+from historian.announce import Announcer
+from historian.catalog import Catalog
+from historian.delivery import Head, Lane
+from historian.ledger import measure_ledger
+from historian.pieces import Piece, read_record, refuse_samples
+from historian.rows import text_mask
+from historian.settings import HistorianSettings
+from historian.source import Source
+from historian.writer import SERVICE, Stored, Writer
+
+log = logging.getLogger(__name__)
+
+TAKE_RECORDS = 1000
+DECODE_STEP = 100
+"""Records decoded before others get the event loop."""
+
+AWAY = (
+    psycopg.OperationalError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
+    psycopg.errors.InFailedSqlTransaction,
+)
+"""The database is away, or ended our session because we were: begin anew."""
+
+LOG_POLL_S = 1.0
+SLOW_TICK_S = 10.0
+MAINTAIN_S = 3600.0
+
+
+class LogChanged(Exception):
+    """Another log was declared: begin at its start."""
+
+
+async def main(settings: HistorianSettings, health: Health) -> None:
+    """Store what Kafka has until cancelled; outages are waited out."""
+    pause_s = 0.5
+    while True:
+        began = time.monotonic()
+        try:
+            await run_log(settings, health)
+        except* LogChanged:
+            log.info("another log was declared")
+            pause_s = 0.0
+        except* Fenced as group:
+            metrics.FENCED.inc()
+            log.warning("fenced", extra={"fields": {"reason": str(group.exceptions[0])}})
+            pause_s = 0.5
+        except* (Unavailable, *AWAY) as group:
+            if health.ready is None or time.monotonic() - began > 10:
+                log.warning("interrupted", extra={"fields": {"reason": str(group.exceptions[0]).strip()}})
+                pause_s = 0.5
+            health.ready = "Kafka and the database"
+        await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))
+        pause_s = min(max(pause_s, 0.25) * 2, 10)
+
+
+async def run_log(settings: HistorianSettings, health: Health) -> None:
+    """Store what the current log has until something interrupts.
+
+    Raises:
+        ExceptionGroup: of LogChanged, Fenced, Unavailable or psycopg's errors.
+    """
+    url = settings.database_url.get_secret_value()
+    async with (
+        await connect(url, autocommit=True, name="historian") as side,
+        await connect(url, autocommit=True, name="historian writer") as conn,
+        asyncio.TaskGroup() as group,
+    ):
+        log_id = await _await_log(side, health)
+        await samples.open_session(conn)
+        catalog = Catalog()
+        announcer = Announcer(settings, log_id, lambda: _recent_lanes(side, settings.announce_days))
+        historian = Historian(
+            settings, health, side, catalog, Writer(conn, catalog, log_id), announcer, log_id
+        )
+        group.create_task(announcer.run(), name="announce")
+        async with historian.reading() as source:
+            health.ready = None
+            while True:
+                taken = await historian.take(source)
+                pieces = await historian.decode(source, taken)
+                pieces = historian.reject(source, pieces)
+                await historian.store(source, pieces)
+                await historian.tick(source)
+
+
+class Historian:
+    """What lives between two interruptions: lanes, the open batch, and the transaction that is on its way."""
+
+    def __init__(
+        self,
+        settings: HistorianSettings,
+        health: Health,
+        side: psycopg.AsyncConnection[TupleRow],
+        catalog: Catalog,
+        writer: Writer,
+        announcer: Announcer,
+        log_id: str,
+    ) -> None:
+        self._settings, self._health, self._side = settings, health, side
+        self._catalog, self._writer, self._announcer, self._log_id = catalog, writer, announcer, log_id
+        self._heads: dict[Lane, Head] = {}
+        self._generation = 0
+        self._open: list[Piece] = []
+        self._open_samples = 0
+        self._handed_over_at = 0.0
+        self._committing: asyncio.Task[Stored] | None = None
+        self._polled_at = self._slow_at = time.monotonic()
+        self._maintained_at = float("-inf")
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[Source]:
+        """Read from Kafka; at the end nothing of ours is left running."""
+        try:
+            async with Source(self._settings, self._claim, self._halt) as source:
+                yield source
+        finally:
+            if self._committing is not None:
+                self._committing.cancel()
+                await asyncio.wait({self._committing})
+
+    async def take(self, source: Source) -> list[Record]:
+        """Take records that continue what is stored; wait no longer than the open batch may."""
+        due_s = self._handed_over_at + self._settings.commit_interval_s - time.monotonic()
+        wait_s = max(due_s, 0.001) if self._open else 0.5
+        if self._committing is not None:
+            wait_s = min(wait_s, 0.02)
+        records = await source.take(TAKE_RECORDS, wait_s)
+        if source.generation != self._generation:
+            self._begin_anew(source)
+        return records
+
+    async def decode(self, source: Source, taken: Sequence[Record]) -> list[Piece]:
+        """Read the records; learn signals and lanes that are new to us."""
+        pieces: list[Piece] = []
+        for start in range(0, len(taken), DECODE_STEP):
+            pieces += [read_record(record, self._log_id) for record in taken[start : start + DECODE_STEP]]
+            await asyncio.sleep(0)
+        if any(piece.asset is not None for piece in pieces):
+            self._catalog.forget()
+        await self._catalog.learn(self._side, [p.batch for p in pieces if p.batch is not None])
+        await self._load_heads({p.lane for p in pieces if p.lane is not None} - self._heads.keys())
+        return pieces if source.generation == self._generation else []
+
+    def reject(self, source: Source, pieces: list[Piece]) -> list[Piece]:
+        """Set aside what is stored already, and refuse what may not be stored."""
+        for piece in pieces:
+            if piece.lane is not None and piece.sequence > 0:
+                head = self._heads.setdefault(piece.lane, Head(piece.owner))
+                if not head.accept(piece.sequence):
+                    metrics.REDELIVERED.inc()
+                    piece.clear()
+                piece.stored_to, piece.beyond = head.stored_to, tuple(head.beyond)
+                if head.closed:
+                    piece.closed = tuple(head.take_closed())
+            if piece.batch is not None:
+                self._judge(piece, piece.batch)
+        return pieces
+
+    async def store(self, source: Source, pieces: Sequence[Piece]) -> None:
+        """Add to the open batch; hand it over when it is due and the transaction before it is done."""
+        self._open += pieces
+        self._open_samples += sum(len(piece.batch) for piece in pieces if piece.batch is not None)
+        full = self._open_samples >= self._settings.commit_samples or len(self._open) >= 50_000
+        if self._committing is not None and (full or self._committing.done()):
+            await self._finish(source)
+        if source.generation != self._generation:
+            self._begin_anew(source)
+        due = time.monotonic() - self._handed_over_at >= self._settings.commit_interval_s
+        if self._open and self._committing is None and (full or due):
+            owned = dict(source.owned)
+            batch = [p for p in self._open if (p.record.topic, p.record.partition) in owned]
+            self._open, self._open_samples = [], 0
+            self._handed_over_at = time.monotonic()
+            self._committing = asyncio.create_task(self._writer.store(batch, owned), name="store")
+
+    async def tick(self, source: Source) -> None:
+        """Tell that we live; now and then look for a new log, lags and holes, and keep the partitions."""
+        self._health.tick()
+        now = time.monotonic()
+        if now - self._polled_at >= LOG_POLL_S:
+            self._polled_at = now
+            if await current_log(self._side) != self._log_id:
+                raise LogChanged
+        if now - self._slow_at >= SLOW_TICK_S:
+            self._slow_at = now
+            await source.check_ends()
+            metrics.HOLES.set(sum(head.missing() for head in self._heads.values()))
+            await records.insert_hole_gaps(self._side, self._settings.hole_limit_s)
+            await measure_ledger(self._side)
+        if now - self._maintained_at >= MAINTAIN_S:
+            self._maintained_at = now
+            await self._side.execute(
+                "SELECT historian.maintain_samples(%s)", (self._settings.retention_days,)
+            )
+
+    async def _finish(self, source: Source) -> None:
+        """Wait for the transaction on its way and announce what it stored."""
+        assert self._committing is not None
+        task, self._committing = self._committing, None
+        generation = self._generation
+        try:
+            stored = await task
+        except Fenced:
+            # Our own partitions were assigned anew in the meantime: the new claim reads these records again.
+            if source.generation == generation:
+                raise
+            return
+        self._announcer.announce(stored.lanes)
+        if stored.newest_receipt:
+            metrics.FRESHNESS_SECONDS.set(time.time() - stored.newest_receipt / 1e6)
+
+    def _begin_anew(self, source: Source) -> None:
+        """Partitions were assigned anew: what is not stored yet will be read again."""
+        self._generation = source.generation
+        self._open, self._open_samples = [], 0
+        self._heads.clear()
+        self._catalog.forget()
+
+    def _judge(self, piece: Piece, batch: SampleBatch) -> None:
+        """Give the piece its plan, or refuse it: another owner's signals, or text where a number is declared."""
+        plan = self._catalog.plan(batch)
+        assert plan is not None, "decode learns the plan of every batch"
+        if plan.refusal is not None:
+            piece.batch = None
+            piece.refusals = [refuse_samples(piece.record, self._log_id, batch, "owner", plan.refusal)]
+            return
+        piece.plan = plan
+        wrong = text_mask(batch, plan)
+        if wrong is not None:
+            reason = "text, bytes or JSON where the plant model declares a number"
+            piece.refusals = [refuse_samples(piece.record, self._log_id, batch.take(wrong), "type", reason)]
+            piece.batch = batch.take(~wrong)
+
+    async def _load_heads(self, lanes: set[Lane]) -> None:
+        if not lanes:
+            return
+        gateways, boots, lines = zip(*sorted(lanes), strict=True)
+        cursor = await self._side.execute(
+            "SELECT gateway, boot, line, owner, stored_to, beyond FROM historian.delivery JOIN "
+            "unnest(%s::text[], %s::bigint[], %s::text[]) AS w (gateway, boot, line) USING (gateway, boot, line)",
+            (list(gateways), list(boots), list(lines)),
+        )
+        for gateway, boot, line, owner, stored_to, beyond in await cursor.fetchall():
+            self._heads[Lane(gateway, boot, line)] = Head(owner, stored_to, list(beyond))
+
+    async def _claim(self, partitions: list[Partition]) -> dict[Partition, Claim]:
+        """Claim in a session of its own, again and again: a paused zombie may hold the rows for some seconds."""
+        url = self._settings.database_url.get_secret_value()
+        while True:
+            try:
+                async with await connect(url, autocommit=True, name="historian claim") as conn:
+                    return await offsets.claim(conn, SERVICE, SERVICE, self._log_id, partitions)
+            except AWAY as error:
+                log.warning("claim failed", extra={"fields": {"reason": str(error).strip()}})
+                await asyncio.sleep(0.5)
+
+    async def _halt(self, partition: Partition, epoch: int, reason: str) -> None:
+        async with self._side.transaction():
+            await offsets.halt(self._side, SERVICE, SERVICE, self._log_id, partition, epoch, reason)
+            await records.insert_log_gap(self._side, self._log_id, partition, reason)
+        metrics.GAPS.labels("log").inc()
+
+
+async def _await_log(conn: psycopg.AsyncConnection[TupleRow], health: Health) -> str:
+    """Wait until a log is declared."""
+    while True:
+        log_id = await current_log(conn)
+        if log_id is not None:
+            return log_id
+        health.ready = "a declared log (`aurelian db declare-log`)"
+        await asyncio.sleep(LOG_POLL_S)
+
+
+async def _recent_lanes(conn: psycopg.AsyncConnection[TupleRow], days: int) -> dict[Lane, int]:
+    cursor = await conn.execute(
+        "SELECT gateway, boot, line, stored_to FROM historian.delivery WHERE changed_at > now() - make_interval(days => %s)",
+        (days,),
+    )
+    return {Lane(*row[:3]): row[3] for row in await cursor.fetchall()}

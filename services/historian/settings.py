@@ -1,0 +1,24 @@
+"""Settings of the historian."""
+
+from __future__ import annotations
+
+from aurelian.settings import KafkaSettings, StoreSettings
+from pydantic import Field
+
+
+class HistorianSettings(KafkaSettings, StoreSettings):
+    """What the historian can be told."""
+
+    retention_days: int = Field(400, gt=0, description="samples older than this are dropped")
+    commit_interval_s: float = Field(
+        0.1, gt=0, description="rows wait at most this long for company in a transaction"
+    )
+    commit_samples: int = Field(100_000, gt=0, description="samples in one transaction at most, about")
+    hole_limit_s: float = Field(
+        60.0,
+        gt=0,
+        description="a batch that is still missing when later ones are this old becomes a gap record",
+    )
+    announce_days: int = Field(
+        7, gt=0, description="lanes of gateways that were active in this time are announced again on a start"
+    )

@@ -1,0 +1,1 @@
+"""The maintenance API: an entry point of its own, so that a slow reader never stalls the worker (D18)."""

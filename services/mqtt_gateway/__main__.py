@@ -1,0 +1,21 @@
+"""`python -m mqtt_gateway`."""
+
+from aurelian.gateway import run_gateway
+from aurelian.ops import Health
+from aurelian.service import run_worker
+
+from mqtt_gateway.settings import MqttGatewaySettings
+from mqtt_gateway.source import make_sources
+
+
+async def _run(settings: MqttGatewaySettings, health: Health) -> None:
+    await run_gateway(settings, health, make_sources)
+
+
+def main() -> None:
+    """Run the gateway until a signal; never returns."""
+    run_worker("mqtt_gateway", MqttGatewaySettings, _run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What the MQTT gateway counts beside what every gateway counts."""
+
+from prometheus_client import Counter, Gauge
+
+CONNECTED = Gauge(
+    "mqtt_gateway_connected",
+    "1 while the broker is connected; at 0 see the log line 'no broker'.",
+    ["source"],
+)
+LOST = Counter(
+    "mqtt_gateway_connections_lost_total",
+    "Connections lost; rising: broker or network is unsteady.",
+    ["source"],
+)
+MESSAGES = Counter(
+    "mqtt_gateway_messages_total", "Messages received; standing still: do the machines send?", ["source"]
+)
+DROPPED = Counter(
+    "mqtt_gateway_dropped_total",
+    "QoS 0 messages given up because the gateway was too slow; not 0: split the source, or send with QoS 1.",
+    ["source"],
+)
+REBIRTHS = Counter(
+    "mqtt_gateway_rebirths_total",
+    "Rebirths asked of Sparkplug edge nodes; rising all the time: a node skips numbers or sends unborn metrics.",
+    ["source"],
+)
+MISSING = Counter(
+    "mqtt_gateway_sequence_gaps_total",
+    "Sequence numbers of edge nodes that did not come; each is a gap.",
+    ["source"],
+)
+HOST_ONLINE = Gauge(
+    "mqtt_gateway_sparkplug_host_online",
+    "1 while edge nodes are told that the host is online; at 0 the outbox takes nothing or the broker is away.",
+    ["source"],
+)

@@ -1,0 +1,196 @@
+"""Machines that send JSON over MQTT as a source of readings; called by `aurelian.gateway.run_gateway`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from urllib.parse import urlsplit
+
+from aurelian import codec
+from aurelian.assets import Plant, PlantError, SourceModel
+from aurelian.gateway import Delivery, Reading, Reject, Source
+from aurelian.sample import Flag
+
+from mqtt_gateway import metrics
+from mqtt_gateway.connection import (
+    FIRST_VERSION,
+    Arrived,
+    Connection,
+    ConnectionLost,
+    Refused,
+    Wanted,
+    connected,
+    other,
+)
+from mqtt_gateway.mapping import JsonMap, Mapped, TemplateError, printable
+from mqtt_gateway.settings import MqttGatewaySettings
+from mqtt_gateway.sparkplug_source import SparkplugSource
+
+log = logging.getLogger(__name__)
+
+_BATCH = 500
+_HEARTBEAT_S = 1.0
+_TOPICS_REMEMBERED = 100_000
+
+
+def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list[Source]:
+    """Make a source for each mqtt_json and sparkplug source of the plants.
+
+    Raises:
+        PlantError: a url or a topic is unusable.
+    """
+    sources: list[Source] = []
+    for plant in plants:
+        for model in plant.sources:
+            if model.kind == "opcua":
+                continue
+            parts = urlsplit(model.url)
+            if parts.scheme != "mqtt" or not parts.hostname or parts.username is not None:
+                raise PlantError(
+                    f"source {model.id!r}: url {model.url!r} is no plain MQTT address; say mqtt://host:1883 "
+                    "(TLS and signing in are not there yet)"
+                )
+            if model.kind == "sparkplug":
+                shared = (
+                    sum(m.kind == "sparkplug" and m.url == model.url for p in plants for m in p.sources) > 1
+                )
+                sources.append(SparkplugSource(plant, model, settings, own_host_id=shared))
+                continue
+            try:
+                sources.append(JsonSource(plant, model, settings))
+            except TemplateError as error:
+                raise PlantError(f"source {model.id!r}: {error}") from error
+    return sources
+
+
+class JsonSource:
+    """Topics of one source at one broker. `deliveries` may run once at a time."""
+
+    def __init__(self, plant: Plant, model: SourceModel, settings: MqttGatewaySettings) -> None:
+        self.model, self.owner = model, plant.owner
+        self._map = JsonMap(
+            plant,
+            model,
+            max_payload_bytes=settings.mqtt_max_payload_bytes,
+            max_discovered=settings.mqtt_max_discovered,
+        )
+        self._wanted = Wanted(
+            url=model.url,
+            client_id=f"aurelian-{settings.gateway}-{model.id}",
+            filters=(self._map.template.filter,),
+            clean=False,
+            window=settings.mqtt_window,
+            expiry_s=settings.mqtt_session_expiry_s,
+            keep_alive_s=settings.mqtt_keep_alive_s,
+            timeout_s=settings.mqtt_timeout_s,
+        )
+        self._heard: set[str] = set()
+        self._heard_at = 0
+        self._seen: set[bytes] = set()
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Yield what the broker sends, until cancelled; what is not acknowledged by then comes again."""
+        version = FIRST_VERSION
+        delay_s, told = 0.5, ""
+        while True:
+            live = False
+            try:
+                async with connected(self._wanted, version) as connection:
+                    live, told, delay_s = True, "", 0.5
+                    metrics.CONNECTED.labels(self.model.id).set(1)
+                    log.info(
+                        "broker is connected",
+                        extra={
+                            "fields": {"source": self.model.id, "session_present": connection.session_present}
+                        },
+                    )
+                    if self._heard_at and not connection.session_present:
+                        yield self._delivery(events=[self._gap("the broker did not keep our session")])
+                    async for delivery in self._receive(connection):
+                        yield delivery
+            except Refused as error:
+                version, reason = other(version), str(error)
+            except ConnectionLost as error:
+                reason = str(error)
+            if live:
+                metrics.CONNECTED.labels(self.model.id).set(0)
+                metrics.LOST.labels(self.model.id).inc()
+                yield self._delivery(events=[self._event(death=codec.Death(reason=reason))])
+            if reason != told:
+                told = reason
+                log.warning("no broker", extra={"fields": {"source": self.model.id, "reason": reason}})
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+            delay_s = min(delay_s * 2, 10.0)
+
+    async def _receive(self, connection: Connection) -> AsyncIterator[Delivery]:
+        beat = 0.0
+        while True:
+            messages = await connection.take(_BATCH, _HEARTBEAT_S)
+            events = []
+            if dropped := connection.take_dropped():
+                metrics.DROPPED.labels(self.model.id).inc(dropped)
+                events.append(self._gap(f"{dropped} messages of QoS 0 came faster than they were taken"))
+            delivery = self._deliver(connection, messages, dropped, events) if messages or events else None
+            if self._heard and time.monotonic() - beat >= _HEARTBEAT_S:
+                beat = time.monotonic()
+                heartbeat = self._event(
+                    heartbeat=codec.Heartbeat(heard_at=self._heard_at, assets=sorted(self._heard))
+                )
+                self._heard.clear()
+                yield self._delivery(events=[heartbeat])
+            if delivery is not None:
+                yield delivery
+
+    def _deliver(
+        self, connection: Connection, messages: list[Arrived], dropped: int, events: list[codec.SourceEvent]
+    ) -> Delivery:
+        readings: list[Reading] = []
+        rejects: list[Reject] = []
+        for message in messages:
+            mapped = self._read(message)
+            readings += mapped.readings
+            rejects += mapped.rejects
+            if mapped.unit is not None and not message.retained:
+                self._heard.add(mapped.unit.id)
+                self._heard_at = message.at
+        metrics.MESSAGES.labels(self.model.id).inc(len(messages))
+        tickets = [message.ticket for message in messages if message.ticket is not None]
+        return Delivery(
+            source=self.model,
+            owner=self.owner,
+            received_at=messages[0].at if messages else time.time_ns() // 1000,
+            readings=readings,
+            rejects=rejects,
+            events=events,
+            dropped=dropped,
+            ack=lambda: connection.stored(tickets),
+        )
+
+    def _read(self, message: Arrived) -> Mapped:
+        try:
+            topic = message.topic.decode()
+        except UnicodeDecodeError:
+            reject = Reject("the topic is not UTF-8", "topic", printable(message.topic), message.payload)
+            return Mapped((), (reject,))
+        first = message.topic not in self._seen
+        if first and len(self._seen) < _TOPICS_REMEMBERED:
+            self._seen.add(message.topic)
+        if not message.payload or (message.retained and not first):
+            return Mapped((), ())  # a deleted retained message, or a value that is known already
+        return self._map.map(topic, message.payload, Flag.RETAINED if message.retained else Flag.NONE)
+
+    def _gap(self, reason: str) -> codec.SourceEvent:
+        now = time.time_ns() // 1000
+        return self._event(gap=codec.Gap(from_time=self._heard_at or now, to_time=now, reason=reason))
+
+    def _delivery(self, *, events: list[codec.SourceEvent]) -> Delivery:
+        return Delivery(
+            source=self.model, owner=self.owner, received_at=time.time_ns() // 1000, events=events
+        )
+
+    def _event(self, **kind: object) -> codec.SourceEvent:
+        at = time.time_ns() // 1000
+        return codec.SourceEvent(owner=self.owner, source=self.model.id, time=at, **kind)  # type: ignore[arg-type]

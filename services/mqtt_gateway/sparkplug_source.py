@@ -1,0 +1,344 @@
+"""Sparkplug B edge nodes as a source of readings, as their host application; made by source.py.
+
+Whether edge nodes see the host online follows the outbox, not Kafka: DATA is QoS 0, so when the outbox takes nothing
+more the only way not to lose it is to say so, and edge nodes store and forward (ingest sheet, S14).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from aurelian import codec
+from aurelian.assets import Plant, SourceModel
+from aurelian.gateway import Delivery, Reading, Reject
+
+from mqtt_gateway import metrics
+from mqtt_gateway.connection import (
+    FIRST_VERSION,
+    Arrived,
+    Connection,
+    ConnectionLost,
+    Refused,
+    Wanted,
+    Will,
+    connected,
+    other,
+)
+from mqtt_gateway.mapping import SignalMap, printable
+from mqtt_gateway.settings import MqttGatewaySettings
+from mqtt_gateway.sparkplug import (
+    Action,
+    Born,
+    Died,
+    Edge,
+    Host,
+    Missing,
+    Rebirth,
+    Told,
+    parse_topic,
+    rebirth_command,
+)
+from mqtt_gateway.sparkplug import Refused as RefusedMessage
+
+log = logging.getLogger(__name__)
+
+_BATCH = 500
+_TICK_S = 0.5
+_HEARTBEAT_S = 1.0
+_GOODBYE_S = 1.0
+
+
+class _OutboxStuck(Exception):
+    """The outbox has taken nothing for too long."""
+
+
+class SparkplugSource:
+    """The edge nodes of one group filter at one broker. `deliveries` may run once at a time."""
+
+    def __init__(
+        self, plant: Plant, model: SourceModel, settings: MqttGatewaySettings, *, own_host_id: bool
+    ) -> None:
+        self.model, self.owner = model, plant.owner
+        self._settings = settings
+        self._signals = SignalMap(plant, model, settings.mqtt_max_discovered)
+        self._host = Host(reorder_s=settings.sparkplug_reorder_s, ask_rebirth=settings.sparkplug_ask_rebirth)
+        host_id = f"{settings.sparkplug_host_id}-{model.id}" if own_host_id else settings.sparkplug_host_id
+        self._state_topic = f"spBv1.0/STATE/{host_id}"
+        self._wanted = Wanted(
+            url=model.url,
+            client_id=f"aurelian-{settings.gateway}-{model.id}",
+            filters=(self._state_topic, f"spBv1.0/{model.group}/+/{model.edge_node}/#"),
+            clean=True,
+            window=settings.mqtt_window,
+            expiry_s=0,
+            keep_alive_s=settings.mqtt_keep_alive_s,
+            timeout_s=settings.mqtt_timeout_s,
+        )
+        # Bounded by time: when the outbox stores nothing for `sparkplug_offline_after_s`, nothing more is taken.
+        self._out: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._unstored: deque[float] = deque()
+        self._all_stored = asyncio.Event()
+        self._all_stored.set()
+        self._heard_at = 0
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
+        # Not a TaskGroup: a group may not span the yields of a generator.
+        keeper = asyncio.create_task(self._keep_online(), name=f"sparkplug {self.model.id}")
+        try:
+            while True:
+                yield await _next(keeper, self._out)
+        finally:
+            keeper.cancel()
+            await asyncio.wait({keeper})
+
+    async def _keep_online(self) -> None:
+        version = FIRST_VERSION
+        delay_s, told = 0.5, ""
+        while True:
+            began = _milliseconds()
+            wanted = replace(self._wanted, will=Will(self._state_topic, _state(False, began)))
+            try:
+                async with connected(wanted, version) as connection:
+                    delay_s, told, reason = 0.5, "", ""
+                    await self._be_online(connection, began)
+            except Refused as error:
+                version, reason = other(version), str(error)
+            except ConnectionLost as error:
+                reason = str(error)
+            except _OutboxStuck:
+                reason = "the outbox takes nothing more"
+            await self._put_actions(None, self._host.lose_all(reason))
+            if reason != told:
+                told = reason
+                log.warning("host is offline", extra={"fields": {"source": self.model.id, "reason": reason}})
+            await self._all_stored.wait()
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+            delay_s = min(delay_s * 2, 10.0)
+
+    async def _be_online(self, connection: Connection, began: int) -> None:
+        """Say that the host is online, take messages until the connection or the outbox fails, say that it is offline."""
+        try:
+            connection.publish(self._state_topic, _state(True, began), qos=1, retain=True)
+            metrics.CONNECTED.labels(self.model.id).set(1)
+            metrics.HOST_ONLINE.labels(self.model.id).set(1)
+            log.info(
+                "host is online", extra={"fields": {"source": self.model.id, "topic": self._state_topic}}
+            )
+            await self._receive(connection)
+        finally:
+            metrics.CONNECTED.labels(self.model.id).set(0)
+            metrics.HOST_ONLINE.labels(self.model.id).set(0)
+            metrics.LOST.labels(self.model.id).inc()
+            await connection.publish_and_wait(
+                self._state_topic, _state(False, max(_milliseconds(), began + 1)), _GOODBYE_S
+            )
+
+    async def _receive(self, connection: Connection) -> None:
+        beat = ticked = 0.0
+        while True:
+            messages = await connection.take(_BATCH, _TICK_S)
+            if dropped := connection.take_dropped():
+                metrics.DROPPED.labels(self.model.id).inc(dropped)
+                await self._put(
+                    events=[self._gap(self._heard_at, f"{dropped} messages were given up")], dropped=dropped
+                )
+            if messages:
+                metrics.MESSAGES.labels(self.model.id).inc(len(messages))
+                await self._take(connection, messages)
+            now = time.monotonic()
+            if now - ticked >= _TICK_S:
+                ticked = now
+                await self._put_actions(connection, self._host.tick(now))
+            if now - beat >= _HEARTBEAT_S and (assets := self._online_assets()):
+                beat = now
+                at = _microseconds()
+                heartbeat = codec.Heartbeat(heard_at=at, assets=assets)
+                await self._put(events=[self._event(at, heartbeat=heartbeat)], kept=False)
+
+    async def _take(self, connection: Connection, messages: Sequence[Arrived]) -> None:
+        """Turn a batch into one delivery."""
+        actions: list[Action] = []
+        for message in messages:
+            actions += self._read(connection, message)
+            self._heard_at = message.at
+        tickets = [message.ticket for message in messages if message.ticket is not None]
+        await self._put_actions(connection, actions, lambda: connection.stored(tickets))
+
+    def _read(self, connection: Connection, message: Arrived) -> Iterable[Action]:
+        if message.retained:
+            return ()  # births and data are never retained; the broker's old STATE is no news
+        name = printable(message.topic)
+        if name == self._state_topic:
+            self._stay_online(connection, message.payload)
+            return ()
+        topic = parse_topic(name)
+        if topic is None or b"\xff" in message.topic:
+            if name.split("/")[2:3] in (["NCMD"], ["DCMD"]) or name.startswith("spBv1.0/STATE/"):
+                return ()  # commands, our own among them, and other hosts
+            return (RefusedMessage(name, message.payload, "no Sparkplug topic", "topic"),)
+        if len(message.payload) > self._settings.mqtt_max_payload_bytes:
+            reason = f"payload of {len(message.payload)} bytes, at most {self._settings.mqtt_max_payload_bytes} are read"
+            return (RefusedMessage(name, message.payload, reason, "too_large"),)
+        return self._host.receive(topic, name, message.payload, time.monotonic(), message.at)
+
+    def _stay_online(self, connection: Connection, payload: bytes) -> None:
+        """Somebody, or our own late will, said that we are offline: say at once that we are not."""
+        try:
+            offline = json.loads(payload).get("online") is False
+        except (ValueError, AttributeError):
+            offline = True
+        if offline:
+            connection.publish(self._state_topic, _state(True, _milliseconds()), qos=1, retain=True)
+
+    async def _put_actions(
+        self, connection: Connection | None, actions: Iterable[Action], ack: Callable[[], None] | None = None
+    ) -> None:
+        readings: list[Reading] = []
+        rejects: list[Reject] = []
+        events: list[codec.SourceEvent] = []
+        at = _microseconds()
+        for action in actions:
+            match action:
+                case Told():
+                    self._add_readings(action, readings, rejects)
+                case Born(edge, device):
+                    if assets := self._assets(edge, (device,)):
+                        detail = f"{edge.group}/{edge.node}"
+                        events.append(self._event(at, birth=codec.Birth(assets=assets, detail=detail)))
+                case Died(edge, device, devices, reason):
+                    everything = device is None and self.model.edge_node != "+" and self.model.group != "+"
+                    named = tuple(self._signals.units) if everything else (device, *devices)
+                    if assets := self._assets(edge, named):
+                        events.append(self._event(at, death=codec.Death(assets=assets, reason=reason)))
+                case Missing(edge, since, reason):
+                    metrics.MISSING.labels(self.model.id).inc()
+                    events.append(self._gap(since, f"{edge.group}/{edge.node}: {reason}"))
+                case Rebirth(edge, reason):
+                    if connection is not None:
+                        self._ask_rebirth(connection, edge, reason)
+                case RefusedMessage(topic, payload, reason, error_class, count):
+                    rejects.append(Reject(reason, error_class, topic, payload, count))
+                case _:
+                    assert_never(action)
+        if readings or rejects or events or ack is not None:
+            await self._put(readings, rejects, events, ack=ack)
+
+    def _add_readings(self, told: Told, readings: list[Reading], rejects: list[Reject]) -> None:
+        unit = told.device if told.device is not None else told.edge.node
+        for each in told.values:
+            full = f"{unit}/{each.name}"
+            address = full if self._signals.model(unit, full) is not None else each.name
+            reading = self._signals.reading(
+                unit, address, each.value, each.type, each.time, status=each.status, flags=each.flags
+            )
+            if reading is not None:
+                readings.append(reading)
+            else:
+                reason = f"metric {each.name!r} of {unit!r} is not in the plant model"
+                rejects.append(
+                    Reject(
+                        reason, "unknown_signal", f"{'/'.join(told.edge)}/{full}", repr(each.value).encode()
+                    )
+                )
+
+    def _ask_rebirth(self, connection: Connection, edge: Edge, reason: str) -> None:
+        metrics.REBIRTHS.labels(self.model.id).inc()
+        log.info(
+            "asks for a rebirth",
+            extra={"fields": {"source": self.model.id, "node": "/".join(edge), "reason": reason}},
+        )
+        topic = f"spBv1.0/{edge.group}/NCMD/{edge.node}"
+        connection.publish(topic, rebirth_command(_microseconds()), qos=0, retain=False)
+
+    def _assets(self, edge: Edge, devices: Iterable[str | None]) -> list[str]:
+        names = dict.fromkeys(edge.node if device is None else device for device in devices)
+        return [unit.id for name in names if (unit := self._signals.units.get(name)) is not None]
+
+    def _online_assets(self) -> list[str]:
+        """A born node is heard as long as broker and node keep their connections: without news it sends nothing."""
+        return [asset for edge, device in self._host.online() for asset in self._assets(edge, (device,))]
+
+    async def _put(
+        self,
+        readings: Sequence[Reading] = (),
+        rejects: Sequence[Reject] = (),
+        events: Sequence[codec.SourceEvent] = (),
+        *,
+        dropped: int = 0,
+        ack: Callable[[], None] | None = None,
+        kept: bool = True,
+    ) -> None:
+        """Hand over a delivery.
+
+        Raises:
+            _OutboxStuck: it was handed over, but the outbox has stored nothing for too long.
+        """
+        if not kept and self._unstored:
+            return  # a heartbeat is worth nothing later
+        put_at = time.monotonic()
+        self._unstored.append(put_at)
+        self._all_stored.clear()
+
+        def stored() -> None:
+            self._unstored.popleft()
+            if not self._unstored:
+                self._all_stored.set()
+            if ack is not None:
+                ack()
+
+        await self._out.put(
+            Delivery(
+                source=self.model,
+                owner=self.owner,
+                received_at=_microseconds(),
+                readings=readings,
+                rejects=rejects,
+                events=events,
+                dropped=dropped,
+                ack=stored,
+            )
+        )
+        if self._unstored and put_at - self._unstored[0] > self._settings.sparkplug_offline_after_s:
+            raise _OutboxStuck
+
+    def _gap(self, since: int, reason: str) -> codec.SourceEvent:
+        now = _microseconds()
+        return self._event(now, gap=codec.Gap(from_time=since or now, to_time=now, reason=reason))
+
+    def _event(self, at: int, **kind: object) -> codec.SourceEvent:
+        return codec.SourceEvent(owner=self.owner, source=self.model.id, time=at, **kind)  # type: ignore[arg-type]
+
+
+async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Delivery]) -> Delivery:
+    """The next of `out`. Raises what ended `keeper`."""
+    if not out.empty():
+        return out.get_nowait()
+    getting = asyncio.ensure_future(out.get())
+    try:
+        await asyncio.wait({keeper, getting}, return_when=asyncio.FIRST_COMPLETED)
+        if not getting.done():
+            keeper.result()
+        return await getting
+    finally:
+        getting.cancel()
+
+
+def _state(online: bool, timestamp_ms: int) -> bytes:
+    return json.dumps({"online": online, "timestamp": timestamp_ms}).encode()
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _microseconds() -> int:
+    return time.time_ns() // 1_000

@@ -1,0 +1,166 @@
+"""Sparkplug B metrics to values: datatypes, two's complement, arrays, data sets, templates. Pure; called by sparkplug.py."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from datetime import UTC, datetime, timedelta
+
+from aurelian.pb import sparkplug_b_pb2 as pb
+from aurelian.sample import Value, ValueType
+
+DATETIME = 13
+"""Datatypes are numbered as in the specification, 6.4.16."""
+
+_SIGNED_BITS = {1: 8, 2: 16, 3: 32, 4: 64}
+_UNSIGNED = (5, 6, 7, 8)
+_UINT64 = 8
+_BYTES = (17, 18)
+_ARRAYS = {
+    22: "b",
+    23: "h",
+    24: "i",
+    25: "q",
+    26: "B",
+    27: "H",
+    28: "I",
+    29: "Q",
+    30: "f",
+    31: "d",
+    34: "Q",
+}
+_BOOLEAN_ARRAY, _STRING_ARRAY, _DATETIME_ARRAY = 32, 33, 34
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Undecodable(ValueError):
+    """A metric's value contradicts its datatype; the text says how."""
+
+
+def to_value(metric: pb.Payload.Metric, datatype: int) -> tuple[Value, ValueType]:
+    """A metric's value and type. `datatype`: from the metric, else from its birth; 0: as the field says.
+
+    DateTime is an ISO 8601 text; arrays, data sets and templates are JSON texts, with null for NaN and infinity.
+
+    Raises:
+        Undecodable: an array that does not fit its bytes, or a time beyond the calendar.
+    """
+    field = metric.WhichOneof("value")
+    if field is None or metric.is_null:
+        return None, ValueType.NULL
+    if datatype == DATETIME:
+        return _iso(_integer(metric, field)), ValueType.TEXT
+    match field:
+        case "int_value" | "long_value":
+            number = _integer(metric, field)
+            if datatype in _SIGNED_BITS:
+                return signed(number, _SIGNED_BITS[datatype]), ValueType.INT64
+            return number, ValueType.UINT64 if datatype == _UINT64 or number >= 2**63 else ValueType.INT64
+        case "float_value" | "double_value":
+            return float(getattr(metric, field)), ValueType.DOUBLE
+        case "boolean_value":
+            return metric.boolean_value, ValueType.BOOL
+        case "string_value":
+            return _text(metric.string_value)
+        case "bytes_value":
+            return _from_bytes(metric.bytes_value, datatype)
+        case "dataset_value":
+            return _json(_data_set(metric.dataset_value)), ValueType.JSON
+        case _:
+            return _json(_template(metric.template_value)), ValueType.JSON
+
+
+def signed(number: int, bits: int) -> int:
+    """Two's complement: a negative number arrives as a large one. Wider bits than `bits` are cut."""
+    number &= (1 << bits) - 1
+    return number - (1 << bits) if number >> (bits - 1) else number
+
+
+def to_name(name: str | bytes) -> str:
+    r"""A name as text. What is no UTF-8 comes as bytes: `\xff` for each that does not fit."""
+    return name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
+
+
+def _text(text: str | bytes) -> tuple[Value, ValueType]:
+    return (text, ValueType.BYTES) if isinstance(text, bytes) else (text, ValueType.TEXT)
+
+
+def _integer(metric: pb.Payload.Metric, field: str) -> int:
+    try:
+        return int(getattr(metric, field))
+    except (TypeError, ValueError) as error:
+        raise Undecodable(f"{field} is no number") from error
+
+
+def _from_bytes(data: bytes, datatype: int) -> tuple[Value, ValueType]:
+    if datatype in _ARRAYS:
+        code = _ARRAYS[datatype]
+        if len(data) % struct.calcsize(f"<{code}"):
+            raise Undecodable(f"{len(data)} bytes are no array of datatype {datatype}")
+        items = [each[0] for each in struct.iter_unpack(f"<{code}", data)]
+        return _json([_iso(each) for each in items] if datatype == _DATETIME_ARRAY else items), ValueType.JSON
+    if datatype == _BOOLEAN_ARRAY:
+        return _json(_booleans(data)), ValueType.JSON
+    if datatype == _STRING_ARRAY:
+        texts = data.decode(errors="replace").split("\0")
+        return _json(texts[:-1] if texts[-1] == "" else texts), ValueType.JSON
+    return bytes(data), ValueType.BYTES
+
+
+def _booleans(data: bytes) -> list[bool]:
+    """A count of four bytes, then bits, the first in the highest place."""
+    count = int.from_bytes(data[:4], "little")
+    bits = data[4:]
+    if len(data) < 4 or count > len(bits) * 8:
+        raise Undecodable(f"{len(data)} bytes are no array of {count} booleans")
+    return [bool(bits[n // 8] >> (7 - n % 8) & 1) for n in range(count)]
+
+
+def _data_set(found: pb.Payload.DataSet) -> object:
+    types = list(found.types)
+    rows = []
+    for row in found.rows:
+        cells: list[object] = []
+        for n, element in enumerate(row.elements):
+            field = element.WhichOneof("value")
+            cell = None if field is None else getattr(element, field)
+            if isinstance(cell, int) and n < len(types) and types[n] in _SIGNED_BITS:
+                cell = signed(cell, _SIGNED_BITS[types[n]])
+            cells.append(cell)
+        rows.append(cells)
+    return {"columns": list(found.columns), "types": types, "rows": rows}
+
+
+def _template(found: pb.Payload.Template) -> object:
+    metrics = {}
+    for metric in found.metrics:
+        value, kind = to_value(metric, metric.datatype)
+        metrics[to_name(metric.name)] = json.loads(str(value)) if kind is ValueType.JSON else value
+    return {"template_ref": found.template_ref, "version": found.version, "metrics": metrics}
+
+
+def _json(value: object) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            return base64.b64encode(value).decode()
+        case list():
+            return [_plain(each) for each in value]
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+    return value
+
+
+def _iso(milliseconds: int) -> str:
+    try:
+        when = _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError as error:
+        raise Undecodable(f"{milliseconds} ms is no time of the calendar") from error
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,21 @@
+"""`python -m opcua_gateway`."""
+
+from aurelian.gateway import run_gateway
+from aurelian.ops import Health
+from aurelian.service import run_worker
+
+from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.source import make_sources
+
+
+async def _run(settings: OpcuaGatewaySettings, health: Health) -> None:
+    await run_gateway(settings, health, make_sources)
+
+
+def main() -> None:
+    """Run the gateway until a signal; never returns."""
+    run_worker("opcua_gateway", OpcuaGatewaySettings, _run)
+
+
+if __name__ == "__main__":
+    main()

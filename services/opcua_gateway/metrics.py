@@ -1,0 +1,38 @@
+"""What the OPC UA gateway counts beside what every gateway counts."""
+
+from prometheus_client import Counter, Gauge
+
+CONNECTED = Gauge(
+    "opcua_gateway_connected", "1 while a session is up; at 0 see the log line 'no session'.", ["source"]
+)
+OPENED = Counter(
+    "opcua_gateway_sessions_total",
+    "Sessions opened; many with resumed=no mean that values are missed: see the gaps.",
+    ["source", "resumed"],
+)
+LOST = Counter(
+    "opcua_gateway_sessions_lost_total",
+    "Sessions lost; rising: the network or the server is unsteady.",
+    ["source"],
+)
+NOTIFICATIONS = Counter(
+    "opcua_gateway_notifications_total", "Values received; standing still: is the machine off?", ["source"]
+)
+LOST_MESSAGES = Counter(
+    "opcua_gateway_messages_lost_total",
+    "Messages that the server could not send again; rising: its retransmission queue is too small.",
+    ["source"],
+)
+OVERFLOWS = Counter(
+    "opcua_gateway_queue_overflows_total",
+    "Values before which the server's queue overflowed; rising: raise AURELIAN_OPCUA_QUEUE_S or the interval.",
+    ["source"],
+)
+REFUSED = Counter(
+    "opcua_gateway_nodes_refused_total",
+    "Nodes that a server refused to watch; not 0: an address in the plant model is wrong, or the server changed.",
+    ["source"],
+)
+GAPS = Counter(
+    "opcua_gateway_gaps_total", "Gaps told to the historian; each is an interval without data.", ["source"]
+)

@@ -1,0 +1,40 @@
+"""Settings of the OPC UA gateway."""
+
+from __future__ import annotations
+
+from aurelian.gateway import GatewaySettings
+from pydantic import Field
+
+
+class OpcuaGatewaySettings(GatewaySettings):
+    """What `python -m opcua_gateway` reads from the environment."""
+
+    gateway: str = Field(
+        "opcua-1",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="this gateway's own name, never shared with another",
+    )
+    opcua_timeout_s: float = Field(5.0, gt=0, description="time-out of one request to a server")
+    opcua_keep_alive_s: float = Field(
+        2.0, gt=0, le=3, description="a server with nothing to say says so after this time"
+    )
+    opcua_session_timeout_s: float = Field(
+        300.0,
+        ge=10,
+        description="how long a server keeps session, subscription and queues for us after a break",
+    )
+    opcua_queue_s: float = Field(
+        60.0, gt=0, description="queue size asked for each node = this time / sampling interval, 10 to 10000"
+    )
+    opcua_publish_requests: int = Field(2, ge=1, le=10, description="Publish requests that wait at a server")
+    opcua_unacknowledged: int = Field(
+        64, ge=2, description="messages that may wait for the outbox before no more are asked for"
+    )
+    opcua_retry_s: float = Field(
+        30.0, gt=0, description="a node that a server refused is tried again after this time"
+    )
+    opcua_insecure_hosts: tuple[str, ...] = Field(
+        (),
+        description='JSON list of hosts beyond loopback that may be spoken to without security, say ["pilot"]; '
+        "for closed test networks",
+    )

@@ -1,0 +1,66 @@
+"""Watches the end of the event log for all streams of this process: one connection, whatever their number."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+import psycopg
+from aurelian.db.engine import connect
+from aurelian.ops import Health
+
+from partner_events.writer import CHANNEL
+
+log = logging.getLogger(__name__)
+
+
+class Tail:
+    """Knows the newest number and wakes those who wait for a higher one.
+
+    Attributes:
+        newest: highest number of the log that is known here.
+    """
+
+    def __init__(self, url: str, poll_interval_s: float) -> None:
+        self.newest = 0
+        self._url, self._poll_interval_s = url, poll_interval_s
+        self._grown = asyncio.Condition()
+
+    async def watch(self, health: Health) -> None:
+        """Follow the log until cancelled; `health` says whether the database answers."""
+        delay_s = 0.5
+        while True:
+            try:
+                async with await connect(self._url, autocommit=True, name="partner_events streams") as conn:
+                    await conn.execute(f"LISTEN {CHANNEL}")
+                    while True:
+                        await self._look(conn)
+                        health.ready, delay_s = None, 0.5
+                        health.tick()
+                        async for _ in conn.notifies(timeout=self._poll_interval_s, stop_after=1):
+                            pass
+            except psycopg.OperationalError as error:
+                if health.ready is None:
+                    log.warning("the database is away", extra={"fields": {"why": str(error)}})
+                health.ready = "the database does not answer"
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
+            delay_s = min(delay_s * 2, 10.0)
+
+    async def wait_beyond(self, number: int) -> None:
+        """Return when the log has a higher number, or after the poll interval."""
+        try:
+            async with asyncio.timeout(self._poll_interval_s):
+                async with self._grown:
+                    await self._grown.wait_for(lambda: self.newest > number)
+        except TimeoutError:
+            return
+
+    async def _look(self, conn: psycopg.AsyncConnection) -> None:
+        cursor = await conn.execute("SELECT coalesce(max(number), 0) FROM partner_events.event_log")
+        row = await cursor.fetchone()
+        newest = int(row[0]) if row is not None else 0
+        if newest != self.newest:
+            async with self._grown:
+                self.newest = newest
+                self._grown.notify_all()

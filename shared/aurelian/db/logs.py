@@ -1,0 +1,34 @@
+"""Which Kafka log is the current one (D7): declared by the launcher or the administrator, read by every consumer."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import TupleRow
+
+
+def declare_log(url: str, log_id: str | UUID) -> None:
+    """Say that from now on Kafka's records are those of `log_id`. Idempotent; blocking.
+
+    A new log begins at offset 0 everywhere: consumers start over, gateways and relays send again what is not stored.
+
+    Raises:
+        psycopg.Error: the database does not take it.
+    """
+    with psycopg.connect(url, connect_timeout=5) as connection:
+        connection.execute(
+            "UPDATE platform.kafka_log SET current = false WHERE current AND log_id <> %s", (str(log_id),)
+        )
+        connection.execute(
+            "INSERT INTO platform.kafka_log (log_id, declared_at, current) VALUES (%s, now(), true) "
+            "ON CONFLICT (log_id) DO UPDATE SET current = true",
+            (str(log_id),),
+        )
+
+
+async def current_log(conn: psycopg.AsyncConnection[TupleRow]) -> str | None:
+    """Return the id of the log that is declared as current, None before the first declaration."""
+    cursor = await conn.execute("SELECT log_id FROM platform.kafka_log WHERE current")
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])

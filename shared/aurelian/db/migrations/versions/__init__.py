@@ -1,0 +1,1 @@
+"""The one Alembic history; see README.md for how to add a step."""

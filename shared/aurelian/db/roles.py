@@ -1,0 +1,43 @@
+"""Database roles and what they may do (D17): every service reads all schemas and writes its own. Called by migrate.py."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from aurelian.db.tables import SERVICES, WRITERS
+
+SCHEMAS = ("platform", *WRITERS)
+
+
+def role(service: str) -> str:
+    """Name of a service's database role."""
+    return f"aurelian_{service}"
+
+
+def create_roles(connection: Connection) -> None:
+    """Make the roles that are missing: they may log in and have no password, so the server's rules decide who may.
+
+    Roles belong to the whole server: another database's migration may make the same one at this moment.
+    """
+    for service in SERVICES:
+        connection.execute(
+            text(
+                f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role(service)}') "
+                f"THEN CREATE ROLE {role(service)} LOGIN; END IF; "
+                "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+            )
+        )
+
+
+def grant_rooms(connection: Connection) -> None:
+    """Let every service read everything and write its own schema, tables of later steps included. Idempotent."""
+    everyone = ", ".join(role(service) for service in SERVICES)
+    for schema in SCHEMAS:
+        connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {everyone}"))
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {everyone}"))
+    for service in WRITERS:
+        own = role(service)
+        connection.execute(text(f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {own}"))
+        connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {service} TO {own}"))
+    # The one table of the platform that has an API: a company's grants, given and revoked through partner_events.
+    connection.execute(text(f'GRANT INSERT, UPDATE ON platform."grant" TO {role("partner_events")}'))

@@ -1,0 +1,226 @@
+"""Check what the embedded stack needs and how the running one is; called by `aurelian doctor`.
+
+Each check returns one finding; none changes anything. A finding that is not well says what to do.
+"""
+
+import asyncio
+import enum
+import os
+import sys
+import zoneinfo
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aurelian.local import home, mqtt
+from aurelian.local.broker import MEMORY_LIMIT_MB
+from aurelian.local.ports import LOOPBACK, accepts, is_free
+from aurelian.local.status import is_ready
+
+ENOUGH_FREE_MB = 2000
+_USUAL_PORTS = {"page": 8080, "Kafka-protocol broker": 9092, "MQTT broker": 1883, "pilot OPC UA server": 4840}
+
+
+class Verdict(enum.StrEnum):
+    """How a finding is: well, to be looked at, or in the way."""
+
+    WELL = "well"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The answer of one check."""
+
+    check: str
+    verdict: Verdict
+    text: str
+    fix: str | None = None
+
+
+async def examine(folder: Path) -> list[Finding]:
+    """Run every check on the stack whose state folder is `folder`. Takes at most some seconds; changes nothing."""
+    status = home.read_status(folder) if home.is_held(folder) else None
+    findings = [check_python(), check_time_zones(), check_write_access(folder), check_disk(folder)]
+    if status is None:
+        findings += [*check_ports(), check_mqtt_program(), _not_running()]
+        return findings
+    findings += [
+        check_broker(status),
+        check_broker_memory(status),
+        check_mqtt(status),
+        await asyncio.to_thread(check_database, status),
+        *await check_services(status),
+    ]
+    return findings
+
+
+def check_python() -> Finding:
+    """Python 3.11 or newer."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", Verdict.WELL, f"Python {version}")
+
+
+def check_time_zones() -> Finding:
+    """Time zone data, without which no shift calendar works."""
+    try:
+        zoneinfo.ZoneInfo("Europe/Berlin")
+    except zoneinfo.ZoneInfoNotFoundError:
+        return Finding(
+            "time-zones",
+            Verdict.FAULT,
+            "no time zone data: shift calendars cannot be read",
+            "pip install tzdata (or apt-get install tzdata)",
+        )
+    return Finding("time-zones", Verdict.WELL, "time zone data is there")
+
+
+def check_write_access(folder: Path) -> Finding:
+    """May we write in the state folder, or make it?"""
+    nearest = _nearest_existing(folder)
+    if not nearest.is_dir():
+        return Finding(
+            "write-access", Verdict.FAULT, f"{nearest} is not a folder", "set AURELIAN_HOME to a folder"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return Finding(
+            "write-access",
+            Verdict.FAULT,
+            f"no permission to write in {nearest}",
+            f"set AURELIAN_HOME to a folder of your own, or: chown {os.geteuid()} {nearest}",
+        )
+    return Finding("write-access", Verdict.WELL, f"{folder} can be written")
+
+
+def check_disk(folder: Path) -> Finding:
+    """Is there room for the database?"""
+    free_mb = home.free_mb(folder)
+    text = f"{free_mb} MB free for {folder}"
+    fix = "free some disk, or set AURELIAN_HOME to a folder on a larger one"
+    if free_mb < home.LEAST_FREE_MB:
+        return Finding("disk", Verdict.FAULT, f"{text}; {home.LEAST_FREE_MB} MB are needed", fix)
+    if free_mb < ENOUGH_FREE_MB:
+        return Finding("disk", Verdict.WARNING, f"{text}; that is soon used up", fix)
+    return Finding("disk", Verdict.WELL, text)
+
+
+def check_ports() -> Iterator[Finding]:
+    """Are the usual ports free? The next free one is used otherwise, which clients have to be told."""
+    for what, port in _USUAL_PORTS.items():
+        if is_free(port):
+            yield Finding("port", Verdict.WELL, f"port {port} ({what}) is free")
+        else:
+            text = f"port {port} ({what}) is in use; the next free one will be taken"
+            yield Finding(
+                "port", Verdict.WARNING, text, f"to keep {port}, end the program that 'ss -ltnp' shows for it"
+            )
+
+
+def check_mqtt_program() -> Finding:
+    """Which MQTT broker will be started?"""
+    found = mqtt.find_mosquitto()
+    if found:
+        return Finding("mqtt", Verdict.WELL, f"Mosquitto is installed ({found})")
+    return Finding(
+        "mqtt",
+        Verdict.WARNING,
+        "Mosquitto is not installed; amqtt stands in, which forgets what it has queued when it ends",
+        "apt-get install mosquitto",
+    )
+
+
+def check_broker(status: dict[str, Any]) -> Finding:
+    """Does the Kafka-protocol broker answer?"""
+    address = str(status["kafka_bootstrap"])
+    if _answers(address):
+        return Finding("broker", Verdict.WELL, f"the broker answers at {address}")
+    return Finding(
+        "broker", Verdict.FAULT, f"the broker does not answer at {address}", _restart_fix("broker")
+    )
+
+
+def check_broker_memory(status: dict[str, Any]) -> Finding:
+    """The broker keeps its whole log in memory and never trims it."""
+    used, limit = status.get("broker_memory_mb"), int(status.get("broker_memory_limit_mb") or MEMORY_LIMIT_MB)
+    text = f"the broker holds {used if used is not None else '?'} of {limit} MB"
+    if used is not None and int(used) > limit:
+        return Finding(
+            "broker-memory",
+            Verdict.WARNING,
+            f"{text}: its log in memory is never trimmed",
+            "aurelian down, then aurelian up: the log starts anew, what is stored stays; "
+            "for more than trying out use Apache Kafka (docker compose)",
+        )
+    return Finding("broker-memory", Verdict.WELL, text)
+
+
+def check_mqtt(status: dict[str, Any]) -> Finding:
+    """Does the MQTT broker answer?"""
+    address = str(status["mqtt_url"]).removeprefix("mqtt://")
+    if _answers(address):
+        return Finding("mqtt", Verdict.WELL, f"the MQTT broker answers at {address}")
+    return Finding(
+        "mqtt", Verdict.FAULT, f"the MQTT broker does not answer at {address}", _restart_fix("mqtt")
+    )
+
+
+def check_database(status: dict[str, Any]) -> Finding:
+    """Does the database answer, and is its schema the one of this version?"""
+    import psycopg
+    from alembic.script import ScriptDirectory
+    from aurelian.db.migrate import make_config
+
+    try:
+        with psycopg.connect(str(status["database_url"]), connect_timeout=5) as connection:
+            found = connection.execute("SELECT version_num FROM public.alembic_version").fetchone()
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        text = f"the database does not answer: {reason}"
+        return Finding("database", Verdict.FAULT, text, _restart_fix("postgres"))
+    except psycopg.errors.UndefinedTable:
+        found = None
+    head = ScriptDirectory.from_config(make_config()).get_current_head()
+    if found is None or found[0] != head:
+        text = f"the database schema is at {found[0] if found else 'nothing'}, this version needs {head}"
+        return Finding("database", Verdict.FAULT, text, "aurelian db upgrade")
+    return Finding("database", Verdict.WELL, f"the database answers, its schema is up to date ({head})")
+
+
+async def check_services(status: dict[str, Any]) -> list[Finding]:
+    """Is each service of the running stack ready?"""
+    findings = []
+    for name, service in status["services"].items():
+        if not service["ops_url"]:
+            continue
+        port = int(service["ops_url"].rpartition(":")[2])
+        if service["pid"] is None:
+            text = f"{name} is not running ({service['state']})"
+            findings.append(Finding("service", Verdict.FAULT, text, _restart_fix(name)))
+        elif not await is_ready(port):
+            text = f"{name} runs and is not ready"
+            fix = f"ask it why: curl {service['ops_url']}/readyz"
+            findings.append(Finding("service", Verdict.WARNING, text, fix))
+        else:
+            findings.append(Finding("service", Verdict.WELL, f"{name} is ready"))
+    return findings
+
+
+def _not_running() -> Finding:
+    return Finding("stack", Verdict.WARNING, "nothing runs on this state folder", "aurelian up")
+
+
+def _restart_fix(name: str) -> str:
+    return f"read the end of log/{name}.log in the state folder; then: aurelian down, aurelian up"
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return accepts(int(port), host or LOOPBACK)
+
+
+def _nearest_existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder

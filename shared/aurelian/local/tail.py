@@ -1,0 +1,82 @@
+"""Show what goes over the backbone, one readable line each; called by `aurelian tail`."""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aurelian.codec import DecodeError, decode
+from aurelian.events import EventError, decode_event
+from aurelian.kafka import Consumer, Record
+from aurelian.sample import Sample
+from aurelian.settings import KafkaSettings
+from aurelian.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS, SAMPLES
+
+
+async def tail_samples(bootstrap: str, match: str, *, from_start: bool, as_json: bool) -> AsyncIterator[str]:
+    """Yield a line for each sample whose signal's path contains `match`, until cancelled.
+
+    Raises:
+        ConnectionError: no broker, or no topic.
+    """
+    settings = _settings(bootstrap)
+    async with Consumer(settings, [SAMPLES], client_id="aurelian-tail", from_end=not from_start) as consumer:
+        while True:
+            for record in await consumer.take():
+                for line in _sample_lines(record, match, as_json):
+                    yield line
+
+
+async def tail_events(bootstrap: str, match: str, *, from_start: bool, as_json: bool) -> AsyncIterator[str]:
+    """Yield a line for each business event whose type or subject contains `match`, until cancelled.
+
+    Raises:
+        ConnectionError: no broker, or no topic.
+    """
+    topics = [LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS]
+    settings = _settings(bootstrap)
+    async with Consumer(settings, topics, client_id="aurelian-tail", from_end=not from_start) as consumer:
+        while True:
+            for record in await consumer.take():
+                line = _event_line(record, match, as_json)
+                if line is not None:
+                    yield line
+
+
+def _settings(bootstrap: str) -> KafkaSettings:
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # says the same twice a second while a broker is away
+    return KafkaSettings(kafka_bootstrap=bootstrap, log_level="WARNING", state=Path())
+
+
+def _sample_lines(record: Record, match: str, as_json: bool) -> list[str]:
+    try:
+        samples = decode(record.value or b"").samples()
+    except DecodeError as error:
+        return [f"unreadable record {record.topic}/{record.partition}/{record.offset}: {error}"]
+    return [_sample_line(each, as_json) for each in samples if match in each.signal.path]
+
+
+def _sample_line(sample: Sample, as_json: bool) -> str:
+    time = datetime.fromtimestamp(sample.time / 1e6, UTC).isoformat(timespec="milliseconds")
+    if as_json:
+        value = sample.value.hex() if isinstance(sample.value, bytes) else sample.value
+        fields = {"time": time, "signal": sample.signal.path, "value": value, "unit": sample.signal.unit}
+        return json.dumps({**fields, "status": f"{sample.status:#010x}", "flags": int(sample.flags)})
+    quality = "" if sample.status == 0 else f"  status {sample.status:#010x}"
+    return f"{time}  {sample.signal.path} = {sample.value!r} {sample.signal.unit}{quality}".rstrip()
+
+
+def _event_line(record: Record, match: str, as_json: bool) -> str | None:
+    try:
+        event = decode_event(record.value or b"")
+    except EventError as error:
+        return f"unreadable record {record.topic}/{record.partition}/{record.offset}: {error}"
+    if match not in event.type and match not in event.subject:
+        return None
+    if as_json:
+        return (record.value or b"").decode()
+    data = json.dumps(event.data, ensure_ascii=False)
+    return f"{event.time.isoformat(timespec='milliseconds')}  {event.type}  {event.subject}  {data}"

@@ -1,0 +1,70 @@
+"""How much disk the outbox may use, and what it says when that is reached. Used by `outbox.py`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+RESERVE = 0.1
+"""Share of the limits that only life-cycle records and alarms may use."""
+
+
+class Why(IntEnum):
+    """Why an outbox takes no samples."""
+
+    ACCEPTING = 0
+    BYTES = 1
+    AGE = 2
+    DISK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much disk an outbox may use.
+
+    Attributes:
+        max_bytes: of its files.
+        max_age_s: of the oldest row that nobody has stored.
+        min_free: share of the file system that must stay free.
+        segment_bytes, segment_age_s: when a new segment file begins.
+    """
+
+    max_bytes: int = 4 * 2**30
+    max_age_s: float = 14 * 86_400.0
+    min_free: float = 0.1
+    segment_bytes: int = 32 * 2**20
+    segment_age_s: float = 600.0
+
+    def reached(self, used: int, free: float, oldest_age_s: float, *, reserved: bool) -> Why:
+        """The limit that is reached. `reserved`: for life-cycle records and alarms, which may also use the reserve."""
+        if used > self.max_bytes * (1.0 if reserved else 1 - RESERVE):
+            return Why.BYTES
+        if free < self.min_free * (RESERVE if reserved else 1.0):
+            return Why.DISK
+        if not reserved and oldest_age_s > self.max_age_s:
+            return Why.AGE
+        return Why.ACCEPTING
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How full it is.
+
+    Attributes:
+        rows: that nobody has stored yet.
+        bytes: of its files.
+        oldest_age_s: of the oldest row that nobody has stored, about.
+        free: share of the file system.
+        why: the limit that is reached, if one is.
+    """
+
+    rows: int
+    bytes: int
+    oldest_age_s: float
+    free: float
+    why: Why
+
+    @property
+    def accepting(self) -> bool:
+        """Whether samples and rejected bytes are taken; life-cycle records and alarms may be even when not."""
+        return self.why is Why.ACCEPTING

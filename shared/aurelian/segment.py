@@ -1,0 +1,391 @@
+"""One SQLite file of the outbox: rows, release marks and counts. Used by `outbox.py` alone.
+
+A commit is durable when `write` returns: WAL mode with synchronous=FULL syncs the log before it says so. The connection
+holds the file alone (locking_mode=EXCLUSIVE), so a second process on the same folder is refused.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Lane(IntEnum):
+    """Which topic a row is for."""
+
+    SAMPLES = 1
+    EVENTS = 2
+    REJECTED = 3
+
+
+class Mark(NamedTuple):
+    """What sequences count in: a stream (line, or one of the two others) of one boot."""
+
+    boot: int
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One encoded record. `id`: its place in its file, 0 for a new one; `appended_at`: microseconds since 1970."""
+
+    id: int
+    lane: Lane
+    boot: int
+    stream: str
+    sequence: int
+    key: str
+    samples: int
+    appended_at: int
+    data: bytes = field(repr=False)
+
+    @property
+    def mark(self) -> Mark:
+        """The stream that it is numbered in."""
+        return Mark(self.boot, self.stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Values of one source counted in one hour of receipt (its start in microseconds), for the ledger."""
+
+    source: str
+    hour: int
+    owner: str
+    received: int = 0
+    dropped: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    boot: int = 0
+
+    def plus(self, other: Count) -> Count:
+        """The sum; source, hour, owner and boot are the same."""
+        return replace(
+            self,
+            received=self.received + other.received,
+            dropped=self.dropped + other.dropped,
+            skipped=self.skipped + other.skipped,
+            rejected=self.rejected + other.rejected,
+        )
+
+
+def count_key(count: Count) -> tuple[int, str, int]:
+    """What a later count replaces an earlier one by."""
+    return (count.boot, count.source, count.hour)
+
+
+@dataclass(slots=True)
+class Span:
+    """The rows of one stream in one file: sequences without holes, and when the first and last came."""
+
+    first: int
+    last: int
+    first_at: int
+    last_at: int
+
+    def after(self, up_to: int) -> tuple[int, int]:
+        """How many rows lie beyond a sequence, and about when the oldest of them came (microseconds)."""
+        rows = self.last - max(up_to, self.first - 1)
+        if rows <= 0:
+            return 0, 0
+        share = (self.last - self.first + 1 - rows) / (self.last - self.first + 1)
+        return rows, self.first_at + int((self.last_at - self.first_at) * share)
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What could be read of a damaged file."""
+
+    rows: list[Row]
+    marks: dict[Mark, int]
+    counts: list[Count]
+
+
+class Segment:
+    """One file, opened when it is needed. All methods may raise `sqlite3.DatabaseError`, where it is damaged or full."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.stem
+        self.spans: dict[Mark, Span] = {}
+        self.marks: dict[Mark, int] = {}
+        self.counts: dict[tuple[int, str, int], Count] = {}
+        self.group = 0
+        self._began = 0
+        self._size = 0
+        self._db: sqlite3.Connection | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, check: bool = True) -> Segment:
+        """Open or make a file and read what stands in it; `check` looks through its structure."""
+        self = cls(path)
+        try:
+            self._survey(check)
+        except sqlite3.DatabaseError:
+            self.close()
+            raise
+        return self
+
+    @classmethod
+    def set_aside(cls, path: Path) -> Salvaged:
+        """Rename a damaged file to `*.corrupt` and return all that can still be read of it."""
+        aside = path.with_suffix(".corrupt")
+        path.rename(aside)
+        wal = path.with_name(f"{path.name}-wal")
+        if wal.exists():
+            wal.rename(aside.with_name(f"{aside.name}-wal"))
+        salvaged = Salvaged([], {}, [])
+        with closing(sqlite3.connect(aside, isolation_level=None)) as db:
+            with suppress(sqlite3.DatabaseError):
+                salvaged.marks.update(_marks(db))
+            with suppress(sqlite3.DatabaseError):
+                salvaged.counts.extend(_counts(db))
+            ids = [0]
+            with suppress(sqlite3.DatabaseError):
+                for (row_id,) in db.execute("SELECT id FROM row ORDER BY id"):
+                    ids.append(row_id)
+            for row_id in (*ids[1:], *range(ids[-1] + 1, ids[-1] + 2000)):
+                with suppress(sqlite3.DatabaseError):
+                    salvaged.rows.extend(_rows(db, row_id))
+        return salvaged
+
+    def write(
+        self,
+        rows: Sequence[Row] = (),
+        *,
+        marks: Mapping[Mark, int] | None = None,
+        counts: Iterable[Count] = (),
+        group: int = 0,
+        replacing: int | None = None,
+        durable: bool,
+    ) -> None:
+        """Commit all of it at once; durable: the log is synced when this returns.
+
+        `group` numbers the commit. `replacing`: rows of that group are an attempt that failed and go away.
+        """
+        db = self._connect()
+        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        changed = [
+            (boot, stream, to)
+            for (boot, stream), to in (marks or {}).items()
+            if self.marks.get(Mark(boot, stream)) != to
+        ]
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if replacing is not None:
+                db.execute("DELETE FROM row WHERE group_number = ?", (replacing,))
+            db.executemany(
+                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        r.id or None,
+                        r.lane,
+                        r.boot,
+                        r.stream,
+                        r.sequence,
+                        r.key,
+                        r.samples,
+                        r.appended_at,
+                        group,
+                        zlib.crc32(r.data),
+                        r.data,
+                    )
+                    for r in rows
+                ],
+            )
+            db.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", changed)
+            db.executemany(
+                "INSERT OR REPLACE INTO count VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (c.boot, c.source, c.hour, c.owner, c.received, c.dropped, c.skipped, c.rejected)
+                    for c in counts
+                ],
+            )
+            if group:
+                db.execute("INSERT OR REPLACE INTO state VALUES ('group', ?)", (group,))
+            db.execute("COMMIT")
+        except sqlite3.DatabaseError:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        self.marks.update({Mark(boot, stream): to for boot, stream, to in changed})
+        for row in rows:
+            self._span(row.mark, row.sequence, row.sequence, row.appended_at, row.appended_at)
+
+    def read(
+        self, after: int, max_bytes: int, marks: Mapping[Mark, int], group: int
+    ) -> tuple[list[Row], int]:
+        """Rows after an id that no mark covers, up to `max_bytes` but at least one; and the last id looked at.
+
+        Rows of a group beyond `group` do not count yet.
+        """
+        db = self._connect()
+        rows: list[Row] = []
+        size = 0
+        while size < max_bytes:
+            found = db.execute(
+                "SELECT id, boot, stream, sequence FROM row WHERE id > ? AND group_number <= ? ORDER BY id LIMIT 200",
+                (after, group),
+            ).fetchall()
+            if not found:
+                break
+            for row_id, boot, stream, sequence in found:
+                if sequence > marks.get(Mark(boot, stream), 0):
+                    rows += _rows(db, row_id)
+                    size += len(rows[-1].data)
+                after = row_id
+                if size >= max_bytes:
+                    break
+        return rows, after
+
+    def last(self, max_rows: int) -> list[Row]:
+        """Its newest rows, oldest first."""
+        db = self._connect()
+        ids = db.execute("SELECT id FROM row ORDER BY id DESC LIMIT ?", (max(0, max_rows),)).fetchall()
+        return [row for (row_id,) in reversed(ids) for row in _rows(db, row_id)]
+
+    def delete(self, mark: Mark, up_to: int) -> None:
+        """Remove the rows of a stream up to a sequence and give their pages back."""
+        db = self._connect()
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("DELETE FROM row WHERE boot = ? AND stream = ? AND sequence <= ?", (*mark, up_to))
+        db.execute("PRAGMA incremental_vacuum").fetchall()
+        span = self.spans.get(mark)
+        if span is not None and up_to >= span.last:
+            del self.spans[mark]
+
+    def forget_after(self, group: int) -> None:
+        """Remove the rows of commits that were never completed."""
+        db = self._connect()
+        if db.execute("DELETE FROM row WHERE group_number > ?", (group,)).rowcount:
+            self._survey(check=False)
+
+    def last_paired(self) -> int:
+        """The highest number of a commit here."""
+        return int(self._connect().execute("SELECT coalesce(max(group_number), 0) FROM row").fetchone()[0])
+
+    def waiting(self, marks: Mapping[Mark, int]) -> tuple[int, int]:
+        """How many rows no mark covers, and about when the oldest of them was appended (microseconds)."""
+        rows, oldest = 0, 0
+        for mark, span in self.spans.items():
+            more, at = span.after(marks.get(mark, 0))
+            if more:
+                oldest = min(oldest, at) if rows else at
+                rows += more
+        return rows, oldest
+
+    def is_due(self, max_bytes: int, max_age_s: float, now: int) -> bool:
+        """Whether a new segment should follow this one."""
+        return bool(self.spans) and (self.size() >= max_bytes or now - self._began > max_age_s * 1e6)
+
+    def is_sound(self) -> bool:
+        """Look through the structure of the file."""
+        try:
+            return bool(self._connect().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        except sqlite3.DatabaseError:
+            return False
+
+    def size(self) -> int:
+        """Bytes on the disk, log included."""
+        if self._db is not None or not self._size:
+            self._size = sum(
+                path.stat().st_size
+                for path in (self.path, self.path.with_name(f"{self.path.name}-wal"))
+                if path.exists()
+            )
+        return self._size
+
+    def close(self) -> None:
+        """Close the file; it opens again when it is needed."""
+        if self._db is not None:
+            db, self._db = self._db, None
+            db.close()
+            self._size = 0
+
+    def drop(self) -> None:
+        """Delete the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+        self.path.with_name(f"{self.path.name}-wal").unlink(missing_ok=True)
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._db is None:
+            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=1)
+            self._db = db
+            db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.execute("PRAGMA journal_mode = WAL").fetchall()
+            db.execute("PRAGMA synchronous = FULL")
+            for statement in _TABLES:
+                db.execute(statement)
+            if self.name == "records":
+                db.execute("CREATE INDEX IF NOT EXISTS row_sequence ON row (boot, stream, sequence)")
+        return self._db
+
+    def _survey(self, check: bool) -> None:
+        if check and self.path.exists() and not self.is_sound():
+            raise sqlite3.DatabaseError(f"{self.path.name} does not pass its check")
+        db = self._connect()
+        self.spans.clear()
+        self.marks, self.counts = _marks(db), {count_key(count): count for count in _counts(db)}
+        found = db.execute("SELECT value FROM state WHERE name = 'group'").fetchone()
+        self.group = found[0] if found else 0
+        self._began = 0
+        for boot, stream, *span in db.execute(
+            "SELECT boot, stream, min(sequence), max(sequence), min(appended_at), max(appended_at) FROM row GROUP BY boot, stream"
+        ):
+            self._span(Mark(boot, stream), *span)
+
+    def _span(self, mark: Mark, first: int, last: int, first_at: int, last_at: int) -> None:
+        self._began = min(self._began, first_at) if self._began else first_at
+        span = self.spans.get(mark)
+        if span is None:
+            self.spans[mark] = Span(first, last, first_at, last_at)
+        else:
+            span.first, span.last = min(span.first, first), max(span.last, last)
+            span.first_at, span.last_at = min(span.first_at, first_at), max(span.last_at, last_at)
+
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, boot INTEGER NOT NULL,"
+    " stream TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL, samples INTEGER NOT NULL,"
+    " appended_at INTEGER NOT NULL, group_number INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS mark (boot INTEGER, stream TEXT, up_to INTEGER NOT NULL, PRIMARY KEY (boot, stream))"
+    " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS count (boot INTEGER, source TEXT, hour INTEGER, owner TEXT NOT NULL,"
+    " received INTEGER NOT NULL, dropped INTEGER NOT NULL, skipped INTEGER NOT NULL, rejected INTEGER NOT NULL,"
+    " PRIMARY KEY (boot, source, hour)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+)
+
+
+def _rows(db: sqlite3.Connection, row_id: int) -> list[Row]:
+    found = db.execute(
+        "SELECT id, lane, boot, stream, sequence, key, samples, appended_at, data, checksum FROM row WHERE id = ?",
+        (row_id,),
+    ).fetchall()
+    for *_, sequence, _, _, _, data, checksum in found:
+        if zlib.crc32(data) != checksum:
+            raise sqlite3.DatabaseError(f"row {row_id}, sequence {sequence}: the checksum does not fit")
+    return [Row(r[0], Lane(r[1]), *r[2:9]) for r in found]
+
+
+def _marks(db: sqlite3.Connection) -> dict[Mark, int]:
+    return {
+        Mark(boot, stream): up_to
+        for boot, stream, up_to in db.execute("SELECT boot, stream, up_to FROM mark")
+    }
+
+
+def _counts(db: sqlite3.Connection) -> list[Count]:
+    return [
+        Count(source, hour, owner, received, dropped, skipped, rejected, boot)
+        for boot, source, hour, owner, received, dropped, skipped, rejected in db.execute(
+            "SELECT boot, source, hour, owner, received, dropped, skipped, rejected FROM count"
+        )
+    ]

@@ -1,0 +1,100 @@
+"""The `aurelian` command's answers when something is in the way: one sentence, the next step, exit code 1."""
+
+from pathlib import Path
+
+import pytest
+from aurelian.cli import app, main
+from aurelian.local import home
+from click.testing import Result
+from typer.testing import CliRunner
+
+
+def test_down_with_nothing_running_is_no_error(tmp_path: Path) -> None:
+    result = _aurelian("down", "--home", str(tmp_path))
+    assert (result.exit_code, result.stderr) == (0, f"nothing runs on {tmp_path}\n")
+
+
+def test_reset_asks_first_and_deletes_nothing_without_an_answer(tmp_path: Path) -> None:
+    _make_home(tmp_path)
+    result = _aurelian("reset", "--home", str(tmp_path))
+    assert result.exit_code == 1
+    assert "aurelian reset --yes" in result.stderr
+    assert (tmp_path / "postgres" / "data").exists()
+
+
+def test_reset_forgets_everything(tmp_path: Path) -> None:
+    _make_home(tmp_path)
+    result = _aurelian("reset", "--yes", "--home", str(tmp_path))
+    assert result.exit_code == 0
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == ["run", "run/lock"]
+
+
+def test_reset_refuses_while_a_stack_runs(tmp_path: Path) -> None:
+    _make_home(tmp_path)
+    with home.hold(tmp_path):
+        result = _aurelian("reset", "--yes", "--home", str(tmp_path))
+    assert result.exit_code == 1
+    assert "next: aurelian down" in result.stderr
+    assert (tmp_path / "postgres" / "data").exists()
+
+
+def test_reset_refuses_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    result = _aurelian("reset", "--yes", "--home", str(tmp_path))
+    assert result.exit_code == 1
+    assert "not a state folder" in result.stderr
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_tail_without_a_running_stack_says_how_to_name_one(tmp_path: Path) -> None:
+    result = _aurelian("tail", "samples", "--home", str(tmp_path))
+    assert result.exit_code == 1
+    assert "nothing runs" in result.stderr
+    assert "--bootstrap" in result.stderr
+
+
+def test_up_with_an_unusable_plant_folder_says_so(tmp_path: Path) -> None:
+    result = _aurelian("up", "--home", str(tmp_path / "home"), "--plant", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"✖ {tmp_path}" in result.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_up_on_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o711)
+    monkeypatch.setattr(home, "LEAST_FREE_MB", 10**12)
+    monkeypatch.setattr("aurelian.local.postgres.open_home", lambda folder: None)
+    result = _aurelian("up", "--home", str(tmp_path), "--any-ports")
+    assert result.exit_code == 1
+    assert "are free on the disk" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_up_where_no_folder_can_be_made_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["aurelian", "up", "--home", str(tmp_path / "file" / "home")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "Not a directory" in said
+    assert "next:" in said
+
+
+def test_an_unknown_command_suggests_the_nearest() -> None:
+    result = _aurelian("dwon")
+    assert result.exit_code == 2
+    assert "down" in result.stderr
+
+
+def _aurelian(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def _make_home(folder: Path) -> None:
+    with home.hold(folder):
+        (folder / "postgres").mkdir()
+        (folder / "postgres" / "data").touch()
+        (folder / "run" / "status.json").touch()

@@ -1,0 +1,113 @@
+"""`aurelian doctor` finds injected faults, says how to mend them, and ends with the right exit code."""
+
+import json
+import socket
+import zoneinfo
+from pathlib import Path
+
+import pytest
+from aurelian.cli import app
+from aurelian.local import doctor, home, mqtt, ports
+from aurelian.local.doctor import Verdict
+from typer.testing import CliRunner
+
+
+def test_a_healthy_machine_has_no_fault(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["doctor", "--json", "--home", str(tmp_path)])
+    findings = json.loads(result.stdout)
+    assert [each for each in findings if each["verdict"] == "fault"] == []
+    assert result.exit_code == 0
+    assert {each["check"] for each in findings} >= {
+        "python",
+        "time-zones",
+        "write-access",
+        "disk",
+        "port",
+        "mqtt",
+    }
+
+
+def test_a_state_folder_that_is_a_file_is_a_fault_with_exit_code_1(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    result = CliRunner().invoke(app, ["doctor", "--home", str(blocked / "home")])
+    assert result.exit_code == 1
+    assert f"✖ {blocked} is not a folder" in result.stderr
+    assert "fix: set AURELIAN_HOME" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "verdict"), [(10, Verdict.FAULT), (1000, Verdict.WARNING), (9000, Verdict.WELL)]
+)
+def test_little_disk_is_a_warning_and_none_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mb: int, verdict: Verdict
+) -> None:
+    monkeypatch.setattr(home, "free_mb", lambda folder: free_mb)
+    finding = doctor.check_disk(tmp_path)
+    assert finding.verdict is verdict
+    assert f"{free_mb} MB free" in finding.text
+
+
+def test_no_time_zone_data_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise zoneinfo.ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", missing)
+    finding = doctor.check_time_zones()
+    assert finding.verdict is Verdict.FAULT
+    assert "tzdata" in (finding.fix or "")
+
+
+def test_a_usual_port_in_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((ports.LOOPBACK, 0)) as holder:
+        port = holder.getsockname()[1]
+        monkeypatch.setattr(doctor, "_USUAL_PORTS", {"page": port})
+        (finding,) = doctor.check_ports()
+    assert finding.verdict is Verdict.WARNING
+    assert f"port {port} (page) is in use" in finding.text
+
+
+def test_a_missing_mosquitto_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "find_mosquitto", lambda: None)
+    finding = doctor.check_mqtt_program()
+    assert (finding.verdict, finding.fix) == (Verdict.WARNING, "apt-get install mosquitto")
+
+
+def test_a_broker_over_its_memory_limit_is_a_warning() -> None:
+    finding = doctor.check_broker_memory({"broker_memory_mb": 2100, "broker_memory_limit_mb": 2048})
+    assert finding.verdict is Verdict.WARNING
+    assert "2100 of 2048 MB" in finding.text
+    assert "aurelian down, then aurelian up" in (finding.fix or "")
+
+
+async def test_dead_servers_and_services_of_a_running_stack_are_faults(tmp_path: Path) -> None:
+    nobody = ports.any_free()
+    (tmp_path / "run").mkdir()
+    status = {
+        "url": f"http://127.0.0.1:{nobody}",
+        "kafka_bootstrap": f"127.0.0.1:{nobody}",
+        "mqtt_url": f"mqtt://127.0.0.1:{nobody}",
+        "database_url": f"postgresql://postgres@/aurelian?host={tmp_path}",
+        "broker_memory_mb": None,
+        "broker_memory_limit_mb": 2048,
+        "services": {
+            "historian": {
+                "pid": None,
+                "ops_url": f"http://127.0.0.1:{nobody}",
+                "state": "waiting to start again",
+            },
+            "history": {"pid": 1, "ops_url": f"http://127.0.0.1:{nobody}", "state": "running"},
+        },
+    }
+    home.write_json(tmp_path / "run" / "status.json", status)
+    with home.hold(tmp_path):
+        findings = await doctor.examine(tmp_path)
+    verdicts = {
+        each.text.split(" at ")[0]: each.verdict for each in findings if each.verdict is not Verdict.WELL
+    }
+    assert verdicts["the broker does not answer"] is Verdict.FAULT
+    assert verdicts["the MQTT broker does not answer"] is Verdict.FAULT
+    assert verdicts["historian is not running (waiting to start again)"] is Verdict.FAULT
+    assert verdicts["history runs and is not ready"] is Verdict.WARNING
+    assert any("the database does not answer" in each for each in verdicts)
+    assert all(each.fix for each in findings if each.verdict is not Verdict.WELL)
