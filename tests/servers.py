@@ -24,8 +24,9 @@ import psycopg.sql
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+
 from aurelian.local import broker, mqtt, ports, postgres
-from aurelian.local.processes import Program, await_condition, start_blocking, tail_of
+from aurelian.local.processes import Program, await_condition, start_blocking, start_time, tail_of
 
 ROOT = Path(__file__).resolve().parent.parent
 KAFKA_SCRIPTS = ROOT / "deploy" / "kafka"
@@ -274,8 +275,15 @@ def cannot_run(reason: str, *, installable: bool = False) -> NoReturn:
 
 @contextlib.contextmanager
 def server_folder() -> Iterator[Path]:
-    """Make a temporary folder that servers can reach when they run as another user (pytest's are closed), short enough for a socket."""
-    folder = Path(tempfile.mkdtemp(prefix="aurelian-test-", dir="/tmp"))
+    """Make a temporary folder for servers: reachable for those that run as another user, short enough for a socket.
+
+    The name has our pid, so that the next run can clear away what a killed one left.
+    """
+    for left in Path("/tmp").glob("aurelian-test-*-*"):
+        pid = left.name.split("-")[2]
+        if pid.isdigit() and start_time(int(pid)) is None:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"aurelian-test-{os.getpid()}-", dir="/tmp"))
     folder.chmod(0o711)
     try:
         yield folder

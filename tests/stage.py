@@ -5,24 +5,34 @@ heartbeats and business events as gateways and line_health do.
 """
 
 import asyncio
+import contextlib
 import json
 import math
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
+from sqlalchemy import create_engine, insert, make_url
+from sqlalchemy.pool import NullPool
+
 from aurelian import codec
 from aurelian.assets import Line, Plant, Role, Unit, load_plants
 from aurelian.db import tables
+from aurelian.db.engine import as_role
+from aurelian.db.logs import declare_log
 from aurelian.events import Event, encode_event
 from aurelian.kafka import Producer
+from aurelian.local import ports
+from aurelian.local.processes import Program
 from aurelian.sample import Sample, Signal, Value, ValueType, make_batch
-from aurelian.topics import ASSETS, LINE_EVENTS, SAMPLES, SOURCE_EVENTS
-from sqlalchemy import create_engine, insert, make_url
-from sqlalchemy.pool import NullPool
+from aurelian.settings import KafkaSettings
+from aurelian.topics import ASSETS, LINE_EVENTS, SAMPLES, SOURCE_EVENTS, create_topics
+from tests import servers
 
 PLANTS = Path(__file__).parent.parent / "services" / "pilot_factory" / "plants"
 
@@ -168,7 +178,7 @@ def micros() -> int:
     return time.time_ns() // 1000
 
 
-def plausible(unit: Unit, seconds: float, state: int = 6) -> list[tuple[Signal, Value, ValueType, int]]:
+def plausible(unit: Unit, seconds: float, state: int = 4) -> list[tuple[Signal, Value, ValueType, int]]:
     """A value for each signal of a unit that looks like a machine's."""
     out: list[tuple[Signal, Value, ValueType, int]] = []
     for place, (signal, model) in enumerate(zip(unit.signals(), unit.model.signals, strict=True)):
@@ -200,3 +210,106 @@ async def until(condition, limit_s: float = 10.0, what: str = "condition") -> No
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {limit_s} s"
         await asyncio.sleep(0.02)
+
+
+LIVE_S, LATE_S, OFFLINE_S, BEAT_S = 1.5, 3.0, 2.5, 0.5
+"""Ages by which a test's pages judge: as in production, only sooner."""
+
+
+@dataclass
+class Dashboard(servers.Server):
+    """The dashboard as a process of its own, on a store and a broker."""
+
+    port: int = field(kw_only=True)
+
+    @property
+    def url(self) -> str:
+        """Base URL of its pages."""
+        return f"http://{ports.LOOPBACK}:{self.port}"
+
+
+@dataclass
+class Theatre:
+    """Store, broker and dashboard with the pilot plant's models in the store; nothing is sent yet."""
+
+    database_url: str
+    kafka: servers.KafkaServer
+    dashboard: Dashboard
+    plants: list[Plant]
+
+    @property
+    def line(self) -> Line:
+        """The line that tests work with."""
+        return next(self.plants[0].lines())
+
+    @property
+    def source(self) -> str:
+        """The source that speaks for it."""
+        return self.line.constraint.model.source
+
+    @contextlib.asynccontextmanager
+    async def stage(self) -> AsyncIterator[Stage]:
+        """An open stage."""
+        settings = KafkaSettings(kafka_bootstrap=self.kafka.bootstrap, kafka_idempotent=False)
+        async with Producer(settings, "stage") as producer:
+            yield Stage(producer)
+
+    @contextlib.asynccontextmanager
+    async def beating(self) -> AsyncIterator[Stage]:
+        """An open stage on which every source beats, until the block ends."""
+        async with self.stage() as stage, asyncio.TaskGroup() as group:
+            task = group.create_task(self._beat(stage))
+            try:
+                yield stage
+            finally:
+                task.cancel()
+
+    async def _beat(self, stage: Stage) -> None:
+        while True:
+            for plant in self.plants:
+                for source in plant.sources:
+                    await stage.beat(plant, source.id)
+            await asyncio.sleep(0.3)
+
+
+@contextlib.contextmanager
+def theatre(postgres: servers.PostgresServer, template: str, **environment: str) -> Iterator[Theatre]:
+    """Set all of it up on a broker of its own (topics have fixed names) and take it down again."""
+    plants = load()
+    database_url = postgres.create_database(template)
+    declare_log(database_url, uuid4())
+    write_store(database_url, plants, datetime.now(UTC))
+    with servers.tansu_broker() as kafka, servers.server_folder() as folder:
+        asyncio.run(create_topics(kafka.bootstrap))
+        port = ports.any_free()
+        program = Program(
+            "dashboard",
+            (sys.executable, "-m", "dashboard"),
+            folder / "dashboard.log",
+            env={
+                "AURELIAN_KAFKA_BOOTSTRAP": kafka.bootstrap,
+                "AURELIAN_DATABASE_URL": as_role(database_url, "dashboard"),
+                "AURELIAN_OPS_PORT": str(port),
+                "AURELIAN_LIVE_S": str(LIVE_S),
+                "AURELIAN_LATE_S": str(LATE_S),
+                "AURELIAN_OFFLINE_S": str(OFFLINE_S),
+                "AURELIAN_BEAT_S": str(BEAT_S),
+                "AURELIAN_TICK_S": "0.2",
+                **environment,
+            },
+        )
+        dashboard = Dashboard(program, lambda: is_ready(port), port=port)
+        dashboard.start()
+        try:
+            yield Theatre(database_url, kafka, dashboard, plants)
+        finally:
+            dashboard.stop()
+    postgres.drop_database(database_url)
+
+
+def is_ready(port: int) -> bool:
+    """True if a dashboard answers there and has its picture."""
+    try:
+        return httpx.get(f"http://{ports.LOOPBACK}:{port}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from aurelian.assets import CalendarModel, LineState
-from aurelian.calendar import planned_seconds, start_of_week
+from aurelian.calendar import iso_week, planned_week_seconds, start_of_week
 from aurelian.events import (
     CAPACITY_ESTIMATE_UPDATED,
     LINE_KPI_UPDATED,
@@ -216,9 +216,7 @@ class Lines:
     def _planned_s(self, facts: LineFacts, week: date) -> float:
         key = (facts.id, week, facts.zone.key)
         if key not in self._planned:
-            start = datetime.combine(week, datetime.min.time(), facts.zone)
-            end = datetime.combine(week + timedelta(days=7), datetime.min.time(), facts.zone)
-            self._planned[key] = planned_seconds(facts.calendar, facts.zone, start, end)
+            self._planned[key] = planned_week_seconds(facts.calendar, facts.zone, week)
         return self._planned[key]
 
     def _publish(
@@ -283,10 +281,9 @@ class Lines:
         )
         if tell:
             metrics.PUBLISHED.inc()
-            year, number, _ = week.isocalendar()
             data: dict[str, object] = {
                 "line": facts.path,
-                "week": f"{year}-W{number:02d}",
+                "week": iso_week(week),
                 "week_start": week.isoformat(),
                 **shown,
                 "previous_available": round(previous.available, 3) if previous else None,

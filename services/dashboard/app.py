@@ -8,13 +8,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aurelian import __version__
-from aurelian.db.engine import make_engine
-from aurelian.ops import Health
 from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from aurelian import __version__
+from aurelian.db.engine import make_engine
+from aurelian.ops import Health
 from dashboard.feed import run_clock, run_feed
 from dashboard.forward import forward_routes, make_client
 from dashboard.freshness import Limits

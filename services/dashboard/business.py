@@ -7,8 +7,9 @@ from typing import Any
 
 from aurelian import events
 from aurelian.events import Event, EventError
-
-from dashboard.live import Body, LivePlant, Message, to_ms
+from dashboard.encoding import to_ms
+from dashboard.live import LivePlant
+from dashboard.things import Body, Message
 
 
 def apply_event(plant: LivePlant, event: Event) -> list[Message]:

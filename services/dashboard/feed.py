@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from aurelian import codec
 from aurelian.events import EventError, decode_event
 from aurelian.kafka import Consumer, Partition, Record, Unavailable
@@ -26,15 +29,13 @@ from aurelian.topics import (
     SAMPLES,
     SOURCE_EVENTS,
 )
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from dashboard import metrics, queries
 from dashboard.business import apply_event
 from dashboard.freshness import Limits
 from dashboard.hub import Hub
-from dashboard.live import LiveAsset, LivePlant, Message
+from dashboard.live import LivePlant
 from dashboard.settings import DashboardSettings
+from dashboard.things import LiveAsset, Message
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dashboard import metrics
-from dashboard.live import Body, LivePlant, Message
+from dashboard.live import LivePlant
+from dashboard.things import Body, Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,92 +6,14 @@ Times are milliseconds since 1970 unless a name says otherwise. Whatever comes t
 
 from __future__ import annotations
 
-import base64
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from aurelian.codec import SourceEvent
-from aurelian.sample import MAX_EXACT_INT, Flag, SampleBatch, Signal, Value, ValueType
-
+from aurelian.sample import Flag, SampleBatch, Signal, Value, ValueType
+from dashboard.encoding import to_json
 from dashboard.freshness import Freshness, Limits, freshness_of
-
-Body = dict[str, Any]
-"""JSON-ready content of a message to the browser."""
-
-SHOWN_TEXT = 120
-"""Longer texts are cut in the stream; the history API has them whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One thing that every browser must be told; never conflated."""
-
-    kind: str
-    body: Body
-
-
-@dataclass(slots=True)
-class LiveAsset:
-    """A node of the ISA-95 tree with what its plant model says of it."""
-
-    id: str
-    owner: str
-    parent: str | None
-    level: str
-    name: str
-    path: str
-    meaning: Mapping[str, Any]
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return str(self.meaning.get("title") or self.meaning.get("name") or self.name)
-
-
-@dataclass(slots=True)
-class LiveSignal:
-    """A signal and its newest value. `index` names it on the stream as long as this picture lives."""
-
-    index: int
-    id: str
-    asset: str
-    path: str
-    type: ValueType
-    unit: str
-    source: str
-    role: str = "other"
-    limits: Mapping[str, Any] | None = None
-    discovered: bool = False
-    value: Value = None
-    status: int = 0
-    flags: int = 0
-    time_us: int = 0
-    gateway_time_us: int = 0
-
-    @property
-    def name(self) -> str:
-        """Last part of its path."""
-        return self.path.rpartition("/")[2]
-
-
-@dataclass(slots=True)
-class LiveLine:
-    """What is known of a line beside its place in the tree; bodies as the browser gets them."""
-
-    state: Body | None = None
-    kpi: Body | None = None
-    capacity: dict[str, Body] = field(default_factory=dict)  # by week's Monday, ISO
-
-
-@dataclass(slots=True)
-class Death:
-    """Somebody who knows said that a source or an asset is silent."""
-
-    reason: str
-    at_us: int
+from dashboard.things import Body, Death, LiveAsset, LiveLine, LiveSignal, Message
 
 
 class LivePlant:
@@ -100,8 +22,9 @@ class LivePlant:
     Attributes:
         assets, signals, lines: by id.
         by_index: signals in the order of their index.
-        heard: ms at which a source, or one asset of it, was last heard; keys are source ids and asset ids.
-        dead: by the same keys.
+        heard: ms of the last sign of life. Keys: an asset's id; a source's id where all of the source was heard; and
+            `~` + a source's id for any sign at all, by which no single machine may be called live.
+        dead: silent since, by asset's or source's id.
         alarms: active ones by id.
         health: newest health of an asset by its id, with its open case if there is one.
     """
@@ -268,36 +191,36 @@ class LivePlant:
                 time_us=times[place],
                 gateway_time_us=gateway_time,
             )
-            if not flags[place] & Flag.RETAINED:
-                messages += self.hear(signal.source, gateway_time, now_ms)
-                if status >> 30 != 2:
-                    messages += self._revive(signal.asset, gateway_time)
+            if (
+                not flags[place] & Flag.RETAINED and status >> 30 != 2
+            ):  # Bad may mean: the server cannot reach it
+                messages += self._hear_source(signal.source, [signal.asset], gateway_time, now_ms)
         return messages
 
     def apply_source_event(self, event: SourceEvent, now_ms: int) -> list[Message]:
         """Fold what a gateway says of a source: birth, death, heartbeat; other kinds are not shown live."""
-        keys = [event.source]
         match event.WhichOneof("kind"):
             case "heartbeat":
                 at = event.heartbeat.heard_at or event.time
-                keys = list(event.heartbeat.assets) or keys
+                return self._hear_source(event.source, event.heartbeat.assets, at, now_ms)
             case "birth":
-                at = event.time
-                messages = self.hear(event.source, at, now_ms)
-                for asset in event.birth.assets or self._assets_of(event.source):
-                    messages += self._revive(asset, at)
-                return messages
+                return self._hear_source(event.source, event.birth.assets, event.time, now_ms)
             case "death":
-                messages = []
-                for key in list(event.death.assets) or keys:
-                    messages += self.bury(key, event.death.reason or "the source is gone", event.time)
-                return messages
+                reason = event.death.reason or "the source is gone"
+                keys = list(event.death.assets) or [event.source]
+                return [message for key in keys for message in self.bury(key, reason, event.time)]
             case _:
                 return []
-        return [message for key in keys for message in self.hear(key, at, now_ms)]
+
+    def _hear_source(self, source: str, assets: Iterable[str], at_us: int, now_ms: int) -> list[Message]:
+        """A source spoke for some of its assets, or, where none is named, as a whole."""
+        messages = self.hear(f"~{source}", at_us, now_ms) + self._revive(source, at_us)
+        for key in list(assets) or [source]:
+            messages += self.hear(key, at_us, now_ms)
+        return messages
 
     def hear(self, key: str, at_us: int, now_ms: int) -> list[Message]:
-        """Note that a source (or one asset of it) was heard at `at_us`; never later than now."""
+        """Note that an asset, or a source as a whole, was heard at `at_us`; never later than now."""
         at_ms = min(at_us // 1000, now_ms)
         if key and at_ms > self.heard.get(key, 0):
             self.heard[key] = at_ms
@@ -307,7 +230,8 @@ class LivePlant:
     def bury(self, key: str, reason: str, at_us: int) -> list[Message]:
         """Note that a source or an asset is silent from `at_us` on, unless it was heard since."""
         known = self.dead.get(key)
-        if self.heard.get(key, 0) * 1000 > at_us or (known is not None and known.at_us >= at_us):
+        heard_ms = max(self.heard.get(key, 0), self.heard.get(f"~{key}", 0))
+        if heard_ms * 1000 > at_us or (known is not None and known.at_us >= at_us):
             return []
         self.dead[key] = Death(reason, at_us)
         return [Message("source", {"key": key, "dead": reason, "heard": self.heard.get(key, 0)})]
@@ -318,9 +242,6 @@ class LivePlant:
             return []
         del self.dead[key]
         return [Message("source", {"key": key, "dead": None, "heard": self.heard.get(key, 0)})]
-
-    def _assets_of(self, source: str) -> list[str]:
-        return [asset.id for asset in self.assets.values() if asset.meaning.get("source") == source]
 
     # --- what other services found ------------------------------------------------------------------------------
 
@@ -419,28 +340,3 @@ class LivePlant:
             "alarms": [{"line_id": self.line_of_alarm(alarm), **alarm} for alarm in self.alarms.values()],
             "health": list(self.health.values()),
         }
-
-
-def to_json(value: Value) -> object:
-    """A value as JSON carries it without loss of meaning: big integers and bytes as text, long texts cut."""
-    match value:
-        case bool() | None:
-            return value
-        case int():
-            return value if abs(value) <= MAX_EXACT_INT else str(value)
-        case float():
-            return value if math.isfinite(value) else None
-        case bytes():
-            return base64.b64encode(value[:SHOWN_TEXT]).decode()
-        case str():
-            return value if len(value) <= SHOWN_TEXT else value[: SHOWN_TEXT - 1] + "…"
-
-
-def to_ms(time: datetime) -> int:
-    """Milliseconds since 1970 of an aware time."""
-    return int(time.timestamp() * 1000)
-
-
-def from_ms(ms: float) -> datetime:
-    """The aware UTC time of milliseconds since 1970."""
-    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 
 from aurelian.assets import LineState
 from aurelian.sample import ValueType
-
 from dashboard import words
+from dashboard.encoding import from_ms
 from dashboard.freshness import Freshness
-from dashboard.live import Body, LiveAsset, LivePlant, LiveSignal, from_ms
+from dashboard.live import LivePlant
+from dashboard.things import Body, LiveAsset, LiveSignal
 
 TILE_SIGNALS = 4
 
@@ -166,8 +167,10 @@ def unit_mark(plant: LivePlant, unit: LiveAsset, now_ms: int, zone: tzinfo) -> t
         return no_data(plant, unit.id, now_ms, zone), signal.id if signal is not None else ""
     if signal is None:
         return Mark(words.Look("Reporting", "ring", "running"), "Reporting", "", 0), ""
-    number = signal.value if isinstance(signal.value, (int, float)) and signal.status >> 30 != 2 else None
-    state, word = words.PACKML.get(int(number or 0), (LineState.NO_DATA, "No data"))
+    number = signal.value if isinstance(signal.value, int | float) and signal.status >> 30 != 2 else -1
+    state, word = (LineState.NO_DATA, "No data")
+    if number in range(len(words.PACKML)):
+        state, word = words.PACKML[int(number)]  # type: ignore[assignment]
     return Mark(words.look(state), word, "", signal.time_us // 1000), signal.id
 
 
@@ -219,7 +222,9 @@ def value_view(plant: LivePlant, signal: LiveSignal, now_ms: int, zone: tzinfo) 
 def score(kpi: Body | None) -> Score:
     """The running shift's figures as text; dashes where nothing is known."""
     if kpi is None:
-        return Score("no shift", "–", "–", "no figures yet", "none", "–", 0, "running", "–", "–", "–", "–", "–")
+        return Score(
+            "no shift", "–", "–", "no figures yet", "none", "–", 0, "running", "–", "–", "–", "–", "–"
+        )
     good, target = kpi["good"] or 0, kpi["target"] or 0
     lost_s = max(0.0, (kpi["planned_busy_s"] or 0) - (kpi["production_s"] or 0) - (kpi["no_data_s"] or 0))
     return Score(
@@ -293,6 +298,14 @@ def zone_of(line: LiveAsset | None) -> tzinfo:
     """The plant's time zone as the line's model says; UTC where nothing is said."""
     name = line.meaning.get("time_zone") if line is not None else None
     return ZoneInfo(str(name)) if name else UTC
+
+
+def broker_warning(status: Body | None) -> str:
+    """What to say when the embedded broker, which keeps everything in memory, comes near its limit; else empty."""
+    used, limit = (status or {}).get("broker_memory_mb"), (status or {}).get("broker_memory_limit_mb")
+    if not used or not limit or used < 0.8 * limit:
+        return ""
+    return f"The embedded broker uses {words.number(used)} MB of {words.number(limit)} MB."
 
 
 def plant_zone(plant: LivePlant) -> tzinfo:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from aurelian.db import tables
-from aurelian.sample import MAX_EXACT_INT, Signal, Value, ValueType
 from sqlalchemy import ColumnElement, RowMapping, Select, Table, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aurelian.db import tables
+from aurelian.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
 from dashboard import business
-from dashboard.live import LiveAsset, LivePlant, to_ms
+from dashboard.encoding import to_ms
+from dashboard.live import LivePlant
+from dashboard.things import LiveAsset
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
 CAPACITY_WEEKS = 2
@@ -28,7 +30,7 @@ async def read_plant(connection: AsyncConnection, plant: LivePlant, now: datetim
     await _read_assets(connection, plant)
     await _read_signals(connection, plant)
     await _read_sources(connection, plant, to_ms(now))
-    await _read_newest(connection, plant)
+    await _read_newest(connection, plant, to_ms(now))
     await _read_lines(connection, plant)
     await _read_health(connection, plant)
     await _read_capacity(connection, plant, now.date())
@@ -72,13 +74,16 @@ async def _read_signals(connection: AsyncConnection, plant: LivePlant) -> None:
 async def _read_sources(connection: AsyncConnection, plant: LivePlant, now_ms: int) -> None:
     for row in await _rows(connection, select(tables.source)):
         if row["heard_at"] is not None:
-            plant.hear(row["id"], to_ms(row["heard_at"]) * 1000, now_ms)
+            plant.hear(f"~{row['id']}", to_ms(row["heard_at"]) * 1000, now_ms)
         if row["state"] == "dead":
             plant.bury(row["id"], row["detail"] or "the source is gone", to_ms(row["changed_at"]) * 1000)
 
 
-async def _read_newest(connection: AsyncConnection, plant: LivePlant) -> None:
-    """One index look-up per signal and table; historical samples are never the current value."""
+async def _read_newest(connection: AsyncConnection, plant: LivePlant, now_ms: int) -> None:
+    """One index look-up per signal and table; historical samples are never the current value.
+
+    A machine was heard when its newest value was; heartbeats of the last seconds follow from Kafka.
+    """
     for table in SAMPLE_TABLES:
         newest = (
             select(table)
@@ -97,6 +102,8 @@ async def _read_newest(connection: AsyncConnection, plant: LivePlant) -> None:
                 time_us=_us(row["time"]),
                 gateway_time_us=_us(row["gateway_time"]),
             )
+            if not row["flags"] & Flag.RETAINED and row["status"] >> 30 != 2:
+                plant.hear(plant.signals[row["id"]].asset, _us(row["gateway_time"]), now_ms)
 
 
 def _value(table: Table, row: RowMapping) -> Value:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 from fastapi import APIRouter, Header, HTTPException, Request, Response
@@ -19,12 +19,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dashboard import guard, pages, queries, timeline, words
+from dashboard.encoding import from_ms
 from dashboard.feed import now_ms
 from dashboard.forward import authorization
 from dashboard.freshness import Freshness
 from dashboard.hub import Hub
-from dashboard.live import LiveAsset, from_ms
 from dashboard.settings import DashboardSettings
+from dashboard.things import LiveAsset
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Renderer:
         """A whole page."""
         now = content.pop("now", None) or now_ms()
         plant = self._hub.plant
+        status = read_status(self._settings.status_file)
         theme = request.query_params.get("theme")
         limits = {
             "live": plant.limits.live_ms,
@@ -80,6 +82,8 @@ class Renderer:
             now=now,
             theme=theme if theme in THEMES else None,
             health=pages.data_health(plant, now),
+            status=status,
+            warning=pages.broker_warning(status),
             problem=self._hub.problem,
             here=template.removesuffix(".html"),
             clock_zone=str(content.get("zone") or pages.plant_zone(plant)),
@@ -124,7 +128,6 @@ def make_routes(
         return render.page(
             "line.html",
             request,
-            now=now,
             line=pages.line_view(hub.plant, asset, now, all_signals=True),
             **await _history_content(hub, engine, asset, now),
             **_alarm_content(hub, asset, now),
@@ -158,7 +161,6 @@ def make_routes(
             "system.html",
             request,
             now=now,
-            status=read_status(settings.status_file),
             sources=sources,
             database_away=away,
             ledger=await _ledger(settings, client, now),
@@ -166,11 +168,10 @@ def make_routes(
             signals=len(hub.plant.signals),
         )
 
-    @router.get("/parts/history/{line}")
-    async def history_part(line: str) -> HTMLResponse:
+    @router.get("/parts/{part}/{line}")
+    async def history_part(part: Literal["timeline", "stops"], line: str) -> HTMLResponse:
         asset, now = line_or_404(line), now_ms()
-        content = await _history_content(hub, engine, asset, now)
-        return HTMLResponse(render.part("_history.html", line_id=asset.id, **content))
+        return HTMLResponse(render.part(f"_{part}.html", **await _history_content(hub, engine, asset, now)))
 
     @router.get("/parts/alarms")
     async def alarms_part(line: str | None = None) -> HTMLResponse:
@@ -226,28 +227,21 @@ async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
 async def _history_content(hub: Hub, engine: AsyncEngine, line: LiveAsset, now: int) -> dict[str, Any]:
     """Timeline and stops of a line; `history_away` when the database does not answer."""
     moment, zone = from_ms(now), pages.zone_of(line)
+    spans: list[queries.Span] = []
+    stops: list[queries.Stop] = []
+    away = False
     try:
         async with engine.connect() as connection:
             spans = await queries.read_spans(connection, line.id, moment - timedelta(hours=TIMELINE_HOURS))
             stops = await queries.read_stops(connection, line.id, moment - timedelta(hours=STOP_HOURS))
     except (DBAPIError, OSError):
-        return {
-            "history_away": True,
-            "rows": [],
-            "spans": [],
-            "stops": [],
-            "zone": zone,
-            "now": now,
-            "units": {},
-        }
-    if hub.plant.freshness(line.id, now) is not Freshness.STALE:
-        rows = timeline.rows(spans, moment, zone, TIMELINE_HOURS)
-    else:
-        heard = from_ms(hub.plant.heard_ms(line.id))
-        rows = timeline.rows(timeline.until(spans, heard), moment, zone, TIMELINE_HOURS)
+        away = True
+    if hub.plant.freshness(line.id, now) is Freshness.STALE:
+        spans = timeline.until(spans, from_ms(hub.plant.heard_ms(line.id)))
     return {
-        "history_away": False,
-        "rows": rows,
+        "history_away": away,
+        "hours": TIMELINE_HOURS,
+        "rows": timeline.rows(spans, moment, zone, TIMELINE_HOURS),
         "spans": list(reversed(spans)),
         "stops": stops,
         "zone": zone,
@@ -287,9 +281,10 @@ async def _ledger(settings: DashboardSettings, client: httpx.AsyncClient, now: i
             headers=authorization(settings),
             timeout=2.0,
         )
-        return answer.json() if answer.status_code == 200 else None
+        ledger = answer.json() if answer.status_code == 200 else None
     except (httpx.HTTPError, ValueError):
         return None
+    return ledger if isinstance(ledger, dict) and isinstance(ledger.get("rows"), list) else None
 
 
 def read_status(file: Path | None) -> dict[str, Any] | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-from aurelian.settings import KafkaSettings, StoreSettings
 from pydantic import Field, field_validator
 from pydantic_core.core_schema import ValidationInfo
+
+from aurelian.settings import KafkaSettings, StoreSettings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -49,17 +49,11 @@ class Row:
 def rows(spans: Sequence[Span], now: datetime, zone: tzinfo, hours: int = 8) -> list[Row]:
     """The last `hours` clock hours, the newest first. Time that no span covers is no data; the future stays empty."""
     newest = now.astimezone(zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
-    return [
-        _row(spans, (newest - timedelta(hours=place)).astimezone(zone), now, place) for place in range(hours)
-    ]
+    return [_row(spans, newest - timedelta(hours=place), now, zone, place) for place in range(hours)]
 
 
-def height(hours: int = 8) -> int:
-    """Height of the drawing in units."""
-    return hours * ROW
-
-
-def _row(spans: Sequence[Span], start: datetime, now: datetime, place: int) -> Row:
+def _row(spans: Sequence[Span], start: datetime, now: datetime, zone: tzinfo, place: int) -> Row:
+    """One row. `start` is UTC: where clocks are put back, two hours have one name and local times do not add up."""
     end = min(start + timedelta(hours=1), now)
     y = place * ROW
     bars, lost_s, at = [], 0.0, start
@@ -68,24 +62,26 @@ def _row(spans: Sequence[Span], start: datetime, now: datetime, place: int) -> R
         if stop <= begin:
             continue
         if begin > at:
-            bars.append(_bar("no_data", at, begin, start, y, ""))
-        bars.append(_bar(span.state, begin, stop, start, y, span.reason))
+            bars.append(_bar("no_data", at, begin, start, zone, y, ""))
+        bars.append(_bar(span.state, begin, stop, start, zone, y, span.reason))
         if words.look(span.state).tone in ("slow", "down"):
             lost_s += (stop - begin).total_seconds()
         at = stop
     if at < end:
-        bars.append(_bar("no_data", at, end, start, y, ""))
+        bars.append(_bar("no_data", at, end, start, zone, y, ""))
     now_x = WIDTH * (now - start).total_seconds() / HOUR_S if place == 0 else None
-    return Row(start.strftime("%H"), y, tuple(bars), now_x, lost_s)
+    return Row(start.astimezone(zone).strftime("%H"), y, tuple(bars), now_x, lost_s)
 
 
-def _bar(state: str, begin: datetime, end: datetime, hour: datetime, y: int, reason: str) -> Bar:
+def _bar(
+    state: str, begin: datetime, end: datetime, hour: datetime, zone: tzinfo, y: int, reason: str
+) -> Bar:
     look = words.look(state)
     tall = BAR * HEIGHTS[look.tone]
     seconds = (end - begin).total_seconds()
-    local = begin.astimezone(hour.tzinfo)
-    word = words.past(state)
-    title = f"{word} from {local:%H:%M:%S} for {words.duration(seconds)}" + (f": {reason}" if reason else "")
+    title = f"{words.past(state)} from {begin.astimezone(zone):%H:%M:%S} for {words.duration(seconds)}" + (
+        f": {reason}" if reason else ""
+    )
     return Bar(
         x=round(WIDTH * (begin - hour).total_seconds() / HOUR_S, 2),
         y=round(y + BAR - tall + (ROW - BAR) / 2, 2),

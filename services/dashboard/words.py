@@ -42,26 +42,26 @@ LOOKS: dict[str, Look] = {
     LineState.NO_DATA: Look("No data", "hatch", "none"),
 }
 
-PACKML: dict[int, tuple[str, str]] = {
-    1: (LineState.DOWN, "Clearing"),
-    2: (LineState.DOWN, "Stopped"),
-    3: (LineState.SETUP, "Starting"),
-    4: (LineState.PLANNED, "Idle"),
-    5: (LineState.STARVED, "Suspended"),
-    6: (LineState.RUNNING, "Running"),
-    7: (LineState.DOWN, "Stopping"),
-    8: (LineState.DOWN, "Aborting"),
-    9: (LineState.DOWN, "Aborted"),
-    10: (LineState.SHORT_STOP, "Holding"),
-    11: (LineState.SHORT_STOP, "Held"),
-    12: (LineState.SHORT_STOP, "Unholding"),
-    13: (LineState.STARVED, "Suspending"),
-    14: (LineState.STARVED, "Unsuspending"),
-    15: (LineState.SETUP, "Resetting"),
-    16: (LineState.RUNNING, "Running"),
-    17: (LineState.PLANNED, "Complete"),
-}
-"""PackML state numbers (OPC 30050) of a machine: the line vocabulary's state, and the word for people."""
+PACKML: tuple[tuple[str, str], ...] = (
+    (LineState.DOWN, "Stopped"),
+    (LineState.SETUP, "Resetting"),
+    (LineState.PLANNED, "Idle"),
+    (LineState.RUNNING, "Starting"),
+    (LineState.RUNNING, "Running"),
+    (LineState.RUNNING, "Completing"),
+    (LineState.PLANNED, "Complete"),
+    (LineState.DOWN, "Aborting"),
+    (LineState.DOWN, "Aborted"),
+    (LineState.DOWN, "Stopping"),
+    (LineState.DOWN, "Clearing"),
+    (LineState.STARVED, "Waiting"),
+    (LineState.STARVED, "Waiting"),
+    (LineState.STARVED, "Waiting"),
+    (LineState.SHORT_STOP, "Holding"),
+    (LineState.SHORT_STOP, "Held"),
+    (LineState.SHORT_STOP, "Unholding"),
+)
+"""By PackML state number (OPC 30050), a machine's state in the line's vocabulary, and the word for people."""
 
 UNITS = {
     "Cel": "°C",
@@ -127,7 +127,7 @@ def for_browser() -> dict[str, Any]:
     """The tables that the browser needs, JSON-ready."""
     return {
         "looks": {str(state): asdict(look) for state, look in LOOKS.items()},
-        "packml": {str(number): [str(state), word] for number, (state, word) in PACKML.items()},
+        "packml": [[str(state), word] for state, word in PACKML],
         "status": {str(code): name for code, name in STATUS_NAMES.items()},
     }
 
@@ -219,6 +219,11 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes:02d} min"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h"
+
+
+def minutes(seconds: float) -> str:
+    """`7 min`, or `40 s` below one minute: for columns of numbers."""
+    return f"{round(seconds / 60)} min" if seconds >= 60 else f"{round(seconds)} s"
 
 
 def clock(time: datetime) -> str:

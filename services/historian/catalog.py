@@ -64,7 +64,7 @@ class Catalog:
         Raises:
             psycopg.OperationalError: the database is away.
         """
-        unknown = [batch for batch in batches if self.plan(batch) is None]
+        unknown = list({(id(b.signals), b.owner): b for b in batches if self.plan(b) is None}.values())
         if not unknown:
             return
         await self._load(conn, unknown)

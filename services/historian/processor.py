@@ -49,7 +49,7 @@ AWAY = (
 """The database is away, or ended our session because we were: begin anew."""
 
 LOG_POLL_S = 1.0
-SLOW_TICK_S = 10.0
+SLOW_TICK_S = 5.0
 MAINTAIN_S = 3600.0
 
 
@@ -173,6 +173,12 @@ class Historian:
         for piece in pieces:
             if piece.lane is not None and piece.sequence > 0:
                 head = self._heads.setdefault(piece.lane, Head(piece.owner))
+                if piece.batch is not None and head.owner != piece.owner:
+                    self._refuse_owner(
+                        piece, piece.batch, f"line {piece.batch.line!r} belongs to another owner"
+                    )
+                    piece.lane = None
+                    continue
                 if not head.accept(piece.sequence):
                     metrics.REDELIVERED.inc()
                     piece.clear()
@@ -248,8 +254,7 @@ class Historian:
         plan = self._catalog.plan(batch)
         assert plan is not None, "decode learns the plan of every batch"
         if plan.refusal is not None:
-            piece.batch = None
-            piece.refusals = [refuse_samples(piece.record, self._log_id, batch, "owner", plan.refusal)]
+            self._refuse_owner(piece, batch, plan.refusal)
             return
         piece.plan = plan
         wrong = text_mask(batch, plan)
@@ -257,6 +262,10 @@ class Historian:
             reason = "text, bytes or JSON where the plant model declares a number"
             piece.refusals = [refuse_samples(piece.record, self._log_id, batch.take(wrong), "type", reason)]
             piece.batch = batch.take(~wrong)
+
+    def _refuse_owner(self, piece: Piece, batch: SampleBatch, reason: str) -> None:
+        piece.batch = None
+        piece.refusals = [refuse_samples(piece.record, self._log_id, batch, "owner", reason)]
 
     async def _load_heads(self, lanes: set[Lane]) -> None:
         if not lanes:

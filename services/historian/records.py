@@ -124,7 +124,9 @@ async def upsert_assets(conn: Connection, pieces: Sequence[Piece]) -> None:
     """Write nodes of the plant model, the paths that they had, and what their signals mean."""
     for piece in pieces:
         if piece.asset is not None:
-            await _upsert_asset(conn, piece.asset, to_datetime(piece.record.timestamp_ms * 1000))
+            # The offset tells two changes of one millisecond apart.
+            changed_us = piece.record.timestamp_ms * 1000 + piece.record.offset % 1000
+            await _upsert_asset(conn, piece.asset, to_datetime(changed_us))
 
 
 async def insert_log_gap(conn: Connection, log_id: str, partition: Partition, reason: str) -> None:

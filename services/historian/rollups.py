@@ -48,7 +48,7 @@ def by_minute(columns: Columns) -> Rollup:
     value = columns.value
     good = ~np.isnan(value) & (columns.status < 0x80000000)
     if good.all():
-        firsts, lasts = starts, np.append(starts[1:], len(value)) - 1
+        firsts, lasts = starts, np.append(starts[1:], len(value))[: len(starts)] - 1
         count = lasts - firsts + 1
         bad = np.zeros(len(starts), np.int64)
         low = high = total = value

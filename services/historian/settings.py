@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from aurelian.settings import KafkaSettings, StoreSettings
+from typing import Literal
+
 from pydantic import Field
 
 
 class HistorianSettings(KafkaSettings, StoreSettings):
     """What the historian can be told."""
 
+    partitions: Literal["auto", "group", "all"] = Field(
+        "auto",
+        description="group: shared with other historians; all: this process takes them all; auto: all with the embedded "
+        "broker (AURELIAN_KAFKA_IDEMPOTENT=0), whose groups take seconds to form",
+    )
     retention_days: int = Field(400, gt=0, description="samples older than this are dropped")
     commit_interval_s: float = Field(
         0.1, gt=0, description="rows wait at most this long for company in a transaction"
@@ -22,3 +29,9 @@ class HistorianSettings(KafkaSettings, StoreSettings):
     announce_days: int = Field(
         7, gt=0, description="lanes of gateways that were active in this time are announced again on a start"
     )
+
+    @property
+    def group(self) -> str | None:
+        """Name of the consumer group; None: no group, all partitions."""
+        shared = self.kafka_idempotent if self.partitions == "auto" else self.partitions == "group"
+        return "historian" if shared else None

@@ -23,6 +23,11 @@ TOPICS: tuple[Topic, ...] = (SAMPLES, SOURCE_EVENTS, REJECTED, ASSETS)
 NO_PROGRESS_LIMIT_S = 30.0
 """With records waiting and none coming for this long the client is stuck (aio-libs/aiokafka#703): make a new one."""
 
+UNPROVEN_LIMIT_S = 5.0
+"""How long the record before our offset may take to come when the log says that it ends before it.
+
+The end alone is no proof: the embedded broker answers the first offset of the last batch plus one."""
+
 _COMPACTED = frozenset(topic.name for topic in TOPICS if topic.compacted)
 
 ClaimAll = Callable[[list[Partition]], Awaitable[dict[Partition, Claim]]]
@@ -52,12 +57,12 @@ class Source:
         self.generation = 0
         self._claim, self._halt = claim, halt
         self._reading: dict[Partition, _Reading] = {}
-        self._taken_at = time.monotonic()
+        self._taken_at = self._assigned_at = time.monotonic()
         self._consumer = Consumer(
             settings,
             TOPICS,
             client_id=SERVICE,
-            group=SERVICE,
+            group=settings.group,
             assigned=self._assigned,
             revoked=self._revoked,
         )
@@ -116,11 +121,11 @@ class Source:
             owned, reading = self.owned.get(partition), self._reading.get(partition)
             if owned is None or reading is None:
                 continue
-            if end < owned.committed:
+            lag += max(end - owned.committed, 0)
+            unproven = not reading.checked and reading.expected is not None
+            if unproven and end < owned.committed and time.monotonic() - self._assigned_at > UNPROVEN_LIMIT_S:
                 reason = f"the log ends at {end}, {owned.committed} records are stored: it is another log"
                 await self._stop_reading(partition, reading, reason)
-            else:
-                lag += end - owned.committed
         metrics.LAG_RECORDS.set(lag)
         waiting = any(
             ends.get(partition, 0) > reading.position for partition, reading in self._reading.items()
@@ -137,7 +142,7 @@ class Source:
             for p, c in claims.items()
             if c.halted is None
         }
-        self._taken_at = time.monotonic()
+        self._taken_at = self._assigned_at = time.monotonic()
         metrics.REBALANCES.inc()
         metrics.HALTED.set(len(claims) - len(self.owned))
         log.info(

@@ -276,7 +276,7 @@ TYPES = (
             "unit": "{piece}",
             "previous_available": 23500.0,
             "reasons": [{"reason": "predicted downtime", "quantity": 4000.0}],
-            "method": "measured rate of the last 14 days",
+            "method": "net-time-1",
             "data_time": AT,
             "revision": 7,
         },

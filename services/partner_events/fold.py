@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aurelian.events import Event, EventError, decode_event
-from aurelian.fold import Effects, State
+from aurelian.fold_contract import Effects, State
 from aurelian.kafka import Record
 
 from partner_events import metrics

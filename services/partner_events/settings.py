@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aurelian.fold import FoldSettings
+from aurelian.fold_contract import FoldSettings
 from aurelian.settings import ApiSettings, CommonSettings
 from pydantic import Field, field_validator
 

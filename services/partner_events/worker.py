@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+from aurelian.cancellation import heed_cancellation
 from aurelian.db.engine import connect, make_engine
 from aurelian.fold import run_fold
 from aurelian.ops import Health
@@ -52,9 +54,11 @@ async def send_webhooks(settings: PartnerEventsSettings) -> None:
     url = settings.database_url.get_secret_value()
     engine = make_engine(url, pool_size=8)
     delay_s, away = 0.5, False
-    async with make_client(settings.allowed) as client:
+    async with make_client(settings.allowed) as client, contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
         sender = Sender(engine, client, now=lambda: datetime.now(UTC))
         while True:
+            heed_cancellation()
             try:
                 async with await connect(url, autocommit=True, name="partner_events webhooks") as conn:
                     await _become_only_sender(conn)
@@ -81,6 +85,7 @@ async def trim_forever(settings: PartnerEventsSettings) -> None:
                 await trim(conn, keep, keep_readings)
         except psycopg.OperationalError as error:
             log.warning("old events are not deleted", extra={"fields": {"why": str(error)}})
+        heed_cancellation()
         await asyncio.sleep(TRIM_EVERY_S)
 
 
@@ -90,6 +95,7 @@ async def _send_from(conn: psycopg.AsyncConnection, sender: Sender) -> None:
     busy: dict[str, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as group:
         while True:
+            heed_cancellation()
             for endpoint in await sender.find_work():
                 if endpoint not in busy:
                     task = group.create_task(sender.serve(endpoint), name=f"webhooks of {endpoint}")
@@ -101,6 +107,7 @@ async def _send_from(conn: psycopg.AsyncConnection, sender: Sender) -> None:
 
 async def _become_only_sender(conn: psycopg.AsyncConnection) -> None:
     while True:
+        heed_cancellation()
         cursor = await conn.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [SENDER_LOCK])
         row = await cursor.fetchone()
         if row is not None and row[0]:

@@ -116,6 +116,11 @@ class OpcuaServer:
 
     async def stop(self) -> None:
         """End it; never takes longer than a second."""
+        if (clock := self.server.iserver.time_task) is not None:
+            # asyncua would wait for its next tick, up to a second.
+            clock.cancel()
+            await asyncio.wait({clock})
+            self.server.iserver.time_task = None
         try:
             async with asyncio.timeout(1.0):
                 await self.server.stop()

@@ -330,4 +330,4 @@ def _measure(machine: Machine, dt_s: float) -> None:
 
 def _wait(rng: random.Random, per_h: float) -> float:
     """Seconds at work until the next of events that come `per_h` times an hour by chance."""
-    return rng.expovariate(per_h / 3600) if per_h > 0 else math.inf
+    return rng.expovariate(1.0) * 3600 / per_h if per_h > 0 else math.inf

@@ -50,11 +50,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file, read. `name`: of the line in the plant model."""
+    """A file, read.
+
+    Attributes:
+        name: of the line in the plant model.
+        timed: the times are the file's; else they are a second apart from 1970 on.
+    """
 
     name: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...] = field(repr=False)
+    timed: bool
 
     @property
     def values(self) -> int:
@@ -76,12 +82,7 @@ class Recording:
 
 
 def read_recording(
-    file: Path,
-    *,
-    separator: str | None = None,
-    time_column: str | None = None,
-    start: int = 0,
-    interval_s: float = 1.0,
+    file: Path, *, separator: str | None = None, time_column: str | None = None, where: str | None = None
 ) -> Recording:
     """Read a CSV file with a header line.
 
@@ -94,8 +95,7 @@ def read_recording(
         file: in UTF-8.
         separator: found from the header where not given.
         time_column: its title, where the names above do not fit.
-        start: time of the first row where the file has no times, microseconds since 1970.
-        interval_s: between rows where the file has no times.
+        where: `title=text`: only the rows whose cell of that column is that text (one machine of many, say).
 
     Raises:
         RecordingError: no rows, a row of another length, a cell that is not of its column's type.
@@ -111,12 +111,16 @@ def read_recording(
     if len(table) < 2:
         raise RecordingError(f"{file}: a header and at least one row are needed")
     titles, cells = table[0], table[1:]
+    if where is not None:
+        cells = _filter(file, titles, cells, where)
     for number, row in enumerate(cells, start=2):
         if len(row) != len(titles):
             raise RecordingError(f"{file}:{number}: {len(row)} cells, but {len(titles)} in the header")
-    times_at, times = _times(file, titles, cells, time_column, start, interval_s)
+    times_at, times = _times(file, titles, cells, time_column)
     columns, read = _columns(file, titles, cells, times_at)
-    return Recording(_name(file.stem, set()), columns, tuple(_rows(file, cells, times, read)))
+    return Recording(
+        _name(file.stem, set()), columns, tuple(_rows(file, cells, times, read)), times_at is not None
+    )
 
 
 def plant_model(recording: Recording, kind: str, url: str) -> str:
@@ -172,13 +176,19 @@ def parse_time(cell: str) -> int | None:
     return None
 
 
+def _filter(file: Path, titles: Sequence[str], cells: Sequence[list[str]], where: str) -> list[list[str]]:
+    title, _, text = where.partition("=")
+    if title not in titles:
+        raise RecordingError(f"{file}: no column {title!r}; there are {', '.join(titles)}")
+    place = titles.index(title)
+    chosen = [row for row in cells if place < len(row) and row[place] == text]
+    if not chosen:
+        raise RecordingError(f"{file}: no row has {where}")
+    return chosen
+
+
 def _times(
-    file: Path,
-    titles: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    wanted: str | None,
-    start: int,
-    interval_s: float,
+    file: Path, titles: Sequence[str], cells: Sequence[Sequence[str]], wanted: str | None
 ) -> tuple[int | None, list[int]]:
     """Which column has the times, and the times; made ones where none has."""
     if wanted is not None and wanted not in titles:
@@ -199,7 +209,7 @@ def _times(
         if wanted is not None:
             line = found.index(None) + 2
             raise RecordingError(f"{file}:{line}: {cells[line - 2][place]!r} is no time")
-    return None, [start + round(i * interval_s * 1_000_000) for i in range(len(cells))]
+    return None, [i * 1_000_000 for i in range(len(cells))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ async def replay(
     *,
     separator: str | None = None,
     time_column: str | None = None,
+    where: str | None = None,
+    start: int | None = None,
     now: bool = False,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
@@ -68,6 +70,8 @@ async def replay(
         as_: `opcua`: a server on `host:port`; `mqtt`: JSON messages to `mqtt_url`.
         speed: times faster than recorded; 0: as fast as it is acknowledged.
         separator, time_column: of the file, where they cannot be found from it.
+        where: `title=text`: only the rows whose cell of that column is that text.
+        start: time of the first row of a file without times, microseconds since 1970; default: so that the last is now.
         now: move the times so that the recording happens now instead of when it was made.
         host, port: opcua: where to listen.
         mqtt_url: mqtt: the broker.
@@ -78,9 +82,9 @@ async def replay(
         RecordingError: the file is unusable.
         OSError: the port is taken.
     """
-    recording = read_recording(
-        file, separator=separator, time_column=time_column, start=_whole_ms(time.time_ns() // 1000)
-    )
+    recording = read_recording(file, separator=separator, time_column=time_column, where=where)
+    if not recording.timed:
+        recording = recording.shifted(start) if start is not None else _to_now(recording, 0)
     if now:
         recording = _to_now(recording, speed)
     tell(
@@ -125,6 +129,7 @@ async def _until_stopped(wanted: argparse.Namespace) -> None:
         wanted.speed,
         separator=wanted.separator,
         time_column=wanted.time_column,
+        where=wanted.where,
         now=wanted.now,
         host=wanted.host,
         port=wanted.port,
@@ -142,6 +147,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--speed", type=float, default=1.0, help="times faster than recorded; 0: at once")
     parser.add_argument("--separator", help="of the cells; found from the header where not given")
     parser.add_argument("--time-column", help="title of the column with the times")
+    parser.add_argument(
+        "--where", metavar="COLUMN=TEXT", help="only the rows with that cell: one machine of many"
+    )
     parser.add_argument("--now", action="store_true", help="move the times: it happens now")
     parser.add_argument("--host", default="127.0.0.1", help="opcua: address to listen on")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"opcua: port ({DEFAULT_PORT})")
@@ -154,7 +162,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _give_plant(wanted: argparse.Namespace) -> None:
-    recording = read_recording(wanted.file, separator=wanted.separator, time_column=wanted.time_column)
+    recording = read_recording(
+        wanted.file, separator=wanted.separator, time_column=wanted.time_column, where=wanted.where
+    )
     url = f"opc.tcp://{wanted.host}:{wanted.port}" if wanted.as_ == "opcua" else wanted.mqtt_url
     model = plant_model(recording, wanted.as_, url)
     if wanted.print_plant:

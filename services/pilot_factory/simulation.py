@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from aurelian.assets import Line as LineAsset
 from aurelian.assets import Plant, PlantError, Role, SignalModel, SourceModel, Unit
+from aurelian.calendar import planned_seconds
 from aurelian.sample import GOOD, Signal, Value, ValueType
 
-from pilot_factory.breaks import in_break
 from pilot_factory.physics import Line, Machine, Parameters, State
 
 
@@ -60,6 +60,7 @@ class SimulatedLine:
         )
         self._signals = [list(_simulated_signals(unit)) for unit in units]
         self._shown: dict[SimulatedSignal, Value] = {}
+        self._planned = (-1, True)
 
     @property
     def machines(self) -> list[Machine]:
@@ -78,8 +79,7 @@ class SimulatedLine:
 
     def step(self, dt_s: float, now: int, resolution_s: float = 1.0) -> None:
         """Let `dt_s` seconds pass that end at `now` (microseconds since 1970)."""
-        local = datetime.fromtimestamp(now / 1e6, self.asset.plant.zone)
-        self._line.step(dt_s, planned=not in_break(self.asset.calendar, local), resolution_s=resolution_s)
+        self._line.step(dt_s, planned=self._is_planned(now), resolution_s=resolution_s)
 
     def measure(self, now: int, *, everything: bool = False) -> list[Measurement]:
         """What the machines show at `now`: steady signals, and others that changed since the last call (or `everything`)."""
@@ -91,6 +91,16 @@ class SimulatedLine:
                     self._shown[signal] = value
                     found.append(Measurement(signal, value, now))
         return found
+
+    def _is_planned(self, now: int) -> bool:
+        """Whether the calendar has the line at work; asked once a minute."""
+        minute = now // 60_000_000
+        if self._planned[0] != minute:
+            moment = datetime.fromtimestamp(minute * 60, UTC)
+            plant = self.asset.plant
+            seconds = planned_seconds(self.asset.calendar, plant.zone, moment, moment + timedelta(minutes=1))
+            self._planned = (minute, seconds > 0)
+        return self._planned[1]
 
 
 def simulate_lines(plants: Iterable[Plant], seed: str) -> list[SimulatedLine]:

@@ -482,7 +482,7 @@ def load_plant(path: Path) -> Plant:
     try:
         plant = Plant.model_validate(content)
         for line in plant.lines():
-            check_calendar(line.calendar, plant.zone)
+            check_calendar(line.calendar)
         return plant
     except ValidationError as error:
         problems = [

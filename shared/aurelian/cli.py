@@ -5,23 +5,19 @@ reason and the next step are printed; 2 wrong usage. Imports are inside the comm
 """
 
 import asyncio
-import errno
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-if TYPE_CHECKING:
-    from aurelian.local.stack import Options, Stack
+from aurelian.local.words import give_up, os_fix, os_reason, words
 
 app = typer.Typer(
     help="Open factory telemetry: run it, look into it.",
@@ -35,8 +31,6 @@ keys_app = typer.Typer(help="Keys for the APIs.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
-
-words = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DOWN_LIMIT_S = 15.0
 
@@ -70,7 +64,7 @@ def main() -> None:
     try:
         app()
     except OSError as error:
-        _give_up(_os_reason(error), _os_fix(error))
+        give_up(os_reason(error), os_fix(error))
 
 
 @app.command()
@@ -89,10 +83,13 @@ def up(
     ] = False,
 ) -> None:
     """Start the embedded stack and every service; stop everything with Ctrl-C."""
+    from aurelian.local.launcher import run_stack
     from aurelian.local.stack import Options
 
     if plant is not None:
         _check_plant(plant)
+    elif not pilot:
+        give_up("without the pilot plant there is no plant model", "name a folder with yours: --plant FOLDER")
     options = Options(
         home=_home(home),
         plant=plant.absolute() if plant else None,
@@ -101,7 +98,7 @@ def up(
         fixed_ports=not any_ports,
         tell=lambda sentence: words.print(escape(sentence)),
     )
-    _run_stack(options)
+    run_stack(options)
 
 
 @app.command()
@@ -117,7 +114,7 @@ def down(home: Home = None) -> None:
         return
     os.kill(launcher.pid, signal.SIGTERM)
     if not await_condition(lambda: start_time(launcher.pid) != launcher.started, DOWN_LIMIT_S, 0.1):
-        _give_up(
+        give_up(
             f"process {launcher.pid} has not ended within {DOWN_LIMIT_S:.0f} s",
             f"look at {folder}/log; kill -9 {launcher.pid} ends it and everything that it started",
         )
@@ -128,22 +125,23 @@ def down(home: Home = None) -> None:
 def reset(home: Home = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Forget all data of this state folder: samples, events, keys, logs."""
     from aurelian.local.home import AlreadyRunningError, hold
+    from aurelian.local.launcher import delete_state
 
     folder = _home(home)
     if not folder.exists():
         words.print(f"there is nothing in {folder}")
         return
     if not (folder / "run" / "lock").exists() and any(folder.iterdir()):
-        _give_up(f"{folder} is not a state folder of aurelian: nothing is deleted", "check AURELIAN_HOME")
+        give_up(f"{folder} is not a state folder of aurelian: nothing is deleted", "check AURELIAN_HOME")
     if not yes:
         if not sys.stdin.isatty():
-            _give_up(f"this deletes all data in {folder}, and there is nobody to ask", "aurelian reset --yes")
+            give_up(f"this deletes all data in {folder}, and there is nobody to ask", "aurelian reset --yes")
         typer.confirm(f"Delete all data in {folder}?", abort=True, err=True)
     try:
         with hold(folder):
-            _delete_state(folder)
+            delete_state(folder)
     except AlreadyRunningError:
-        _give_up(f"a stack runs on {folder}", "aurelian down, then aurelian reset")
+        give_up(f"a stack runs on {folder}", "aurelian down, then aurelian reset")
     words.print(f"{folder} is empty; the next start is a first start")
 
 
@@ -283,7 +281,7 @@ def keys_create(
 
     file = pepper or pepper_file(_home(home))
     if not file.exists():
-        _give_up(
+        give_up(
             f"the file {file} with the hash's secret does not exist",
             "aurelian up makes one, or use --pepper FILE",
         )
@@ -294,65 +292,13 @@ def keys_create(
     )
 
 
-def _run_stack(options: "Options") -> NoReturn:
-    from aurelian.local.broker import BrokerError
-    from aurelian.local.home import AlreadyRunningError, read_launcher
-    from aurelian.local.ports import NoFreePortError
-    from aurelian.local.postgres import PostgresError
-    from aurelian.local.stack import StackError, run
-
-    async def until_signal() -> list[str]:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, _stop_or_die, stop)
-        return await run(options, stop, lambda stack: _welcome(options, stack))
-
-    try:
-        killed = asyncio.run(until_signal())
-    except AlreadyRunningError:
-        launcher = read_launcher(options.home)
-        words.print(f"already running on {options.home}; stop it with: aurelian down")
-        if launcher is not None:
-            print(launcher.url)
-        sys.exit(0)
-    except (StackError, NoFreePortError, PostgresError, BrokerError) as error:
-        _give_up(str(error), "aurelian doctor says more")
-    words.print(f"stopped; these had to be killed: {', '.join(killed)}" if killed else "stopped")
-    sys.exit(0)
-
-
 def _check_plant(folder: Path) -> None:
     from aurelian.assets import PlantError, load_plants
 
     try:
         load_plants(folder)
     except PlantError as error:
-        _give_up(str(error), "correct the file, or name another folder with --plant")
-
-
-def _stop_or_die(stop: asyncio.Event) -> None:
-    """First signal: stop in order. Second: at once; the kernel ends what we started, since we are gone."""
-    if stop.is_set():
-        os._exit(130)
-    words.print("stopping")
-    stop.set()
-
-
-def _welcome(options: "Options", stack: "Stack") -> None:
-    words.print(f"\n[bold]Aurelian runs[/] (started in {stack.seconds:.1f} s). Open this page:")
-    print(stack.url, flush=True)
-    if options.fixed_ports and not stack.url.endswith(f":{options.dashboard_port}"):
-        words.print(f"  (port {options.dashboard_port} is in use by another program)")
-    words.print(f"  Kafka protocol 127.0.0.1:{stack.ports.kafka}   MQTT 127.0.0.1:{stack.ports.mqtt}")
-    if options.pilot:
-        words.print(f"  pilot plant's OPC UA server opc.tcp://127.0.0.1:{stack.ports.pilot_opcua}")
-    if stack.keys:
-        words.print("  development keys, shown this once (new ones: aurelian keys create):")
-        for line in stack.keys:
-            words.print(f"    {escape(line)}")
-    words.print(f"  data and logs: {options.home}")
-    words.print("Stop with Ctrl-C, or: aurelian down")
+        give_up(str(error), "correct the file, or name another folder with --plant")
 
 
 async def _print_all(lines: AsyncIterator[str]) -> None:
@@ -384,45 +330,5 @@ def _database(named: str | None, home: Path | None) -> str:
 def _running(home: Path | None, otherwise: str) -> dict[str, object]:
     status = _status(home)
     if status is None:
-        _give_up(f"nothing runs on {_home(home)}", f"aurelian up, or name another with {otherwise}")
+        give_up(f"nothing runs on {_home(home)}", f"aurelian up, or name another with {otherwise}")
     return status
-
-
-def _delete_state(folder: Path) -> None:
-    """Delete everything but the lock that we hold."""
-    for each in folder.iterdir():
-        if each.name == "run":
-            for inner in each.iterdir():
-                if inner.name != "lock":
-                    shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
-        elif each.is_dir() and not each.is_symlink():
-            shutil.rmtree(each)
-        else:
-            each.unlink()
-
-
-def _give_up(reason: str, fix: str) -> NoReturn:
-    """Say what is in the way and what to do next; end with exit code 1."""
-    words.print(f"[red]✖[/] {escape(reason)}\n    next: {escape(fix)}")
-    sys.exit(1)
-
-
-def _os_reason(error: OSError) -> str:
-    where = f" ({error.filename})" if error.filename else ""
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return f"the disk is full{where}"
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"no permission to write{where}"
-        case _:
-            return f"{error.strerror or error}{where}"
-
-
-def _os_fix(error: OSError) -> str:
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return "free some disk, or set AURELIAN_HOME to a folder on a larger one"
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return "set AURELIAN_HOME to a folder of your own"
-        case _:
-            return "aurelian doctor"

@@ -19,9 +19,10 @@ import psycopg
 from prometheus_client import Counter, Gauge
 from psycopg import AsyncConnection, sql
 
+from aurelian.cancellation import heed_cancellation
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
-from aurelian.db.tables import FOLDERS
+from aurelian.db.rooms import FOLDERS
 from aurelian.events import LINE_KPI_UPDATED, MAINTENANCE_HEALTH_UPDATED, Event, encode_event
 from aurelian.kafka import Producer, Unavailable
 from aurelian.settings import KafkaSettings
@@ -101,6 +102,7 @@ async def relay(settings: KafkaSettings, database_url: str, service: str) -> Non
     """
     away, delay_s = False, 0.5
     while True:
+        heed_cancellation()
         try:
             async with await connect(database_url, autocommit=True) as conn:
                 await _become_only_relay(conn, service)
@@ -136,6 +138,7 @@ class _Relay:
         """Send what is there, then wait for a notification, again and again."""
         await self.conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_channel(self.service))))
         while True:
+            heed_cancellation()
             log_id = await current_log(self.conn)
             if log_id is not None and log_id != self.log_id:
                 self.log_id, self.floor = log_id, await self._first_floor(log_id)

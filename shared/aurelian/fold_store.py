@@ -90,16 +90,14 @@ class Position:
         committed: next offset as the database has it.
         next: next offset after what was folded.
         last: fingerprint of the record before `next`.
+        end: end of the log as the broker said when this was loaded.
     """
 
-    __slots__ = ("claim", "committed", "last", "next", "proven")
+    __slots__ = ("claim", "committed", "end", "last", "next", "proven")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
-        self.begin()
-
-    def begin(self) -> None:
-        """Go back to where the claim says."""
+        self.end = 0
         self.next = self.committed = self.claim.next_offset
         self.last: Fingerprint | None = self.claim.fingerprint
         self.proven = self.claim.next_offset == 0

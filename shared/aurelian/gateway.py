@@ -113,7 +113,7 @@ class GatewaySettings(KafkaSettings):
         ge=1,
         description="copies that Kafka keeps; from 3 on rows may leave the outbox 15 minutes after its ack",
     )
-    outbox_max_bytes: int = Field(4 * 2**30, description="disk that the outbox may use")
+    outbox_max_bytes: int = Field(4 * 2**30, ge=2**27, description="disk that the outbox may use")
     outbox_max_age_s: float = Field(14 * 86_400.0, description="oldest row that may wait in the outbox")
     outbox_min_free: float = Field(0.1, description="share of the disk that stays free")
 

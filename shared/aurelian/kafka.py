@@ -68,16 +68,16 @@ class Producer:
         try:
             await self._producer.start()
         except KafkaError as error:
-            await self._producer.stop()
+            await _end(self._producer.stop)
             raise Unavailable(f"no Kafka broker: {error!r}") from error
+        except BaseException:  # cancelled while it looked for the broker
+            await _end(self._producer.stop)
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         # The client's stop waits for what is unsent; the outbox keeps that, so a dead broker must not hold us.
-        try:
-            await asyncio.wait_for(self._producer.stop(), 5)
-        except (TimeoutError, KafkaError):
-            return
+        await _end(self._producer.stop)
 
     async def post(
         self, topic: Topic, key: str, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
@@ -103,7 +103,8 @@ class Producer:
             Unavailable: at least one was refused, or none came back within three time-outs.
         """
         try:
-            await asyncio.wait_for(asyncio.gather(*futures), self._timeout_s * 3)
+            async with asyncio.timeout(self._timeout_s * 3):
+                await asyncio.gather(*futures)
         except (KafkaError, TimeoutError) as error:
             raise Unavailable(f"records not acknowledged: {error!r}") from error
 
@@ -252,10 +253,8 @@ class Consumer:
 
     async def _stop(self) -> None:
         # aiokafka's stop can hang when brokers are away (aio-libs/aiokafka#773).
-        try:
-            await asyncio.wait_for(self._consumer.stop(), 5)
-        except (TimeoutError, KafkaError):
-            return
+        await _end(self._consumer.stop)
+        await _end(self._consumer._client.close)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -268,3 +267,20 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[_TopicPartition]) -> None:
         await self._owner._begin([Partition(p.topic, p.partition) for p in sorted(assigned)])
+
+
+async def _end(stop: Callable[[], Awaitable[None]]) -> None:
+    """Stop a client within 5 s, whatever state it is in.
+
+    The client awaits tasks of its own that it has just cancelled, so a `CancelledError` may come out of it that nobody
+    asked for: taken for ours, it would end the whole process without a word.
+    """
+    try:
+        async with asyncio.timeout(5):
+            await stop()
+    except (TimeoutError, KafkaError):
+        return
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise

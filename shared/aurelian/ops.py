@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from aurelian import __version__
 
@@ -49,30 +52,27 @@ class Health:
         return time.monotonic() - self._ticked
 
 
-def make_ops_app(health: Health) -> FastAPI:
+def make_ops_app(health: Health) -> Starlette:
     """An app that serves nothing but the ops endpoints: for workers."""
-    app = FastAPI(title=health.service, version=__version__, openapi_url=None)
+    app = Starlette()
     add_ops_routes(app, health)
     return app
 
 
-def add_ops_routes(app: FastAPI, health: Health) -> None:
-    """Add the ops endpoints to an API's app; they stay out of its OpenAPI document."""
+def add_ops_routes(app: Starlette, health: Health) -> None:
+    """Add the ops endpoints to an app; they stay out of an API's OpenAPI document."""
 
-    @app.get("/livez", include_in_schema=False)
-    async def livez(response: Response) -> dict[str, object]:
+    async def livez(_: Request) -> Response:
         if health.stall_limit_s is not None and health.stalled_s() > health.stall_limit_s:
-            response.status_code = 503
-            return {"live": False, "stalled_s": round(health.stalled_s(), 1)}
-        return {"live": True}
+            return JSONResponse({"live": False, "stalled_s": round(health.stalled_s(), 1)}, 503)
+        return JSONResponse({"live": True})
 
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz(response: Response) -> dict[str, object]:
+    async def readyz(_: Request) -> Response:
         if health.ready is not None:
-            response.status_code = 503
-            return {"ready": False, "waiting_for": health.ready}
-        return {"ready": True}
+            return JSONResponse({"ready": False, "waiting_for": health.ready}, 503)
+        return JSONResponse({"ready": True})
 
-    @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
+    async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    app.router.routes += [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]

@@ -18,6 +18,7 @@ from sqlite3 import DatabaseError, OperationalError
 from types import TracebackType
 
 from aurelian.outbox_limits import Level, Limits, Why
+from aurelian.salvage import salvage
 from aurelian.segment import Count, Lane, Mark, Row, Segment, count_key
 
 EVENTS = "@events"
@@ -240,20 +241,21 @@ class Outbox:
         except OperationalError:
             raise
         except DatabaseError:
-            return _salvage(path)
+            return salvage(path)
 
     def _replace_damaged(self) -> None:
         for segment in (self._records, self._segments[-1]):
             if not segment.is_sound():
                 self._replace(segment)
 
-    def _replace(self, damaged: Segment) -> None:
+    def _replace(self, damaged: Segment) -> Segment:
         damaged.close()
-        sound = _salvage(damaged.path)
+        sound = salvage(damaged.path)
         if damaged is self._records:
             self._records = sound
         else:
             self._segments[self._segments.index(damaged)] = sound
+        return sound
 
     def _new_segment(self) -> None:
         after = int(self._segments[-1].name.split("-")[1]) if self._segments else 0
@@ -325,6 +327,9 @@ class Outbox:
         reserved = all(entry.lane is Lane.EVENTS for entry in entries)
         why = self._limit(reserved)
         if why is not Why.ACCEPTING:
+            self._reclaim()
+            why = self._limit(reserved)
+        if why is not Why.ACCEPTING:
             raise Full(f"outbox {self.folder}: limit of {why.name.lower()} reached")
 
     def _limit(self, reserved: bool) -> Why:
@@ -355,23 +360,24 @@ class Outbox:
         except OperationalError as error:
             raise Full(f"outbox {segment.path}: {error}") from error
         except DatabaseError:
-            self._replace(segment)
-            return [], after
+            return self._replace(segment).read(after, max_bytes, self._marks, self._group)
 
     def _has(self, mark: Mark) -> bool:
         return any(mark in segment.spans for segment in self._files())
 
-    def _drop_released(self) -> None:
+    def _reclaim(self) -> None:
+        """Give back what is only kept for a restart: at a limit, room counts more."""
+        newest = self._segments[-1]
+        if newest.spans and not newest.waiting(self._marks)[0]:
+            self._roll_over()
+        self._drop_released(keep=1)
+        with suppress(DatabaseError):
+            self._records.shrink()
+            self._segments[-1].shrink()
+
+    def _drop_released(self, keep: int = 2) -> None:
         # The newest two stay: a restart looks there for values that a machine may send again.
-        for segment in self._segments[:-2]:
+        for segment in self._segments[:-keep]:
             if not segment.waiting(self._marks)[0]:
                 segment.drop()
                 self._segments.remove(segment)
-
-
-def _salvage(path: Path) -> Segment:
-    """Set a damaged file aside and make a new one in its place of all that could be read."""
-    salvaged = Segment.set_aside(path)
-    segment = Segment.open(path)
-    segment.write(salvaged.rows, marks=salvaged.marks, counts=salvaged.counts, durable=True)
-    return segment

@@ -1,4 +1,4 @@
-"""One SQLite file of the outbox: rows, release marks and counts. Used by `outbox.py` alone.
+"""One SQLite file of the outbox: rows, release marks and counts. Used by `outbox.py` and `salvage.py`.
 
 A commit is durable when `write` returns: WAL mode with synchronous=FULL syncs the log before it says so. The connection
 holds the file alone (locking_mode=EXCLUSIVE), so a second process on the same folder is refused.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
@@ -98,15 +97,6 @@ class Span:
         return rows, self.first_at + int((self.last_at - self.first_at) * share)
 
 
-@dataclass(frozen=True, slots=True)
-class Salvaged:
-    """What could be read of a damaged file."""
-
-    rows: list[Row]
-    marks: dict[Mark, int]
-    counts: list[Count]
-
-
 class Segment:
     """One file, opened when it is needed. All methods may raise `sqlite3.DatabaseError`, where it is damaged or full."""
 
@@ -130,29 +120,6 @@ class Segment:
             self.close()
             raise
         return self
-
-    @classmethod
-    def set_aside(cls, path: Path) -> Salvaged:
-        """Rename a damaged file to `*.corrupt` and return all that can still be read of it."""
-        aside = path.with_suffix(".corrupt")
-        path.rename(aside)
-        wal = path.with_name(f"{path.name}-wal")
-        if wal.exists():
-            wal.rename(aside.with_name(f"{aside.name}-wal"))
-        salvaged = Salvaged([], {}, [])
-        with closing(sqlite3.connect(aside, isolation_level=None)) as db:
-            with suppress(sqlite3.DatabaseError):
-                salvaged.marks.update(_marks(db))
-            with suppress(sqlite3.DatabaseError):
-                salvaged.counts.extend(_counts(db))
-            ids = [0]
-            with suppress(sqlite3.DatabaseError):
-                for (row_id,) in db.execute("SELECT id FROM row ORDER BY id"):
-                    ids.append(row_id)
-            for row_id in (*ids[1:], *range(ids[-1] + 1, ids[-1] + 2000)):
-                with suppress(sqlite3.DatabaseError):
-                    salvaged.rows.extend(_rows(db, row_id))
-        return salvaged
 
     def write(
         self,
@@ -192,7 +159,7 @@ class Segment:
                         r.samples,
                         r.appended_at,
                         group,
-                        zlib.crc32(r.data),
+                        _checksum(r.lane, r.boot, r.stream, r.sequence, r.key, r.samples, r.data),
                         r.data,
                     )
                     for r in rows
@@ -236,7 +203,7 @@ class Segment:
                 break
             for row_id, boot, stream, sequence in found:
                 if sequence > marks.get(Mark(boot, stream), 0):
-                    rows += _rows(db, row_id)
+                    rows += read_rows(db, row_id)
                     size += len(rows[-1].data)
                 after = row_id
                 if size >= max_bytes:
@@ -247,17 +214,21 @@ class Segment:
         """Its newest rows, oldest first."""
         db = self._connect()
         ids = db.execute("SELECT id FROM row ORDER BY id DESC LIMIT ?", (max(0, max_rows),)).fetchall()
-        return [row for (row_id,) in reversed(ids) for row in _rows(db, row_id)]
+        return [row for (row_id,) in reversed(ids) for row in read_rows(db, row_id)]
 
     def delete(self, mark: Mark, up_to: int) -> None:
         """Remove the rows of a stream up to a sequence and give their pages back."""
         db = self._connect()
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("DELETE FROM row WHERE boot = ? AND stream = ? AND sequence <= ?", (*mark, up_to))
-        db.execute("PRAGMA incremental_vacuum").fetchall()
+        db.executescript("PRAGMA incremental_vacuum")  # execute() would stop after one page
         span = self.spans.get(mark)
         if span is not None and up_to >= span.last:
             del self.spans[mark]
+
+    def shrink(self) -> None:
+        """Move the log into the file and cut it to nothing."""
+        self._connect().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def forget_after(self, group: int) -> None:
         """Remove the rows of commits that were never completed."""
@@ -287,6 +258,8 @@ class Segment:
         """Look through the structure of the file."""
         try:
             return bool(self._connect().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        except sqlite3.OperationalError:
+            raise  # locked by another process, or the disk refuses: says nothing about the file
         except sqlite3.DatabaseError:
             return False
 
@@ -317,6 +290,7 @@ class Segment:
         if self._db is None:
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=1)
             self._db = db
+            db.text_factory = lenient_text
             db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL").fetchall()
@@ -332,7 +306,7 @@ class Segment:
             raise sqlite3.DatabaseError(f"{self.path.name} does not pass its check")
         db = self._connect()
         self.spans.clear()
-        self.marks, self.counts = _marks(db), {count_key(count): count for count in _counts(db)}
+        self.marks, self.counts = read_marks(db), {count_key(count): count for count in read_counts(db)}
         found = db.execute("SELECT value FROM state WHERE name = 'group'").fetchone()
         self.group = found[0] if found else 0
         self._began = 0
@@ -352,7 +326,8 @@ class Segment:
 
 
 _TABLES = (
-    "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, boot INTEGER NOT NULL,"
+    # Rows of records.db go away one by one: without AUTOINCREMENT a new row could get an id that readers are past.
+    "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, boot INTEGER NOT NULL,"
     " stream TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL, samples INTEGER NOT NULL,"
     " appended_at INTEGER NOT NULL, group_number INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS mark (boot INTEGER, stream TEXT, up_to INTEGER NOT NULL, PRIMARY KEY (boot, stream))"
@@ -364,28 +339,43 @@ _TABLES = (
 )
 
 
-def _rows(db: sqlite3.Connection, row_id: int) -> list[Row]:
+def read_rows(db: sqlite3.Connection, row_id: int) -> list[Row]:
+    """The row with that id, if there is one; `DatabaseError` where its checksum does not fit."""
     found = db.execute(
         "SELECT id, lane, boot, stream, sequence, key, samples, appended_at, data, checksum FROM row WHERE id = ?",
         (row_id,),
     ).fetchall()
-    for *_, sequence, _, _, _, data, checksum in found:
-        if zlib.crc32(data) != checksum:
-            raise sqlite3.DatabaseError(f"row {row_id}, sequence {sequence}: the checksum does not fit")
-    return [Row(r[0], Lane(r[1]), *r[2:9]) for r in found]
+    rows = []
+    for _, lane, boot, stream, sequence, key, samples, at, data, checksum in found:
+        sound = isinstance(data, bytes)
+        if not sound or _checksum(lane, boot, stream, sequence, key, samples, data) != checksum:
+            raise sqlite3.DatabaseError(f"row {row_id}: the checksum does not fit")
+        rows.append(Row(row_id, Lane(lane), boot, stream, sequence, key, samples, at, data))
+    return rows
 
 
-def _marks(db: sqlite3.Connection) -> dict[Mark, int]:
+def _checksum(lane: int, boot: int, stream: str, sequence: int, key: str, samples: int, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(f"{int(lane)}|{boot}|{stream}|{sequence}|{key}|{samples}".encode()))
+
+
+def read_marks(db: sqlite3.Connection) -> dict[Mark, int]:
+    """All release marks of a file."""
     return {
         Mark(boot, stream): up_to
         for boot, stream, up_to in db.execute("SELECT boot, stream, up_to FROM mark")
     }
 
 
-def _counts(db: sqlite3.Connection) -> list[Count]:
+def read_counts(db: sqlite3.Connection) -> list[Count]:
+    """All counts of a file."""
     return [
         Count(source, hour, owner, received, dropped, skipped, rejected, boot)
         for boot, source, hour, owner, received, dropped, skipped, rejected in db.execute(
             "SELECT boot, source, hour, owner, received, dropped, skipped, rejected FROM count"
         )
     ]
+
+
+def lenient_text(stored: bytes) -> str:
+    """A text column; damaged text must not raise, the checksum finds it."""
+    return stored.decode(errors="replace")

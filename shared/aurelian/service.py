@@ -10,14 +10,18 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
-from fastapi import FastAPI
 from pydantic import SecretStr, ValidationError
 
+from aurelian import __version__
 from aurelian.ops import Health, add_ops_routes, make_ops_app
 from aurelian.settings import CommonSettings
+
+if TYPE_CHECKING:  # a worker needs no FastAPI
+    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
 S = TypeVar("S", bound=CommonSettings)
 
@@ -119,6 +123,7 @@ def _start(name: str, settings_type: type[S]) -> S:
         _print_settings(settings)
         sys.exit(0)
     configure_logging(name, settings)
+    log.info("started", extra={"fields": {"version": __version__}})
     return settings
 
 
@@ -141,7 +146,7 @@ class _Server(uvicorn.Server):
         return nullcontext()
 
 
-def _server(app: FastAPI, settings: CommonSettings) -> _Server:
+def _server(app: Starlette, settings: CommonSettings) -> _Server:
     return _Server(
         uvicorn.Config(
             app,

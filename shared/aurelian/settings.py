@@ -53,7 +53,9 @@ class StoreSettings(CommonSettings):
             except OSError as error:
                 raise ValueError(f"AURELIAN_DATABASE_PASSWORD_FILE: {error}") from error
             host = f"{parts.username}:{quote(password, safe='')}@{parts.hostname}"
-            values["database_url"] = urlunsplit(parts._replace(netloc=host + (f":{parts.port}" if parts.port else "")))
+            values["database_url"] = urlunsplit(
+                parts._replace(netloc=host + (f":{parts.port}" if parts.port else ""))
+            )
         return values
 
 
@@ -73,9 +75,7 @@ class ApiSettings(StoreSettings):
     @field_validator("key_pepper_file")
     @classmethod
     def _is_pepper(cls, file: Path | None) -> Path:
-        advice = (
-            f"make one with `head -c {PEPPER_BYTES} /dev/urandom > pepper && chmod 600 pepper` and name it here"
-        )
+        advice = f"make one with `head -c {PEPPER_BYTES} /dev/urandom > pepper && chmod 600 pepper` and name it here"
         if file is None:
             raise ValueError(f"no file is named, so no API key can be checked; {advice}")
         try:

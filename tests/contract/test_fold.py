@@ -204,7 +204,9 @@ async def test_a_fenced_owner_commits_nothing_and_begins_anew_from_the_committed
     assert epochs[0][0] >= 3
 
 
-async def test_a_declared_new_log_is_read_from_its_start_and_known_records_change_nothing(bench: Bench) -> None:
+async def test_a_declared_new_log_is_read_from_its_start_and_known_records_change_nothing(
+    bench: Bench,
+) -> None:
     await bench.send_numbers(10)
     async with bench.folding(Sums()) as health:
         await until(lambda: bench.total() == 10 and health.ready is None)
@@ -213,7 +215,9 @@ async def test_a_declared_new_log_is_read_from_its_start_and_known_records_chang
         await until(lambda: bench.total() == 15)
         await until(
             lambda: (
-                bench.query("SELECT sum(next_offset) FROM line_health.kafka_offset WHERE log_id = 'log-2'")[0][0]
+                bench.query("SELECT sum(next_offset) FROM line_health.kafka_offset WHERE log_id = 'log-2'")[
+                    0
+                ][0]
                 == 15
             )
         )
@@ -237,7 +241,10 @@ async def test_a_log_that_changed_undeclared_halts_its_partition(bench: Bench) -
         await until(lambda: bench.total() == 15)
 
 
-async def test_a_log_that_is_shorter_than_it_was_halts_its_partition(bench: Bench) -> None:
+async def test_a_log_that_is_shorter_than_it_was_halts_its_partition(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aurelian.fold.PROOF_WITHIN_S", 0.5)
     await bench.send_numbers(10)
     async with bench.folding(Sums()):
         await until(lambda: bench.total() == 10)
@@ -272,7 +279,12 @@ async def test_time_passes_for_keys_that_have_no_new_records_after_a_restart(ben
         await until(lambda: second.ticks.get("a", 0) >= 1)
 
 
-async def test_two_instances_share_the_partitions_and_one_takes_over_from_the_other(bench: Bench) -> None:
+@pytest.mark.kafka
+async def test_two_instances_share_the_partitions_and_one_takes_over_from_the_other(
+    database_url: str, kafka: str
+) -> None:
+    bench = Bench(database_url, kafka)
+    await bench.make()
     keys = [f"k{n}" for n in range(8)]
     first, second = Sums(), Sums()
 

@@ -2,25 +2,26 @@
 
 import asyncio
 import contextlib
-import itertools
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aurelian import codec
+import yaml
+from aurelian import codec, drain
 from aurelian.assets import Plant, SignalModel, SourceModel
-from aurelian.gateway import OUTBOX_ROWS, Delivery, GatewaySettings, Reading, Reject, run_gateway
-from aurelian.kafka import Consumer, Producer, Unavailable
+from aurelian.gateway import OUTBOX_ROWS, Delivery, GatewaySettings, Reading, Reject, forward, run_gateway
 from aurelian.ops import Health
+from aurelian.outbox import START, Outbox
+from aurelian.outbox_limits import Limits
+from aurelian.outbox_thread import OutboxThread
 from aurelian.sample import SampleBatch, Signal, Value, ValueType
-from aurelian.settings import KafkaSettings
-from aurelian.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED, create_topics
+from aurelian.topics import create_topics
 from prometheus_client import REGISTRY
 
 from tests import servers
+from tests.stand_in_historian import Historian
 
 PLANT = """
 company: {id: pilot-x, name: Pilot X}
@@ -69,76 +70,6 @@ class PressSource:
                 ack=lambda first=first: self.acked.extend(range(first, first + 10)),  # type: ignore[misc]
             )
         await asyncio.Event().wait()
-
-
-@dataclass
-class Historian:
-    """Stands in for the historian: reads each log from its start, keeps every batch, says what is stored."""
-
-    settings: KafkaSettings
-    batches: list[SampleBatch] = field(default_factory=list)
-    events: list[codec.SourceEvent] = field(default_factory=list)
-    rejected: list[codec.Rejected] = field(default_factory=list)
-    assets: dict[str, dict[str, object]] = field(default_factory=dict)
-    stored_to: dict[str, int] = field(default_factory=dict)
-    beyond: dict[str, set[int]] = field(default_factory=dict)
-
-    async def follow(self, log_id: str) -> None:
-        """Work on one log until cancelled or until it goes away."""
-        with contextlib.suppress(Unavailable):
-            async with (
-                Producer(self.settings, "historian") as producer,
-                Consumer(
-                    self.settings, [SAMPLES, SOURCE_EVENTS, REJECTED, ASSETS], client_id="historian"
-                ) as consumer,
-            ):
-                heartbeat = 0.0
-                while True:
-                    if time.monotonic() >= heartbeat:
-                        heartbeat = time.monotonic() + 2
-                        body = json.dumps({"log_id": log_id, "at": time.time_ns() // 1000})
-                        await producer.send(STORED, "@heartbeat", body.encode())
-                    for key in {
-                        key for record in await consumer.take(timeout_s=0.1) if (key := self._keep(record))
-                    }:
-                        body = json.dumps({"sequence": self.stored_to[key], "log_id": log_id})
-                        await producer.send(STORED, key, body.encode())
-
-    def _keep(self, record) -> str | None:  # type: ignore[no-untyped-def]
-        headers = {name: value.decode() for name, value in record.headers}
-        if record.topic == SAMPLES.name:
-            batch = codec.decode(record.value)
-            assert record.key == batch.line.encode()
-            self.batches.append(batch)
-            return self._advance(f"{batch.gateway}/{batch.boot}/{batch.line}", batch.sequence)
-        if record.topic == ASSETS.name:
-            self.assets[record.key.decode()] = json.loads(record.value)
-            return None
-        if record.topic == REJECTED.name:
-            self.rejected.append(codec.decode_rejected(record.value))
-            stream = "@rejected"
-        else:
-            self.events.append(codec.decode_event(record.value))
-            stream = "@events"
-        if "sequence" not in headers:
-            return None
-        return self._advance(f"{headers['gateway']}/{headers['boot']}/{stream}", int(headers["sequence"]))
-
-    def _advance(self, key: str, sequence: int) -> str:
-        beyond = self.beyond.setdefault(key, set())
-        beyond.add(sequence)
-        to = self.stored_to.get(key, 0)
-        to = next(n for n in itertools.count(to) if n + 1 not in beyond)
-        self.stored_to[key] = to
-        return key
-
-    def counts(self) -> dict[str, int]:
-        """The newest received counts, summed over boots and hours."""
-        newest = {(e.boot, e.received.hour): e.received for e in self.events if e.HasField("received")}
-        return {
-            name: sum(getattr(each, name) for each in newest.values())
-            for name in ("received", "rejected", "dropped", "skipped")
-        }
 
 
 @pytest.fixture
@@ -192,6 +123,8 @@ async def test_ten_thousand_readings_reach_a_broker_that_is_killed_and_replaced_
     assert before < 10_000
     assert made[0].acked == list(range(10_000))
     assert_only_whole_batches_repeat(historian)
+    numbered = {(batch.boot, batch.sequence): batch for batch in historian.batches}
+    assert sum(len(batch) for batch in numbered.values()) == 10_000  # nothing stands in two batches
     sent = {(n % 2, T0 + n * 1000): expected(n) for n in range(10_000)}
     got = {
         (0 if sample.signal.path.endswith("force") else 1, sample.source_time): sample.value
@@ -294,6 +227,62 @@ async def test_what_breaks_the_contract_is_rejected_with_its_bytes_and_counted(
     assert sorted(len(str(v)) for batch in historian.batches for v in batch.values()) == [3, 7_000_000]
 
 
+async def test_a_full_outbox_acknowledges_nothing_until_there_is_room_and_keeps_events(
+    tmp_path: Path,
+) -> None:
+    go = asyncio.Event()
+    go.set()
+    plant = Plant.model_validate(yaml.safe_load(PLANT))
+    source = press(plant, 0, go)
+    unit = next(plant.units())
+    signal, model = list(zip(unit.signals(), unit.model.signals, strict=True))[2]
+    acked: list[int] = []
+    source.extra = [
+        Delivery(
+            source=source.model,
+            owner=source.owner,
+            received_at=T0 + n,
+            readings=[Reading(unit, model, signal, unit.line.path, "x" * 20_000, ValueType.TEXT, T0 + n)],
+            events=[codec.SourceEvent(birth=codec.Birth(detail=str(n)))],
+            ack=lambda n=n: acked.append(n),  # type: ignore[misc]
+        )
+        for n in range(300)
+    ]
+    limits = Limits(max_bytes=1_500_000, min_free=0.0, segment_bytes=100_000)
+    async with OutboxThread(Outbox.open(tmp_path / "outbox", 1, limits)) as outbox:
+        async with running(forward(source, outbox, "g")):
+            await until(lambda: not outbox.outbox.level().accepting)
+            assert len(acked) < 300
+            deadline = time.monotonic() + 20
+            while len(acked) < 300:
+                assert time.monotonic() < deadline, outbox.outbox.level()
+                rows, _ = await outbox.call(outbox.outbox.unsent, START, 10**8)
+                for row in rows:
+                    await outbox.call(outbox.outbox.release, 1, row.stream, row.sequence)
+                await asyncio.sleep(0.02)
+    assert acked == list(range(300))
+
+
+async def test_with_three_copies_in_kafka_rows_may_go_without_a_historian(
+    broker: servers.KafkaServer, settings: GatewaySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create_topics(broker.bootstrap)
+    monkeypatch.setattr(drain, "ACKED_KEEP_S", 0.0)
+    go = asyncio.Event()
+    go.set()
+    made: list[PressSource] = []
+
+    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[PressSource]:
+        made.append(press(plants[0], 100, go))
+        return made
+
+    replicated = settings.model_copy(update={"kafka_replication": 3})
+    async with running(run_gateway(replicated, Health("opcua_gateway"), make_sources)):
+        await until(lambda: bool(made) and len(made[0].acked) == 100)
+        OUTBOX_ROWS.set(-1)
+        await until(lambda: REGISTRY.get_sample_value("gateway_outbox_rows") == 0)
+
+
 def press(plant: Plant, count: int, pause: asyncio.Event) -> PressSource:
     unit = next(plant.units())
     force, parts, _ = zip(unit.signals(), unit.model.signals, strict=True)
@@ -330,27 +319,15 @@ def assert_only_whole_batches_repeat(historian: Historian) -> None:
     for batch in historian.batches:
         key = (batch.gateway, batch.boot, batch.line, batch.sequence)
         assert seen.setdefault(key, codec.encode(batch)) == codec.encode(batch)
-    rows = [
-        (s, t, sub)
-        for data in seen.values()
-        for batch in [codec.decode(data)]
-        for s, t, sub in zip(signal_ids(batch), batch.time.tolist(), batch.sub.tolist(), strict=True)
-    ]
-    assert len(rows) == len(set(rows))
 
 
 @contextlib.asynccontextmanager
 async def running(work) -> AsyncIterator[None]:  # type: ignore[no-untyped-def]
-    """Run something beside the body; its failure is the test's."""
-    task = asyncio.ensure_future(work)
-    try:
+    """Run something beside the body; its failure ends the body at once."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work)
         yield
-        if task.done():
-            task.result()
-    finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:

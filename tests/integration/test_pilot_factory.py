@@ -251,7 +251,9 @@ async def test_the_edge_node_waits_for_its_host_and_dies_with_it(
 
     async with data_topics(mqtt_broker, "host-3") as link:
         host = Host(link)
-        async with running(load_lines_without_opcua(monkeypatch, mqtt_broker), tmp_path, pilot_host="our-host") as factory:
+        async with running(
+            load_lines_without_opcua(monkeypatch, mqtt_broker), tmp_path, pilot_host="our-host"
+        ) as factory:
             outlet = factory.outlets["pilot-a-spb"]
             link.publish("spBv1.0/STATE/other-host", state(True, 1000), retain=True)
             await until(

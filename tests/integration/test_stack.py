@@ -14,15 +14,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
+
 from aurelian.local import home, ports
 from aurelian.local.backbone import Backbone
 from aurelian.local.processes import start_time, tail_of
 from aurelian.local.services import Rank, Service, dashboard_key_file
 from aurelian.local.stack import Options, Stack, StackError, run
 from aurelian.topics import TOPICS, create_topics
-
 from tests import servers
 
 SERVICE_SOURCE = '''
@@ -180,15 +181,14 @@ asyncio.run(run(options, asyncio.Event(), lambda stack: print("up", flush=True))
     try:
         assert launcher.stdout is not None
         assert (await launcher.stdout.readline()).strip() == b"up"
-        assert len(processes_of(options.home)) >= len(SERVICES) + 3
+        started = psutil.Process(launcher.pid).children(recursive=True)
+        assert {each.name() for each in started} >= {"postgres", "tansu"}
+        assert len(started) >= len(SERVICES) + 3
     finally:
         launcher.kill()
         await launcher.communicate()
-    async with asyncio.timeout(10):
-        while True:
-            if not processes_of(options.home):
-                break
-            await asyncio.sleep(0.05)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, started, 10)
+    assert alive == []
 
 
 @asynccontextmanager

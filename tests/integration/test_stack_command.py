@@ -16,13 +16,13 @@ from tests.integration.test_stack import make_options, processes_of
 LAUNCHER = """
 import sys
 from pathlib import Path
-from aurelian.cli import _run_stack
+from aurelian.local.launcher import run_stack
 from tests.integration.test_stack import make_options
-_run_stack(make_options(Path(sys.argv[1])))
+run_stack(make_options(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, "down"])
+@pytest.mark.parametrize("ending", [signal.SIGINT, "down"])
 async def test_the_launcher_prints_one_url_and_ends_everything_when_asked(
     monkeypatch: pytest.MonkeyPatch, ending: signal.Signals | str
 ) -> None:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from aurelian.cli import app, main
-from aurelian.local import home
 from click.testing import Result
 from typer.testing import CliRunner
+
+from aurelian.cli import app, main
+from aurelian.local import home
 
 
 def test_down_with_nothing_running_is_no_error(tmp_path: Path) -> None:
@@ -58,6 +59,12 @@ def test_up_with_an_unusable_plant_folder_says_so(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert f"✖ {tmp_path}" in result.stderr
     assert not (tmp_path / "home").exists()
+
+
+def test_up_without_the_pilot_plant_asks_for_a_plant_model(tmp_path: Path) -> None:
+    result = _aurelian("up", "--no-pilot", "--home", str(tmp_path / "home"))
+    assert result.exit_code == 1
+    assert "--plant FOLDER" in result.stderr
 
 
 def test_up_on_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,11 @@ import zoneinfo
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from aurelian.cli import app
 from aurelian.local import doctor, home, mqtt, ports
 from aurelian.local.doctor import Verdict
-from typer.testing import CliRunner
 
 
 def test_a_healthy_machine_has_no_fault(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from aurelian.local import home, ports
 from aurelian.local.processes import (
     LOG_LIMIT_BYTES,

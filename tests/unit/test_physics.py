@@ -1,6 +1,7 @@
 """The pilot plant's machines: pieces are conserved, the same seed gives the same day, machines wait for each other."""
 
 import random
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pilot_factory
@@ -8,7 +9,6 @@ import pytest
 from aurelian.assets import PlantError, load_plant, load_plants
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pilot_factory.breaks import in_break
 from pilot_factory.physics import Line, Parameters, Reason, State
 from pilot_factory.simulation import simulate_lines
 
@@ -26,10 +26,10 @@ lively = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     machines=st.lists(lively, min_size=1, max_size=5),
-    steps=st.lists(st.tuples(st.floats(0, 30), st.booleans()), max_size=80),
+    steps=st.lists(st.tuples(st.floats(0, 30), st.booleans()), max_size=50),
     seed=st.integers(),
 )
 def test_pieces_in_are_pieces_out_scrap_and_in_the_line(
@@ -174,18 +174,16 @@ def test_a_simulate_entry_that_nobody_knows_is_named(tmp_path: Path) -> None:
         simulate_lines([load_plant(file)], "x")
 
 
-def test_breaks_are_seen_in_the_sites_time() -> None:
-    plant = load_plant(PLANTS / "pilot-b.yaml")
-    calendar = plant.calendar
-    start = calendar.shifts[0].breaks[0].start
-
-    from datetime import datetime, timedelta
-
-    at = datetime(2026, 11, 22, start.hour, start.minute, tzinfo=plant.zone)
-    assert in_break(calendar, at)
-    assert in_break(calendar, at + timedelta(minutes=9, seconds=59))
-    assert not in_break(calendar, at + timedelta(minutes=10))
-    assert not in_break(calendar, at - timedelta(seconds=1))
+def test_machines_are_idle_in_a_break_of_their_calendar_and_go_on_after_it() -> None:
+    (line,) = simulate_lines([load_plant(PLANTS / "pilot-b.yaml")], "x")
+    start = datetime(2026, 11, 22, 9, 50, tzinfo=line.asset.plant.zone)
+    idle = []
+    for second in range(0, 1800, 5):
+        at = start + timedelta(seconds=second)
+        line.step(5, int(at.timestamp()) * 1_000_000)
+        if line.machines[0].state is State.IDLE:
+            idle.append(at.strftime("%H:%M"))
+    assert idle[0] == "10:00" and idle[-1] == "10:09"
 
 
 def test_a_machine_never_gives_a_number_that_is_none() -> None:

@@ -2,10 +2,17 @@
 
 import asyncio
 import socket
+import ssl
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from partner_events.ssrf import (
@@ -211,3 +218,50 @@ async def test_an_ipv6_target_is_called_with_brackets() -> None:
     async with server, httpx.AsyncClient(transport=GuardedTransport(parse_allowed("::1"))) as client:
         assert (await client.post(f"http://[::1]:{port}/")).status_code == 204
     assert f"host: [::1]:{port}".encode() in seen[0].lower()
+
+
+def _certificate(name: str, folder: Path) -> ssl.SSLContext:
+    """A server's context with a certificate of its own for `name`, in `folder`/cert.pem."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+async def test_tls_is_checked_for_the_name_although_the_address_is_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[bytes] = []
+    named: list[str | None] = []
+    context = _certificate("hook.example", tmp_path)
+    context.sni_callback = lambda _, name, __: named.append(name)
+    server = await asyncio.start_server(lambda r, w: _answer(r, w, seen), "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+
+    async def getaddrinfo(host: str, asked_port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", asked_port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    transport = GuardedTransport(parse_allowed("127.0.0.0/8"), trust)
+    async with server, httpx.AsyncClient(transport=transport, trust_env=False) as client:
+        assert (await client.post(f"https://hook.example:{port}/")).status_code == 204
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            await client.post(f"https://other.example:{port}/")
+    assert named == ["hook.example", "other.example"]
+    assert len(seen) == 1

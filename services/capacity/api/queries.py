@@ -6,8 +6,10 @@ import uuid
 from datetime import UTC, date, datetime
 
 from aurelian.auth import Principal
+from aurelian.calendar import iso_week
 from aurelian.db.tables import asset, commitment, estimate
 from sqlalchemy import insert, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +23,7 @@ async def operations_capabilities(
     query = (
         select(estimate, asset.c.path)
         .join(asset, asset.c.id == estimate.c.line)
-        .distinct(estimate.c.line, estimate.c.week)
+        .ext(distinct_on(estimate.c.line, estimate.c.week))
         .where(estimate.c.week >= first, estimate.c.week <= last)
         .order_by(estimate.c.line, estimate.c.week, estimate.c.revision.desc())
     )
@@ -60,12 +62,11 @@ async def add_commitment(conn: AsyncConnection, line: str, owner: str, wanted: C
 
 
 def _capability(row: RowMapping) -> OperationsCapability:
-    year, week, _ = row["week"].isocalendar()
     return OperationsCapability(
         line=row["line"],
         path=row["path"],
         owner=row["owner"],
-        week=f"{year}-W{week:02d}",
+        week=iso_week(row["week"]),
         week_start=row["week"],
         unit=row["unit"],
         quantities=[

@@ -7,6 +7,7 @@ from datetime import datetime
 from aurelian.auth import Principal
 from aurelian.db.tables import asset, case, health
 from sqlalchemy import Select, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from maintenance.api.schemas import AssetHealth, Case, HealthPoint
@@ -17,7 +18,7 @@ async def newest_health(conn: AsyncConnection, who: Principal, wanted: str | Non
     query = (
         select(health, asset.c.path)
         .join(asset, asset.c.id == health.c.asset)
-        .distinct(health.c.asset)
+        .ext(distinct_on(health.c.asset))
         .order_by(health.c.asset, health.c.time.desc())
     )
     if wanted is not None:

@@ -28,13 +28,24 @@ def make_app(settings: PartnerEventsApiSettings, health: Health) -> FastAPI:
     tail = Tail(url, settings.poll_interval_s)
     client = make_client(settings.allowed)
 
+    def end_process(task: asyncio.Task[None]) -> None:
+        # A task group would cancel the lifespan, which the server does not notice.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            health.crash(error)
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(tail.watch(health), name="watch the log")
+        tasks = [
+            asyncio.create_task(tail.watch(health), name="watch the log"),
+            asyncio.create_task(tail.close_at(health.stopping), name="close streams"),
+        ]
+        for task in tasks:
+            task.add_done_callback(end_process)
+        async with client:
             yield
-            watching.cancel()
-        await client.aclose()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await engine.dispose()
 
     app = FastAPI(

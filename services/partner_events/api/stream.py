@@ -68,7 +68,7 @@ class Follower:
         if (0 < number < oldest - 1) or number > newest:
             number = oldest - 1
             yield _reset(oldest, newest)
-        while True:
+        while not self.tail.closed:
             seen = self.tail.newest
             async with self.engine.connect() as conn:
                 page = await load_page(conn, self.principal, self.types, number, PAGE)
@@ -78,6 +78,8 @@ class Follower:
                     if fresh is None:
                         return
                     grants, checked = fresh, time.monotonic()
+                if self.tail.closed:
+                    return
                 number = event.number
                 body = show(self.principal, event, grants, datetime.now(UTC)).body
                 if body is not None:

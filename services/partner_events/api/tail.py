@@ -7,6 +7,7 @@ import logging
 import random
 
 import psycopg
+from aurelian.cancellation import heed_cancellation
 from aurelian.db.engine import connect
 from aurelian.ops import Health
 
@@ -20,10 +21,12 @@ class Tail:
 
     Attributes:
         newest: highest number of the log that is known here.
+        closed: the process stops: streams end.
     """
 
     def __init__(self, url: str, poll_interval_s: float) -> None:
         self.newest = 0
+        self.closed = False
         self._url, self._poll_interval_s = url, poll_interval_s
         self._grown = asyncio.Condition()
 
@@ -31,10 +34,12 @@ class Tail:
         """Follow the log until cancelled; `health` says whether the database answers."""
         delay_s = 0.5
         while True:
+            heed_cancellation()
             try:
                 async with await connect(self._url, autocommit=True, name="partner_events streams") as conn:
                     await conn.execute(f"LISTEN {CHANNEL}")
                     while True:
+                        heed_cancellation()
                         await self._look(conn)
                         health.ready, delay_s = None, 0.5
                         health.tick()
@@ -47,12 +52,19 @@ class Tail:
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
             delay_s = min(delay_s * 2, 10.0)
 
+    async def close_at(self, stopping: asyncio.Event) -> None:
+        """End all streams when the process is told to stop: the server waits for them."""
+        await stopping.wait()
+        async with self._grown:
+            self.closed = True
+            self._grown.notify_all()
+
     async def wait_beyond(self, number: int) -> None:
-        """Return when the log has a higher number, or after the poll interval."""
+        """Return when the log has a higher number, at the close, or after the poll interval."""
         try:
             async with asyncio.timeout(self._poll_interval_s):
                 async with self._grown:
-                    await self._grown.wait_for(lambda: self.newest > number)
+                    await self._grown.wait_for(lambda: self.closed or self.newest > number)
         except TimeoutError:
             return
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+if TYPE_CHECKING:  # SQLAlchemy takes half a second to import, which workers without an API need not spend
+    from sqlalchemy import URL
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 STATEMENT_TIMEOUT_S = 15
 """An API's statement may take this long; a page that needs longer asks for too much."""
@@ -30,6 +34,8 @@ def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
 
     Sessions speak UTC and give up a statement after 15 s. Dispose of it with `await engine.dispose()`.
     """
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     return create_async_engine(
         _driver(url),
         pool_size=pool_size,
@@ -66,6 +72,8 @@ async def connect(
 
 def as_role(url: str, service: str) -> str:
     """The same database for the role of `service`: `aurelian_<service>`, without a password."""
+    from sqlalchemy import URL, make_url
+
     parsed = make_url(url)
     plain = URL.create(
         parsed.drivername,
@@ -80,4 +88,6 @@ def as_role(url: str, service: str) -> str:
 
 
 def _driver(url: str) -> URL:
+    from sqlalchemy import make_url
+
     return make_url(url).set(drivername="postgresql+psycopg")

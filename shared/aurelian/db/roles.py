@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from aurelian.db.tables import SERVICES, WRITERS
+from aurelian.db.rooms import SERVICES, WRITERS
 
 SCHEMAS = ("platform", *WRITERS)
 

@@ -29,15 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
+from aurelian.db.rooms import FOLDERS, WRITERS
+
 metadata = MetaData()
-
-SERVICES = ("historian", "history", "line_health", "maintenance", "capacity", "partner_events", "dashboard")
-"""Services with a database role `aurelian_<service>`; those that write own a schema of their name."""
-
-WRITERS = ("historian", "line_health", "maintenance", "capacity", "partner_events")
-
-FOLDERS = ("line_health", "maintenance", "capacity", "partner_events")
-"""Services built on fold.py: a snapshot, an inbox and an event outbox beside their offsets."""
 
 
 def _time(name: str, *, nullable: bool = False, primary_key: bool = False) -> Column[object]:

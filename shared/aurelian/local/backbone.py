@@ -12,7 +12,7 @@ from pathlib import Path
 from aurelian.local.services import dashboard_key_file, pepper_file
 
 DASHBOARD_SCOPES = ("history:read", "maintenance:read", "capacity:read", "events:read")
-DEVELOPMENT_SCOPES = (*DASHBOARD_SCOPES, "webhooks:write")
+DEVELOPMENT_SCOPES = (*DASHBOARD_SCOPES, "webhooks:write", "grants:write")
 
 
 @dataclass(frozen=True, slots=True)

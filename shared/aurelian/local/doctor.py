@@ -170,6 +170,7 @@ def check_database(status: dict[str, Any]) -> Finding:
     """Does the database answer, and is its schema the one of this version?"""
     import psycopg
     from alembic.script import ScriptDirectory
+
     from aurelian.db.migrate import make_config
 
     try:

@@ -19,11 +19,14 @@ from urllib.parse import quote
 
 import psycopg
 import psycopg.sql
+
 from aurelian.local.processes import Account, Program, await_condition, run_blocking
 
 ACCOUNT = "aurelian"
 """The system user that PostgreSQL and Mosquitto run as when the launcher is root."""
 ADMIN = "postgres"
+SOCKET_FOLDER_NOTE = "postgres-socket-folder"
+"""File in the state folder that names the socket's folder, where that lies elsewhere."""
 _SOCKET_PATH_LIMIT = 107
 _SOCKET_NAME = ".s.PGSQL.5432"
 
@@ -294,7 +297,7 @@ def _socket_folder(home: Path, account: Account | None) -> Path:
     """Make the 0700 folder of the socket: under `home`, or elsewhere where that path is too long for a socket."""
     folder = home / "run" / "postgres"
     if len(os.fsencode(folder / _SOCKET_NAME)) > _SOCKET_PATH_LIMIT:
-        remembered = home / "postgres-socket-folder"
+        remembered = home / SOCKET_FOLDER_NOTE
         known = Path(remembered.read_text().strip()) if remembered.exists() else None
         if (
             known is None

@@ -109,6 +109,7 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_API_KEY_FILE": str(dashboard_key_file(around.home))
             if service.rank is Rank.PAGE
             else "",
+            "AURELIAN_WEBHOOK_ALLOW": "127.0.0.0/8",  # receivers that are being developed listen here, over http
             "AURELIAN_STATUS_FILE": str(around.home / "run" / "status.json"),
             "AURELIAN_PILOT_OPCUA_URL": f"opc.tcp://127.0.0.1:{around.pilot_opcua_port}",
             "AURELIAN_PILOT_OPCUA_PORT": str(around.pilot_opcua_port),

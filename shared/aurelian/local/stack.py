@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
 from aurelian.local import broker, home, mqtt, postgres
 from aurelian.local.backbone import KIT, Backbone
 from aurelian.local.ports import LOOPBACK, accepts, any_free, first_free
@@ -40,7 +41,7 @@ from aurelian.local.supervisor import (
 
 DATABASE = "aurelian"
 FIRST_OPS_PORT = 8101
-_STOP_LIMIT_S = 9.5
+_STOP_LIMIT_S = 8.5
 _STOP_STEPS: tuple[tuple[Rank | tuple[str, ...], float, float], ...] = (
     (Rank.PLANT, 2.0, 0.5),
     (Rank.GATEWAY, 3.0, 1.0),
@@ -73,7 +74,7 @@ class Options:
     seed: str = "pilot_factory.seed"
     """Module that fills a first start's history; empty: none."""
     broker_memory_limit_mb: int = broker.MEMORY_LIMIT_MB
-    start_limit_s: float = 60.0
+    start_limit_s: float = 120.0
     """How long the last service may take to be ready."""
     tell: Callable[[str], None] = lambda sentence: None
     """Told each step, for people."""
@@ -270,13 +271,14 @@ class _Launch:
             program = to_program(service, options.services, around)
             port = ports.ops[service.name]
             self.ranks[service.name] = service.rank
-            self.keep(Kept(program, port, after=functools.partial(_await_port, port), after_limit_s=60))
+            self.keep(Kept(program, port, after=functools.partial(_await_port, port), after_limit_s=120))
         fixed_status: dict[str, Any] = {
             "url": self.url,
             "broker_memory_limit_mb": options.broker_memory_limit_mb,
             "kafka_bootstrap": around.kafka_bootstrap,
             "mqtt_url": around.mqtt_url,
             "opcua_url": f"opc.tcp://{LOOPBACK}:{ports.pilot_opcua}" if options.pilot else None,
+            "pilot_control_url": f"http://{LOOPBACK}:{ports.pilot_control}" if options.pilot else None,
             "database_url": database.url(DATABASE),
         }
         report = report_status(options.home, fixed_status, self.kept)

@@ -2,7 +2,7 @@
 import { html, nothing } from 'lit';
 import { WORDS } from '/words.js';
 import { LiveElement, LiveFrame } from '/static/js/live.js';
-import { cell, freshness, link, machines, now, problem } from '/static/js/store.js';
+import { cell, freshness, link, machines, now, problem, sourceFreshness, sourceHeard } from '/static/js/store.js';
 import { retry } from '/static/js/stream.js';
 import * as format from '/static/js/format.js';
 import { ALARM_LOOKS, ageWords, alarmsOf, deathWords, isOld, lineMark, look, unitMark, zone } from '/static/js/marks.js';
@@ -51,11 +51,11 @@ class AgeLabel extends LiveElement {
 
 class SourceAge extends LiveElement {
   render() {
-    const at = cell(`heard:${this.dataset.source}`).value;
-    const state = freshness(this.dataset.source, this.dataset.source);
+    const { source } = this.dataset;
+    const at = sourceHeard(source);
+    const state = sourceFreshness(source);
     this.dataset.freshness = state;
-    const age = at ? format.duration((now.value - at) / 1000) + ' ago' : 'never';
-    return html`<span class="word">${state}</span> ${age}`;
+    return html`<span class="word">${state}</span> ${at ? `${format.duration((now.value - at) / 1000)} ago` : 'never'}`;
   }
 }
 
@@ -151,20 +151,21 @@ class CapacityChip extends LiveElement {
   }
 }
 
-/** Health index of a machine as a bar with a tick at half, and its open case. */
+/** Health index of a machine as a bar with a tick at half; or that a maintenance case is open. */
 class HealthBar extends LiveElement {
   render() {
     const health = cell(`health:${this.dataset.asset}`).value;
     const index = health?.index ?? null;
     const tone = health?.case ? (health.case.severity === 'high' ? 'down' : 'slow') : 'running';
     this.title = (health?.drivers ?? []).map((driver) => driver.path ?? driver.signal).join(', ');
-    return html`<span class="muted">Health</span> <span class="number">${format.percent(index)}</span>
+    const mark = look(health?.case?.severity === 'high' ? 'down' : 'slow');
+    return html`${health?.case ? html`<span class="case">${shape(mark)} Case open</span>` : html`<span class="muted">Health</span>`}
+      <span class="number">${format.percent(index)}</span>
       <svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
         <rect class="track" width="100" height="8"></rect>
         <rect class="fill" data-tone=${tone} width=${Math.max(0, Math.min(100, (index ?? 0) * 100))} height="8"></rect>
         <path class="tick" d="M50 0v8"></path>
-      </svg>
-      <span class="case">${health?.case ? html`${shape(look(health.case.severity === 'high' ? 'down' : 'slow'))} ${health.case.severity} case open` : nothing}</span>`;
+      </svg>`;
   }
 }
 

@@ -1,7 +1,7 @@
 // What a screen reader is told: a line's new state politely, a high alarm at once; values never.
 import { lineMark } from '/static/js/marks.js';
 
-const SHOWN = 5000; // afterwards the words are taken away: they are of that moment only
+const SHOWN = 2000; // afterwards the words are taken away: they are of that moment only
 
 export function start() {
   addEventListener('aurelian:state', ({ detail }) => {

@@ -76,6 +76,14 @@ export function death(asset, source = '') {
   return cell(`dead:${voice}`).value ?? cell(`dead:${source || units[voice] || ''}`).value ?? null;
 }
 
+/** When anything at all was heard of a source; single machines of it may be silent all the same. */
+export const sourceHeard = (source) => cell(`heard:~${source}`).value ?? 0;
+
+export function sourceFreshness(source) {
+  if (link.value.state === 'offline') return 'offline';
+  return freshnessOf(sourceHeard(source), cell(`dead:${source}`).value ?? null, now.value, limits);
+}
+
 /** Replace everything by what the server has. */
 export function applySnapshot(snap) {
   batch(() => {

@@ -12,6 +12,7 @@ const RANGES = [
 ];
 const POINTS = 600;
 const TABLE_ROWS = 60;
+const EMPTY = 'No values in this time.';
 
 class SignalTrend extends HTMLElement {
   async connectedCallback() {
@@ -53,7 +54,8 @@ class SignalTrend extends HTMLElement {
       if (!samples.ok) throw new Error((await samples.json()).title);
       this.rows = readRows(await samples.json()).filter((row) => row.time >= from);
       this.gaps = gaps.ok ? readGaps(await gaps.json()) : [];
-      this.note = this.rows.length ? '' : 'No values in this time.';
+      const drawn = this.rows.some((row) => row.mean !== null);
+      this.note = drawn ? '' : this.rows.length ? 'Values are text: the table below has them.' : EMPTY;
     } catch (error) {
       this.rows = [];
       this.note = `History is not there: ${error.message}. Live values go on below.`;
@@ -66,19 +68,21 @@ class SignalTrend extends HTMLElement {
   append(found) {
     if (!found || found.q >>> 30 === 2) return;
     const mean = numeric(found.v);
+    const text = typeof found.v === 'string' ? found.v : null;
     const last = this.rows.at(-1);
-    if (mean === null || (last && found.t <= last.time)) return;
-    this.rows.push({ time: found.t, mean, min: mean, max: mean });
-    if (this.note === 'No values in this time.') this.note = '';
+    if ((mean === null && text === null) || (last && found.t <= last.time)) return;
+    this.rows.push({ time: found.t, mean, min: mean, max: mean, text });
+    if (this.note === EMPTY) this.note = '';
   }
 
   slide() {
     const from = serverNow() - this.range.hours * 3600000;
     while (this.rows.length && this.rows[0].time < from) this.rows.shift();
-    if (document.hidden || !this.plot) return;
+    if (document.hidden) return;
+    if (this.querySelector('details')?.open) this.draw();
+    if (!this.plot) return this.note === '' && this.build();
     this.plot.setData(this.columns(), false);
     this.plot.setScale('x', { min: from / 1000, max: serverNow() / 1000 });
-    if (this.querySelector('details')?.open) this.draw();
   }
 
   /** Columns for uPlot; a row of nulls where the line must break. */
@@ -118,7 +122,7 @@ class SignalTrend extends HTMLElement {
     this.plot?.destroy();
     this.plot = null;
     this.draw();
-    if (!this.rows.length) return;
+    if (!this.rows.some((row) => row.mean !== null)) return;
     const css = getComputedStyle(document.documentElement);
     const colour = (name) => css.getPropertyValue(`--${name}`).trim();
     const axis = { stroke: colour('muted'), grid: { stroke: colour('track'), width: 1 }, ticks: { stroke: colour('track') }, font: '14px system-ui, sans-serif' };
@@ -133,7 +137,7 @@ class SignalTrend extends HTMLElement {
         cursor: { y: false, drag: { x: false, y: false } },
         axes: [
           { ...axis, values: [[3600 * 24, '{YYYY}-{MM}-{DD}'], [3600, '{HH}:{mm}'], [60, '{HH}:{mm}'], [1, '{HH}:{mm}:{ss}']].map(([step, text]) => [step, text, null, null, null, null, null, null, 1]) },
-          { ...axis, size: 76, values: (plot, ticks) => ticks.map((tick) => format.value(tick)) },
+          { ...axis, size: 76, values: (plot, ticks, axis, space, step) => ticks.map((tick) => format.number(tick, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)))) },
         ],
         series: [
           {},
@@ -199,7 +203,7 @@ class SignalTrend extends HTMLElement {
           <div class="scroll" tabindex="0" role="region" aria-label="Values as a table">
             <table>
               <thead><tr><th>Time</th><th class="n">Mean${unit ? `, ${unit}` : ''}</th><th class="n">Lowest</th><th class="n">Highest</th></tr></thead>
-              <tbody>${newest.map((row) => html`<tr><td>${format.when(row.time, serverNow(), zone)}</td><td class="n">${format.value(row.mean)}</td><td class="n">${format.value(row.min)}</td><td class="n">${format.value(row.max)}</td></tr>`)}</tbody>
+              <tbody>${newest.map((row) => html`<tr><td>${format.when(row.time, serverNow(), zone)}</td><td class="n">${format.value(row.text ?? row.mean)}</td><td class="n">${format.value(row.min)}</td><td class="n">${format.value(row.max)}</td></tr>`)}</tbody>
             </table>
           </div>
         </details>`,
@@ -208,23 +212,28 @@ class SignalTrend extends HTMLElement {
   }
 }
 
-const numeric = (given) => (typeof given === 'boolean' ? Number(given) : typeof given === 'number' ? given : null);
+/** A value as a number; integers beyond 2^53 come as text. Null: it is none. */
+function numeric(given, type = '') {
+  if (typeof given === 'boolean') return Number(given);
+  if (typeof given === 'string' && type.endsWith('int64')) return Number(given);
+  return typeof given === 'number' ? given : null;
+}
 
-/** Rows `{time, mean, min, max}` of the history API's answer, raw or by bucket. */
+/** Rows `{time, mean, min, max, text}` of the history API's answer, raw or by bucket. */
 function readRows(answer) {
-  return (answer.buckets ?? answer.samples ?? answer.items ?? [])
-    .filter((row) => row.quality !== 'bad')
+  return (answer.buckets ?? answer.samples ?? [])
+    .filter((row) => row.quality !== 'bad' && (row.count ?? 1) > 0)
     .map((row) => {
-      const mean = numeric(row.mean ?? row.value);
-      return { time: Date.parse(row.time ?? row.bucket ?? row.from), mean, min: numeric(row.min) ?? mean, max: numeric(row.max) ?? mean };
+      const mean = numeric(row.mean ?? row.value, row.type);
+      const text = mean === null ? row.value : null;
+      return { time: Date.parse(row.time), mean, min: row.min ?? mean, max: row.max ?? mean, text };
     })
-    .filter((row) => row.mean !== null)
+    .filter((row) => row.mean !== null || typeof row.text === 'string')
     .sort((a, b) => a.time - b.time);
 }
 
 function readGaps(answer) {
-  const rows = Array.isArray(answer) ? answer : (answer.gaps ?? answer.items ?? []);
-  return rows.filter((gap) => !gap.recovered).map((gap) => ({ from: Date.parse(gap.from ?? gap.from_time), to: Date.parse(gap.to ?? gap.to_time) }));
+  return answer.gaps.filter((gap) => !gap.recovered).map((gap) => ({ from: Date.parse(gap.from), to: Date.parse(gap.to) }));
 }
 
 function medianStep(rows) {

@@ -1,0 +1,37 @@
+"""Values and times as the stream carries them. Pure; called by live.py, business.py, queries.py and routes.py."""
+
+from __future__ import annotations
+
+import base64
+import math
+from datetime import UTC, datetime
+
+from aurelian.sample import MAX_EXACT_INT, Value
+
+SHOWN_TEXT = 120
+"""Longer texts are cut in the stream; the history API has them whole."""
+
+
+def to_json(value: Value) -> object:
+    """A value as JSON carries it without loss of meaning: big integers and bytes as text, long texts cut."""
+    match value:
+        case bool() | None:
+            return value
+        case int():
+            return value if abs(value) <= MAX_EXACT_INT else str(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            return base64.b64encode(value[:SHOWN_TEXT]).decode()
+        case str():
+            return value if len(value) <= SHOWN_TEXT else value[: SHOWN_TEXT - 1] + "…"
+
+
+def to_ms(time: datetime) -> int:
+    """Milliseconds since 1970 of an aware time."""
+    return int(time.timestamp() * 1000)
+
+
+def from_ms(ms: float) -> datetime:
+    """The aware UTC time of milliseconds since 1970."""
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,81 @@
+"""The things of the live picture: assets, signals, lines, and messages to the browser. Values only; filled by live.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aurelian.sample import Value, ValueType
+
+Body = dict[str, Any]
+"""JSON-ready content of a message to the browser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing that every browser must be told; never conflated."""
+
+    kind: str
+    body: Body
+
+
+@dataclass(slots=True)
+class LiveAsset:
+    """A node of the ISA-95 tree with what its plant model says of it."""
+
+    id: str
+    owner: str
+    parent: str | None
+    level: str
+    name: str
+    path: str
+    meaning: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return str(self.meaning.get("title") or self.meaning.get("name") or self.name)
+
+
+@dataclass(slots=True)
+class LiveSignal:
+    """A signal and its newest value. `index` names it on the stream as long as this picture lives."""
+
+    index: int
+    id: str
+    asset: str
+    path: str
+    type: ValueType
+    unit: str
+    source: str
+    role: str = "other"
+    limits: Mapping[str, Any] | None = None
+    discovered: bool = False
+    value: Value = None
+    status: int = 0
+    flags: int = 0
+    time_us: int = 0
+    gateway_time_us: int = 0
+
+    @property
+    def name(self) -> str:
+        """Last part of its path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(slots=True)
+class LiveLine:
+    """What is known of a line beside its place in the tree; bodies as the browser gets them."""
+
+    state: Body | None = None
+    kpi: Body | None = None
+    capacity: dict[str, Body] = field(default_factory=dict)  # by week's Monday, ISO
+
+
+@dataclass(slots=True)
+class Death:
+    """Somebody who knows said that a source or an asset is silent."""
+
+    reason: str
+    at_us: int

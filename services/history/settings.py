@@ -1,0 +1,12 @@
+"""Settings of the history API."""
+
+from __future__ import annotations
+
+from aurelian.settings import ApiSettings
+from pydantic import Field
+
+
+class HistorySettings(ApiSettings):
+    """What the history API can be told."""
+
+    database_pool_size: int = Field(5, gt=0, description="connections, and so requests answered at one time")

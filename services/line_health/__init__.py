@@ -1,0 +1,1 @@
+"""What each line does: state, stops, counts and OEE of the running shift, limit alarms."""

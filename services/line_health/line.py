@@ -1,0 +1,350 @@
+"""A line's state machine: samples, silences and time in; state intervals, stops, counts and KPIs out. Pure.
+
+Called by processor.py. The rules (README.md has them for people):
+
+- The constraint unit's PackML state is the line's. Intervals never overlap and leave no gap; each begins where the
+  one before ended. Source times drive them, but never ahead of the gateway's clock.
+- A sample that is not newer than the newest of its signal, or flagged historical, changes nothing: it is in the store.
+  One that is older than the start of the present interval counts from that start.
+- A stop is `short_stop` for `SHORT_STOP_S` and then `down`, from its start; a reason given later also counts from the start.
+- A source that is not heard for 30 s (presence.py), or declared dead, means `no_data` from when it was last heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from statistics import median
+
+from aurelian.assets import LineState, Role
+from aurelian.fold import Effects
+from line_health.memory import OTHER, OWN, WAITING, LineMemory, Present, Reading, Target
+from line_health.oee import count_increment
+from line_health.packml import STOP_STATES, PackMl, read_state, starved_or_blocked
+from line_health.plant import LineInfo, SignalInfo
+from line_health.presence import SILENCE_US, Presence
+from line_health.rows import (
+    Row,
+    StateRow,
+    StopRow,
+    derive,
+    kpi_event,
+    state_changed,
+    stop_event,
+    to_datetime,
+    to_us,
+)
+from line_health.shift import ShiftSums, find_shift, next_edge
+
+SHORT_STOP_S = 120
+"""A stop up to this long is a short stop: a small loss that nobody has to give a reason for."""
+
+SLOW_AT, FAST_AGAIN_AT = 1.15, 1.10
+"""Median cycle over ideal cycle from which a line is slow, and below which it is no longer."""
+
+KPI_EVERY_S = 10
+
+_CYCLES = 5
+_SETTLE_US = 2_000_000  # neighbours report a little later than the constraint why it waits
+_SHORT_STOP_US = SHORT_STOP_S * 1_000_000
+
+
+class LineMachine:
+    """The state machine of one line over its memory."""
+
+    def __init__(self, line: LineInfo, memory: LineMemory) -> None:
+        self.line, self.memory = line, memory
+        self._edge = 0
+        self._edge_after = -1
+
+    def hear(self, first: int, last: int, presence: Presence) -> Effects[Row]:
+        """Data of the constraint's source came, received at the gateway from `first` to `last`."""
+        memory, effects = self.memory, Effects[Row]()
+        if memory.heard and first - memory.heard > SILENCE_US and not memory.silent:
+            for start, end in presence.silences(memory.heard, first):
+                effects.add(self._fall_silent(start))
+                effects.add(self._be_heard(end))
+        memory.heard = max(memory.heard, last)
+        if memory.silent and not presence.is_dead(self.line.constraint.id, memory.heard):
+            effects.add(self._be_heard(first))
+        return effects
+
+    def read(self, readings: Iterable[Reading]) -> Effects[Row]:
+        """Take in values in the order of their times."""
+        effects = Effects[Row]()
+        for reading in readings:
+            if reading.at <= self.memory.newest.get(reading.signal.id, 0):
+                continue
+            effects.add(self._pass_time(reading.at))
+            self.memory.newest[reading.signal.id] = reading.at
+            if self._remember(reading):
+                effects.add(self._settle(reading.at))
+        return effects
+
+    def tick(self, now: int, presence: Presence, catching_up: bool) -> Effects[Row]:
+        """Let time pass until `now`, look for silence, and tell the KPIs every `KPI_EVERY_S`.
+
+        `catching_up`: old data still come in, so that their age is no silence.
+        """
+        memory, effects = self.memory, self._pass_time(now)
+        if memory.present is None and memory.heard:
+            effects.add(self._begin(self._target(now), memory.heard))
+        silent_since = presence.silent_since(self.line.constraint.id, memory.heard, now)
+        if silent_since is not None and not memory.silent and not catching_up:
+            effects.add(self._fall_silent(silent_since))
+        elif silent_since is None and memory.silent:
+            effects.add(self._be_heard(presence.heard_again(self._since()) or now))
+        if now // (KPI_EVERY_S * 1_000_000) != memory.kpi_bucket:
+            memory.kpi_bucket = now // (KPI_EVERY_S * 1_000_000)
+            effects.add(self._tell_kpi(now))
+        return effects
+
+    def _remember(self, reading: Reading) -> bool:
+        """Keep a value; True when the state of the line may follow from it."""
+        signal, value, memory = reading.signal, reading.value, self.memory
+        match signal.role:
+            case Role.GOOD_COUNT | Role.SCRAP_COUNT:
+                if signal.unit == self.line.output.id and isinstance(value, int | float):
+                    self._count(signal, float(value))
+                return False
+            case Role.CYCLE_TIME:
+                if signal.unit != self.line.constraint.id or not isinstance(value, int | float) or value <= 0:
+                    return False
+                memory.cycles = [*memory.cycles[1 - _CYCLES :], float(value)]
+                ratio = median(memory.cycles) / self._ideal_cycle_s()
+                memory.slow = ratio > (FAST_AGAIN_AT if memory.slow else SLOW_AT)
+                return True
+            case Role.STATE:
+                state = read_state(value)
+                memory.values[signal.id] = None if state is None else float(state)
+                return True
+            case Role.STOP_REASON | Role.BUFFER | Role.PRODUCT:
+                memory.values[signal.id] = value if isinstance(value, int | float | str) else None
+                return signal.role != Role.PRODUCT
+            case _:
+                return False
+
+    def _count(self, signal: SignalInfo, total: float) -> None:
+        made = count_increment(self.memory.totals.get(signal.id), total)
+        self.memory.totals[signal.id] = total
+        shift = self.memory.shift
+        if shift is not None and made:
+            if signal.role == Role.GOOD_COUNT:
+                shift.good += made
+            else:
+                shift.scrap += made
+            shift.ideal_s += made * self._ideal_cycle_s()
+
+    def _settle(self, at: int) -> Effects[Row]:
+        """Go to the state that all that is known asks for, if it is another one."""
+        present, target = self.memory.present, self._target(max(at, self.memory.mark))
+        if present is None:
+            return self._begin(target, at) if target.state != LineState.NO_DATA else Effects()
+        if (present.state, present.unit, present.code) == (target.state, target.unit, target.code):
+            return Effects()
+        if present.state == target.state and target.cause == OTHER:
+            return Effects()
+        same_stop = present.cause == target.cause and (
+            target.cause == OWN or (target.cause == WAITING and at - present.since <= _SETTLE_US)
+        )
+        if same_stop or at <= present.since:
+            return self._rename(target, max(at, present.since))
+        return self._enter(target, max(at, self.memory.counted_to))
+
+    def _target(self, at: int) -> Target:
+        memory, line = self.memory, self.line
+        constraint = line.constraint.id
+        if memory.silent:
+            return Target(LineState.NO_DATA, constraint, "the source is silent")
+        packml = self._packml(constraint)
+        if packml is None:
+            return Target(LineState.NO_DATA, constraint, "no usable state signal")
+        if packml.produces:
+            return Target(LineState.SLOW if memory.slow else LineState.RUNNING, constraint)
+        shift = find_shift(line, at)
+        if shift is None or shift.in_break(to_datetime(at)):
+            return Target(LineState.PLANNED, None, "outside the shifts" if shift is None else "break")
+        code = self._value(constraint, Role.STOP_REASON)
+        known = line.stop_reasons.get(int(code)) if isinstance(code, int | float) else None
+        number = known.code if known is not None else None
+        name = known.name if known is not None else f"machine {packml.name.lower()}"
+        if known is not None and known.loss in ("planned", "setup"):
+            state = LineState.PLANNED if known.loss == "planned" else LineState.SETUP
+            return Target(state, constraint, name, number, OWN)
+        if packml.waits:
+            return self._waiting(name if known is not None else "", number)
+        present = memory.present
+        stopped_since = present.since if present is not None and present.cause == OWN else at
+        long = at - stopped_since >= _SHORT_STOP_US
+        return Target(LineState.DOWN if long else LineState.SHORT_STOP, constraint, name, number, OWN)
+
+    def _waiting(self, reason: str, code: int | None) -> Target:
+        line = self.line
+        before, after = line.neighbour(-1), line.neighbour(1)
+        waiting_here = self._value(line.constraint.id, Role.BUFFER)
+        state = starved_or_blocked(
+            downstream=self._packml(after.id) if after is not None else None,
+            waiting_here=float(waiting_here) if isinstance(waiting_here, int | float) else None,
+        )
+        unit = after if state is LineState.BLOCKED else before
+        where = unit.title if unit is not None else "the next line" if before is unit else "outside the line"
+        text = reason or (f"no room at {where}" if state is LineState.BLOCKED else f"no parts from {where}")
+        return Target(state, unit.id if unit is not None else None, text, code, WAITING)
+
+    def _begin(self, target: Target, at: int) -> Effects[Row]:
+        self._open_shift(at)
+        self.memory.counted_to = at
+        return self._open(target, at, LineState.NO_DATA)
+
+    def _enter(self, target: Target, at: int) -> Effects[Row]:
+        """End the present interval at `at` and begin the next one there."""
+        present = self.memory.present
+        assert present is not None
+        self._add_time(at)
+        effects = Effects[Row]([self._state_row(present, at)])
+        if present.state in STOP_STATES:
+            effects.add(self._end_stop(present, at))
+        effects.add(self._open(target, at, present.state))
+        return effects
+
+    def _open(self, target: Target, at: int, previous: str) -> Effects[Row]:
+        present = Present(target.state, at, target.unit, target.reason, target.code, target.cause)
+        self.memory.present = present
+        row = self._state_row(present, None)
+        effects = Effects[Row]([row], [state_changed(self.line, row, previous, to_datetime(at), 0)])
+        if target.state in STOP_STATES:
+            stop = self._stop_row(present, None)
+            effects.add(Effects([stop], [stop_event(self.line, stop, 0)]))
+        return effects
+
+    def _rename(self, target: Target, at: int) -> Effects[Row]:
+        """Name the present interval anew, from its start: more is known of it now."""
+        present = self.memory.present
+        assert present is not None
+        previous, was_stop = present.state, present.state in STOP_STATES
+        before = replace(present)
+        present.state, present.unit, present.reason = target.state, target.unit, target.reason
+        present.code, present.cause, present.revision = target.code, target.cause, present.revision + 1
+        row = self._state_row(present, None)
+        event = state_changed(self.line, row, previous, to_datetime(at), present.revision)
+        effects = Effects[Row]([row], [event])
+        if present.state in STOP_STATES:
+            stop = self._stop_row(present, None)
+            events = [] if was_stop else [stop_event(self.line, stop, present.revision)]
+            effects.add(Effects([stop], events))
+        elif was_stop:
+            effects.add(self._end_stop(before, max(at, present.since), present.revision))
+        return effects
+
+    def _end_stop(self, present: Present, at: int, revision: int = 0) -> Effects[Row]:
+        stop = self._stop_row(present, at)
+        return Effects([stop], [stop_event(self.line, stop, revision)])
+
+    def _pass_time(self, to: int) -> Effects[Row]:
+        """Do what time alone does until `to`: shifts and breaks begin and end, a short stop becomes long."""
+        effects, memory = Effects[Row](), self.memory
+        while memory.present is not None:
+            present = memory.present
+            edge = self._next_edge()
+            long = present.since + _SHORT_STOP_US if present.state == LineState.SHORT_STOP else edge
+            if min(edge, long) > to:
+                break
+            if long < edge:
+                effects.add(self._settle(long))
+                continue
+            memory.mark = edge
+            effects.add(self._cross(edge))
+        memory.mark = max(memory.mark, to)
+        return effects
+
+    def _cross(self, edge: int) -> Effects[Row]:
+        """Pass an edge of the calendar: end a shift that ends there and begin one that begins there."""
+        memory, effects = self.memory, Effects[Row]()
+        self._add_time(edge)
+        shift = find_shift(self.line, memory.shift.start) if memory.shift is not None else None
+        if shift is not None and to_us(shift.end) <= edge:
+            effects.add(self._tell_kpi(edge))
+            memory.shift = None
+        if memory.shift is None:
+            self._open_shift(edge)
+        effects.add(self._settle(edge))
+        return effects
+
+    def _open_shift(self, at: int) -> None:
+        shift = find_shift(self.line, at)
+        self.memory.shift = (
+            None if shift is None else ShiftSums(to_us(shift.start), max(to_us(shift.start), at))
+        )
+
+    def _add_time(self, until: int) -> None:
+        """Add the present interval up to `until` to the shift's sums."""
+        memory = self.memory
+        if memory.shift is not None and memory.present is not None:
+            shift = find_shift(self.line, memory.shift.start)
+            if shift is not None:
+                present = memory.present
+                planned = present.state == LineState.PLANNED and present.cause == OWN
+                memory.shift.add_time(shift, present.state, planned, memory.counted_to, until)
+        memory.counted_to = max(memory.counted_to, until)
+
+    def _tell_kpi(self, at: int) -> Effects[Row]:
+        memory = self.memory
+        shift = find_shift(self.line, memory.shift.start) if memory.shift is not None else None
+        if memory.shift is None or shift is None or memory.present is None:
+            return Effects()
+        sums, present = replace(memory.shift), memory.present
+        planned = present.state == LineState.PLANNED and present.cause == OWN
+        sums.add_time(shift, present.state, planned, memory.counted_to, at)
+        row = sums.to_kpi(self.line, shift, self._ideal_cycle_s(), at)
+        return Effects([row], [kpi_event(self.line, row, 0)])
+
+    def _fall_silent(self, since: int) -> Effects[Row]:
+        self.memory.silent = True
+        return self._settle(max(since, self._since(), self.memory.counted_to))
+
+    def _be_heard(self, at: int) -> Effects[Row]:
+        self.memory.silent = False
+        return self._settle(max(at, self._since()))
+
+    def _since(self) -> int:
+        return self.memory.present.since if self.memory.present is not None else 0
+
+    def _next_edge(self) -> int:
+        if self._edge_after > self.memory.mark or self._edge <= self.memory.mark:
+            self._edge_after, self._edge = self.memory.mark, next_edge(self.line, self.memory.mark)
+        return self._edge
+
+    def _packml(self, unit: str) -> PackMl | None:
+        number = self._value(unit, Role.STATE)
+        return PackMl(int(number)) if isinstance(number, int | float) else None
+
+    def _value(self, unit: str, role: Role) -> float | str | None:
+        return self.memory.values.get(self.line.by_role.get((unit, role), ""))
+
+    def _ideal_cycle_s(self) -> float:
+        product = self._value(self.line.constraint.id, Role.PRODUCT)
+        return self.line.product(product if isinstance(product, str) else None).ideal_cycle_s
+
+    def _state_row(self, present: Present, ended_at: int | None) -> StateRow:
+        return StateRow(
+            line=self.line.id,
+            started_at=to_datetime(present.since),
+            ended_at=None if ended_at is None else to_datetime(ended_at),
+            owner=self.line.owner,
+            state=present.state,
+            unit=present.unit,
+            reason=present.reason,
+        )
+
+    def _stop_row(self, present: Present, ended_at: int | None) -> StopRow:
+        return StopRow(
+            id=derive(self.line.id, "stop", present.since),
+            line=self.line.id,
+            owner=self.line.owner,
+            unit=present.unit,
+            started_at=to_datetime(present.since),
+            ended_at=None if ended_at is None else to_datetime(ended_at),
+            state=present.state,
+            reason_code=present.code,
+            reason=present.reason,
+        )

@@ -1,0 +1,7 @@
+"""Settings of line_health."""
+
+from aurelian.fold import FoldSettings
+
+
+class LineHealthSettings(FoldSettings):
+    """Kafka, the database, and how often to commit; limits and calendars come with the plant model."""

@@ -1,0 +1,10 @@
+"""Who has a room in the database: roles and schemas by service. Read by tables.py, roles.py and eventlog.py."""
+
+SERVICES = ("historian", "history", "line_health", "maintenance", "capacity", "partner_events", "dashboard")
+"""Services with a database role `aurelian_<service>`; those that write own a schema of their name."""
+
+WRITERS = ("historian", "line_health", "maintenance", "capacity", "partner_events")
+"""Services that own a schema."""
+
+FOLDERS = ("line_health", "maintenance", "capacity", "partner_events")
+"""Services built on fold.py: a snapshot, an inbox and an event outbox beside their offsets."""

@@ -1,0 +1,1 @@
+"""The embedded stack: a database, two brokers and every service on one machine. Started by `aurelian up`."""

@@ -1,0 +1,82 @@
+"""Run the stack for somebody at a terminal: signals, the words before and after, the exit code; called by `cli.py`."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from rich.markup import escape
+
+from aurelian.local.broker import BrokerError
+from aurelian.local.home import AlreadyRunningError, read_launcher
+from aurelian.local.ports import NoFreePortError
+from aurelian.local.postgres import SOCKET_FOLDER_NOTE, PostgresError
+from aurelian.local.stack import Options, Stack, StackError, run
+from aurelian.local.words import give_up, words
+
+
+def run_stack(options: Options) -> NoReturn:
+    """Run until SIGINT, SIGTERM or SIGHUP, then end the process: 0 stopped or already running, 1 could not start."""
+
+    async def until_signal() -> list[str]:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, _stop_or_die, stop)
+        return await run(options, stop, lambda stack: _welcome(options, stack))
+
+    try:
+        killed = asyncio.run(until_signal())
+    except AlreadyRunningError:
+        launcher = read_launcher(options.home)
+        words.print(f"already running on {options.home}; stop it with: aurelian down")
+        if launcher is not None:
+            print(launcher.url)
+        sys.exit(0)
+    except (StackError, NoFreePortError, PostgresError, BrokerError) as error:
+        give_up(str(error), "aurelian doctor says more")
+    words.print(f"stopped; these had to be killed: {', '.join(killed)}" if killed else "stopped")
+    sys.exit(0)
+
+
+def delete_state(folder: Path) -> None:
+    """Delete everything but the lock that we hold."""
+    note = folder / SOCKET_FOLDER_NOTE
+    if note.exists():  # the socket's folder lies elsewhere, where a path is short enough
+        shutil.rmtree(note.read_text().strip(), ignore_errors=True)
+    for each in folder.iterdir():
+        if each.name == "run":
+            for inner in each.iterdir():
+                if inner.name != "lock":
+                    shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
+        elif each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+
+
+def _stop_or_die(stop: asyncio.Event) -> None:
+    """First signal: stop in order. Second: at once; the kernel ends what we started, since we are gone."""
+    if stop.is_set():
+        os._exit(130)
+    words.print("stopping")
+    stop.set()
+
+
+def _welcome(options: Options, stack: Stack) -> None:
+    words.print(f"\n[bold]Aurelian runs[/] (started in {stack.seconds:.1f} s). Open this page:")
+    print(stack.url, flush=True)
+    if options.fixed_ports and not stack.url.endswith(f":{options.dashboard_port}"):
+        words.print(f"  (port {options.dashboard_port} is in use by another program)")
+    words.print(f"  Kafka protocol 127.0.0.1:{stack.ports.kafka}   MQTT 127.0.0.1:{stack.ports.mqtt}")
+    if options.pilot:
+        words.print(f"  pilot plant's OPC UA server opc.tcp://127.0.0.1:{stack.ports.pilot_opcua}")
+    if stack.keys:
+        words.print("  development keys, shown this once (new ones: aurelian keys create):")
+        for line in stack.keys:
+            words.print(f"    {escape(line)}")
+    words.print(f"  data and logs: {options.home}")
+    words.print("Stop with Ctrl-C, or: aurelian down")

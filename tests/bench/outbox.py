@@ -1,0 +1,133 @@
+"""`outbox`: samples per second through the gateway's whole write path, from readings to the synced log.
+
+Contract, ordinals, columns, encoding, numbering and SQLite with synchronous=FULL; one source, deliveries of 100 readings
+of 50 signals, each acknowledged after its commit. Peer: the same encoded bytes appended to a bare file, with an fdatasync
+for as many rows as the outbox had in one commit. Read back afterwards and counted: `lost` and `duplicates`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aurelian.assets import SignalModel, SourceModel
+from aurelian.codec import decode
+from aurelian.gateway import Delivery, Reading, forward
+from aurelian.outbox import START, Outbox
+from aurelian.outbox_limits import Limits
+from aurelian.outbox_thread import OutboxThread
+from aurelian.sample import Signal, ValueType
+
+READINGS = 300_000
+DELIVERY = 100
+T0 = 1_700_000_000_000_000
+
+
+def run() -> Iterator[dict[str, object]]:
+    """Yield the one result."""
+    with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
+        cpu = time.process_time()
+        wall = asyncio.run(_forward_all(Path(folder) / "outbox"))
+        cpu = time.process_time() - cpu
+        rows, keys, commits = _read_back(Path(folder) / "outbox")
+        peer = READINGS / _append_bare(Path(folder) / "bare", rows, commits)
+    value = READINGS / wall
+    yield {
+        "bench": "outbox",
+        "value": round(value),
+        "unit": "samples/s",
+        "peer": round(peer),
+        "ratio": round(value / peer, 3),
+        "target": 50_000,
+        "cpu_s": round(cpu, 2),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "samples": READINGS,
+        "lost": READINGS - len(set(keys)),
+        "duplicates": len(keys) - len(set(keys)),
+    }
+
+
+@dataclass
+class _Source:
+    model: SourceModel
+    owner: str
+    acked: int = 0
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        rng = random.Random(1)
+        model = SignalModel(name="power", range=(0, 1))
+        signals = [
+            Signal(
+                f"id-{i}",
+                f"asset-{i // 10}",
+                f"a/b/c/line/unit-{i // 10}/power-{i}",
+                ValueType.DOUBLE,
+                "kW",
+                "s",
+            )
+            for i in range(50)
+        ]
+        for first in range(0, READINGS, DELIVERY):
+            yield Delivery(
+                source=self.model,
+                owner=self.owner,
+                received_at=T0 + first,
+                readings=[
+                    Reading(
+                        None, model, signals[n % 50], "a/b/c/line", rng.random(), ValueType.DOUBLE, T0 + n
+                    )
+                    for n in range(first, first + DELIVERY)
+                ],
+                ack=self._ack,
+            )
+            if first % 1000 == 0:
+                await asyncio.sleep(0)  # a protocol client waits for its socket here
+
+    def _ack(self) -> None:
+        self.acked += DELIVERY
+
+
+async def _forward_all(folder: Path) -> float:
+    source = _Source(SourceModel(id="s", kind="opcua", url="opc.tcp://127.0.0.1:4840"), "a")
+    opened = await asyncio.to_thread(Outbox.open, folder, 1, Limits(min_free=0.0))
+    async with OutboxThread(opened) as outbox:
+        started = time.perf_counter()
+        await forward(source, outbox, "g")
+        wall = time.perf_counter() - started
+    assert source.acked == READINGS
+    return wall
+
+
+def _read_back(folder: Path) -> tuple[list[bytes], list[tuple[str, int, int]], int]:
+    """All encoded rows, the key of each sample, and the number of commits."""
+    data: list[bytes] = []
+    keys: list[tuple[str, int, int]] = []
+    commits: set[int] = set()
+    with Outbox.open(folder, 2, Limits(min_free=0.0)) as outbox:
+        rows, position = outbox.unsent(START)
+        while rows:
+            for row in rows:
+                batch = decode(row.data)
+                ids = [batch.signals[index].id for index in batch.signal.tolist()]
+                keys += zip(ids, batch.time.tolist(), batch.sub.tolist(), strict=True)
+                data.append(row.data)
+                commits.add(row.appended_at)
+            rows, position = outbox.unsent(position)
+    return data, keys, len(commits)
+
+
+def _append_bare(path: Path, rows: list[bytes], commits: int) -> float:
+    each = max(1, len(rows) // commits)
+    started = time.perf_counter()
+    with path.open("wb", buffering=0) as file:
+        for first in range(0, len(rows), each):
+            file.write(b"".join(rows[first : first + each]))
+            os.fdatasync(file.fileno())
+    return time.perf_counter() - started
