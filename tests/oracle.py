@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import psycopg
+
 from aurelian import codec
 from aurelian.sample import (
     BAD,

@@ -290,6 +290,7 @@ def theatre(postgres: servers.PostgresServer, template: str, **environment: str)
                 "AURELIAN_KAFKA_BOOTSTRAP": kafka.bootstrap,
                 "AURELIAN_DATABASE_URL": as_role(database_url, "dashboard"),
                 "AURELIAN_OPS_PORT": str(port),
+                "AURELIAN_KAFKA_TIMEOUT_S": "1",
                 "AURELIAN_LIVE_S": str(LIVE_S),
                 "AURELIAN_LATE_S": str(LATE_S),
                 "AURELIAN_OFFLINE_S": str(OFFLINE_S),

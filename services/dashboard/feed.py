@@ -105,9 +105,14 @@ async def _follow(settings: DashboardSettings, hub: Hub, engine: AsyncEngine, he
         hub.problem = health.ready = None
         metrics.FOLLOWING.set(1)
         log.info("live picture built", extra={"fields": {"log_id": log_id, "assets": len(plant.assets)}})
-        poll_at = time.monotonic() + LOG_POLL_S
+        poll_at = heard_at = time.monotonic()
         while True:
-            await _take(consumer, plant, hub.publish)
+            if await _take(consumer, plant, hub.publish):
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > settings.live_s:
+                # The client waits for a broker for ever without a word; no record for so long is rare.
+                await consumer.end_offsets([Partition(SOURCE_EVENTS.name, 0)])
+                heard_at = time.monotonic()
             if time.monotonic() >= poll_at:
                 if await _newer_log(engine, log_id):
                     log.info("another Kafka log is declared; building the picture anew")
@@ -126,8 +131,10 @@ async def _newer_log(engine: AsyncEngine, log_id: str | None) -> bool:
 
 async def _take(
     consumer: Consumer, plant: LivePlant, publish: Callable[[list[Message]], None], timeout_s: float = 0.25
-) -> None:
-    for record in await consumer.take(timeout_s=timeout_s):
+) -> int:
+    """Fold what there is; the number of records."""
+    records = await consumer.take(timeout_s=timeout_s)
+    for record in records:
         metrics.RECORDS.labels(record.topic).inc()
         try:
             publish(fold(plant, record, now_ms()))
@@ -137,6 +144,7 @@ async def _take(
                 "record passed over",
                 extra={"fields": {"topic": record.topic, "offset": record.offset, "error": str(error)[:300]}},
             )
+    return len(records)
 
 
 def fold(plant: LivePlant, record: Record, at_ms: int) -> list[Message]:

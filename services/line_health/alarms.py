@@ -80,10 +80,10 @@ def fold_time(
     return Effects()
 
 
-def is_quiet(limits: Limits, alarm: AlarmMemory | None, lowest: float, highest: float) -> bool:
+def is_quiet(limits: Limits, alarm: AlarmMemory, lowest: float, highest: float) -> bool:
     """Tell whether values between `lowest` and `highest` change nothing: the usual case, decided without a loop."""
     return (
-        (alarm is None or not (alarm.raised_at or alarm.beyond_since))
+        not (alarm.raised_at or alarm.beyond_since)
         and (limits.high is None or highest <= limits.high)
         and (limits.low is None or lowest >= limits.low)
     )

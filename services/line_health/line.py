@@ -44,7 +44,7 @@ SLOW_AT, FAST_AGAIN_AT = 1.15, 1.10
 
 KPI_EVERY_S = 10
 
-_CYCLES = 5
+_CYCLES, _FEWEST_CYCLES = 5, 3
 _SETTLE_US = 2_000_000  # neighbours report a little later than the constraint why it waits
 _SHORT_STOP_US = SHORT_STOP_S * 1_000_000
 
@@ -94,8 +94,7 @@ class LineMachine:
             effects.add(self._fall_silent(silent_since))
         elif silent_since is None and memory.silent:
             effects.add(self._be_heard(presence.heard_again(self._since()) or now))
-        if now // (KPI_EVERY_S * 1_000_000) != memory.kpi_bucket:
-            memory.kpi_bucket = now // (KPI_EVERY_S * 1_000_000)
+        if now - memory.kpi_told_at >= KPI_EVERY_S * 1_000_000:
             effects.add(self._tell_kpi(now))
         return effects
 
@@ -112,7 +111,8 @@ class LineMachine:
                     return False
                 memory.cycles = [*memory.cycles[1 - _CYCLES :], float(value)]
                 ratio = median(memory.cycles) / self._ideal_cycle_s()
-                memory.slow = ratio > (FAST_AGAIN_AT if memory.slow else SLOW_AT)
+                limit = FAST_AGAIN_AT if memory.slow else SLOW_AT
+                memory.slow = len(memory.cycles) >= _FEWEST_CYCLES and ratio > limit
                 return True
             case Role.STATE:
                 state = read_state(value)
@@ -295,6 +295,7 @@ class LineMachine:
         sums, present = replace(memory.shift), memory.present
         planned = present.state == LineState.PLANNED and present.cause == OWN
         sums.add_time(shift, present.state, planned, memory.counted_to, at)
+        memory.kpi_told_at = at
         row = sums.to_kpi(self.line, shift, self._ideal_cycle_s(), at)
         return Effects([row], [kpi_event(self.line, row, 0)])
 

@@ -66,7 +66,7 @@ class LineMemory:
     heard: int = 0
     silent: bool = False
     slow: bool = False
-    kpi_bucket: int = 0
+    kpi_told_at: int = 0
     present: Present | None = None
     shift: ShiftSums | None = None
     cycles: list[float] = field(default_factory=list)

@@ -260,12 +260,10 @@ def _fold_limits(
         assert info.limits is not None
         mine = usable & (batch.signal == index)
         values, at = numbers[mine], times[mine]
-        alarm = memory.alarms.get(info.id)
-        if is_quiet(info.limits, alarm, float(values.min()), float(values.max())):
-            if alarm is not None:
-                alarm.newest = max(alarm.newest, int(at.max()))
-            continue
         alarm = memory.alarms.setdefault(info.id, AlarmMemory())
+        if is_quiet(info.limits, alarm, float(values.min()), float(values.max())):
+            alarm.newest = max(alarm.newest, int(at.max()))
+            continue
         for i in np.argsort(at, kind="stable").tolist():
             if int(at[i]) <= alarm.newest:
                 LATE.inc()

@@ -3,7 +3,6 @@
 from aurelian.gateway import run_gateway
 from aurelian.ops import Health
 from aurelian.service import run_worker
-
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import make_sources
 

@@ -135,8 +135,10 @@ class Connection:
             self._wake.clear()
             self._woken = False
             if not self._waiting and self._lost is None:
+                # Not wait_for, which can swallow a cancellation (Python 3.11).
                 try:
-                    await asyncio.wait_for(self._wake.wait(), timeout_s)
+                    async with asyncio.timeout(timeout_s):
+                        await self._wake.wait()
                 except TimeoutError:
                     return []
         found: list[Arrived] = []
@@ -263,7 +265,8 @@ async def _answer(
     if version != MQTTProtocolVersion.MQTTv5:
         return await connected
     try:
-        return await asyncio.wait_for(connected, _MQTT5_ANSWERS_WITHIN_S)
+        async with asyncio.timeout(_MQTT5_ANSWERS_WITHIN_S):
+            return await connected
     except TimeoutError as error:
         raise Refused(f"the broker at {host}:{port} does not answer to MQTT 5") from error
 

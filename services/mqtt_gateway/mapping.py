@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 from aurelian.assets import Plant, SignalModel, SourceModel, Unit, derive_id
 from aurelian.gateway import Reading, Reject
 from aurelian.sample import Flag, Signal, Value, ValueType
-
 from mqtt_gateway.json_payload import Unreadable, read_fields
 
 _PLACE = re.compile(r"\{(unit|signal)\}|\+")

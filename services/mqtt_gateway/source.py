@@ -13,7 +13,6 @@ from aurelian import codec
 from aurelian.assets import Plant, PlantError, SourceModel
 from aurelian.gateway import Delivery, Reading, Reject, Source
 from aurelian.sample import Flag
-
 from mqtt_gateway import metrics
 from mqtt_gateway.connection import (
     FIRST_VERSION,

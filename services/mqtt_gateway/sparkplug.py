@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aurelian.pb import sparkplug_b_pb2 as pb
-from aurelian.sample import BAD, GOOD, Flag, Value, ValueType
 from google.protobuf.message import DecodeError
 
+from aurelian.pb import sparkplug_b_pb2 as pb
+from aurelian.sample import BAD, GOOD, Flag, Value, ValueType
 from mqtt_gateway.sparkplug_values import Undecodable, to_name, to_value
 
 PREFIX = "spBv1.0"

@@ -19,7 +19,6 @@ from typing import assert_never
 from aurelian import codec
 from aurelian.assets import Plant, SourceModel
 from aurelian.gateway import Delivery, Reading, Reject
-
 from mqtt_gateway import metrics
 from mqtt_gateway.connection import (
     FIRST_VERSION,

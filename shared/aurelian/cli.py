@@ -173,7 +173,19 @@ def replay(
         typer.Argument(exists=True, dir_okay=False, help="CSV file: a column of times, then one per signal."),
     ],
     protocol: Annotated[Protocol, typer.Option("--as", help="Serve it as this kind of machine.")],
-    speed: Annotated[float, typer.Option(min=0.001, help="How many times faster than recorded.")] = 1.0,
+    speed: Annotated[
+        float,
+        typer.Option(min=0, help="How many times faster than recorded; 0: as fast as it is acknowledged."),
+    ] = 1.0,
+    now: Annotated[bool, typer.Option("--now", help="Move the times: it happens now.")] = False,
+    port: Annotated[int | None, typer.Option(help="opcua: port to listen on. [default: 4841]")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="COLUMN=TEXT: only those rows, one machine of many.")
+    ] = None,
+    write_plant: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, exists=True, help="Write the plant model that fits into this folder."),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Serve the columns of a CSV file as a machine, until it is played."""
@@ -189,6 +201,9 @@ def replay(
         "--speed",
         str(speed),
     ]
+    argv += ["--now"] if now else []
+    for name, value in (("--port", port), ("--where", where), ("--write-plant", write_plant)):
+        argv += [name, str(value)] if value is not None else []
     os.execve(sys.executable, argv, {**surroundings, **os.environ})
 
 
@@ -247,12 +262,28 @@ def db_upgrade(
             envvar="AURELIAN_DATABASE_URL", help="Database, as its owner. [default: the running stack's]"
         ),
     ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="File with the owner's password.")
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Declare this name as Kafka's log, unless one is declared: the first start of an installation."
+        ),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Bring the database schema up to date. Several at once do no harm."""
+    from aurelian.db.logs import declare_first_log
     from aurelian.db.migrate import upgrade
+    from aurelian.settings import with_password
 
-    upgrade(_database(url, home))
+    database = _database(url, home)
+    if password_file is not None:
+        database = with_password(database, password_file)
+    upgrade(database)
+    if log is not None:
+        declare_first_log(database, log)
     words.print("the database schema is up to date")
 
 
@@ -332,3 +363,7 @@ def _running(home: Path | None, otherwise: str) -> dict[str, object]:
     if status is None:
         give_up(f"nothing runs on {_home(home)}", f"aurelian up, or name another with {otherwise}")
     return status
+
+
+if __name__ == "__main__":
+    main()

@@ -71,7 +71,7 @@ async def enqueue(
 
     Args:
         conn: has an open transaction; the events are sent only when it commits.
-        service: owner of the outbox, one of `tables.FOLDERS`.
+        service: owner of the outbox, one of `rooms.FOLDERS`.
         topic: where they go.
         key: the record's key; events of one key keep their order.
         events: whose ids are stable (`events.make_event`).

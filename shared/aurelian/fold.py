@@ -76,7 +76,7 @@ async def run_fold(
     Args:
         settings: of the service.
         health: `ready` is set when the folding goes on, and says what is waited for when not.
-        service: its schema, one of `tables.FOLDERS`.
+        service: its schema, one of `rooms.FOLDERS`.
         fold: the pure state.
         write: writes its rows.
         owned: topics folded once.

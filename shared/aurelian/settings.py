@@ -47,16 +47,23 @@ class StoreSettings(CommonSettings):
         file = values.get("database_password_file")
         url = values.get("database_url")
         if file and isinstance(url, str):
-            parts = urlsplit(url)
             try:
-                password = Path(str(file)).read_text(encoding="utf-8").strip()
+                values["database_url"] = with_password(url, Path(str(file)))
             except OSError as error:
                 raise ValueError(f"AURELIAN_DATABASE_PASSWORD_FILE: {error}") from error
-            host = f"{parts.username}:{quote(password, safe='')}@{parts.hostname}"
-            values["database_url"] = urlunsplit(
-                parts._replace(netloc=host + (f":{parts.port}" if parts.port else ""))
-            )
         return values
+
+
+def with_password(url: str, file: Path) -> str:
+    """Put the password that a file holds into a database URL.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    parts = urlsplit(url)
+    password = quote(file.read_text(encoding="utf-8").strip(), safe="")
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:{password}@{parts.hostname}{port}"))
 
 
 PEPPER_BYTES = 32

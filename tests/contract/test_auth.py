@@ -9,13 +9,14 @@ from typing import Annotated
 import httpx
 import psycopg
 import pytest
+from fastapi import Depends, FastAPI
+from pydantic import SecretStr, ValidationError
+
 from aurelian.auth import CACHE_S, Keys, Principal, add_auth, create_key, make_pepper, require, revoke_key
 from aurelian.db.engine import as_role, make_engine
 from aurelian.problems import add_problem_handlers
 from aurelian.settings import ApiSettings
 from aurelian.testing import ManualClock
-from fastapi import Depends, FastAPI
-from pydantic import SecretStr, ValidationError
 
 PEPPER = bytes(range(32))
 

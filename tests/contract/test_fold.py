@@ -10,6 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from pydantic import SecretStr
+
 from aurelian.codec import DecodeError
 from aurelian.db.engine import as_role, connect
 from aurelian.db.logs import declare_log
@@ -19,8 +21,6 @@ from aurelian.fold import Effects, FoldSettings, Outgoing, State, run_fold
 from aurelian.kafka import Partition, Producer, Record
 from aurelian.ops import Health
 from aurelian.topics import LINE_EVENTS, Topic, create_topics
-from pydantic import SecretStr
-
 from tests.waiting import until
 
 Row = tuple[str, int]

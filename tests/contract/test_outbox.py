@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from aurelian.outbox import EVENTS, REJECTED, START, Entry, Full, Outbox
 from aurelian.outbox_limits import Limits, Why
 from aurelian.segment import Count, Lane, Row
-
 from tests import servers
 
 HOUR = 3_600_000_000

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+
 from aurelian import codec
 from aurelian.db.engine import as_role
 from aurelian.kafka import Producer

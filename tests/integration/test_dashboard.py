@@ -17,6 +17,7 @@ import pytest
 from aurelian import events
 from aurelian.db.logs import declare_log
 from aurelian.sample import Signal, ValueType
+from aurelian.topics import create_topics
 from tests import servers, stage
 
 Told = tuple[int, str, dict]
@@ -282,6 +283,22 @@ async def test_another_host_name_is_refused_and_every_answer_has_its_policy(thea
 async def test_every_other_page_answers(theatre: stage.Theatre, path: str) -> None:
     async with httpx.AsyncClient(base_url=theatre.dashboard.url) as client:
         assert (await client.get(path)).status_code == 200
+
+
+async def test_a_broker_that_goes_away_is_named_and_its_successor_is_followed(theatre: stage.Theatre) -> None:
+    async with stream(theatre.dashboard.url) as browser:
+        await browser.wait_for(lambda told: told[1] == "snap")
+        theatre.kafka.kill()
+        await browser.wait_for(lambda told: told[1] == "hb" and told[2]["problem"] == "Kafka does not answer")
+        theatre.kafka.start()
+        await create_topics(theatre.kafka.bootstrap)
+        await asyncio.to_thread(declare_log, theatre.database_url, uuid4())
+        await browser.wait_for(lambda told: told[1] == "snap")
+        await browser.wait_for(lambda told: told[1] == "hb" and told[2]["problem"] is None)
+    async with theatre.beating():
+        await until_page(
+            theatre, "/", lambda text: 'data-freshness="live"' in tile(text, theatre.line.id)[:100]
+        )
 
 
 async def test_it_ends_soon_although_a_browser_is_on_the_stream(theatre: stage.Theatre) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import REGISTRY
+
 from aurelian import codec, drain
 from aurelian.assets import Plant, SignalModel, SourceModel
 from aurelian.gateway import OUTBOX_ROWS, Delivery, GatewaySettings, Reading, Reject, forward, run_gateway
@@ -18,8 +20,6 @@ from aurelian.outbox_limits import Limits
 from aurelian.outbox_thread import OutboxThread
 from aurelian.sample import SampleBatch, Signal, Value, ValueType
 from aurelian.topics import create_topics
-from prometheus_client import REGISTRY
-
 from tests import servers
 from tests.stand_in_historian import Historian
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from aurelian import codec
 from aurelian.db.logs import declare_log
 from aurelian.kafka import Consumer
 from aurelian.sample import BAD, Flag, Sample, Signal, ValueType, make_batch
 from aurelian.settings import KafkaSettings
 from aurelian.topics import ASSETS, REJECTED, SAMPLES, STORED, create_topics
-
 from tests import oracle, servers
 from tests.integration.historian_process import (
     await_offsets,
@@ -134,8 +134,10 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
             make_batch(samples, owner=owner, gateway="g", boot=1, sequence=sequence, line=line)
         )
 
-    def sample(signal: Signal, value: object, time: int, kind: ValueType | None = None) -> Sample:
-        return Sample(signal, value, kind or signal.type, time, NOW)  # type: ignore[arg-type]
+    def sample(
+        signal: Signal, value: object, time: int, kind: ValueType | None = None, received: int = NOW
+    ) -> Sample:
+        return Sample(signal, value, kind or signal.type, time, received)  # type: ignore[arg-type]
 
     day = 86_400_000_000
     records = [
@@ -143,14 +145,20 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
         (SAMPLES, line, b""),
         (SAMPLES, line, batch(1, sample(number, float("nan"), NOW), sample(number, float("-inf"), NOW + 1))),
         (SAMPLES, line, batch(2, sample(number, "hot", NOW, ValueType.TEXT), sample(number, 2.0, NOW + 2))),
-        (SAMPLES, line, batch(3, sample(number, 3.0, -11_644_473_600_000_000), sample(text, "ok", NOW))),
-        (SAMPLES, line, batch(4, sample(text, "in the future", NOW + day))),
+        (
+            SAMPLES,
+            line,
+            batch(
+                3, sample(number, 3.0, -11_644_473_600_000_000, received=NOW + 50), sample(text, "ok", NOW)
+            ),
+        ),
+        (SAMPLES, line, batch(4, sample(text, "in the future", NOW + day, received=NOW + 60))),
         (SAMPLES, line, batch(5, sample(text, "poison \0 text", NOW + 3))),
         (SAMPLES, line, batch(6, sample(text, "after the poison", NOW + 4))),
         (SAMPLES, line, batch(1, sample(number, 666.0, NOW + 9), owner="intruder")),
         (REJECTED, "src", b"\x01 garbage"),
         (ASSETS, "x", b"[]"),
-        (SAMPLES, line, batch(7, sample(number, 7.0, 2**62))),
+        (SAMPLES, line, batch(7, sample(number, 7.0, 2**62, received=NOW + 70))),
     ]
     asset = {
         "id": "unit",
@@ -188,10 +196,10 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
         none = [row for row in oracle.read_store(database_url) if row.value == "null"]
         assert [(row.status, row.type) for row in none] == [(BAD, ValueType.NULL)] * 2
         ancient = rows["number", "double 0x1.8000000000000p+1"]
-        assert (ancient.time, ancient.flags) == (NOW, Flag.TIME_REPLACED)
+        assert (ancient.time, ancient.flags) == (NOW + 50, Flag.TIME_REPLACED)
         assert ancient.source_time == -11_644_473_600_000_000
         ahead = rows["text", "str in the future"]
-        assert (ahead.time, ahead.source_time) == (NOW, NOW + day)
+        assert (ahead.time, ahead.source_time) == (NOW + 60, NOW + day)
         assert ("text", "str after the poison") in rows
         assert ("number", "double 0x1.0000000000000p+1") in rows
         assert ("number", "double 0x1.c000000000000p+2") in rows

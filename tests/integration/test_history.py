@@ -14,6 +14,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from aurelian.auth import create_key, make_pepper
 from aurelian.db.engine import as_role, connect
 from aurelian.ops import Health
@@ -23,8 +26,6 @@ from historian.rows import make_rows
 from historian.samples import insert_numbers, insert_objects, merge_rollups, open_session, prepare
 from history.app import make_app
 from history.settings import HistorySettings
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 START_US = int(START.timestamp()) * 1_000_000

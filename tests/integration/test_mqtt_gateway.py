@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 import pytest
+
 from aurelian.assets import Plant, load_plant
 from aurelian.gateway import Delivery, Source, run_gateway
 from aurelian.ops import Health
@@ -24,7 +25,6 @@ from aurelian.sample import Flag
 from mqtt_gateway.connection import Arrived
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import JsonSource, make_sources
-
 from tests.gateway_log import Log, followed
 from tests.waiting import until
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from asyncua import Server, ua
+
 from aurelian.gateway import run_gateway
 from aurelian.local import ports
 from aurelian.ops import Health
 from aurelian.sample import Flag, Value, ValueType
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
-
 from tests.gateway_log import Log, followed
 from tests.waiting import until
 

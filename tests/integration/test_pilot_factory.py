@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pilot_factory
 import pytest
 from asyncua import Client, ua
+
+import pilot_factory
 from aurelian.assets import Plant, load_plants
 from aurelian.ops import Health
 from aurelian.pb import sparkplug_b_pb2 as spb
@@ -23,7 +24,6 @@ from pilot_factory.opcua_server import OpcuaOutlet
 from pilot_factory.recording import plant_model, read_recording
 from pilot_factory.replay import replay
 from pilot_factory.settings import PilotSettings
-
 from tests import servers
 from tests.waiting import until
 

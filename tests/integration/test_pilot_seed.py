@@ -3,8 +3,9 @@
 import time
 from pathlib import Path
 
-import pilot_factory
 import psycopg
+
+import pilot_factory
 from aurelian.assets import load_plants
 from aurelian.sample import Flag
 from pilot_factory.seed import LEAD_US, seed_history

@@ -13,7 +13,7 @@ KIT = ROOT / "shared" / "aurelian"
 SOLE_IMPORTERS = {
     "aiokafka": {"shared/aurelian/kafka.py", "shared/aurelian/topics.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/codec.py"},
-    "sqlite3": {"shared/aurelian/outbox.py", "shared/aurelian/outbox_segment.py"},
+    "sqlite3": {"shared/aurelian/outbox.py", "shared/aurelian/segment.py", "shared/aurelian/salvage.py"},
 }
 FOREIGN = (
     "fastapi",

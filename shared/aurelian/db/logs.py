@@ -27,6 +27,21 @@ def declare_log(url: str, log_id: str | UUID) -> None:
         )
 
 
+def declare_first_log(url: str, log_id: str) -> bool:
+    """Declare a log unless one is declared already; True when it was done. For an installation's first start.
+
+    Raises:
+        psycopg.Error: the database does not take it.
+    """
+    with psycopg.connect(url, connect_timeout=5) as connection:
+        done = connection.execute(
+            "INSERT INTO platform.kafka_log (log_id, declared_at, current) SELECT %s, now(), true "
+            "WHERE NOT EXISTS (SELECT FROM platform.kafka_log WHERE current) ON CONFLICT DO NOTHING",
+            (log_id,),
+        )
+        return done.rowcount == 1
+
+
 async def current_log(conn: psycopg.AsyncConnection[TupleRow]) -> str | None:
     """Return the id of the log that is declared as current, None before the first declaration."""
     cursor = await conn.execute("SELECT log_id FROM platform.kafka_log WHERE current")

@@ -165,6 +165,7 @@ class _Launch:
     """One run: what was started so far, in order."""
 
     group: asyncio.TaskGroup
+    around: Surroundings
 
     def __init__(self, options: Options, account: Account | None) -> None:
         self.options = options
@@ -196,6 +197,10 @@ class _Launch:
         options.tell(f"starting {len(self.services)} services")
         self.start_services(database)
         await self.await_ready(self.kept[self.services[-1].name])
+        if options.pilot and options.seed:
+            # Now, not before: it would slow down the start of the services.
+            seed = self.seed_history(self.around)
+            self.side_tasks.append(self.group.create_task(seed, name="seed history"))
         return Stack(self.url, ports, owner_url, keys, time.monotonic() - began)
 
     @property
@@ -260,7 +265,11 @@ class _Launch:
             plant=self.plant,
             kafka_bootstrap=f"{LOOPBACK}:{ports.kafka}",
             mqtt_url=f"mqtt://{LOOPBACK}:{ports.mqtt}",
-            database_url={each.role: database.url(DATABASE, each.role) for each in self.services},
+            database_url={
+                each.role: database.url(DATABASE, each.role)
+                for each in self.services
+                if each.rank is not Rank.PLANT  # machines know no database; their seeded past is the owner's step
+            },
             owner_url=database.url(DATABASE),
             ops_port=ports.ops,
             pilot_opcua_port=ports.pilot_opcua,
@@ -283,9 +292,7 @@ class _Launch:
         }
         report = report_status(options.home, fixed_status, self.kept)
         self.side_tasks.append(self.group.create_task(report, name="report status"))
-        if options.pilot and options.seed:
-            seed = self.seed_history(around)
-            self.side_tasks.append(self.group.create_task(seed, name="seed history"))
+        self.around = around
 
     async def seed_history(self, around: Surroundings) -> None:
         """Fill the trends of a first start in the background; tried again at the next start unless it went well."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
+
 from aurelian.auth import make_pepper
 from aurelian.db.engine import as_role, make_engine
 from aurelian.ops import Health
@@ -16,8 +18,6 @@ from partner_events.delivery import make_client
 from partner_events.sender import Sender
 from partner_events.settings import PartnerEventsApiSettings
 from partner_events.ssrf import parse_allowed
-from pydantic import SecretStr
-
 from tests.integration.partner_events.partner import LOOPBACK, Api, Post, Receiver, receiving, serving
 from tests.servers import PostgresServer
 

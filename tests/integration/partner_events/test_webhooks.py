@@ -5,11 +5,11 @@ import json
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
+
 from aurelian.events import LINE_STATE_CHANGED, encode_event
 from aurelian.testing import make_line_event
 from partner_events.webhook import RETRY_AFTER_S
-from standardwebhooks import Webhook
-
 from tests.integration.partner_events.partner import (
     Api,
     Post,

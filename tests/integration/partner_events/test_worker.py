@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
+
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
 from aurelian.events import Event, encode_event
@@ -22,8 +24,6 @@ from aurelian.testing import make_line_event
 from aurelian.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS, create_topics
 from partner_events.settings import PartnerEventsSettings
 from partner_events.worker import run
-from pydantic import SecretStr
-
 from tests import servers
 from tests.integration.partner_events.partner import LOOPBACK, Api, Receiver, make_events, register
 from tests.waiting import until

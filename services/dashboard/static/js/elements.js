@@ -5,7 +5,7 @@ import { LiveElement, LiveFrame } from '/static/js/live.js';
 import { cell, freshness, link, machines, now, problem, sourceFreshness, sourceHeard } from '/static/js/store.js';
 import { retry } from '/static/js/stream.js';
 import * as format from '/static/js/format.js';
-import { ALARM_LOOKS, ageWords, alarmsOf, deathWords, isOld, lineMark, look, unitMark, zone } from '/static/js/marks.js';
+import { ALARM_LOOKS, ageWords, alarmsOf, deathWords, isOld, lineMark, look, unitMark } from '/static/js/marks.js';
 
 const shape = (shown) =>
   html`<svg class="shape" data-tone=${shown.tone} aria-hidden="true"><use href="#${shown.shape}"></use></svg>`;
@@ -104,7 +104,7 @@ class ScoreBoard extends LiveElement {
     return html`<dl>
       <div><dt>Target</dt><dd>${kpi ? format.number(Math.round(target)) : '–'}</dd></div>
       <div><dt>Actual</dt><dd>${kpi ? format.number(Math.round(good)) : '–'}</dd></div>
-      <div class="delta" data-tone=${tone}><dt>Shift ${kpi?.shift ?? 'no shift'}</dt><dd>${kpi ? format.delta(good, target) : 'no figures yet'}</dd></div>
+      <div class="delta" data-tone=${tone}><dt>Shift ${kpi?.shift ?? ''}</dt><dd>${kpi ? format.delta(good, target) : 'no figures yet'}</dd></div>
       <div class="oee"><dt>OEE</dt><dd>${format.percent(kpi?.oee)}</dd></div>
     </dl>
     <svg class="bar" viewBox="0 0 120 8" preserveAspectRatio="none" aria-hidden="true">
@@ -192,7 +192,7 @@ class StreamBanner extends LiveElement {
     const { state, since, tries } = link.value;
     this.dataset.state = state === 'offline' ? 'offline' : problem.value ? 'problem' : '';
     if (state === 'offline') {
-      return html`<p><b>No connection to the server since ${format.when(since, now.value, zone)}.</b>
+      return html`<p><b>No connection to the server since ${format.when(since, now.value, document.querySelector('plant-clock').dataset.zone)}.</b>
           All values on this page are old.<span class="muted"> ${tries ? `Tried ${tries} times.` : ''}</span></p>
         <button type="button" @click=${retry}>Retry now</button>`;
     }

@@ -8,8 +8,8 @@ export const look = (state) => WORDS.looks[state] ?? NONE;
 
 export const isOld = (state) => state === 'stale' || state === 'offline';
 
-/** Zone of the page's clock: the plant's. */
-export const zone = document.querySelector('plant-clock')?.dataset.zone ?? 'UTC';
+/** Zone of the page's clock: the plant's. It changes when the first machine appears. */
+const zone = () => document.querySelector('plant-clock').dataset.zone;
 
 /** A line's state: `{look, word, text}`. */
 export function lineMark(line) {
@@ -32,7 +32,7 @@ export function unitMark(asset, signal) {
 
 function noData(asset) {
   const at = heard(asset);
-  const since = at ? `since ${when(at, now.value, zone)}` : 'never heard';
+  const since = at ? `since ${when(at, now.value, zone())}` : 'never heard';
   return { look: NONE, word: NONE.word, text: since };
 }
 
@@ -42,7 +42,7 @@ export function ageWords(asset, source) {
   switch (freshness(asset, source)) {
     case 'live': return 'live';
     case 'late': return `${Math.floor((now.value - at) / 1000)} s old`;
-    default: return at ? `last ${when(at, now.value, zone)}` : 'never heard';
+    default: return at ? `last ${when(at, now.value, zone())}` : 'never heard';
   }
 }
 

@@ -59,6 +59,7 @@ function replacePage(text) {
   const snap = JSON.parse(boot.textContent);
   document.getElementById('boot').textContent = boot.textContent;
   if (snap.id >= lastId) applySnapshot(snap);
+  document.querySelector('plant-clock').dataset.zone = page.querySelector('plant-clock').dataset.zone;
   document.getElementById('main').replaceChildren(...fresh.childNodes);
 }
 
