@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 METHOD = "net-time-1"
-PRIOR_S = 3600.0
+PRIOR_S = 1800.0
 PRIOR_TECHNICAL = 0.95
 PRIOR_SPEED = 0.95
 PRIOR_QUALITY = 0.99

@@ -93,7 +93,7 @@ async def run_log(settings: HistorianSettings, health: Health) -> None:
         asyncio.TaskGroup() as group,
     ):
         log_id = await _await_log(side, health)
-        await samples.open_session(conn)
+        await samples.open_session(conn, settings.transaction_limit_s)
         catalog = Catalog()
         announcer = Announcer(settings, log_id, lambda: _recent_lanes(side, settings.announce_days))
         historian = Historian(
@@ -151,7 +151,7 @@ class Historian:
         wait_s = max(due_s, 0.001) if self._open else 0.5
         if self._committing is not None:
             wait_s = min(wait_s, 0.02)
-        records = await source.take(TAKE_RECORDS, wait_s)
+        records = await source.take(min(TAKE_RECORDS, self._settings.commit_samples), wait_s)
         if source.generation != self._generation:
             self._begin_anew(source)
         return records

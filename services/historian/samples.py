@@ -74,8 +74,14 @@ def prepare(rows: Rows) -> Prepared:
     return Prepared(rows, list(number_blocks(rows.numbers)), minutes, by_hour(minutes))
 
 
-async def open_session(conn: Connection) -> None:
-    """Make the temporary tables that rows with a known key go through, and teach psycopg our arrays."""
+async def open_session(conn: Connection, transaction_limit_s: float = 20.0) -> None:
+    """Make the temporary tables that rows with a known key go through, and teach psycopg our arrays.
+
+    A process that is paused in the middle of a COPY or a pipeline is not idle to the server, so that only the limit of
+    the whole transaction frees its locks (PostgreSQL 17 or newer).
+    """
+    if conn.info.server_version >= 170_000:
+        await conn.execute(f"SET transaction_timeout = {int(transaction_limit_s * 1000)}")
     for kind, oid in ((_Int4Array, 1007), (_Int8Array, 1016), (_Float8Array, 1022), (_TimeArray, 1185)):
         conn.adapters.register_dumper(kind, _dumper(oid))
     for table in VALUE_COLUMNS:

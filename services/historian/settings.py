@@ -21,6 +21,12 @@ class HistorianSettings(KafkaSettings, StoreSettings):
         0.1, gt=0, description="rows wait at most this long for company in a transaction"
     )
     commit_samples: int = Field(100_000, gt=0, description="samples in one transaction at most, about")
+    transaction_limit_s: float = Field(
+        20.0,
+        gt=0,
+        description="the database ends a transaction that takes longer: a paused historian must not hold its locks "
+        "(PostgreSQL 17 or newer)",
+    )
     hole_limit_s: float = Field(
         60.0,
         gt=0,

@@ -92,7 +92,9 @@ async def find_signals(
 async def read_latest(conn: AsyncConnection, signals: Mapping[int, SignalOut]) -> list[LatestOut]:
     """The newest sample of each signal, historical ones aside: an index look-up per signal and table."""
     newest: dict[int, tuple[tuple[datetime, int], SampleOut]] = {}
-    keys = func.unnest(cast(list(signals), ARRAY(Integer))).table_valued("key").alias("wanted")
+    keys = (
+        func.unnest(cast(list(signals), ARRAY(Integer))).table_valued("key", name="wanted").render_derived()
+    )
     for table in SAMPLE_TABLES:
         one = (
             select(table)

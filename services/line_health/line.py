@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import groupby
 from statistics import median
 
 from aurelian.assets import LineState, Role
@@ -70,15 +71,16 @@ class LineMachine:
         return effects
 
     def read(self, readings: Iterable[Reading]) -> Effects[Row]:
-        """Take in values in the order of their times."""
+        """Take in values in the order of their times; those of one time together."""
         effects = Effects[Row]()
-        for reading in readings:
-            if reading.at <= self.memory.newest.get(reading.signal.id, 0):
+        for at, together in groupby(readings, lambda reading: reading.at):
+            fresh = [r for r in together if at > self.memory.newest.get(r.signal.id, 0)]
+            if not fresh:
                 continue
-            effects.add(self._pass_time(reading.at))
-            self.memory.newest[reading.signal.id] = reading.at
-            if self._remember(reading):
-                effects.add(self._settle(reading.at))
+            effects.add(self._pass_time(at))
+            self.memory.newest |= {r.signal.id: at for r in fresh}
+            if any([self._remember(r) for r in fresh]):
+                effects.add(self._settle(at))
         return effects
 
     def tick(self, now: int, presence: Presence, catching_up: bool) -> Effects[Row]:

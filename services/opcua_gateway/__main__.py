@@ -3,7 +3,6 @@
 from aurelian.gateway import run_gateway
 from aurelian.ops import Health
 from aurelian.service import run_worker
-
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
 

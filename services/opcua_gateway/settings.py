@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aurelian.gateway import GatewaySettings
 from pydantic import Field
+
+from aurelian.gateway import GatewaySettings
 
 
 class OpcuaGatewaySettings(GatewaySettings):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import assert_never
 from urllib.parse import urlsplit
@@ -16,9 +15,9 @@ from urllib.parse import urlsplit
 from aurelian import codec
 from aurelian.assets import Plant, PlantError, SourceModel
 from aurelian.gateway import Delivery, Reading, Reject
-
 from opcua_gateway import metrics
 from opcua_gateway.mapping import AddressError, Tag, UnitsHeard, refused_reading, tags_of, to_reading
+from opcua_gateway.resume import Resume, load, save
 from opcua_gateway.session import Limits, Session, SessionLost, Terms, opened
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.subscription import (
@@ -35,24 +34,6 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
 _SAVE_US = 5_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """What brings us back to the subscription of before, in this process or the next one.
-
-    Attributes:
-        token: of the session; "" when there is none to go back to.
-        terms, limits: of the subscription and its server.
-        addresses: of the nodes, by handle; other addresses need another subscription.
-        heard_at: microseconds since 1970 of the last sign of life: a gap begins here.
-    """
-
-    token: str
-    terms: Terms
-    limits: Limits
-    addresses: tuple[str, ...]
-    heard_at: int
 
 
 def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> list[OpcuaSource]:
@@ -320,32 +301,16 @@ class OpcuaSource:
             self._resume = replace(self._resume, token="")
 
     def _load(self) -> None:
-        """Read what the run before this one left; an unreadable file counts as none."""
-        if self._resume is not None:
-            return
-        try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
-            resume = Resume(
-                found["token"],
-                Terms(**found["terms"]),
-                Limits(tuple(found["limits"]["namespaces"]), found["limits"]["items_per_call"]),
-                tuple(found["addresses"]),
-                found["heard_at"],
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        self._heard_at = resume.heard_at
-        if resume.addresses == self._addresses:
-            self._resume = resume
+        """Read what the run before this one left."""
+        if self._resume is None and (found := load(self._file)) is not None:
+            self._heard_at = found.heard_at
+            if found.addresses == self._addresses:
+                self._resume = found
 
     def _save(self) -> None:
-        if self._resume is None:
-            return
-        self._saved_at = self._heard_at
-        new = self._file.with_suffix(".new")
-        new.touch(mode=0o600)  # the token is a secret
-        new.write_text(json.dumps(asdict(self._resume)), encoding="utf-8")
-        new.replace(self._file)
+        if self._resume is not None:
+            self._saved_at = self._heard_at
+            save(self._file, self._resume)
 
 
 def _ack(message: Message) -> Callable[[], None] | None:

@@ -69,11 +69,11 @@ def test_a_historian_killed_over_and_over_loses_nothing_and_doubles_nothing(
     broker: servers.KafkaServer, database_url: str, tmp_path: Path
 ) -> None:
     samples = oracle.make_samples(seed=23, count=60_000)
-    batches = oracle.make_batches(samples)
+    batches = oracle.make_batches(samples, sizes=(1, 8))
     declare_log(database_url, "kafka")
     sent = send_batches(broker.bootstrap, batches)
     send_events(broker.bootstrap, oracle.received_events(samples))
-    settings = {"partitions": "all", "commit_samples": 500, "commit_interval_s": 0.01}
+    settings = {"partitions": "all", "commit_samples": 200, "commit_interval_s": 0.01}
     for kills in range(1, 4):
         historian = start_historian(broker.bootstrap, database_url, tmp_path, **settings)
         try:
@@ -96,7 +96,8 @@ def test_a_paused_zombie_is_fenced_and_its_group_goes_on(
     batches = oracle.make_batches(samples)
     half = len(batches) // 2
     declare_log(database_url, "kafka")
-    with running_historian(broker.bootstrap, database_url, tmp_path, **GROUP) as zombie:
+    limits = {**GROUP, "transaction_limit_s": 3}
+    with running_historian(broker.bootstrap, database_url, tmp_path, **limits) as zombie:
         sent = send_batches(broker.bootstrap, batches[:half])
         # Its transactions wait here between their UPDATE of the offsets and the COMMIT: the lanes are written before.
         with psycopg.connect(as_role(database_url, "historian")) as blocker:
@@ -106,7 +107,7 @@ def test_a_paused_zombie_is_fenced_and_its_group_goes_on(
             wait_until(lambda: _waiting(database_url) > 0, 20, "a transaction that waits for the lock")
             zombie.pause()
             blocker.rollback()
-        with running_historian(broker.bootstrap, database_url, tmp_path, **GROUP) as heir:
+        with running_historian(broker.bootstrap, database_url, tmp_path, **limits) as heir:
             await_offsets(database_url, sent, timeout_s=60)
             zombie.resume()
             wait_until(

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from aurelian.assets import Plant, PlantError
 from aurelian.contract import apply
 from aurelian.gateway import Reject
 from aurelian.sample import Flag, Sample, ValueType
-from hypothesis import given
-from hypothesis import strategies as st
 from mqtt_gateway.json_payload import Field, Unreadable, read_fields, to_time
 from mqtt_gateway.mapping import JsonMap, Mapped, TemplateError, parse_template, printable
 from mqtt_gateway.settings import MqttGatewaySettings

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
-from aurelian.assets import Plant, PlantError
-from aurelian.sample import Flag, ValueType
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aurelian.assets import Plant, PlantError
+from aurelian.sample import Flag, ValueType
 from opcua_gateway.mapping import AddressError, Notification, UnitsHeard, parse_address, tags_of, to_reading
 from opcua_gateway.notifications import decode_publish, to_value
 from opcua_gateway.sequence import LAST, Sequence, advance

@@ -6,10 +6,11 @@ import random
 import struct
 
 import pytest
-from aurelian.pb import sparkplug_b_pb2 as pb
-from aurelian.sample import BAD, Flag, Value, ValueType
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aurelian.pb import sparkplug_b_pb2 as pb
+from aurelian.sample import BAD, Flag, Value, ValueType
 from mqtt_gateway.sparkplug import (
     Action,
     Born,

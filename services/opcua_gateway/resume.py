@@ -1,0 +1,50 @@
+"""What brings a gateway back to its session and subscription, also in the next process; called by source.py."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from opcua_gateway.session import Limits, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What brings us back to the subscription of before, in this process or the next one.
+
+    Attributes:
+        token: of the session; "" when there is none to go back to.
+        terms, limits: of the subscription and its server.
+        addresses: of the nodes, by handle; other addresses need another subscription.
+        heard_at: microseconds since 1970 of the last sign of life: a gap begins here.
+    """
+
+    token: str
+    terms: Terms
+    limits: Limits
+    addresses: tuple[str, ...]
+    heard_at: int
+
+
+def load(file: Path) -> Resume | None:
+    """Read what the run before this one left; None where there is nothing readable."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Resume(
+            found["token"],
+            Terms(**found["terms"]),
+            Limits(tuple(found["limits"]["namespaces"]), found["limits"]["items_per_call"]),
+            tuple(found["addresses"]),
+            found["heard_at"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def save(file: Path, resume: Resume) -> None:
+    """Replace the file, readable by us alone: the token is a secret."""
+    new = file.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(json.dumps(asdict(resume)), encoding="utf-8")
+    new.replace(file)
