@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aurelian.kafka import Producer, Unavailable
 from aurelian.topics import STORED
-
 from historian import metrics
 from historian.delivery import Lane
 from historian.settings import HistorianSettings

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import psycopg
-from aurelian.sample import SampleBatch, Signal, ValueType
 from psycopg.rows import TupleRow
 
+from aurelian.sample import SampleBatch, Signal, ValueType
 from historian.rows import Plan
 
 PLANS_KEPT = 20_000

@@ -11,7 +11,6 @@ from aurelian import codec
 from aurelian.kafka import Record
 from aurelian.sample import SampleBatch
 from aurelian.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS
-
 from historian.delivery import Lane
 from historian.rows import HOUR_US, Plan
 

@@ -14,6 +14,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 import psycopg
+from psycopg.rows import TupleRow
+
 from aurelian.db import offsets
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
@@ -21,8 +23,6 @@ from aurelian.db.offsets import Claim, Fenced
 from aurelian.kafka import Partition, Record, Unavailable
 from aurelian.ops import Health
 from aurelian.sample import SampleBatch
-from psycopg.rows import TupleRow
-
 from historian import metrics, records, samples
 from historian.announce import Announcer
 from historian.catalog import Catalog

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-from aurelian.assets import NAMESPACE
-from aurelian.codec import SourceEvent
-from aurelian.kafka import Partition
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from aurelian.assets import NAMESPACE
+from aurelian.codec import SourceEvent
+from aurelian.kafka import Partition
 from historian import metrics
 from historian.delivery import Lane
 from historian.pieces import AssetRecord, Piece, Refusal

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from aurelian.sample import BAD, MAX_EXACT_INT, Flag, SampleBatch, ValueType
 from numpy.typing import NDArray
+
+from aurelian.sample import BAD, MAX_EXACT_INT, Flag, SampleBatch, ValueType
 
 T = TypeVar("T", bound=np.generic)
 

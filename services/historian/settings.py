@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from aurelian.settings import KafkaSettings, StoreSettings
 from typing import Literal
 
 from pydantic import Field
+
+from aurelian.settings import KafkaSettings, StoreSettings
 
 
 class HistorianSettings(KafkaSettings, StoreSettings):

@@ -11,7 +11,6 @@ from types import TracebackType
 from aurelian.db.offsets import Claim, Fingerprint, fingerprint
 from aurelian.kafka import Consumer, Partition, Record, Unavailable
 from aurelian.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, Topic
-
 from historian import metrics
 from historian.settings import HistorianSettings
 from historian.writer import SERVICE, Owned

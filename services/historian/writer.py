@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import psycopg
-from aurelian.db import offsets
-from aurelian.db.offsets import fingerprint
-from aurelian.kafka import Partition
 from numpy.typing import NDArray
 from psycopg.rows import TupleRow
 
+from aurelian.db import offsets
+from aurelian.db.offsets import fingerprint
+from aurelian.kafka import Partition
 from historian import metrics, records, samples
 from historian.catalog import Catalog
 from historian.delivery import Lane

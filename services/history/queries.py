@@ -8,9 +8,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from aurelian.auth import Principal
-from aurelian.db import tables
-from aurelian.sample import MAX_EXACT_INT, Flag, ValueType
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -31,6 +28,9 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import FromClause
 
+from aurelian.auth import Principal
+from aurelian.db import tables
+from aurelian.sample import MAX_EXACT_INT, Flag, ValueType
 from history.buckets import Cut, ReadFrom
 from history.schemas import (
     AssetOut,

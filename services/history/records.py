@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from datetime import datetime
 
-from aurelian.auth import Principal
-from aurelian.db import tables
 from sqlalchemy import BigInteger, ColumnElement, cast, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aurelian.auth import Principal
+from aurelian.db import tables
 from history.schemas import GapOut, LedgerRow, RejectedOut
 
 PAYLOAD_SHOWN = 1024

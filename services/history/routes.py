@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from aurelian.auth import Principal, require
-from aurelian.problems import Problem, invalid
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aurelian.auth import Principal, require
+from aurelian.problems import Problem, invalid
 from history import metrics, queries, records
 from history.buckets import cut
 from history.schemas import (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aurelian.settings import ApiSettings
 from pydantic import Field
+
+from aurelian.settings import ApiSettings
 
 
 class HistorySettings(ApiSettings):

@@ -92,7 +92,8 @@ class LineMachine:
         if memory.present is None and memory.heard:
             effects.add(self._begin(self._target(now), memory.heard))
         silent_since = presence.silent_since(self.line.constraint.id, memory.heard, now)
-        if silent_since is not None and not memory.silent and not catching_up:
+        dead = presence.is_dead(self.line.constraint.id, memory.heard)
+        if silent_since is not None and not memory.silent and (dead or not catching_up):
             effects.add(self._fall_silent(silent_since))
         elif silent_since is None and memory.silent:
             effects.add(self._be_heard(presence.heard_again(self._since()) or now))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
 from aurelian import codec
@@ -90,7 +90,7 @@ class JsonSource:
         self._heard_at = 0
         self._seen: set[bytes] = set()
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes again."""
         version = FIRST_VERSION
         delay_s, told = 0.5, ""

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -88,7 +88,7 @@ class SparkplugSource:
         self._all_stored.set()
         self._heard_at = 0
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_online(), name=f"sparkplug {self.model.id}")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import assert_never
@@ -79,7 +79,7 @@ class OpcuaSource:
         self._beat_at = 0
         self._saved_at = 0
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the server sends, until cancelled. A cancelled source leaves its session to be resumed."""
         self._load()
         # Not a TaskGroup: a group may not span the yields of a generator.

@@ -81,7 +81,7 @@ async def run_fold(
         write: writes its rows.
         owned: topics folded once.
         shared: topics that every instance learns in full.
-        exclusive: one instance at a time owns everything.
+        exclusive: one instance at a time owns everything; as the setting `fold_exclusive`.
         consumer: name under which offsets and snapshots are kept; a service with two folds gives each its own.
         clock: for tests.
 
@@ -91,8 +91,9 @@ async def run_fold(
     if len(owned) != 1 and not exclusive:
         raise ValueError(f"{service}: {len(owned)} owned topics need exclusive=True")
     url = settings.database_url.get_secret_value()
+    alone = exclusive or settings.fold_exclusive
     task = _Task(
-        settings, url, health, service, consumer, fold, write, tuple(owned), tuple(shared), exclusive, clock
+        settings, url, health, service, consumer, fold, write, tuple(owned), tuple(shared), alone, clock
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(relay(settings, url, service), name=f"{service} relay")
@@ -180,8 +181,8 @@ class _Session(Generic[Row]):
             )
             self.store = FoldStore(self.conn, task.service, task.consumer)
             if task.exclusive:
-                await self._become_only_one()
-            self.log_id = await self._await_log()
+                await self.store.become_only_one(task.health)
+            self.log_id = await self.store.await_log(task.health)
             if task.shared:
                 shared = SharedTopics(self.store, self.log_id, task.fold, task.shared, task.clock)
                 consumer = await stack.enter_async_context(
@@ -247,7 +248,7 @@ class _Session(Generic[Row]):
                 self.effects.add(task.fold.fold(record, present))
             except (DecodeError, EventError):
                 UNREADABLE.labels(task.service).inc()
-            if not task.exclusive and record.key is not None:
+            if len(task.owned) == 1 and record.key is not None:
                 self.partition_of[record.key.decode("utf-8", "replace")] = record.partition
             position.next, position.last = record.offset + 1, fingerprint(record)
             self.pending += 1
@@ -370,27 +371,12 @@ class _Session(Generic[Row]):
 
     async def _reached_end(self) -> bool:
         """Tell whether all that was in the owned partitions a moment ago is folded."""
+        if not self.positions and time.monotonic() - self.loaded_at < PROOF_WITHIN_S:
+            return False  # Kafka has not dealt them out yet; a member may also remain without any
         ours = [p for p, position in self.positions.items() if position.claim.halted is None]
         ends = await self.owned.end_offsets(ours)
         at = await self.owned.positions(ours)
         return all(at[partition] >= ends[partition] for partition in ours)
-
-    async def _become_only_one(self) -> None:
-        while True:
-            cursor = await self.conn.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"fold {self.task.name}"]
-            )
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                return
-            self.task.health.ready = "standing by: another instance folds"
-            await asyncio.sleep(1.0)
-
-    async def _await_log(self) -> str:
-        while (log_id := await current_log(self.conn)) is None:
-            self.task.health.ready = "no Kafka log is declared in platform.kafka_log"
-            await asyncio.sleep(1.0)
-        return log_id
 
 
 MAX_RECORDS = 500

@@ -29,6 +29,10 @@ class FoldSettings(KafkaSettings, StoreSettings):
     commit_interval_s: float = Field(
         0.25, gt=0, description="what was folded commits this often: less is faster, more is cheaper"
     )
+    fold_exclusive: bool = Field(
+        False,
+        description="one instance owns all partitions and starts at once; off: instances share them as a Kafka group",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
+from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced, Fingerprint, fingerprint
 from aurelian.fold_contract import State
 from aurelian.kafka import Partition, Record
+from aurelian.ops import Health
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,26 @@ class FoldStore:
     conn: AsyncConnection
     service: str
     consumer: str
+
+    async def become_only_one(self, health: Health) -> None:
+        """Wait until no other instance folds; the lock goes with the connection."""
+        while True:
+            cursor = await self.conn.execute(
+                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))",
+                [f"fold {self.service}/{self.consumer}"],
+            )
+            row = await cursor.fetchone()
+            if row is not None and row[0]:
+                return
+            health.ready = "standing by: another instance folds"
+            await asyncio.sleep(1.0)
+
+    async def await_log(self, health: Health) -> str:
+        """Wait until a Kafka log is declared; return its id."""
+        while (log_id := await current_log(self.conn)) is None:
+            health.ready = "no Kafka log is declared in platform.kafka_log"
+            await asyncio.sleep(1.0)
+        return log_id
 
     async def prove_ownership(self, log_id: str, claims: Mapping[Partition, Claim]) -> None:
         """Lock our offsets against another's claim until the commit of the open transaction.

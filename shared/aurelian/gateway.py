@@ -6,9 +6,10 @@ Implemented and called by the gateways (`services/*_gateway/source.py`); moved o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -96,7 +97,7 @@ class Source(Protocol):
     model: SourceModel
     owner: str
 
-    def deliveries(self) -> AsyncIterator[Delivery]:
+    def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what arrives, until cancelled; reconnects by itself. Waiting for the next `__anext__` is backpressure."""
 
 
@@ -193,8 +194,10 @@ async def forward(
 
 async def _read(source: Source, inbox: _Inbox) -> None:
     try:
-        async for delivery in source.deliveries():
-            await inbox.put(delivery)
+        # Closed here and now: a cancelled source must end its connections before the outbox goes.
+        async with contextlib.aclosing(source.deliveries()) as deliveries:
+            async for delivery in deliveries:
+                await inbox.put(delivery)
     finally:
         inbox.close()
 

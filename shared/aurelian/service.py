@@ -17,6 +17,7 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 
 from aurelian import __version__
+from aurelian.assets import PlantError
 from aurelian.ops import Health, add_ops_routes, make_ops_app
 from aurelian.settings import CommonSettings
 
@@ -29,7 +30,7 @@ S = TypeVar("S", bound=CommonSettings)
 log = logging.getLogger(__name__)
 
 EXIT_SETTINGS = 2
-"""Exit code for unusable settings; 1 is a bug or a lost essential task, 0 a wanted stop."""
+"""Exit code for unusable settings or plant models; 1 is a bug or a lost essential task, 0 a wanted stop."""
 
 
 def run_worker(name: str, settings_type: type[S], main: Callable[[S, Health], Awaitable[None]]) -> None:
@@ -194,6 +195,9 @@ def _run(name: str, main: Awaitable[None]) -> None:
     except SystemExit as error:
         # uvicorn ends the process this way when it cannot listen; its own log line says why.
         sys.exit(error.code)
+    except PlantError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(EXIT_SETTINGS)
     except Exception:
         log.critical("crashed", exc_info=True)
         sys.exit(1)

@@ -2,8 +2,8 @@
 
 Five million samples of 200 machines, a third each in records of 8, 50 and 500 samples, lie in Kafka. A historian
 process stores them, with indexes, ledger, lanes and rollups; timed from the claim of its partitions, just before the
-first fetch, to the last COMMIT. The peer is psycopg: the same rows in the same order as one binary COPY into an
-identical table of the same server, after it. `ratio` is historian / peer.
+first fetch, to the last COMMIT. The peer is psycopg: the same rows, ordered by time as they came, as one binary COPY
+into an identical table of the same server, after it. `ratio` is historian / peer.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _counts(url: str) -> tuple[int, int]:
 
 
 def _copy_raw(url: str, rows: int) -> float:
-    """Seconds of one binary COPY of the same rows, in the order in which they were sent, with its COMMIT."""
+    """Seconds of one binary COPY of the same rows, ordered by time as they came, with its COMMIT."""
     with psycopg.connect(url) as conn:
         blocks: list[bytes] = []
         with conn.cursor() as cursor:

@@ -70,7 +70,7 @@ async def _ask_everything(url: str) -> dict[str, object]:
         raw = await queries.read_samples(conn, key, START, START + timedelta(hours=1), 100)
         answers["raw"] = [each.value for each in raw]
         other = next(key for key, each in signals.items() if each.name == "state")
-        answers["big"] = (await queries.read_samples(conn, other, START, end, 100))[0].value
+        answers["big"] = (await queries.read_samples(conn, other, START, end, 100))[1].value
         answers["has"] = await queries.has_numbers(conn, key, START, end)
         for name, points, until in (
             ("minutes", 500, end),

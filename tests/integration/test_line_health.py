@@ -47,6 +47,7 @@ class Stage:
             kafka_idempotent=False,
             database_url=SecretStr(as_role(url, "line_health")),
             commit_interval_s=0.05,
+            fold_exclusive=True,
         )
         self.sequence = 0
         self.producer = Producer(self.settings, "test")
@@ -82,6 +83,11 @@ class Stage:
 
     def states(self) -> list[str]:
         return [row["state"] for row in self.rows("line_state", "started_at")]
+
+    def good(self) -> float:
+        """Good pieces of the shift as the snapshot has them: the KPI row follows every ten seconds."""
+        row = next(row for row in self.rows("fold_state", "key") if row["key"] == LINE)
+        return float(row["state"]["state"]["memory"]["shift"]["good"])
 
     async def events(self, wanted: set[str]) -> list[dict[str, Any]]:
         """All events on Kafka, once each, when the last parts of their types are `wanted`."""
@@ -134,20 +140,20 @@ async def test_a_stop_becomes_rows_and_events_and_a_restart_goes_on_where_it_was
     alarm = next(e for e in events if e["type"] == "alarm-raised")
     assert (alarm["path"], alarm["priority"], alarm["value"]) == (f"{LINE}/mill/temperature", "high", 95.0)
     (row,) = stage.rows("alarm", "raised_at")
-    assert (row["id"], row["cleared_at"]) == (alarm["alarm"], None)
+    assert (str(row["id"]), row["cleared_at"]) == (alarm["alarm"], None)
 
     resumed = await stage.send(mill__state=4, wash__good=110)
     async with stage.running():
         await until(lambda: stage.states() == ["running", "short_stop", "running"], "running again")
         await stage.events({"stop-ended"})
-        await until(lambda: stage.rows("kpi", "shift_start")[-1]["good"] == 10, "the count", 20)
+        await until(lambda: stage.good() == 10, "the count")
     (row,) = stage.rows("stop", "started_at")
     assert (row["started_at"], row["ended_at"], row["state"]) == (stopped, resumed, "short_stop")
     states = stage.rows("line_state", "started_at")
     assert [a["ended_at"] for a in states[:-1]] == [b["started_at"] for b in states[1:]]
 
 
-async def test_a_source_that_dies_makes_no_data_within_two_seconds_and_a_heartbeat_ends_it(
+async def test_a_source_that_dies_makes_no_data_at_once_and_a_heartbeat_ends_it(
     stage: Stage,
 ) -> None:
     await stage.send_assets()
@@ -157,7 +163,7 @@ async def test_a_source_that_dies_makes_no_data_within_two_seconds_and_a_heartbe
         await stage.send_source(death=codec.Death(reason="cable"))
         began = time.monotonic()
         await until(lambda: stage.states()[-1] == "no_data", "no_data")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 4
         await stage.send_source(heartbeat=codec.Heartbeat(heard_at=time.time_ns() // 1000))
         await until(lambda: stage.states()[-1] == "running", "running again")
     assert stage.states() == ["running", "no_data", "running"]
@@ -180,7 +186,7 @@ async def test_a_new_log_with_the_same_batches_changes_nothing(stage: Stage) -> 
             "the new log to be read",
             20,
         )
-        await until(lambda: stage.rows("kpi", "shift_start")[-1]["good"] == 7, "the count", 20)
+        await until(lambda: stage.good() == 7, "the count")
     assert stage.rows("line_state", "started_at")[:2] == before
     assert len(stage.rows("stop", "started_at")) == 1
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from aurelian.assets import PlantError, Role, derive_id, load_plant, load_plants
 from aurelian.sample import ValueType
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import jsonschema
 import pytest
 import yaml
+
 from aurelian.events import EVENT_TYPES, decode_event
 from partner_events.asyncapi import make_document, make_example, render_yaml
 from partner_events.event_types import TYPES, EventType

@@ -5,6 +5,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from aurelian.assets import Break, CalendarModel, Shift
 from aurelian.calendar import (
     CalendarError,
@@ -18,8 +21,6 @@ from aurelian.calendar import (
     start_of_week,
     week_span,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 OSLO = ZoneInfo("Europe/Oslo")
 EVERY_DAY = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -4,11 +4,12 @@ import math
 import struct
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from aurelian import codec
 from aurelian.pb import telemetry_pb2 as pb
 from aurelian.sample import Flag, Sample, SampleBatch, Signal, Value, ValueType, make_batch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 UINT32 = st.integers(0, 2**32 - 1)

@@ -3,14 +3,15 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aurelian.assembly import MAX_BATCH_SAMPLES, Assembly, Delivery, Heard
 from aurelian.assets import SignalModel, SourceModel
 from aurelian.codec import Birth, Death, Heartbeat, SourceEvent, decode
 from aurelian.contract import BAD_OUT_OF_RANGE, MAX_VALUE_BYTES, Ordinals, Reading, Reject, apply
 from aurelian.sample import BAD, Flag, Sample, Signal, Value, ValueType, make_batch
 from aurelian.segment import Lane
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NOW = 1_700_000_000_000_000
 MINUTE = 60_000_000

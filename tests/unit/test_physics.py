@@ -4,11 +4,12 @@ import random
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import pilot_factory
 import pytest
-from aurelian.assets import PlantError, load_plant, load_plants
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import pilot_factory
+from aurelian.assets import PlantError, load_plant, load_plants
 from pilot_factory.physics import Line, Parameters, Reason, State
 from pilot_factory.simulation import simulate_lines
 

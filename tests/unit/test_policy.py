@@ -3,10 +3,11 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from aurelian.events import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED
-from aurelian.policy import PLATFORM, Action, Grant, Principal, decide, within_horizon
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aurelian.events import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED
+from aurelian.policy import PLATFORM, Action, Grant, Principal, decide, within_horizon
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)  # a Wednesday
 MONDAY = date(2026, 11, 23)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from aurelian.sample import ValueType
 from pilot_factory.recording import Recording, RecordingError, parse_time, read_recording
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from aurelian.sample import Flag, Sample, SampleBatch, Signal, Value, ValueType, make_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from aurelian.sample import Flag, Sample, SampleBatch, Signal, Value, ValueType, make_batch
 
 SPEED = Signal("1", "press", "a/b/c/press/speed", ValueType.DOUBLE)
 PARTS = Signal("2", "press", "a/b/c/press/parts", ValueType.UINT64)

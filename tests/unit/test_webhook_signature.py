@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standardwebhooks import Webhook, WebhookVerificationError
+
 from partner_events.webhook import (
     RETRY_AFTER_S,
     Answer,
@@ -18,7 +20,6 @@ from partner_events.webhook import (
     sign,
     throttle_s,
 )
-from standardwebhooks import Webhook, WebhookVerificationError
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 FAILED = Answer(500)

@@ -16,7 +16,6 @@ listener {port} {host}
 allow_anonymous true
 persistence true
 persistence_location {folder}/
-autosave_on_changes true
 autosave_interval 1
 max_queued_messages 200000
 max_inflight_messages 1000
