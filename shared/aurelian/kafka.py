@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka import TopicPartition as _TopicPartition
 from aiokafka.errors import KafkaError
 
+from aurelian.cancellation import heed_cancellation
 from aurelian.settings import KafkaSettings
 from aurelian.topics import Topic
 
@@ -88,12 +89,13 @@ class Producer:
             Unavailable: the client cannot take it. The future raises KafkaError; use `settle`.
         """
         try:
-            future: asyncio.Future[object] = await asyncio.wait_for(
-                self._producer.send(topic.name, value, key=key.encode(), headers=list(headers)),
-                self._timeout_s,
-            )
+            async with asyncio.timeout(self._timeout_s):
+                future: asyncio.Future[object] = await self._producer.send(
+                    topic.name, value, key=key.encode(), headers=list(headers)
+                )
         except (KafkaError, TimeoutError) as error:
             raise Unavailable(f"topic {topic.name}: {error!r}") from error
+        heed_cancellation()
         return future
 
     async def settle(self, futures: Sequence[asyncio.Future[object]]) -> None:
@@ -107,6 +109,7 @@ class Producer:
                 await asyncio.gather(*futures)
         except (KafkaError, TimeoutError) as error:
             raise Unavailable(f"records not acknowledged: {error!r}") from error
+        heed_cancellation()
 
     async def send(self, topic: Topic, key: str, value: bytes | None) -> None:
         """Send one record and wait until Kafka has it.
@@ -191,6 +194,7 @@ class Consumer:
             found = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         except KafkaError as error:
             raise Unavailable(f"cannot read: {error!r}") from error
+        heed_cancellation()
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
             for records in found.values()
