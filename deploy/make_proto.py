@@ -16,7 +16,13 @@ def main() -> int:
     (TARGET / "__init__.py").write_text('"""Generated from proto/ by `make proto`; do not edit."""\n')
     for name, folder in SOURCES.items():
         code = protoc.main(
-            ["protoc", f"-I{folder}", f"--python_out={TARGET}", f"--pyi_out={TARGET}", str(folder / f"{name}.proto")]
+            [
+                "protoc",
+                f"-I{folder}",
+                f"--python_out={TARGET}",
+                f"--pyi_out={TARGET}",
+                str(folder / f"{name}.proto"),
+            ]
         )
         if code:
             return int(code)

@@ -1,7 +1,6 @@
 """`python -m capacity`: run the capacity worker. Called by the launcher."""
 
 from aurelian.service import run_worker
-
 from capacity.processor import run
 from capacity.settings import CapacitySettings
 

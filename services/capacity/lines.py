@@ -28,7 +28,6 @@ from aurelian.events import (
 from aurelian.fold_contract import Effects, Outgoing, State
 from aurelian.kafka import Record
 from aurelian.topics import CAPACITY_EVENTS
-
 from capacity import metrics
 from capacity.model import METHOD, Estimate, Measured, Published, estimate_week, is_worth_publishing
 from capacity.settings import CapacitySettings

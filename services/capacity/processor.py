@@ -7,13 +7,13 @@ import logging
 from collections.abc import Sequence
 
 import psycopg
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
 from aurelian.db.engine import connect
 from aurelian.fold import run_fold
 from aurelian.ops import Health
 from aurelian.topics import ASSETS, LINE_EVENTS, MAINTENANCE_EVENTS
-from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
-
 from capacity.lines import Lines, Row, sum_commitments
 from capacity.settings import CapacitySettings
 

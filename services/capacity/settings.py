@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from aurelian.fold_contract import FoldSettings
 from aurelian.settings import ApiSettings
-from pydantic import Field
 
 
 class CapacitySettings(FoldSettings):

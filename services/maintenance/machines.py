@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
+
 from aurelian import codec
 from aurelian.assets import NAMESPACE, Role
 from aurelian.events import (
@@ -24,8 +26,6 @@ from aurelian.kafka import Record
 from aurelian.sample import Flag, SampleBatch
 from aurelian.sequences import Sequences
 from aurelian.topics import MAINTENANCE_EVENTS
-from numpy.typing import NDArray
-
 from maintenance import metrics
 from maintenance.detector import EXECUTE, Assessment, SignalState, assess, update_signal
 from maintenance.settings import MaintenanceSettings

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aurelian.fold import run_fold
-from aurelian.ops import Health
-from aurelian.topics import ASSETS, SAMPLES
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from aurelian.fold import run_fold
+from aurelian.ops import Health
+from aurelian.topics import ASSETS, SAMPLES
 from maintenance.machines import Machines, Row
 from maintenance.settings import MaintenanceSettings
 

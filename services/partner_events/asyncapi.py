@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import yaml
-from aurelian import __version__
 
+from aurelian import __version__
 from partner_events.event_types import TYPES, EventType
 
 CLOUDEVENT = "application/cloudevents+json"

@@ -7,9 +7,10 @@ from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from aurelian import events
 from aurelian.assets import LineState
-from pydantic import BaseModel, ConfigDict, Field
 
 LINE = "pilot-a/north/machining/line-1"
 AT = "2026-11-23T06:12:04Z"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from aurelian.events import Event, EventError, decode_event
 from aurelian.fold_contract import Effects, State
 from aurelian.kafka import Record
-
 from partner_events import metrics
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aurelian.db.tables import event_log, grant
-from aurelian.policy import PLATFORM, Grant, Principal
 from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aurelian.db.tables import event_log, grant
+from aurelian.policy import PLATFORM, Grant, Principal
 from partner_events.visibility import Logged
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
-from aurelian.db import tables
-from aurelian.policy import Principal
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from aurelian.db import tables
+from aurelian.policy import Principal
 from partner_events import metrics
 from partner_events.delivery import attempt
 from partner_events.queries import load_grants, may_concern, of_types

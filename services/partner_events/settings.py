@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from aurelian.fold_contract import FoldSettings
-from aurelian.settings import ApiSettings, CommonSettings
 from pydantic import Field, field_validator
 
+from aurelian.fold_contract import FoldSettings
+from aurelian.settings import ApiSettings, CommonSettings
 from partner_events.ssrf import Allowed, parse_allowed
 
 

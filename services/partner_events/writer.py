@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from aurelian.eventlog import READINGS
 from psycopg import AsyncConnection
 
+from aurelian.eventlog import READINGS
 from partner_events import metrics
 from partner_events.fold import Received
 

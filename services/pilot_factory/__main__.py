@@ -4,7 +4,6 @@ import atexit
 import gc
 
 from aurelian.service import run_worker
-
 from pilot_factory.factory import run_plant
 from pilot_factory.settings import PilotSettings
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import uvicorn
-from aurelian import __version__
-from aurelian.problems import add_problem_handlers
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
+from aurelian import __version__
+from aurelian.problems import add_problem_handlers
 from pilot_factory.faults import Fault, FaultKind
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from aurelian.assets import Plant, PlantError, Unit, load_plants
 from aurelian.ops import Health
-
 from pilot_factory.control import serve_control
 from pilot_factory.faults import Fault, Faults
 from pilot_factory.json_machine import JsonOutlet

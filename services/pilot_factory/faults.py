@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from aurelian.assets import Unit
-
 from pilot_factory.outlet import Outlet
 from pilot_factory.physics import Machine, Reason, State
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 from aurelian.assets import PlantError, SourceModel, Unit
-
 from pilot_factory.metrics import DROPPED, SENT
 from pilot_factory.mqtt_link import MqttLink, connect
 from pilot_factory.outlet import Backoff

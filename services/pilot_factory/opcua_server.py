@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from asyncua import Server, ua
+
 from aurelian.assets import PlantError, SourceModel, Unit
 from aurelian.sample import GOOD, Value, ValueType
-
 from pilot_factory.metrics import SENT
 from pilot_factory.outlet import Backoff
 from pilot_factory.sendlog import SendLog

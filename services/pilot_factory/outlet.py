@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from aurelian.assets import SourceModel, Unit
-
 from pilot_factory.simulation import Measurement
 
 

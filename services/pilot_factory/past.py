@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
+
 from aurelian.assets import LineState, Plant, SignalModel
 from aurelian.calendar import planned_seconds
 from aurelian.sample import Signal, Value
-from numpy.typing import NDArray
-
 from pilot_factory.physics import Machine, Reason, State
 from pilot_factory.simulation import SimulatedLine, SimulatedSignal, simulate_lines
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
+
 from aurelian.sample import Value, ValueType
 
 NAMESPACE = "urn:aurelian:replay"

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import psycopg
-from aurelian.assets import NAMESPACE, Plant, PlantError, load_plants
-from aurelian.sample import Flag, ValueType
-from aurelian.settings import StoreSettings
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
+from aurelian.assets import NAMESPACE, Plant, PlantError, load_plants
+from aurelian.sample import Flag, ValueType
+from aurelian.settings import StoreSettings
 from pilot_factory.past import LineSpan, Shift, SignalPast, live_through
 from pilot_factory.rollup import HOUR_US, MINUTE_US, copy_block, number_rows, rollup_rows
 

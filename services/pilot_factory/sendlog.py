@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TextIO
 
 from aurelian.sample import Value, ValueType
-
 from pilot_factory.simulation import Measurement
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from aurelian.settings import CommonSettings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+
+from aurelian.settings import CommonSettings
 
 
 class PilotSettings(CommonSettings):

@@ -13,7 +13,6 @@ from aurelian.assets import Line as LineAsset
 from aurelian.assets import Plant, PlantError, Role, SignalModel, SourceModel, Unit
 from aurelian.calendar import planned_seconds
 from aurelian.sample import GOOD, Signal, Value, ValueType
-
 from pilot_factory.physics import Line, Machine, Parameters, State
 
 

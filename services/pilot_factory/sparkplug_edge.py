@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aurelian.assets import PlantError, SourceModel, Unit
-
 from pilot_factory import sparkplug_payload as payload
 from pilot_factory.metrics import DROPPED, SENT
 from pilot_factory.mqtt_link import MqttLink, Will, connect

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from aurelian.pb import sparkplug_b_pb2 as pb
-from aurelian.sample import Value, ValueType
 from google.protobuf.message import DecodeError
 
+from aurelian.pb import sparkplug_b_pb2 as pb
+from aurelian.sample import Value, ValueType
 from pilot_factory.simulation import Measurement, SimulatedSignal
 
 _INT64, _UINT64, _DOUBLE, _BOOLEAN, _STRING, _BYTES = 4, 8, 10, 11, 12, 17

@@ -31,14 +31,28 @@ LINE = {
         "time_zone": "Europe/Oslo",
         "calendar": {
             "shifts": [
-                {"name": "day", "start": "06:00", "end": "14:00", "days": ["mon", "tue", "wed", "thu", "fri"], "breaks": []}
+                {
+                    "name": "day",
+                    "start": "06:00",
+                    "end": "14:00",
+                    "days": ["mon", "tue", "wed", "thu", "fri"],
+                    "breaks": [],
+                }
             ],
             "holidays": [],
         },
         "products": [{"id": "p", "ideal_cycle_s": 10.0, "unit": "piece"}],
     },
 }
-UNIT = {"id": "unit-1", "owner": "c", "parent": "line-1", "level": "unit", "name": "m", "path": "x", "meaning": {}}
+UNIT = {
+    "id": "unit-1",
+    "owner": "c",
+    "parent": "line-1",
+    "level": "unit",
+    "name": "m",
+    "path": "x",
+    "meaning": {},
+}
 
 
 def _us(time: datetime) -> int:
@@ -52,13 +66,17 @@ def _lines() -> Lines:
     return lines
 
 
-def _send(lines: Lines, topic: Topic, type: str, subject: str, data: dict[str, object], time: datetime = NOW) -> None:
+def _send(
+    lines: Lines, topic: Topic, type: str, subject: str, data: dict[str, object], time: datetime = NOW
+) -> None:
     event = make_event(type, source="/t", subject=subject, owner="c", time=time, data=data)
     lines.fold(Record(topic.name, 0, 0, 0, None, encode_event(event).encode()), _us(time))
 
 
 def _state(lines: Lines, state: str, since: datetime) -> None:
-    _send(lines, LINE_EVENTS, LINE_STATE_CHANGED, "line-1", {"state": state, "since": since.isoformat()}, since)
+    _send(
+        lines, LINE_EVENTS, LINE_STATE_CHANGED, "line-1", {"state": state, "since": since.isoformat()}, since
+    )
 
 
 def _available(effects: Effects[Row], week: date = MONDAY) -> float:

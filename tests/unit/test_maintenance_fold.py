@@ -43,9 +43,7 @@ def _batch(second: int, vibration: float, *, state: int = 4, sequence: int | Non
         Sample(STATE, state, ValueType.INT64, time, time),
         Sample(VIBRATION, vibration, ValueType.DOUBLE, time, time),
     ]
-    batch = make_batch(
-        samples, owner="c", gateway="g", boot=1, sequence=sequence or second + 1, line=LINE
-    )
+    batch = make_batch(samples, owner="c", gateway="g", boot=1, sequence=sequence or second + 1, line=LINE)
     return Record(SAMPLES.name, 0, second, 0, LINE.encode(), codec.encode(batch))
 
 
@@ -60,7 +58,9 @@ def _run(machines: Machines, seconds: range, level: float, state: int = 4) -> li
     rng = np.random.default_rng(seconds.start)
     told = []
     for second in seconds:
-        machines.fold(_batch(second, level + 0.02 * rng.standard_normal(), state=state), START + second * SECOND)
+        machines.fold(
+            _batch(second, level + 0.02 * rng.standard_normal(), state=state), START + second * SECOND
+        )
         told += [out.event.type for out in machines.tick(START + second * SECOND).events]
     return told
 

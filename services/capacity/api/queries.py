@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, date, datetime
 
-from aurelian.auth import Principal
-from aurelian.calendar import iso_week
-from aurelian.db.tables import asset, commitment, estimate
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aurelian.auth import Principal
+from aurelian.calendar import iso_week
+from aurelian.db.tables import asset, commitment, estimate
 from capacity.api.schemas import Commitment, CommitmentIn, OperationsCapability, Quantity, Reason
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
-from aurelian.auth import Principal, require
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 
+from aurelian.auth import Principal, require
 from capacity.api import queries
 from capacity.api.schemas import Commitment, CommitmentIn, OperationsCapability
 

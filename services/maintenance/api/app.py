@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fastapi import FastAPI
+
 from aurelian import __version__
 from aurelian.auth import add_auth
 from aurelian.db.engine import make_engine
 from aurelian.ops import Health
 from aurelian.problems import add_problem_handlers
-from fastapi import FastAPI
-
 from maintenance.api.routes import router
 from maintenance.settings import MaintenanceApiSettings
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from aurelian.auth import Principal, require
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
 
+from aurelian.auth import Principal, require
 from maintenance.api import queries
 from maintenance.api.schemas import AssetHealth, Case, HealthPoint
 

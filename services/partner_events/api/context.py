@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import httpx
-from aurelian.auth import Keys
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from aurelian.auth import Keys
 from partner_events.api.tail import Tail
 from partner_events.settings import PartnerEventsApiSettings
 

@@ -6,14 +6,14 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated
 
-from aurelian.auth import Principal, require
-from aurelian.db.tables import grant
-from aurelian.policy import PLATFORM, Action, decide
-from aurelian.problems import Problem, invalid
 from fastapi import APIRouter, Depends
 from sqlalchemy import insert, or_, select, true, update
 from sqlalchemy.engine import RowMapping
 
+from aurelian.auth import Principal, require
+from aurelian.db.tables import grant
+from aurelian.policy import PLATFORM, Action, decide
+from aurelian.problems import Problem, invalid
 from partner_events.api.context import InContext, problems
 from partner_events.api.schemas import GrantAnswer, GrantRequest
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 
-from aurelian.auth import Principal, require
-from aurelian.problems import Problem, invalid
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from aurelian.auth import Principal, require
+from aurelian.problems import Problem, invalid
 from partner_events import metrics
 from partner_events.api.context import InContext, problems
 from partner_events.api.schemas import EventsPage, TypeName

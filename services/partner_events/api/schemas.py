@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from aurelian.events import EVENT_TYPES
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from aurelian.events import EVENT_TYPES
 
 
 def _known(name: str) -> str:

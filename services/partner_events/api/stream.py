@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from aurelian.auth import Keys
-from aurelian.policy import Grant, Principal
 from fastapi.sse import ServerSentEvent
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from aurelian.auth import Keys
+from aurelian.policy import Grant, Principal
 from partner_events.api.tail import Tail
 from partner_events.queries import load_bounds, load_grants, load_page
 from partner_events.visibility import show

@@ -7,10 +7,10 @@ import logging
 import random
 
 import psycopg
+
 from aurelian.cancellation import heed_cancellation
 from aurelian.db.engine import connect
 from aurelian.ops import Health
-
 from partner_events.writer import CHANNEL
 
 log = logging.getLogger(__name__)

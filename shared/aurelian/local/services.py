@@ -99,6 +99,7 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_HOME": str(around.home),
             "AURELIAN_KAFKA_BOOTSTRAP": around.kafka_bootstrap,
             "AURELIAN_KAFKA_IDEMPOTENT": "0",  # the embedded broker refuses idempotent producers
+            "AURELIAN_FOLD_EXCLUSIVE": "1",  # and takes five seconds to let a member join a group
             "AURELIAN_DATABASE_URL": around.database_url.get(service.role, around.owner_url),
             "AURELIAN_MQTT_URL": around.mqtt_url,
             "AURELIAN_PLANT": str(around.plant),

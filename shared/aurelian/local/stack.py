@@ -245,6 +245,9 @@ class _Launch:
         async def create_topics() -> None:
             await _await_port(port)
             await kit.create_topics(f"{LOOPBACK}:{port}", 1)
+            # Who sent to the new broker before it had its topics may have been acknowledged for nothing: a log
+            # declared anew makes everyone send again.
+            await declare_log()
 
         return Kept(broker.program(port, self.logs / "broker.log"), before=declare_log, after=create_topics)
 
@@ -268,7 +271,8 @@ class _Launch:
             database_url={
                 each.role: database.url(DATABASE, each.role)
                 for each in self.services
-                if each.rank is not Rank.PLANT  # machines know no database; their seeded past is the owner's step
+                if each.rank
+                is not Rank.PLANT  # machines know no database; their seeded past is the owner's step
             },
             owner_url=database.url(DATABASE),
             ops_port=ports.ops,
