@@ -19,7 +19,7 @@ run: setup
 
 # Every test that this machine can run; says at the end what it could not run, and why.
 test: setup-dev
-	@$(PY) -m pytest tests/unit tests/contract tests/integration tests/e2e $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile tests/e2e tests/integration tests/contract tests/unit $(ARGS)
 
 # Format, lint, types, import rules.
 check: setup-dev

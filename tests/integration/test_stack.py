@@ -26,6 +26,9 @@ from aurelian.local.stack import Options, Stack, StackError, run
 from aurelian.topics import TOPICS, create_topics
 from tests import servers
 
+PER_START = 2
+"""Logs declared at a start of the broker: before it, and anew once its topics are there."""
+
 SERVICE_SOURCE = '''
 """Stand-in for a service: the ops endpoints, a note of its environment, a note of when it was stopped."""
 import http.server, json, os, pathlib, signal, sys, time
@@ -83,7 +86,7 @@ async def test_the_stack_starts_is_usable_and_stops_in_order(options: Options) -
     async with _running(options) as stack:
         assert _get(f"{stack.url}/readyz") == 200
         assert stack.keys == ("a key",)
-        assert len(_declared_logs(stack)) == 1
+        assert len(_declared_logs(stack)) == PER_START
         status = await _status(options, lambda found: found["services"]["stand_in_page"]["state"] == "ready")
         assert status["url"] == stack.url
         assert status["broker_memory_limit_mb"] == 2048
@@ -105,7 +108,7 @@ async def test_a_second_start_finds_the_data_again_and_makes_no_new_keys(options
         with psycopg.connect(stack.database_url) as connection:
             assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
         assert stack.keys == ()
-        assert len(_declared_logs(stack)) == 2, "each start of the broker is a log of its own"
+        assert len(_declared_logs(stack)) == 2 * PER_START, "each start of the broker is a log of its own"
 
 
 async def test_a_killed_broker_comes_back_on_its_port_as_a_declared_new_log(options: Options) -> None:
@@ -115,7 +118,7 @@ async def test_a_killed_broker_comes_back_on_its_port_as_a_declared_new_log(opti
         await _status(options, lambda found: found["services"]["broker"]["starts"] == 2)
         await _status(options, lambda found: found["services"]["broker"]["state"] == "ready")
         logs = _declared_logs(stack)
-        assert len(logs) == len(set(logs)) == 2
+        assert len(logs) == len(set(logs)) == 2 * PER_START
         made_anew = await create_topics(f"{ports.LOOPBACK}:{stack.ports.kafka}")
         assert made_anew == [], f"the launcher makes all {len(TOPICS)} topics again"
 
