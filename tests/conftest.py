@@ -1,7 +1,8 @@
 """Fixtures of real servers, and the closing section that says what could not run and why."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,10 +26,23 @@ def migrated_template(postgres: servers.PostgresServer) -> str:
     return url.partition("@/")[2].partition("?")[0]
 
 
+@pytest.fixture(scope="session")
+def next_database(postgres: servers.PostgresServer, migrated_template: str) -> Iterator[Callable[[], str]]:
+    """Gives a fresh migrated database; the server copies the next one while the test waits for other things."""
+    with ThreadPoolExecutor(1) as one:
+        copies = [one.submit(postgres.create_database, migrated_template)]
+
+        def take() -> str:
+            copies.append(one.submit(postgres.create_database, migrated_template))
+            return copies.pop(0).result()
+
+        yield take
+
+
 @pytest.fixture
-def database_url(postgres: servers.PostgresServer, migrated_template: str) -> Iterator[str]:
+def database_url(postgres: servers.PostgresServer, next_database: Callable[[], str]) -> Iterator[str]:
     """URL (as the owner) of a fresh migrated database, dropped after the test."""
-    url = postgres.create_database(migrated_template)
+    url = next_database()
     yield url
     postgres.drop_database(url)
 
@@ -39,6 +53,13 @@ def empty_database_url(postgres: servers.PostgresServer) -> Iterator[str]:
     url = postgres.create_database()
     yield url
     postgres.drop_database(url)
+
+
+@pytest.fixture
+def quick_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of which nothing depends on how long a fold in this process waits between its steps."""
+    monkeypatch.setattr("aurelian.fold.TICK_EVERY_S", 0.1)
+    monkeypatch.setattr("aurelian.fold.AGAIN_AFTER_S", 0.1)
 
 
 @pytest.fixture(scope="session")

@@ -143,26 +143,35 @@ class Rig:
         """Fold a record."""
         self._keep(self.lines.fold(record, us(now)))
 
-    def hear(self, at: float) -> None:
-        """Learn that the source was heard."""
-        self._learn(at, heartbeat=codec.Heartbeat(heard_at=us(at)))
+    def hear(self, at: float, *units: str) -> None:
+        """Learn that units of the source were heard; none named: all of the source."""
+        self._learn(at, heartbeat=codec.Heartbeat(heard_at=us(at), assets=self.assets(*units)))
 
-    def die(self, at: float) -> None:
-        """Learn that the source died."""
-        self._learn(at, death=codec.Death(reason="cable"))
+    def bear(self, at: float, *units: str) -> None:
+        """Learn that units were born."""
+        self._learn(at, birth=codec.Birth(assets=self.assets(*units)))
+
+    def die(self, at: float, *units: str) -> None:
+        """Learn that units died; none named: all of the source."""
+        self._learn(at, death=codec.Death(reason="cable", assets=self.assets(*units)))
+
+    def assets(self, *units: str) -> list[str]:
+        """Asset ids of units."""
+        return [self.signals[f"{unit}/state"].asset for unit in units]
 
     def tick(self, at: float) -> None:
         """Let time pass."""
         self._keep(self.lines.tick(us(at)))
 
-    def live(self, start: float, end: float, step: float = 5.0) -> None:
-        """Let time pass with a heartbeat every `step` seconds."""
+    def live(self, start: float, end: float, step: float = 5.0, units: Iterable[str] = ()) -> None:
+        """Let time pass with a heartbeat every `step` seconds, of the whole source or of `units` alone."""
+        named = tuple(units)
         at = start
         while at < end:
-            self.hear(at)
+            self.hear(at, *named)
             self.tick(at)
             at += step
-        self.hear(end)
+        self.hear(end, *named)
         self.tick(end)
 
     def states(self) -> list[tuple[float, float | None, str]]:

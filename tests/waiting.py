@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 
 
 async def until(
-    condition: Callable[[], bool | Awaitable[bool]], what: str = "the condition", timeout_s: float = 15.0
+    condition: Callable[[], bool | Awaitable[bool]],
+    what: str | Callable[[], str] = "the condition",
+    timeout_s: float = 15.0,
 ) -> None:
-    """Wait until `condition()` is true; fail with `what` after `timeout_s`."""
+    """Wait until `condition()` is true; fail with `what` (asked for then, where it is a function) after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = condition()
@@ -18,5 +20,6 @@ async def until(
         if answer:
             return
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+            said = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {timeout_s} s in vain for {said}")
         await asyncio.sleep(0.05)

@@ -7,7 +7,7 @@ Called by processor.py. The rules (README.md has them for people):
 - A sample that is not newer than the newest of its signal, or flagged historical, changes nothing: it is in the store.
   One that is older than the start of the present interval counts from that start.
 - A stop is `short_stop` for `SHORT_STOP_S` and then `down`, from its start; a reason given later also counts from the start.
-- A source that is not heard for 30 s (presence.py), or declared dead, means `no_data` from when it was last heard.
+- A constraint unit that is not heard for 30 s (presence.py), or declared dead, means `no_data` from when it was last heard.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class LineMachine:
         self._edge_after = -1
 
     def hear(self, first: int, last: int, presence: Presence) -> Effects[Row]:
-        """Data of the constraint's source came, received at the gateway from `first` to `last`."""
+        """Data of the constraint unit came, received at the gateway from `first` to `last`."""
         memory, effects = self.memory, Effects[Row]()
         if memory.heard and first - memory.heard > SILENCE_US and not memory.silent:
-            for start, end in presence.silences(memory.heard, first):
+            for start, end in presence.silences(self.line.constraint.id, memory.heard, first):
                 effects.add(self._fall_silent(start))
                 effects.add(self._be_heard(end))
         memory.heard = max(memory.heard, last)
-        if memory.silent and not presence.is_dead(self.line.constraint.id, memory.heard):
+        if memory.silent and presence.dead_since(self.line.constraint.id, memory.heard) is None:
             effects.add(self._be_heard(first))
         return effects
 
@@ -89,14 +89,15 @@ class LineMachine:
         `catching_up`: old data still come in, so that their age is no silence.
         """
         memory, effects = self.memory, self._pass_time(now)
-        if memory.present is None and memory.heard:
-            effects.add(self._begin(self._target(now), memory.heard))
-        silent_since = presence.silent_since(self.line.constraint.id, memory.heard, now)
-        dead = presence.is_dead(self.line.constraint.id, memory.heard)
+        constraint = self.line.constraint.id
+        if memory.present is None:
+            effects.add(self._begin(self._target(now), memory.heard or now))
+        silent_since = presence.silent_since(constraint, memory.heard, now)
+        dead = presence.dead_since(constraint, memory.heard) is not None
         if silent_since is not None and not memory.silent and (dead or not catching_up):
             effects.add(self._fall_silent(silent_since))
         elif silent_since is None and memory.silent:
-            effects.add(self._be_heard(presence.heard_again(self._since()) or now))
+            effects.add(self._be_heard(presence.heard_again(constraint, self._since()) or now))
         if now - memory.kpi_told_at >= KPI_EVERY_S * 1_000_000:
             effects.add(self._tell_kpi(now))
         return effects
@@ -158,7 +159,7 @@ class LineMachine:
         memory, line = self.memory, self.line
         constraint = line.constraint.id
         if memory.silent:
-            return Target(LineState.NO_DATA, constraint, "the source is silent")
+            return Target(LineState.NO_DATA, constraint, "the machine is silent")
         packml = self._packml(constraint)
         if packml is None:
             return Target(LineState.NO_DATA, constraint, "no usable state signal")

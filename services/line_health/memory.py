@@ -54,8 +54,8 @@ class LineMemory:
     Attributes:
         mark: up to where time has passed: every edge of the calendar until then is done.
         counted_to: up to where the present interval is in `shift`.
-        heard: when the constraint's source last sent data.
-        silent: its source is silent.
+        heard: when data of the constraint unit last came, at the gateway.
+        silent: the constraint unit is silent.
         newest: signal -> time of its newest value.
         values: signal -> newest value, of roles that are asked for later.
         totals: signal -> last total of a counter.

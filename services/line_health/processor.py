@@ -48,7 +48,7 @@ _ROLES = frozenset(
 
 @dataclass(slots=True)
 class Seat:
-    """A line with all that is kept for it. `fed_at`: when its source's data last came in, by our clock."""
+    """A line with all that is kept for it. `fed_at`: when its constraint unit's data last came in, by our clock."""
 
     memory: LineMemory
     seen: Sequences
@@ -71,7 +71,7 @@ class Columns:
 
     role: NDArray[np.bool_]
     limited: NDArray[np.bool_]
-    constraint: NDArray[np.bool_]  # of the constraint's source
+    constraint: NDArray[np.bool_]  # of the constraint unit
 
 
 class Lines:
@@ -147,7 +147,7 @@ class Lines:
         self._changed = set()
 
     def memory(self) -> State:
-        """When sources were heard."""
+        """When the machines of each source were heard."""
         return {source: presence.snapshot() for source, presence in self.presence.items()}
 
     def recall(self, memory: State) -> None:
@@ -155,14 +155,14 @@ class Lines:
         self.presence = {
             source: Presence(kept["spans"], kept["died"])
             for source, kept in memory.items()
-            if isinstance(kept, dict)
+            if isinstance(kept, dict) and isinstance(kept["spans"], dict)
         }
 
     def _learn_presence(self, event: codec.SourceEvent) -> None:
         presence = self.presence.setdefault(event.source, Presence())
         match event.WhichOneof("kind"):
             case "heartbeat":
-                presence.hear(event.heartbeat.heard_at, event.heartbeat.assets)
+                presence.hear(event.heartbeat.heard_at or event.time, event.heartbeat.assets)
             case "birth":
                 presence.hear(event.time, event.birth.assets)
             case "death":
@@ -179,7 +179,9 @@ class Lines:
         columns: Columns,
         now: int,
     ) -> Effects[Row]:
-        ours = columns.constraint[batch.signal] & ((batch.flags & _NOT_HEARD) == 0)
+        # Bad may mean that the server cannot reach the machine: no sign of it.
+        fresh = ((batch.flags & _NOT_HEARD) == 0) & (batch.status < BAD)
+        ours = columns.constraint[batch.signal] & fresh
         if not ours.any():
             return Effects()
         seat.fed_at = now
@@ -223,7 +225,7 @@ def _choose_columns(signals: tuple[object, ...], line: LineInfo) -> Columns:
     return Columns(
         role=np.array([s is not None and s.role in _ROLES for s in known], np.bool_),
         limited=np.array([s is not None and s.limits is not None for s in known], np.bool_),
-        constraint=np.array([getattr(s, "source", "") == line.constraint.source for s in signals], np.bool_),
+        constraint=np.array([getattr(s, "asset", "") == line.constraint.id for s in signals], np.bool_),
     )
 
 

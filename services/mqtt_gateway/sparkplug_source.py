@@ -229,7 +229,7 @@ class SparkplugSource:
                 case _:
                     assert_never(action)
         if readings or rejects or events or ack is not None:
-            await self._put(readings, rejects, events, ack=ack)
+            await self._put(readings, rejects, events, at=at, ack=ack)
 
     def _add_readings(self, told: Told, readings: list[Reading], rejects: list[Reject]) -> None:
         unit = told.device if told.device is not None else told.edge.node
@@ -272,11 +272,12 @@ class SparkplugSource:
         rejects: Sequence[Reject] = (),
         events: Sequence[codec.SourceEvent] = (),
         *,
+        at: int | None = None,
         dropped: int = 0,
         ack: Callable[[], None] | None = None,
         kept: bool = True,
     ) -> None:
-        """Hand over a delivery.
+        """Hand over a delivery, received `at` (microseconds, by default now): the time of its births and deaths.
 
         Raises:
             _OutboxStuck: it was handed over, but the outbox has stored nothing for too long.
@@ -298,7 +299,7 @@ class SparkplugSource:
             Delivery(
                 source=self.model,
                 owner=self.owner,
-                received_at=_microseconds(),
+                received_at=_microseconds() if at is None else at,
                 readings=readings,
                 rejects=rejects,
                 events=events,

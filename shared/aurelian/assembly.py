@@ -11,7 +11,7 @@ from aurelian import codec
 from aurelian.assets import SourceModel
 from aurelian.contract import Ordinals, Reading, Reject, apply
 from aurelian.outbox import EVENTS, REJECTED, Entry
-from aurelian.sample import Flag, Sample, SampleBatch, make_batch
+from aurelian.sample import BAD, Flag, Sample, SampleBatch, make_batch
 from aurelian.segment import Count, Lane
 
 HOUR = 3_600_000_000
@@ -159,7 +159,8 @@ class Assembly:
 class Heard:
     """When each source was last heard, for the heartbeats that tell readers what is fresh.
 
-    A heartbeat of the source (its keep-alive) stands for all of its assets; fresh readings stand for theirs.
+    A heartbeat of the source (its keep-alive) stands for all of its assets; fresh readings stand for theirs,
+    but not Bad ones: a server that cannot reach a machine says so with them.
     """
 
     def __init__(self, gateway: str, boot: int) -> None:
@@ -172,7 +173,9 @@ class Heard:
         fresh = {
             reading.unit.id
             for reading in delivery.readings
-            if reading.unit is not None and not reading.flags & (Flag.HISTORICAL | Flag.RETAINED)
+            if reading.unit is not None
+            and not reading.status & BAD
+            and not reading.flags & (Flag.HISTORICAL | Flag.RETAINED)
         }
         assets.update(dict.fromkeys(fresh, delivery.received_at))
         for event in delivery.events:

@@ -131,7 +131,7 @@ class _LogChanged(Exception):
 
 async def _fold_forever(task: _Task[Row]) -> None:
     """Session after session: each ends when Kafka or the database goes away, the log changes, or we are fenced."""
-    delay_s, away = 0.5, False
+    delay_s, away = AGAIN_AFTER_S, False
     while True:
         heed_cancellation()
         session = _Session(task)
@@ -141,13 +141,13 @@ async def _fold_forever(task: _Task[Row]) -> None:
             log.info("folding begins anew", extra={"fields": {"because": str(error)}})
         except (Unavailable, psycopg.OperationalError) as error:
             if session.caught_up:
-                delay_s, away = 0.5, False
+                delay_s, away = AGAIN_AFTER_S, False
             if not away:
                 log.warning("folding waits", extra={"fields": {"because": str(error)}})
             away = True
         task.health.ready = "waiting for Kafka, the database or a declared log"
         await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
-        delay_s = min(delay_s * 2, 10.0) if away else 0.5
+        delay_s = min(delay_s * 2, 10.0) if away else AGAIN_AFTER_S
 
 
 class _Session(Generic[Row]):
@@ -218,7 +218,7 @@ class _Session(Generic[Row]):
             return
         await self._fold(records)
         now = time.monotonic()
-        if now - self.ticked_at >= 1.0 and len(records) < MAX_RECORDS:
+        if now - self.ticked_at >= TICK_EVERY_S and len(records) < MAX_RECORDS:
             await self._tick()
         if self.pending >= 4 * MAX_RECORDS or now - self.committed_at >= interval_s:
             try:
@@ -257,7 +257,7 @@ class _Session(Generic[Row]):
         _RECORDS.labels(task.service).inc(len(records))
 
     async def _tick(self) -> None:
-        """Once a second: let time pass, see whether the log is still ours, save what was learned."""
+        """Every `TICK_EVERY_S`: let time pass, see whether the log is still ours, save what was learned."""
         self.ticked_at = time.monotonic()
         if await current_log(self.conn) != self.log_id:
             raise _LogChanged("another Kafka log was declared")
@@ -294,17 +294,8 @@ class _Session(Generic[Row]):
                     self.log_id, {p: position.claim for p, position in self.positions.items()}
                 )
                 for partition, position in sorted(moved.items()):
-                    await advance(
-                        self.conn,
-                        task.service,
-                        task.consumer,
-                        self.log_id,
-                        partition,
-                        position.committed,
-                        position.next,
-                        position.claim.epoch,
-                        position.last,
-                    )
+                    offsets = position.committed, position.next, position.claim.epoch, position.last
+                    await advance(self.conn, task.service, task.consumer, self.log_id, partition, *offsets)
                 if self.effects.rows:
                     await task.write(self.conn, self.effects.rows)
                 for (topic, key), events in groupby(self.effects.events, lambda out: (out.topic, out.key)):
@@ -381,6 +372,9 @@ class _Session(Generic[Row]):
 
 MAX_RECORDS = 500
 """Records taken at once; a transaction holds at most five times as many."""
+
+TICK_EVERY_S, AGAIN_AFTER_S = 1.0, 0.5
+"""How often time passes and a new log is looked for; how soon, about, a session follows one that ended."""
 
 PROOF_WITHIN_S = 15.0
 """A log that is as long as we know it gives the record before our offset in this time."""

@@ -157,7 +157,7 @@ class Consumer:
             max_partition_fetch_bytes=2_097_152,
             fetch_max_wait_ms=100,
             session_timeout_ms=10_000,
-            heartbeat_interval_ms=3_000,
+            heartbeat_interval_ms=1_000,  # so long the others wait for us when a member comes or goes
             rebalance_timeout_ms=10_000,
             request_timeout_ms=int(settings.kafka_timeout_s * 1000),
             retry_backoff_ms=500,

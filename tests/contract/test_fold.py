@@ -23,6 +23,8 @@ from aurelian.ops import Health
 from aurelian.topics import LINE_EVENTS, Topic, create_topics
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("quick_fold")
+
 Row = tuple[str, int]
 
 
@@ -296,8 +298,11 @@ async def test_two_instances_share_the_partitions_and_one_takes_over_from_the_ot
         await bench.send_numbers(5, keys)
         await until(lambda: all_at(5))
         async with bench.folding(second, **group):
-            await until(lambda: bool(first.sums) and bool(second.sums), "both to own a partition", 30)
-            assert not set(first.sums) & set(second.sums)
+            await until(
+                lambda: bool(first.sums) and bool(second.sums) and not set(first.sums) & set(second.sums),
+                "each to own a partition alone",
+                30,
+            )
             await bench.send_numbers(5, keys)
             await until(lambda: all_at(10))
         await bench.send_numbers(5, keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 
@@ -94,6 +95,28 @@ def test_a_service_reads_everything_and_writes_its_own_schema_only(database_url:
                     conn.execute(statement)  # type: ignore[arg-type]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute(f'CREATE TABLE "{service if service in WRITERS else "platform"}".mine (id int)')  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("column", "table", "readers"),
+    [
+        ("secret", "partner_events.endpoint", {"partner_events"}),
+        ("secret_hash", "platform.api_key", {"history", "maintenance", "capacity", "partner_events"}),
+    ],
+)
+def test_a_secret_is_read_by_those_alone_that_need_it(
+    database_url: str, column: str, table: str, readers: set[str]
+) -> None:
+    upgrade(database_url)  # a second time: what is taken back stays so
+    able = set()
+    for service in SERVICES:
+        with psycopg.connect(as_role(database_url, service), autocommit=True) as conn:
+            conn.execute(f"SELECT id FROM {table}")  # type: ignore[arg-type]
+            for columns in (column, "*", f"max({column}::text)"):
+                with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+                    conn.execute(f"SELECT {columns} FROM {table}")  # type: ignore[arg-type]
+                    able.add(service)
+    assert able == readers
 
 
 def test_weeks_are_made_ahead_and_old_ones_dropped(database_url: str) -> None:

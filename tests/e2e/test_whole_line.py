@@ -17,7 +17,6 @@ from pathlib import Path
 
 import httpx
 import paho.mqtt.client as mqtt
-import psycopg
 import pytest
 from asyncua import Server, ua
 from playwright.async_api import Page, async_playwright, expect
@@ -26,7 +25,7 @@ from standardwebhooks.webhooks import Webhook
 from aurelian.assets import derive_id, load_plant
 from aurelian.pb import sparkplug_b_pb2
 from tests import servers
-from tests.e2e.conftest import Stack
+from tests.e2e.whole import Stack, check_store, replay
 from tests.waiting import until
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -41,25 +40,13 @@ FLAGS = [
 STOPPED = re.compile("Short stop|Down")  # a stop is short for its first two minutes
 LINE = "pilot-a/north/machining/line-1"
 
-_STORED = """
-SELECT s.path, (extract(epoch FROM n.source_or_time) * 1000000)::bigint, n.value, n.status
-FROM historian.signal s JOIN (
-    SELECT signal, coalesce(source_time, time) AS source_or_time, to_jsonb(value) AS value, status FROM historian.sample_number
-    UNION ALL
-    SELECT signal, coalesce(source_time, time), to_jsonb(value), status FROM historian.sample_text
-    UNION ALL
-    SELECT signal, coalesce(source_time, time), to_jsonb(integer), status FROM historian.sample_other
-) n ON n.signal = s.key
-WHERE s.path LIKE %s
-"""
-
 
 @pytest.mark.parametrize("name", ["opcua", "mqtt"])
 async def test_every_row_of_a_recording_is_in_the_store_value_for_value(
     stack: Stack, name: str, tmp_path: Path
 ) -> None:
-    await _replay(stack, name, tmp_path, speed=0)
-    await _check_store(stack, name, tmp_path)
+    await replay(stack, name, tmp_path, speed=0)
+    await check_store(stack, name, tmp_path)
 
 
 async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
@@ -67,9 +54,7 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
 ) -> None:
     """Broker, historian and both gateways end by SIGKILL while 300 rows a protocol are on their way, ten rows a second."""
     folders = {name: tmp_path / name for name in ("opcua-small", "mqtt-small")}
-    replays = [
-        asyncio.create_task(_replay(stack, name, folder, speed=20)) for name, folder in folders.items()
-    ]
+    replays = [asyncio.create_task(replay(stack, name, folder, speed=20)) for name, folder in folders.items()]
     try:
         for victim in ("historian", "broker", "opcua_gateway", "mqtt_gateway", "historian"):
             await asyncio.sleep(1.5)  # the fault's own rhythm: somewhere in the middle
@@ -84,7 +69,7 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
             replay.cancel()
         await asyncio.gather(*replays, return_exceptions=True)
     for name, folder in folders.items():
-        await _check_store(stack, name, folder, limit_s=60)
+        await check_store(stack, name, folder, limit_s=60)
 
 
 async def test_one_marked_value_of_each_protocol_reaches_the_history_and_a_browsers_stream(
@@ -195,78 +180,6 @@ async def test_a_pulled_cable_turns_the_tiles_stale_and_nothing_says_running(sta
         for shown in [banner, *await tiles.all()]:
             await expect(shown).not_to_contain_text("Running")
         await expect(banner).to_have_attribute("data-freshness", "live", timeout=60_000)
-
-
-async def _replay(stack: Stack, name: str, log: Path, speed: float) -> None:
-    recorded = stack.recordings[name]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pilot_factory.replay", str(recorded.file), "--as", recorded.protocol, "--speed", str(speed),
-        "--port", str(recorded.port), "--mqtt-url", stack.mqtt_url, "--send-log", str(log),
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        _, said = await asyncio.wait_for(process.communicate(), 90)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, said.decode()
-
-
-async def _check_store(stack: Stack, name: str, log: Path, limit_s: float = 30) -> None:
-    """The store has exactly what was sent, and the ledger of the source says so."""
-    recorded = stack.recordings[name]
-    sent = _sent(log)
-    assert len(sent) > 500
-    with contextlib.suppress(AssertionError):  # the comparison below says what is missing
-        await until(lambda: len(_stored(stack.database_url, recorded.prefix)) >= len(sent), timeout_s=limit_s)
-    rows = _stored(stack.database_url, recorded.prefix)
-    stored = set(rows)
-    assert len(rows) == len(stored), "a value is stored twice"
-    assert not sent - stored, f"{len(sent - stored)} missing: {sorted(sent - stored, key=str)[:5]}"
-    assert not stored - sent, f"{len(stored - sent)} invented: {sorted(stored - sent, key=str)[:5]}"
-
-    def settled() -> bool:
-        received, accounted = _ledger(stack.database_url, recorded.source)
-        return received == accounted >= len(sent)
-
-    await until(
-        settled, f"a balanced ledger of {recorded.source}: {_ledger(stack.database_url, recorded.source)}", 30
-    )
-
-
-def _sent(folder: Path) -> set[tuple[str, int, object, int]]:
-    rows = [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
-    return {
-        ("/".join(row["path"].split("/")[2:]), row["source_time"], _plain(row["value"]), row["status"])
-        for row in rows
-    }
-
-
-def _stored(url: str, prefix: str) -> list[tuple[str, int, object, int]]:
-    with psycopg.connect(url) as connection:
-        rows = connection.execute(_STORED, (f"{prefix}%",)).fetchall()
-    return [("/".join(str(row[0]).split("/")[2:]), row[1], _plain(row[2]), row[3]) for row in rows]
-
-
-def _ledger(url: str, source: str) -> tuple[int, int]:
-    """What the gateway received of a source, and what became of it."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            """
-            SELECT (SELECT coalesce(sum(received), 0) FROM historian.ledger_received WHERE source = %(source)s),
-                   (SELECT coalesce(sum(stored + duplicate + rejected), 0) FROM historian.ledger_stored WHERE source = %(source)s)
-                   + (SELECT coalesce(sum(dropped + skipped), 0) FROM historian.ledger_received WHERE source = %(source)s)
-            """,
-            {"source": source},
-        ).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
-
-
-def _plain(value: object) -> object:
-    """Bool and integer columns are numbers in the store."""
-    return float(value) if isinstance(value, bool | int) else value
 
 
 @contextlib.asynccontextmanager

@@ -126,6 +126,7 @@ async def stage(database_url: str) -> AsyncIterator[Stage]:
             yield stage
 
 
+@pytest.mark.usefixtures("quick_fold")
 async def test_a_stop_becomes_rows_and_events_and_a_restart_goes_on_where_it_was(stage: Stage) -> None:
     await stage.send_assets()
     await stage.send(mill__state=4, wash__good=100, wash__scrap=0)
@@ -169,6 +170,7 @@ async def test_a_source_that_dies_makes_no_data_at_once_and_a_heartbeat_ends_it(
     assert stage.states() == ["running", "no_data", "running"]
 
 
+@pytest.mark.usefixtures("quick_fold")
 async def test_a_new_log_with_the_same_batches_changes_nothing(stage: Stage) -> None:
     await stage.send_assets()
     await stage.send(mill__state=4, wash__good=100)
@@ -191,6 +193,7 @@ async def test_a_new_log_with_the_same_batches_changes_nothing(stage: Stage) -> 
     assert len(stage.rows("stop", "started_at")) == 1
 
 
+@pytest.mark.usefixtures("quick_fold")
 async def test_unreadable_batches_do_not_stop_the_watching(stage: Stage) -> None:
     await stage.send_assets()
     await stage.producer.send(SAMPLES, "unknown/line", b"not a batch")

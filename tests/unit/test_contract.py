@@ -1,6 +1,7 @@
 """The contract: what each odd value and time becomes, and that no value ever vanishes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from aurelian.codec import Birth, Death, Heartbeat, SourceEvent, decode
 from aurelian.contract import BAD_OUT_OF_RANGE, MAX_VALUE_BYTES, Ordinals, Reading, Reject, apply
 from aurelian.sample import BAD, Flag, Sample, Signal, Value, ValueType, make_batch
 from aurelian.segment import Lane
+from tests.linerig import make_plant
 
 NOW = 1_700_000_000_000_000
 MINUTE = 60_000_000
@@ -326,3 +328,15 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
     )
     (told,) = heard.take(NOW)
     assert (list(told.heartbeat.assets), told.heartbeat.heard_at) == ([], 3)
+
+
+def test_readings_stand_for_their_unit_unless_they_are_bad_or_old() -> None:
+    saw, mill, wash = make_plant().units()
+    readings = [
+        replace(reading(1.0, D), unit=saw),
+        replace(reading(None, N, status=BAD), unit=mill),
+        replace(reading(1.0, D, flags=Flag.RETAINED), unit=wash),
+    ]
+    heard = Heard("g", 7)
+    heard.hear(Delivery(source=SOURCE, owner="a", received_at=NOW, readings=readings))
+    assert [list(told.heartbeat.assets) for told in heard.take(NOW)] == [[saw.id]]

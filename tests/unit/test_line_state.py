@@ -142,6 +142,78 @@ def test_a_line_that_is_not_heard_for_30_s_has_no_data_from_when_it_was_last_hea
     assert rig.states() == [(0, 60, "running"), (60, None, "no_data")]
 
 
+def test_a_constraint_that_falls_silent_has_no_data_while_other_machines_of_its_source_go_on() -> None:
+    rig = running_rig(beats=False)
+    rig.live(0, 60, units=["saw", "mill", "wash"])
+    rig.live(61, 90, 1, units=["saw", "wash"])
+    assert rig.state == "running"
+    rig.live(91, 300, 1, units=["saw", "wash"])
+    assert rig.states() == [(0, 60, "running"), (60, None, "no_data")]
+    assert rig.kpis()[-1].production_s == 60
+    rig.hear(301, "mill", "saw")
+    rig.tick(302)
+    assert rig.states() == [(0, 60, "running"), (60, 301, "no_data"), (301, None, "running")]
+
+
+def test_data_of_a_neighbour_do_not_speak_for_the_constraint_and_its_own_bring_it_back() -> None:
+    rig = running_rig(beats=False)
+    rig.send(10, "mill/speed", 900.0)
+    for at in range(11, 60):
+        rig.send(at, "saw/speed", 900.0)
+        rig.tick(at)
+    assert rig.states() == [(0, 10, "running"), (10, None, "no_data")]
+    rig.send(60, "mill/speed", 900.0)
+    assert rig.states() == [(0, 10, "running"), (10, 60, "no_data"), (60, None, "running")]
+
+
+def test_a_silence_of_the_constraint_that_nobody_saw_is_found_though_its_neighbour_was_heard() -> None:
+    rig = running_rig(beats=False)
+    for at in range(0, 100, 10):
+        rig.hear(at, "saw")
+    rig.send(100, "mill/state", EXECUTE)
+    assert rig.states() == [(0, 100, "no_data"), (100, None, "running")]
+
+
+def test_a_constraint_without_communication_has_no_data_until_it_is_born_again() -> None:
+    rig = running_rig(beats=False)
+    rig.live(0, 60)
+    rig.die(61, "mill")
+    rig.hear(62)
+    rig.send(62, "mill/speed", 0.0, status=BAD)
+    rig.live(63, 70, 1, units=["saw", "wash"])
+    assert rig.states()[-1] == (61, None, "no_data")
+    rig.bear(71, "mill")
+    rig.live(72, 80)
+    assert rig.states() == [(0, 61, "running"), (61, 71, "no_data"), (71, None, "running")]
+
+
+def test_after_the_death_of_the_whole_source_each_machine_comes_back_by_itself() -> None:
+    rig = running_rig(beats=False)
+    rig.live(0, 60, units=["saw", "mill"])
+    rig.die(61)
+    rig.live(65, 70, units=["saw"])
+    assert rig.states()[-1] == (61, None, "no_data")
+    rig.hear(72, "saw", "mill")
+    rig.tick(73)
+    assert rig.states() == [(0, 61, "running"), (61, 72, "no_data"), (72, None, "running")]
+
+
+def test_a_death_that_comes_late_does_not_count_where_the_machine_was_heard_since() -> None:
+    rig = running_rig(beats=False)
+    rig.live(0, 60, units=["mill"])
+    rig.die(55, "mill")
+    rig.die(55)
+    rig.tick(61)
+    assert rig.states() == [(0, None, "running")]
+
+
+def test_a_line_whose_constraint_was_never_heard_has_no_data() -> None:
+    rig = Rig(beats=False)
+    rig.send(0, "saw/state", EXECUTE)
+    rig.live(1, 40, units=["saw"])
+    assert [state for *_, state in rig.states()] == ["no_data"]
+
+
 def test_values_that_do_not_change_are_no_silence() -> None:
     rig = running_rig()
     rig.live(0, 3600, 20)
@@ -343,7 +415,7 @@ def test_spans_of_presence_are_the_same_in_any_order(times: list[int]) -> None:
     for at in sorted(times):
         two.hear(at)
     assert one.spans == two.spans
-    for (_, before), (after, _) in pairwise(one.spans):
+    for (_, before), (after, _) in pairwise(one.spans[""]):
         assert after - before > SILENCE_US
 
 
@@ -354,8 +426,8 @@ actions = st.lists(
         st.tuples(st.just("cycle"), st.sampled_from([6.0, 7.5])),
         st.tuples(st.just("neighbour"), st.sampled_from([4, 8, 12])),
         st.tuples(st.just("late"), st.sampled_from([4, 8])),
-        st.tuples(st.just("hear"), st.just(0)),
-        st.tuples(st.just("die"), st.just(0)),
+        st.tuples(st.sampled_from(["hear", "hear mill", "hear saw"]), st.just(0)),
+        st.tuples(st.sampled_from(["die", "die mill"]), st.just(0)),
         st.tuples(st.just("tick"), st.just(0)),
     ),
     min_size=3,
@@ -382,10 +454,10 @@ def test_states_never_overlap_and_cover_the_time(steps: list[tuple[str, float]],
                 rig.send(at, "mill/cycle", value)
             case "neighbour":
                 rig.send(at, "wash/state", int(value))
-            case "hear":
-                rig.hear(at)
-            case "die":
-                rig.die(at)
+            case "hear" | "hear mill" | "hear saw":
+                rig.hear(at, *what.split()[1:])
+            case "die" | "die mill":
+                rig.die(at, *what.split()[1:])
             case _:
                 rig.tick(at)
     rig.tick(at + 1)

@@ -8,6 +8,12 @@ from aurelian.db.rooms import SERVICES, WRITERS
 
 SCHEMAS = ("platform", *WRITERS)
 
+SECRETS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("partner_events.endpoint", "secret"): ("partner_events",),
+    ("platform.api_key", "secret_hash"): ("history", "maintenance", "capacity", "partner_events"),
+}
+"""Columns that not everybody reads, by table, with the services that do: who signs, and who checks keys."""
+
 
 def role(service: str) -> str:
     """Name of a service's database role."""
@@ -30,7 +36,7 @@ def create_roles(connection: Connection) -> None:
 
 
 def grant_rooms(connection: Connection) -> None:
-    """Let every service read everything and write its own schema, tables of later steps included. Idempotent."""
+    """Let every service read everything but secrets and write its own schema, tables of later steps included. Idempotent."""
     everyone = ", ".join(role(service) for service in SERVICES)
     for schema in SCHEMAS:
         connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {everyone}"))
@@ -39,5 +45,23 @@ def grant_rooms(connection: Connection) -> None:
         own = role(service)
         connection.execute(text(f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {own}"))
         connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {service} TO {own}"))
+    for (table, column), readers in SECRETS.items():
+        _hide(connection, table, column, [each for each in SERVICES if each not in readers])
     # The one table of the platform that has an API: a company's grants, given and revoked through partner_events.
     connection.execute(text(f'GRANT INSERT, UPDATE ON platform."grant" TO {role("partner_events")}'))
+
+
+def _hide(connection: Connection, table: str, column: str, services: list[str]) -> None:
+    """Let services read all other columns of a table."""
+    schema, _, name = table.partition(".")
+    found = connection.execute(
+        text(
+            "SELECT quote_ident(column_name) FROM information_schema.columns "
+            "WHERE table_schema = :schema AND table_name = :name AND column_name <> :column"
+        ),
+        {"schema": schema, "name": name, "column": column},
+    )
+    others = ", ".join(row[0] for row in found)
+    roles = ", ".join(role(service) for service in services)
+    connection.execute(text(f"REVOKE SELECT ON {table} FROM {roles}"))
+    connection.execute(text(f"GRANT SELECT ({others}) ON {table} TO {roles}"))

@@ -74,6 +74,16 @@ def _welcome(options: Options, stack: Stack) -> None:
     words.print(f"  Kafka protocol 127.0.0.1:{stack.ports.kafka}   MQTT 127.0.0.1:{stack.ports.mqtt}")
     if options.pilot:
         words.print(f"  pilot plant's OPC UA server opc.tcp://127.0.0.1:{stack.ports.pilot_opcua}")
+        words.print(
+            f"  its faults: python -m pilot_factory.fault … --url http://127.0.0.1:{stack.ports.pilot_control}"
+        )
+    for name, path in (
+        ("history", "history/v1"),
+        ("capacity.api", "capacity/v1"),
+        ("partner_events.api", "events/v1"),
+    ):
+        if name in stack.ports.ops:
+            words.print(f"  API http://127.0.0.1:{stack.ports.ops[name]}/{path}")
     if stack.keys:
         words.print("  development keys, shown this once (new ones: aurelian keys create):")
         for line in stack.keys:

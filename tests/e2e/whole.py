@@ -1,0 +1,251 @@
+"""The whole stack as a user starts it: `aurelian up` with the pilot plant and plants of the tests; and what its store must hold.
+
+Used by the end-to-end tests and by `tests/faults/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from aurelian.local.ports import any_free
+from tests import servers
+from tests.e2e import plants
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parents[2]
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 15.0
+
+_STORED = """
+SELECT s.path, (extract(epoch FROM n.source_or_time) * 1000000)::bigint, n.value, n.status
+FROM historian.signal s JOIN (
+    SELECT signal, coalesce(source_time, time) AS source_or_time, to_jsonb(value) AS value, status FROM historian.sample_number
+    UNION ALL
+    SELECT signal, coalesce(source_time, time), to_jsonb(value), status FROM historian.sample_text
+    UNION ALL
+    SELECT signal, coalesce(source_time, time), to_jsonb(integer), status FROM historian.sample_other
+) n ON n.signal = s.key
+WHERE s.path LIKE %s
+"""
+
+
+@dataclass
+class Stack:
+    """A running stack.
+
+    Attributes:
+        home: its state folder.
+        plant: its folder of plant models.
+        own_opcua_port: where the gateway expects the test's own OPC UA server.
+        recordings: what may be replayed, by name.
+    """
+
+    home: Path
+    plant: Path
+    launcher: subprocess.Popen[bytes]
+    own_opcua_port: int
+    recordings: dict[str, plants.Recorded]
+
+    @property
+    def status(self) -> dict[str, object]:
+        """What the launcher says of itself."""
+        answer: dict[str, object] = json.loads((self.home / "run" / "status.json").read_text())
+        return answer
+
+    @property
+    def url(self) -> str:
+        """Address of the dashboard."""
+        return str(self.status["url"])
+
+    @property
+    def database_url(self) -> str:
+        """The database as its owner."""
+        return str(self.status["database_url"])
+
+    @property
+    def mqtt_url(self) -> str:
+        """The MQTT broker."""
+        return str(self.status["mqtt_url"])
+
+    @property
+    def services(self) -> dict[str, dict[str, object]]:
+        """Processes by name."""
+        services = self.status["services"]
+        assert isinstance(services, dict)
+        return services
+
+    def service_url(self, name: str) -> str:
+        """Address of one process."""
+        return str(self.services[name]["ops_url"])
+
+    def aurelian(self, *arguments: str) -> str:
+        """Run the `aurelian` command on this stack and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "aurelian.cli", *arguments, "--home", str(self.home)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def running_stack() -> Iterator[Stack]:
+    """A stack of its own, started and ready, and stopped at the end: in order, within its time, leaving no process behind."""
+    with servers.server_folder() as folder:
+        plant = folder / "plant"
+        plant.mkdir()
+        for file in (ROOT / "services" / "pilot_factory" / "plants").glob("*.yaml"):
+            shutil.copy(file, plant)
+        own_port = any_free()
+        recordings = plants.write_plants(plant, own_port)
+        log = (folder / "up.log").open("wb")
+        launcher = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "aurelian.cli",
+                "up",
+                "--home",
+                str(folder / "home"),
+                "--plant",
+                str(plant),
+                "--any-ports",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "AURELIAN_PILOT_SEND_LOG": "1"},
+            start_new_session=True,
+        )
+        opened = Stack(folder / "home", plant, launcher, own_port, recordings)
+        try:
+            _await_start(opened, folder / "up.log")
+            yield opened
+            pids = [int(str(each["pid"])) for each in opened.services.values() if each["pid"]]
+        finally:
+            launcher.send_signal(signal.SIGTERM)
+            try:
+                launcher.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                launcher.kill()
+                launcher.wait()
+            log.close()
+        assert launcher.returncode == 0, (folder / "up.log").read_text()
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "processes were left behind"
+
+
+def _await_start(stack: Stack, log: Path) -> None:
+    """Wait until every process with a port says that it is ready."""
+    deadline = time.monotonic() + START_LIMIT_S
+    waiting = ["the launcher"]
+    while waiting:
+        if stack.launcher.poll() is not None or time.monotonic() > deadline:
+            logs = "".join(
+                f"\n== {f.name}\n{f.read_text()[-1500:]}" for f in (stack.home / "log").glob("*.log")
+            )
+            pytest.fail(f"the stack did not start, waiting for {waiting}:\n{log.read_text()}{logs}")
+        time.sleep(0.3)
+        if (stack.home / "run" / "status.json").exists():
+            waiting = [
+                name
+                for name, each in stack.services.items()
+                if each["ops_url"] and not _is_ready(str(each["ops_url"]))
+            ]
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+async def replay(stack: Stack, name: str, log: Path, speed: float, limit_s: float = 90) -> None:
+    """Replay a recording to its end, with its send log in folder `log`."""
+    recorded = stack.recordings[name]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pilot_factory.replay", str(recorded.file), "--as", recorded.protocol, "--speed", str(speed),
+        "--port", str(recorded.port), "--mqtt-url", stack.mqtt_url, "--send-log", str(log),
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        _, said = await asyncio.wait_for(process.communicate(), limit_s)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, said.decode()
+
+
+async def check_store(stack: Stack, name: str, log: Path, limit_s: float = 30) -> None:
+    """The store has exactly what was sent, and the ledger of the source says so."""
+    recorded = stack.recordings[name]
+    sent = _sent(log)
+    assert len(sent) > 500
+    with contextlib.suppress(AssertionError):  # the comparison below says what is missing
+        await until(lambda: len(_stored(stack.database_url, recorded.prefix)) >= len(sent), timeout_s=limit_s)
+    rows = _stored(stack.database_url, recorded.prefix)
+    stored = set(rows)
+    assert len(rows) == len(stored), "a value is stored twice"
+    assert not sent - stored, f"{len(sent - stored)} missing: {sorted(sent - stored, key=str)[:5]}"
+    assert not stored - sent, f"{len(stored - sent)} invented: {sorted(stored - sent, key=str)[:5]}"
+
+    def settled() -> bool:
+        received, accounted = _ledger(stack.database_url, recorded.source)
+        return received == accounted >= len(sent)
+
+    await until(
+        settled, f"a balanced ledger of {recorded.source}: {_ledger(stack.database_url, recorded.source)}", 30
+    )
+
+
+def _sent(folder: Path) -> set[tuple[str, int, object, int]]:
+    rows = [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    return {
+        ("/".join(row["path"].split("/")[2:]), row["source_time"], _plain(row["value"]), row["status"])
+        for row in rows
+    }
+
+
+def _stored(url: str, prefix: str) -> list[tuple[str, int, object, int]]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(_STORED, (f"{prefix}%",)).fetchall()
+    return [("/".join(str(row[0]).split("/")[2:]), row[1], _plain(row[2]), row[3]) for row in rows]
+
+
+def _ledger(url: str, source: str) -> tuple[int, int]:
+    """What the gateway received of a source, and what became of it."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            """
+            SELECT (SELECT coalesce(sum(received), 0) FROM historian.ledger_received WHERE source = %(source)s),
+                   (SELECT coalesce(sum(stored + duplicate + rejected), 0) FROM historian.ledger_stored WHERE source = %(source)s)
+                   + (SELECT coalesce(sum(dropped + skipped), 0) FROM historian.ledger_received WHERE source = %(source)s)
+            """,
+            {"source": source},
+        ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def _plain(value: object) -> object:
+    """Bool and integer columns are numbers in the store."""
+    return float(value) if isinstance(value, bool | int) else value
