@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import assert_never
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aurelian import codec
 from aurelian.assets import Plant, PlantError, SourceModel
@@ -320,7 +320,7 @@ def _ack(message: Message) -> Callable[[], None] | None:
 
 def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
     parts = urlsplit(model.url)
-    if parts.scheme != "opc.tcp" or not parts.hostname or parts.port is None:
+    if parts.scheme != "opc.tcp" or not parts.hostname or not _port(parts):
         raise PlantError(
             f"source {model.id!r}: url {model.url!r} is no OPC UA address; say opc.tcp://host:4840"
         )
@@ -333,6 +333,13 @@ def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
             f"source {model.id!r}: {parts.hostname} is not this machine, and secured connections are not there yet; "
             f"set AURELIAN_OPCUA_INSECURE_HOSTS='[\"{parts.hostname}\"]' if the network between is closed"
         )
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:  # no number, or above 65535
+        return None
 
 
 def _is_loopback(host: str) -> bool:

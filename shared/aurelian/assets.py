@@ -26,7 +26,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from aurelian.sample import Signal, ValueType
 
@@ -80,9 +80,16 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 
 
 def _value_type(text: object) -> object:
-    return (
-        ValueType[text.upper()] if isinstance(text, str) and text.upper() in ValueType.__members__ else text
-    )
+    if not isinstance(text, str):
+        return text
+    if text.upper() not in ValueType.__members__:
+        raise ValueError(f"{text!r} is no type; say double, int64, uint64, bool, text, bytes or json")
+    return ValueType[text.upper()]
+
+
+def _at(*place: int | str, said: str) -> PydanticCustomError:
+    """A problem with the place in the file where it is to be mended."""
+    return PydanticCustomError("plant", "{said}", {"said": said, "at": place})
 
 
 class Limits(_Part):
@@ -274,25 +281,24 @@ class Plant(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Plant:
-        sources = {source.id for source in self.sources}
+        kinds: dict[str, str] = {}
+        for number, source in enumerate(self.sources):
+            if source.id in kinds:
+                raise _at("sources", number, "id", said=f"source {source.id!r} stands in more than one place")
+            kinds[source.id] = source.kind
         paths: set[str] = set()
-        for line in self.lines():
-            names = [unit.name for unit in line.model.units]
-            for field in ("output", "constraint"):
-                wanted = getattr(line.model, field)
-                if wanted is not None and wanted not in names:
-                    raise ValueError(
-                        f"line {line.model.name!r}: {field} {wanted!r} is none of its units {names}"
-                    )
-            for unit in line.units:
-                if unit.model.source not in sources:
-                    raise ValueError(
-                        f"unit {unit.path!r}: source {unit.model.source!r} is not under `sources`"
-                    )
-                for path in (unit.path, *(s.path for s in unit.signals())):
-                    if path in paths:
-                        raise ValueError(f"{path!r} stands twice")
-                    paths.add(path)
+        for a, area in enumerate(self.areas):
+            for n, model in enumerate(area.lines):
+                place = ("areas", a, "lines", n)
+                line = Line(self, area, model)
+                names = [unit.name for unit in model.units]
+                for field in ("output", "constraint"):
+                    wanted = getattr(model, field)
+                    if wanted is not None and wanted not in names:
+                        said = f"line {model.name!r}: {field} {wanted!r} is none of its units {names}"
+                        raise _at(*place, field, said=said)
+                for u, unit in enumerate(line.units):
+                    _check_unit(unit, kinds, paths, (*place, "units", u))
         return self
 
     @property
@@ -460,6 +466,23 @@ class Unit:
         }
 
 
+def _check_unit(unit: Unit, kinds: dict[str, str], paths: set[str], place: tuple[int | str, ...]) -> None:
+    """Check a unit against the sources by id and the paths before it, to which its own are added."""
+    source = unit.model.source
+    if source not in kinds:
+        raise _at(*place, "source", said=f"unit {unit.path!r}: source {source!r} is not under `sources`")
+    if unit.path in paths:
+        raise _at(*place, "name", said=f"{unit.path!r} stands twice")
+    paths.add(unit.path)
+    for number, (model, signal) in enumerate(zip(unit.model.signals, unit.signals(), strict=True)):
+        if signal.path in paths:
+            raise _at(*place, "signals", number, "name", said=f"{signal.path!r} stands twice")
+        paths.add(signal.path)
+        if "address" in model.model_fields_set and not model.address.strip():
+            said = f"signal {signal.path!r}: the address is empty; say where {source!r} has it, or leave the field out"
+            raise _at(*place, "signals", number, "address", said=said)
+
+
 def derive_id(path: str) -> str:
     """The id of what has none of its own: UUIDv5 of its path. Give an `id` in the file before you rename."""
     return str(uuid.uuid5(NAMESPACE, path))
@@ -472,11 +495,17 @@ def load_plant(path: Path) -> Plant:
         PlantError: unreadable, no YAML, or not a valid plant; each problem with its line and field.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(_fill(text), Loader=yaml.SafeLoader)
-        content = yaml.safe_load(_fill(text))
+        text = _fill(path.read_text(encoding="utf-8"))
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise PlantError(f"{where}: {' '.join(filter(None, (error.context, error.problem)))}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PlantError(f"{path}: {error}") from error
+    for line_number, key in _keys_twice(node):
+        raise PlantError(f"{path}:{line_number}: {key}: stands twice; which one shall count?")
     from aurelian.calendar import check_calendar  # which needs the models of this file
 
     try:
@@ -486,8 +515,9 @@ def load_plant(path: Path) -> Plant:
         return plant
     except ValidationError as error:
         problems = [
-            f"{path}:{_line_of(node, problem['loc'])}: {'.'.join(map(str, problem['loc'])) or 'plant'}: {problem['msg']}"
+            f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place)) or 'plant'}: {problem['msg']}"
             for problem in _root_problems(error)
+            for place in (problem.get("ctx", {}).get("at", problem["loc"]),)
         ]
         raise PlantError("\n".join(problems)) from error
     except ValueError as error:
@@ -500,19 +530,22 @@ def load_plants(folder: Path) -> list[Plant]:
     Raises:
         PlantError: no file there, one is unusable, or two name the same site or source.
     """
-    plants = [load_plant(path) for path in sorted(folder.glob("*.yaml"))]
-    if not plants:
-        raise PlantError(
-            f"{folder}: no plant-model file (*.yaml); `aurelian plant new` writes one to start from"
-        )
-    for what, names in (
-        ("site", [plant.path for plant in plants]),
-        ("source", [source.id for plant in plants for source in plant.sources]),
-    ):
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise PlantError(f"{folder}: {what} {sorted(twice)[0]!r} stands in more than one place")
-    return plants
+    files = {path: load_plant(path) for path in sorted(folder.glob("*.yaml"))}
+    if not files:
+        raise PlantError(f"{folder}: no plant-model file (*.yaml); the README shows one to start from")
+    found: dict[tuple[str, str], Path] = {}
+    for path, plant in files.items():
+        places: list[tuple[str, str, tuple[int | str, ...]]] = [("site", plant.path, ("site",))]
+        places += [("source", source.id, ("sources", n, "id")) for n, source in enumerate(plant.sources)]
+        for what, name, place in places:
+            if (what, name) in found:
+                node = yaml.compose(_fill(path.read_text(encoding="utf-8")), Loader=yaml.SafeLoader)
+                raise PlantError(
+                    f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place))}: "
+                    f"{what} {name!r} stands in more than one place, in {found[what, name]} too"
+                )
+            found[what, name] = path
+    return list(files.values())
 
 
 def _fill(text: str) -> str:
@@ -530,6 +563,26 @@ def _root_problems(error: ValidationError) -> list[ErrorDetails]:
         )
 
     return [problem for problem in problems if not follows(problem)]
+
+
+def _keys_twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Line and key of each key that stands twice in one mapping; YAML itself lets the last one win."""
+    waiting, seen = [node], set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:  # an alias
+            continue
+        seen.add(id(each))
+        if isinstance(each, yaml.SequenceNode):
+            waiting += each.value
+        elif isinstance(each, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in each.value:
+                waiting.append(value)
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in keys:
+                        yield key.start_mark.line + 1, key.value
+                    keys.add(key.value)
 
 
 def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:

@@ -329,7 +329,7 @@ def _check_plant(folder: Path) -> None:
     try:
         load_plants(folder)
     except PlantError as error:
-        give_up(str(error), "correct the file, or name another folder with --plant")
+        give_up(str(error), "correct the file, or name another folder with --plant", code=2)
 
 
 async def _print_all(lines: AsyncIterator[str]) -> None:

@@ -131,7 +131,8 @@ def running_stack() -> Iterator[Stack]:
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "AURELIAN_PILOT_SEND_LOG": "1"},
+            # Recordings are old, and a historian that starts drops what is older than it shall keep.
+            env={**os.environ, "AURELIAN_PILOT_SEND_LOG": "1", "AURELIAN_RETENTION_DAYS": "36500"},
             start_new_session=True,
         )
         opened = Stack(folder / "home", plant, launcher, own_port, recordings)
@@ -205,8 +206,12 @@ async def check_store(stack: Stack, name: str, log: Path, limit_s: float = 30) -
     rows = _stored(stack.database_url, recorded.prefix)
     stored = set(rows)
     assert len(rows) == len(stored), "a value is stored twice"
-    assert not sent - stored, f"{len(sent - stored)} missing: {sorted(sent - stored, key=str)[:5]}"
-    assert not stored - sent, f"{len(stored - sent)} invented: {sorted(stored - sent, key=str)[:5]}"
+    missing, invented = sorted(sent - stored, key=str), sorted(stored - sent, key=str)
+    assert not missing and not invented, (
+        f"{name}: {len(missing)} missing: {missing[:3]} ... {missing[-3:]}; "
+        f"{len(invented)} invented: {invented[:3]} ... {invented[-3:]}; "
+        f"received and accounted for: {_ledger(stack.database_url, recorded.source)}"
+    )
 
     def settled() -> bool:
         received, accounted = _ledger(stack.database_url, recorded.source)

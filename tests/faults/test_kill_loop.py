@@ -1,6 +1,7 @@
 """Processes of a whole stack are killed and paused at random, while recordings are replayed: nothing lost, nothing doubled.
 
 AURELIAN_FAULT_SECONDS says for how long (default 60), AURELIAN_FAULT_SEED repeats a run's choices; both are printed.
+AURELIAN_FAULT_EVIDENCE names a folder that gets the logs and the ledger.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -48,6 +50,7 @@ def stack() -> Iterator[Stack]:
     """A stack of this module's own, which it may break."""
     with running_stack() as opened:
         yield opened
+        _keep_evidence(opened)
 
 
 @pytest.mark.timeout(SECONDS + 420)
@@ -129,10 +132,22 @@ def _not_logged(url: str) -> list[str]:
             row[0]
             for service in FOLDERS
             for row in connection.execute(
-                f"SELECT o.id FROM {service}.event_outbox AS o WHERE NOT EXISTS "  # type: ignore[arg-type]
+                f"SELECT o.id FROM {service}.event_outbox AS o WHERE NOT EXISTS "
                 "(SELECT FROM partner_events.event_log AS l WHERE l.id = o.id)"
             ).fetchall()
         ]
+
+
+def _keep_evidence(stack: Stack) -> None:
+    """Copy logs and ledger into the folder AURELIAN_FAULT_EVIDENCE, where one is named."""
+    folder = os.environ.get("AURELIAN_FAULT_EVIDENCE")
+    if not folder:
+        return
+    shutil.copytree(stack.home / "log", folder, dirs_exist_ok=True)
+    with psycopg.connect(stack.database_url) as connection, (Path(folder) / "tables.txt").open("w") as out:
+        for table in ("ledger_received", "ledger_stored", "gap", "kafka_offset", "delivery", "rejected"):
+            for row in connection.execute(f"SELECT to_jsonb(t) FROM historian.{table} AS t").fetchall():
+                print(table, row[0], file=out)
 
 
 def _numbers(url: str) -> tuple[int, int, int]:

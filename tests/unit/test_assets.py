@@ -124,6 +124,28 @@ def test_parts_that_contradict_each_other_are_named(tmp_path: Path, old: str, ne
     assert says in problem(tmp_path, old, new)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("            source: plc\n            signals", "            source: plk\n            signals", "units.0.source"),
+        ("- name: drill", "- name: press", "units.1.name"),
+        ("- name: temperature", "- name: state", "signals.1.name"),
+        ("      - name: line-1\n", "      - name: line-1\n        output: saw\n", "lines.0.output"),
+        ('address: "ns=2;s=press.t"', 'address: " "', "signals.1.address"),
+        ("site: north", "site: north\nsite: south", "site: stands twice"),
+        ("type: int64", "type: float", "no type; say double"),
+    ],
+)  # fmt: skip
+def test_every_mistake_is_named_with_line_and_field(tmp_path: Path, old: str, new: str, place: str) -> None:
+    message = problem(tmp_path, old, new)
+    assert place in message and re.search(r"plant\.yaml:([2-9]|\d\d+): ", message), message
+
+
+def test_a_wrong_indentation_is_named_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(PlantError, match=r"plant\.yaml:3: .*expected <block end>"):
+        load_plant(write(tmp_path, "areas:\n  - name: hall\n   lines: []\n"))
+
+
 def test_every_problem_of_a_file_is_named_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("kind: opcua", "kind: x").replace("type: int64", "type: y")
     with pytest.raises(PlantError) as caught:
@@ -161,8 +183,8 @@ def test_a_folder_without_plants_and_two_files_for_one_site_are_refused(tmp_path
         load_plants(tmp_path)
     write(tmp_path, GOOD, "a.yaml")
     write(tmp_path, GOOD, "b.yaml")
-    with pytest.raises(PlantError, match="site 'acme/north' stands in more than one place"):
+    with pytest.raises(PlantError, match=r"b\.yaml:\d+: site: site 'acme/north' stands in .*a\.yaml"):
         load_plants(tmp_path)
     write(tmp_path, GOOD.replace("site: north", "site: south"), "b.yaml")
-    with pytest.raises(PlantError, match="source 'plc' stands in more than one place"):
+    with pytest.raises(PlantError, match=r"b\.yaml:\d+: sources\.0\.id: source 'plc' stands in .*a\.yaml"):
         load_plants(tmp_path)

@@ -56,7 +56,7 @@ def test_tail_without_a_running_stack_says_how_to_name_one(tmp_path: Path) -> No
 
 def test_up_with_an_unusable_plant_folder_says_so(tmp_path: Path) -> None:
     result = _aurelian("up", "--home", str(tmp_path / "home"), "--plant", str(tmp_path))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"✖ {tmp_path}" in result.stderr
     assert not (tmp_path / "home").exists()
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aurelian.local.processes import Program, start_time
-from aurelian.local.supervisor import Kept, NotStartedError, State, stop_all
+from aurelian.local.stack import Options, _Launch
+from aurelian.local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, Kept, NotStartedError, State, stop_all
 
 
 async def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
@@ -114,3 +115,16 @@ async def _until(condition: Callable[[], bool], limit_s: float = 10) -> None:
             if condition():
                 return
             await asyncio.sleep(0.01)
+
+
+def test_a_process_that_keeps_ending_is_said_once_and_again_after_it_ran_well(tmp_path: Path) -> None:
+    said: list[str] = []
+    launch = _Launch(Options(home=tmp_path, fixed_ports=False, tell=said.append), None)
+    for pause_s in (FIRST_PAUSE_S, 1.0, 2.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_PAUSE_S):
+        launch.tell_end("historian", "ended with exit code 2", pause_s)
+    assert len(said) == 2
+    launch.tell_end("historian", "ended with exit code 3", LONGEST_PAUSE_S)
+    assert len(said) == 3
+    launch.tell_end("historian", "ended with exit code 2", FIRST_PAUSE_S)
+    launch.tell_end("historian", "ended with exit code 2", LONGEST_PAUSE_S)
+    assert len(said) == 5

@@ -1,8 +1,11 @@
 """Find TCP ports on loopback that nobody listens on; called by the stack and by the tests."""
 
+import random
 import socket
 
 LOOPBACK = "127.0.0.1"
+_ANY_FIRST, _ANY_END = 15_000, 32_000
+_random = random.SystemRandom()  # tests seed the usual one
 
 
 class NoFreePortError(Exception):
@@ -51,7 +54,15 @@ def first_free(preferred: int, taken: set[int] | None = None, tries: int = 100) 
 
 
 def any_free() -> int:
-    """Return a port that the kernel holds for free, from its range of short-lived ports."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a free port, chosen at random below the range that the kernel gives to outgoing connections.
+
+    A port of that range may be taken by somebody's connection before our server binds it.
+
+    Raises:
+        NoFreePortError: none was found in 1,000 tries.
+    """
+    for _ in range(1000):
+        port = _random.randrange(_ANY_FIRST, _ANY_END)
+        if is_free(port):
+            return port
+    raise NoFreePortError(f"no free TCP port from {_ANY_FIRST} to {_ANY_END - 1} on {LOOPBACK}")

@@ -176,6 +176,7 @@ class _Launch:
         self.kept: dict[str, Kept] = {}
         self.ranks: dict[str, Rank] = {}
         self.side_tasks: list[asyncio.Task[None]] = []
+        self.told: dict[str, str] = {}  # who keeps ending, and why: said once
 
     async def start(self) -> Stack:
         """Start servers and services; return when the last service is ready."""
@@ -222,8 +223,12 @@ class _Launch:
 
     def tell_end(self, name: str, reason: str, pause_s: float) -> None:
         """Say that a process ended by itself: the first time, and when it does not stop doing so."""
-        if pause_s not in (FIRST_PAUSE_S, LONGEST_PAUSE_S):
+        if pause_s == FIRST_PAUSE_S:
+            self.told.pop(name, None)
+        elif pause_s != LONGEST_PAUSE_S or self.told.get(name) == reason:
             return
+        else:
+            self.told[name] = reason
         self.options.tell(f"{name} {reason}, starts again in {pause_s:g} s; its log: {self.logs / name}.log")
 
     def mqtt_server(self) -> Kept:
