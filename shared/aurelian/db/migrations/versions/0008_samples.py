@@ -66,7 +66,8 @@ BEGIN
             EXECUTE format('DROP TABLE historian.%I', child);
             changed := changed + 1;
         END LOOP;
-        EXECUTE format('DELETE FROM historian.%I WHERE time < %L', parent || '_default', oldest);
+        -- An old recording that came in late stays as long as anything else: from when it was stored.
+        EXECUTE format('DELETE FROM historian.%I WHERE time < %L AND stored_time < %L', parent || '_default', oldest, oldest);
     END LOOP;
     RETURN changed;
 END $$
