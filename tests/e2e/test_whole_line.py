@@ -52,7 +52,7 @@ async def test_every_row_of_a_recording_is_in_the_store_value_for_value(
 async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
     stack: Stack, tmp_path: Path
 ) -> None:
-    """Broker, historian and both gateways end by SIGKILL while 300 rows a protocol are on their way, ten rows a second."""
+    """Broker, historian and both gateways end by SIGKILL while 300 rows a protocol are on their way, twenty rows a second."""
     folders = {name: tmp_path / name for name in ("opcua-small", "mqtt-small")}
     replays = [asyncio.create_task(replay(stack, name, folder, speed=20)) for name, folder in folders.items()]
     try:
@@ -65,8 +65,8 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
             )  # type: ignore[misc]
         await asyncio.gather(*replays)
     finally:
-        for replay in replays:
-            replay.cancel()
+        for task in replays:
+            task.cancel()
         await asyncio.gather(*replays, return_exceptions=True)
     for name, folder in folders.items():
         await check_store(stack, name, folder, limit_s=60)
