@@ -76,6 +76,13 @@ def kafka() -> Iterator[str]:
         yield server.bootstrap
 
 
+@pytest.fixture(params=["tansu", pytest.param("kafka", marks=pytest.mark.kafka)])
+def every_kafka(request: pytest.FixtureRequest) -> str:
+    """Bootstrap address of the embedded broker, then of a real Apache Kafka."""
+    bootstrap: str = request.getfixturevalue(request.param)
+    return bootstrap
+
+
 @pytest.fixture(scope="session")
 def mosquitto() -> Iterator[str]:
     """URL of a real Mosquitto, one for the run. Mark the test with `mosquitto`."""

@@ -254,10 +254,10 @@ async def test_a_broker_sends_no_more_than_the_window_before_an_acknowledgement(
             assert values(taken) == list(range(20))
 
 
-async def test_a_killed_gateway_loses_no_message(tansu: str, mqtt_broker: str, tmp_path: Path) -> None:
+async def test_a_killed_gateway_loses_no_message(every_kafka: str, mqtt_broker: str, tmp_path: Path) -> None:
     make_plant(tmp_path, mqtt_broker, "mqtt-killed")
     environment = os.environ | {
-        "AURELIAN_KAFKA_BOOTSTRAP": tansu,
+        "AURELIAN_KAFKA_BOOTSTRAP": every_kafka,
         "AURELIAN_KAFKA_IDEMPOTENT": "false",
         "AURELIAN_GATEWAY": "mqtt-killed",
         "AURELIAN_PLANT": str(tmp_path / "plant"),
@@ -273,7 +273,7 @@ async def test_a_killed_gateway_loses_no_message(tansu: str, mqtt_broker: str, t
             await machine.send("mqtt-killed/press/state", json.dumps({"ts": ts + n, "count": n}))
             await asyncio.sleep(0.01)
 
-    async with followed(tansu, "mqtt-killed") as log:
+    async with followed(every_kafka, "mqtt-killed") as log:
         process = await start()
         try:
             with Peer(mqtt_broker) as machine:
