@@ -168,26 +168,21 @@ class Lines:
         """Nothing to recall."""
 
     def _fold_event(self, event: Event) -> str | None:
-        """Change the state of the line that the event is about and return its id."""
-        match event.type:
-            case t if t == LINE_STATE_CHANGED:
-                memory = self._lines.setdefault(event.subject, LineMemory())
-                _keep_state(memory, str(event.data["state"]), _seconds(str(event.data["since"])))
-                self._urgent.add(event.subject)
-                return event.subject
-            case t if t == LINE_KPI_UPDATED:
-                memory = self._lines.setdefault(event.subject, LineMemory())
-                _keep_kpi(memory, event.data)
-                return event.subject
-            case t if t in (MAINTENANCE_CASE_OPENED, MAINTENANCE_CASE_CLOSED):
-                line = self._line_of.get(event.subject)
-                if line is None:
-                    return None
-                memory = self._lines.setdefault(line, LineMemory())
-                _keep_case(memory, str(event.data["case"]), event)
-                self._urgent.add(line)
-                return line
-        return None
+        """Change the state of the line that the event is about and return its id; None: it is about nothing kept here."""
+        if event.type == LINE_STATE_CHANGED:
+            memory = self._lines.setdefault(event.subject, LineMemory())
+            _keep_state(memory, str(event.data["state"]), _seconds(str(event.data["since"])))
+            self._urgent.add(event.subject)
+            return event.subject
+        if event.type == LINE_KPI_UPDATED:
+            _keep_kpi(self._lines.setdefault(event.subject, LineMemory()), event.data)
+            return event.subject
+        line = self._line_of.get(event.subject)
+        if line is None or event.type not in (MAINTENANCE_CASE_OPENED, MAINTENANCE_CASE_CLOSED):
+            return None
+        _keep_case(self._lines.setdefault(line, LineMemory()), str(event.data["case"]), event)
+        self._urgent.add(line)
+        return line
 
     def _estimate(self, facts: LineFacts, now: int) -> Effects[Row]:
         effects: Effects[Row] = Effects()

@@ -303,7 +303,7 @@ async def _await_log(conn: psycopg.AsyncConnection[TupleRow], health: Health) ->
         log_id = await current_log(conn)
         if log_id is not None:
             return log_id
-        health.ready = "a declared log (`aurelian db declare-log`)"
+        health.ready = "a declared log (`aurelian db upgrade --log NAME`)"
         await asyncio.sleep(LOG_POLL_S)
 
 

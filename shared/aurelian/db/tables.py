@@ -281,7 +281,9 @@ delivery = Table(
     Column("line", Text, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("stored_to", BigInteger, nullable=False),  # every sequence up to here is stored
-    Column("beyond", ARRAY(BigInteger), nullable=False),  # stored sequences above a hole
+    Column(
+        "beyond", ARRAY(BigInteger), nullable=False
+    ),  # stored ranges above a hole: first, last, first, last …
     _time("changed_at"),
     _time("hole_since", nullable=True),
     schema="historian",
@@ -291,7 +293,7 @@ rollup_work = Table(
     "rollup_work",
     metadata,
     Column("signal", Integer, primary_key=True, autoincrement=False),
-    _time("bucket", primary_key=True),  # minute with rows that its rollup has not seen
+    _time("bucket", primary_key=True),  # minute to be recomputed; nothing writes it yet, rollups are merged
     schema="historian",
 )
 
