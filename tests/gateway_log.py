@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from aurelian import codec
-from aurelian.kafka import Consumer
-from aurelian.sample import Sample
-from aurelian.settings import KafkaSettings
-from aurelian.topics import REJECTED, SAMPLES, SOURCE_EVENTS, create_topics
+from aurelian.backbone.client import Consumer
+from aurelian.backbone.topics import REJECTED, SAMPLES, SOURCE_EVENTS, create_topics
+from aurelian.model import codec
+from aurelian.model.sample import Sample
+from aurelian.runtime.settings import KafkaSettings
 
 
 class Log:

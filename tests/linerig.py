@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aurelian import codec
-from aurelian.assets import Plant
-from aurelian.fold import Effects
-from aurelian.kafka import Record
-from aurelian.sample import Flag, Sample, Signal, Value, ValueType, make_batch
-from aurelian.topics import ASSETS, SAMPLES, SOURCE_EVENTS
+from aurelian.backbone.topics import ASSETS, SAMPLES, SOURCE_EVENTS
+from aurelian.fold.run import Effects
+from aurelian.model import codec
+from aurelian.model.plant import Plant
+from aurelian.model.record import Record
+from aurelian.model.sample import Flag, Sample, Signal, Value, ValueType, make_batch
 from line_health.processor import Lines
 from line_health.rows import AlarmRow, KpiRow, Row, StateRow, StopRow
 

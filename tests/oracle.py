@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import psycopg
 
-from aurelian import codec
-from aurelian.sample import (
+from aurelian.model import codec
+from aurelian.model.sample import (
     BAD,
     GOOD,
     MAX_EXACT_INT,

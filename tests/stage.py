@@ -20,18 +20,20 @@ import httpx
 from sqlalchemy import create_engine, insert, make_url
 from sqlalchemy.pool import NullPool
 
-from aurelian import codec
-from aurelian.assets import Line, Plant, Role, Unit, load_plants
+from aurelian.backbone.client import Producer
+from aurelian.backbone.topics import ASSETS, LINE_EVENTS, SAMPLES, SOURCE_EVENTS, create_topics
 from aurelian.db import tables
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
-from aurelian.events import Event, encode_event
-from aurelian.kafka import Producer
+from aurelian.events.cloudevent import Event, encode_event
 from aurelian.local import ports
 from aurelian.local.processes import Program
-from aurelian.sample import Sample, Signal, Value, ValueType, make_batch
-from aurelian.settings import KafkaSettings
-from aurelian.topics import ASSETS, LINE_EVENTS, SAMPLES, SOURCE_EVENTS, create_topics
+from aurelian.model import codec
+from aurelian.model.plant import Line, Plant, Unit
+from aurelian.model.plant_file import load_plants
+from aurelian.model.plant_parts import Role
+from aurelian.model.sample import Sample, Signal, Value, ValueType, make_batch
+from aurelian.runtime.settings import KafkaSettings
 from tests import servers
 
 PLANTS = Path(__file__).parent.parent / "services" / "pilot_factory" / "plants"

@@ -6,11 +6,12 @@ import json
 import time
 from dataclasses import dataclass, field
 
-from aurelian import codec
-from aurelian.kafka import Consumer, Producer, Record, Unavailable
-from aurelian.sample import SampleBatch
-from aurelian.settings import KafkaSettings
-from aurelian.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED
+from aurelian.backbone.client import Consumer, Producer, Unavailable
+from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED
+from aurelian.model import codec
+from aurelian.model.record import Record
+from aurelian.model.sample import SampleBatch
+from aurelian.runtime.settings import KafkaSettings
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """`python -m capacity`: run the capacity worker. Called by the launcher."""
 
-from aurelian.service import run_worker
+from aurelian.runtime.service import run_worker
 from capacity.processor import run
 from capacity.settings import CapacitySettings
 

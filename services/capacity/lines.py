@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from aurelian.assets import CalendarModel, LineState
-from aurelian.calendar import iso_week, planned_week_seconds, start_of_week
-from aurelian.events import (
+from aurelian.backbone.topics import CAPACITY_EVENTS
+from aurelian.events.cloudevent import (
     CAPACITY_ESTIMATE_UPDATED,
     LINE_KPI_UPDATED,
     LINE_STATE_CHANGED,
@@ -25,9 +24,10 @@ from aurelian.events import (
     decode_event,
     make_event,
 )
-from aurelian.fold_contract import Effects, Outgoing, State
-from aurelian.kafka import Record
-from aurelian.topics import CAPACITY_EVENTS
+from aurelian.fold.contract import Effects, Outgoing, State
+from aurelian.model.calendar import iso_week, planned_week_seconds, start_of_week
+from aurelian.model.plant_parts import CalendarModel, LineState
+from aurelian.model.record import Record
 from capacity import metrics
 from capacity.model import METHOD, Estimate, Measured, Published, estimate_week, is_worth_publishing
 from capacity.settings import CapacitySettings
@@ -79,7 +79,7 @@ class Row:
 
 
 class Lines:
-    """The fold (`aurelian.fold.Fold`). Keyed by line id."""
+    """The fold (`aurelian.fold.contract.Fold`). Keyed by line id."""
 
     def __init__(self, settings: CapacitySettings) -> None:
         self._settings = settings

@@ -10,10 +10,10 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from aurelian.backbone.topics import ASSETS, LINE_EVENTS, MAINTENANCE_EVENTS
 from aurelian.db.engine import connect
-from aurelian.fold import run_fold
-from aurelian.ops import Health
-from aurelian.topics import ASSETS, LINE_EVENTS, MAINTENANCE_EVENTS
+from aurelian.fold.run import run_fold
+from aurelian.runtime.health import Health
 from capacity.lines import Lines, Row, sum_commitments
 from capacity.settings import CapacitySettings
 

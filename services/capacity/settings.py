@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from aurelian.fold_contract import FoldSettings
-from aurelian.settings import ApiSettings
+from aurelian.fold.contract import FoldSettings
+from aurelian.runtime.settings import ApiSettings
 
 
 class CapacitySettings(FoldSettings):

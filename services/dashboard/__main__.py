@@ -1,6 +1,6 @@
 """`python -m dashboard`: serve the operators' pages. Called by the launcher."""
 
-from aurelian.service import run_app
+from aurelian.runtime.service import run_app
 from dashboard.app import make_app
 from dashboard.settings import DashboardSettings
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from aurelian import __version__
 from aurelian.db.engine import make_engine
-from aurelian.ops import Health
+from aurelian.runtime.health import Health
 from dashboard.feed import run_clock, run_feed
 from dashboard.forward import forward_routes, make_client
 from dashboard.freshness import Limits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from aurelian import events
-from aurelian.events import Event, EventError
+from aurelian.events import cloudevent as events
+from aurelian.events.cloudevent import Event, EventError
 from dashboard.encoding import to_ms
 from dashboard.live import LivePlant
 from dashboard.things import Body, Message

@@ -6,7 +6,7 @@ import base64
 import math
 from datetime import UTC, datetime
 
-from aurelian.sample import MAX_EXACT_INT, Value
+from aurelian.model.sample import MAX_EXACT_INT, Value
 
 SHOWN_TEXT = 120
 """Longer texts are cut in the stream; the history API has them whole."""

@@ -17,11 +17,8 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aurelian import codec
-from aurelian.events import EventError, decode_event
-from aurelian.kafka import Consumer, Partition, Record, Unavailable
-from aurelian.ops import Health
-from aurelian.topics import (
+from aurelian.backbone.client import Consumer, Unavailable
+from aurelian.backbone.topics import (
     ASSETS,
     CAPACITY_EVENTS,
     LINE_EVENTS,
@@ -29,6 +26,10 @@ from aurelian.topics import (
     SAMPLES,
     SOURCE_EVENTS,
 )
+from aurelian.events.cloudevent import EventError, decode_event
+from aurelian.model import codec
+from aurelian.model.record import Partition, Record
+from aurelian.runtime.health import Health
 from dashboard import metrics, queries
 from dashboard.business import apply_event
 from dashboard.freshness import Limits

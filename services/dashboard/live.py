@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from aurelian.codec import SourceEvent
-from aurelian.sample import Flag, SampleBatch, Signal, Value, ValueType
+from aurelian.model.codec import SourceEvent
+from aurelian.model.sample import Flag, SampleBatch, Signal, Value, ValueType
 from dashboard.encoding import to_json
 from dashboard.freshness import Freshness, Limits, freshness_of
 from dashboard.things import Body, Death, LiveAsset, LiveLine, LiveSignal, Message

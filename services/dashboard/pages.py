@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from aurelian.assets import LineState
-from aurelian.sample import ValueType
+from aurelian.model.plant_parts import LineState
+from aurelian.model.sample import ValueType
 from dashboard import words
 from dashboard.encoding import from_ms
 from dashboard.freshness import Freshness

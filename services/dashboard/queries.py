@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, Table, func, select, t
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aurelian.db import tables
-from aurelian.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
+from aurelian.model.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
 from dashboard import business
 from dashboard.encoding import to_ms
 from dashboard.live import LivePlant

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from aurelian.settings import KafkaSettings, StoreSettings
+from aurelian.runtime.settings import KafkaSettings, StoreSettings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 

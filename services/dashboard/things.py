@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aurelian.sample import Value, ValueType
+from aurelian.model.sample import Value, ValueType
 
 Body = dict[str, Any]
 """JSON-ready content of a message to the browser."""

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from aurelian.assets import LineState
-from aurelian.sample import Value
+from aurelian.model.plant_parts import LineState
+from aurelian.model.sample import Value
 
 PRODUCED = "Produced"
 """What the past is called in which a line ran: the word of now may not stand where there is no now."""

@@ -1,6 +1,6 @@
 """`python -m historian`: store what Kafka has."""
 
-from aurelian.service import run_worker
+from aurelian.runtime.service import run_worker
 from historian.processor import main
 from historian.settings import HistorianSettings
 

@@ -12,8 +12,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from aurelian.kafka import Producer, Unavailable
-from aurelian.topics import STORED
+from aurelian.backbone.client import Producer, Unavailable
+from aurelian.backbone.topics import STORED
 from historian import metrics
 from historian.delivery import Lane
 from historian.settings import HistorianSettings

@@ -12,7 +12,7 @@ import numpy as np
 import psycopg
 from psycopg.rows import TupleRow
 
-from aurelian.sample import SampleBatch, Signal, ValueType
+from aurelian.model.sample import SampleBatch, Signal, ValueType
 from historian.rows import Plan
 
 PLANS_KEPT = 20_000

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aurelian.assets import NAMESPACE
+from aurelian.model.plant_parts import NAMESPACE
 
 
 class Lane(NamedTuple):

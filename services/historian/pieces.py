@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from aurelian import codec
-from aurelian.kafka import Record
-from aurelian.sample import SampleBatch
-from aurelian.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS
+from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS
+from aurelian.model import codec
+from aurelian.model.record import Record
+from aurelian.model.sample import SampleBatch
 from historian.delivery import Lane
 from historian.rows import HOUR_US, Plan
 

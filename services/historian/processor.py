@@ -16,13 +16,14 @@ from collections.abc import AsyncIterator, Sequence
 import psycopg
 from psycopg.rows import TupleRow
 
+from aurelian.backbone.client import Unavailable
 from aurelian.db import offsets
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced
-from aurelian.kafka import Partition, Record, Unavailable
-from aurelian.ops import Health
-from aurelian.sample import SampleBatch
+from aurelian.model.record import Partition, Record
+from aurelian.model.sample import SampleBatch
+from aurelian.runtime.health import Health
 from historian import metrics, records, samples
 from historian.announce import Announcer
 from historian.catalog import Catalog

@@ -10,9 +10,9 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from aurelian.assets import NAMESPACE
-from aurelian.codec import SourceEvent
-from aurelian.kafka import Partition
+from aurelian.model.codec import SourceEvent
+from aurelian.model.plant_parts import NAMESPACE
+from aurelian.model.record import Partition
 from historian import metrics
 from historian.delivery import Lane
 from historian.pieces import AssetRecord, Piece, Refusal

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian.sample import BAD, MAX_EXACT_INT, Flag, SampleBatch, ValueType
+from aurelian.model.sample import BAD, MAX_EXACT_INT, Flag, SampleBatch, ValueType
 
 T = TypeVar("T", bound=np.generic)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurelian.settings import KafkaSettings, StoreSettings
+from aurelian.runtime.settings import KafkaSettings, StoreSettings
 
 
 class HistorianSettings(KafkaSettings, StoreSettings):

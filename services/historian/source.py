@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 
+from aurelian.backbone.client import Consumer, Unavailable
+from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, Topic
 from aurelian.db.offsets import Claim, Fingerprint, fingerprint
-from aurelian.kafka import Consumer, Partition, Record, Unavailable
-from aurelian.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, Topic
+from aurelian.model.record import Partition, Record
 from historian import metrics
 from historian.settings import HistorianSettings
 from historian.writer import SERVICE, Owned

@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 
 from aurelian.db import offsets
 from aurelian.db.offsets import fingerprint
-from aurelian.kafka import Partition
+from aurelian.model.record import Partition
 from historian import metrics, records, samples
 from historian.catalog import Catalog
 from historian.delivery import Lane

@@ -1,6 +1,6 @@
 """`python -m history`: serve the history API. Called by the launcher."""
 
-from aurelian.service import run_app
+from aurelian.runtime.service import run_app
 from history.app import make_app
 from history.settings import HistorySettings
 

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from aurelian import __version__
-from aurelian.auth import add_auth
+from aurelian.access.keys import add_auth
 from aurelian.db.engine import make_engine
-from aurelian.ops import Health
-from aurelian.problems import add_problem_handlers
+from aurelian.runtime.health import Health
+from aurelian.runtime.problems import add_problem_handlers
 from history.routes import router
 from history.settings import HistorySettings
 

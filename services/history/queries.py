@@ -28,9 +28,9 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import FromClause
 
-from aurelian.auth import Principal
+from aurelian.access.keys import Principal
 from aurelian.db import tables
-from aurelian.sample import MAX_EXACT_INT, Flag, ValueType
+from aurelian.model.sample import MAX_EXACT_INT, Flag, ValueType
 from history.buckets import Cut, ReadFrom
 from history.schemas import (
     AssetOut,

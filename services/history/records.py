@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ColumnElement, cast, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aurelian.auth import Principal
+from aurelian.access.keys import Principal
 from aurelian.db import tables
 from history.schemas import GapOut, LedgerRow, RejectedOut
 

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aurelian.auth import Principal, require
-from aurelian.problems import Problem, invalid
+from aurelian.access.keys import Principal, require
+from aurelian.runtime.problems import Problem, invalid
 from history import metrics, queries, records
 from history.buckets import cut
 from history.schemas import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from aurelian.settings import ApiSettings
+from aurelian.runtime.settings import ApiSettings
 
 
 class HistorySettings(ApiSettings):

@@ -1,6 +1,6 @@
 """`python -m line_health`."""
 
-from aurelian.service import run_worker
+from aurelian.runtime.service import run_worker
 from line_health.settings import LineHealthSettings
 from line_health.writer import run
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aurelian.assets import Limits
-from aurelian.fold import Effects
+from aurelian.fold.run import Effects
+from aurelian.model.plant_parts import Limits
 from line_health.plant import LineInfo, SignalInfo
 from line_health.rows import AlarmRow, Row, alarm_event, derive, to_datetime
 

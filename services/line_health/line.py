@@ -17,8 +17,8 @@ from dataclasses import replace
 from itertools import groupby
 from statistics import median
 
-from aurelian.assets import LineState, Role
-from aurelian.fold import Effects
+from aurelian.fold.run import Effects
+from aurelian.model.plant_parts import LineState, Role
 from line_health.memory import OTHER, OWN, WAITING, LineMemory, Present, Reading, Target
 from line_health.oee import count_increment
 from line_health.packml import STOP_STATES, PackMl, read_state, starved_or_blocked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from aurelian.assets import LineState
+from aurelian.model.plant_parts import LineState
 
 
 class PackMl(IntEnum):

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from aurelian.assets import CalendarModel, Limits, Product, Role, StopReason
-from aurelian.calendar import CalendarError, check_calendar
+from aurelian.model.calendar import CalendarError, check_calendar
+from aurelian.model.plant_parts import CalendarModel, Limits, Product, Role, StopReason
 
 
 class AssetError(ValueError):

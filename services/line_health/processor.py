@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian import codec
-from aurelian.assets import Role
-from aurelian.fold import Effects, State
-from aurelian.kafka import Record
-from aurelian.sample import BAD, Flag, SampleBatch
-from aurelian.sequences import Sequences
-from aurelian.topics import ASSETS
+from aurelian.backbone.topics import ASSETS
+from aurelian.fold.run import Effects, State
+from aurelian.fold.sequences import Sequences
+from aurelian.model import codec
+from aurelian.model.plant_parts import Role
+from aurelian.model.record import Record
+from aurelian.model.sample import BAD, Flag, SampleBatch
 from line_health.alarms import AlarmMemory, fold_time, fold_value, is_quiet
 from line_health.line import LineMachine
 from line_health.memory import LineMemory, Reading
@@ -75,7 +75,7 @@ class Columns:
 
 
 class Lines:
-    """All lines whose partitions are ours. Implements `aurelian.fold.Fold`."""
+    """All lines whose partitions are ours. Implements `aurelian.fold.contract.Fold`."""
 
     def __init__(self) -> None:
         self.assets = Assets()

@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from aurelian.assets import NAMESPACE
-from aurelian.events import (
+from aurelian.backbone.topics import LINE_EVENTS
+from aurelian.events.cloudevent import (
     LINE_ALARM_CLEARED,
     LINE_ALARM_RAISED,
     LINE_KPI_UPDATED,
@@ -16,8 +16,8 @@ from aurelian.events import (
     LINE_STOP_STARTED,
     make_event,
 )
-from aurelian.fold import Outgoing
-from aurelian.topics import LINE_EVENTS
+from aurelian.fold.run import Outgoing
+from aurelian.model.plant_parts import NAMESPACE
 from line_health.plant import LineInfo, SignalInfo
 
 SOURCE = "/aurelian/line_health"

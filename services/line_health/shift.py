@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from aurelian.assets import LineState
-from aurelian.calendar import ShiftSpan, shift_at, shifts_between
+from aurelian.model.calendar import ShiftSpan, shift_at, shifts_between
+from aurelian.model.plant_parts import LineState
 from line_health.oee import compute_oee
 from line_health.packml import PRODUCING_STATES
 from line_health.plant import LineInfo

@@ -7,9 +7,9 @@ from dataclasses import asdict, fields
 
 from psycopg import AsyncConnection, sql
 
-from aurelian.fold import run_fold
-from aurelian.ops import Health
-from aurelian.topics import ASSETS, SAMPLES, SOURCE_EVENTS
+from aurelian.backbone.topics import ASSETS, SAMPLES, SOURCE_EVENTS
+from aurelian.fold.run import run_fold
+from aurelian.runtime.health import Health
 from line_health.processor import Lines
 from line_health.rows import AlarmRow, KpiRow, Row, StateRow, StopRow
 from line_health.settings import LineHealthSettings

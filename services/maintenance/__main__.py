@@ -1,6 +1,6 @@
 """`python -m maintenance`: run the maintenance worker. Called by the launcher."""
 
-from aurelian.service import run_worker
+from aurelian.runtime.service import run_worker
 from maintenance.processor import run
 from maintenance.settings import MaintenanceSettings
 

@@ -12,20 +12,20 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian import codec
-from aurelian.assets import NAMESPACE, Role
-from aurelian.events import (
+from aurelian.backbone.topics import MAINTENANCE_EVENTS
+from aurelian.events.cloudevent import (
     MAINTENANCE_CASE_CLOSED,
     MAINTENANCE_CASE_OPENED,
     MAINTENANCE_HEALTH_UPDATED,
     EventError,
     make_event,
 )
-from aurelian.fold_contract import Effects, Outgoing, State
-from aurelian.kafka import Record
-from aurelian.sample import Flag, SampleBatch
-from aurelian.sequences import Sequences
-from aurelian.topics import MAINTENANCE_EVENTS
+from aurelian.fold.contract import Effects, Outgoing, State
+from aurelian.fold.sequences import Sequences
+from aurelian.model import codec
+from aurelian.model.plant_parts import NAMESPACE, Role
+from aurelian.model.record import Record
+from aurelian.model.sample import Flag, SampleBatch
 from maintenance import metrics
 from maintenance.detector import EXECUTE, Assessment, SignalState, assess, update_signal
 from maintenance.settings import MaintenanceSettings
@@ -86,7 +86,7 @@ class LineMemory:
 
 
 class Machines:
-    """The fold (`aurelian.fold.Fold`). Keyed by the line's path, as the samples are."""
+    """The fold (`aurelian.fold.contract.Fold`). Keyed by the line's path, as the samples are."""
 
     def __init__(self, settings: MaintenanceSettings) -> None:
         self._settings = settings

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from aurelian.fold import run_fold
-from aurelian.ops import Health
-from aurelian.topics import ASSETS, SAMPLES
+from aurelian.backbone.topics import ASSETS, SAMPLES
+from aurelian.fold.run import run_fold
+from aurelian.runtime.health import Health
 from maintenance.machines import Machines, Row
 from maintenance.settings import MaintenanceSettings
 

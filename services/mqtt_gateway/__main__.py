@@ -1,8 +1,8 @@
 """`python -m mqtt_gateway`."""
 
-from aurelian.gateway import run_gateway
-from aurelian.ops import Health
-from aurelian.service import run_worker
+from aurelian.edge.gateway import run_gateway
+from aurelian.runtime.health import Health
+from aurelian.runtime.service import run_worker
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import make_sources
 

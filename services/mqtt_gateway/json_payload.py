@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from aurelian.sample import Value, ValueType
+from aurelian.model.sample import Value, ValueType
 
 TIME_KEYS = ("ts", "timestamp", "timestamp_ms", "time")
 """Members that carry the time of an object, in order of preference, unless the plant model declares them as signals."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from aurelian.assets import Plant, SignalModel, SourceModel, Unit, derive_id
-from aurelian.gateway import Reading, Reject
-from aurelian.sample import Flag, Signal, Value, ValueType
+from aurelian.edge.gateway import Reading, Reject
+from aurelian.model.plant import Plant, Unit, derive_id
+from aurelian.model.plant_parts import SignalModel, SourceModel
+from aurelian.model.sample import Flag, Signal, Value, ValueType
 from mqtt_gateway.json_payload import Unreadable, read_fields
 
 _PLACE = re.compile(r"\{(unit|signal)\}|\+")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from aurelian.gateway import GatewaySettings
+from aurelian.edge.gateway import GatewaySettings
 
 
 class MqttGatewaySettings(GatewaySettings):

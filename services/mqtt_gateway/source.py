@@ -1,4 +1,4 @@
-"""Machines that send JSON over MQTT as a source of readings; called by `aurelian.gateway.run_gateway`."""
+"""Machines that send JSON over MQTT as a source of readings; called by `aurelian.edge.gateway.run_gateway`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
-from aurelian import codec
-from aurelian.assets import Plant, PlantError, SourceModel
-from aurelian.gateway import Delivery, Reading, Reject, Source
-from aurelian.sample import Flag
+from aurelian.edge.gateway import Delivery, Reading, Reject, Source
+from aurelian.model import codec
+from aurelian.model.plant import Plant
+from aurelian.model.plant_file import PlantError
+from aurelian.model.plant_parts import SourceModel
+from aurelian.model.sample import Flag
 from mqtt_gateway import metrics
 from mqtt_gateway.connection import (
     FIRST_VERSION,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from aurelian.model.sample import BAD, GOOD, Flag, Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from aurelian.sample import BAD, GOOD, Flag, Value, ValueType
 from mqtt_gateway.sparkplug_values import Undecodable, to_name, to_value
 
 PREFIX = "spBv1.0"

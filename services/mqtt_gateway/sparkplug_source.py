@@ -16,9 +16,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from aurelian import codec
-from aurelian.assets import Plant, SourceModel
-from aurelian.gateway import Delivery, Reading, Reject
+from aurelian.edge.gateway import Delivery, Reading, Reject
+from aurelian.model import codec
+from aurelian.model.plant import Plant
+from aurelian.model.plant_parts import SourceModel
 from mqtt_gateway import metrics
 from mqtt_gateway.connection import (
     FIRST_VERSION,

@@ -8,8 +8,8 @@ import math
 import struct
 from datetime import UTC, datetime, timedelta
 
+from aurelian.model.sample import Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from aurelian.sample import Value, ValueType
 
 DATETIME = 13
 """Datatypes are numbered as in the specification, 6.4.16."""

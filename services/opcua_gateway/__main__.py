@@ -1,8 +1,8 @@
 """`python -m opcua_gateway`."""
 
-from aurelian.gateway import run_gateway
-from aurelian.ops import Health
-from aurelian.service import run_worker
+from aurelian.edge.gateway import run_gateway
+from aurelian.runtime.health import Health
+from aurelian.runtime.service import run_worker
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
 

@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from aurelian.assets import Plant, SignalModel, SourceModel, Unit
-from aurelian.gateway import Reading
-from aurelian.sample import Flag, Signal, Value, ValueType
+from aurelian.edge.gateway import Reading
+from aurelian.model.plant import Plant, Unit
+from aurelian.model.plant_parts import SignalModel, SourceModel
+from aurelian.model.sample import Flag, Signal, Value, ValueType
 
 BAD_NODE_ID_UNKNOWN = 0x80340000
 """Status of an item whose node or namespace the server does not have."""

@@ -16,7 +16,7 @@ from enum import Enum
 from asyncua import ua
 from asyncua.ua.ua_binary import Primitives, from_binary, nodeid_from_binary, struct_from_binary
 
-from aurelian.sample import Value, ValueType
+from aurelian.model.sample import Value, ValueType
 from opcua_gateway.mapping import Notification
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""One OPC UA server as a source of readings: connects, resumes, maps; called by `aurelian.gateway.run_gateway`."""
+"""One OPC UA server as a source of readings: connects, resumes, maps; called by `aurelian.edge.gateway.run_gateway`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from ipaddress import ip_address
 from typing import assert_never
 from urllib.parse import SplitResult, urlsplit
 
-from aurelian import codec
-from aurelian.assets import Plant, PlantError, SourceModel
-from aurelian.gateway import Delivery, Reading, Reject
+from aurelian.edge.gateway import Delivery, Reading, Reject
+from aurelian.model import codec
+from aurelian.model.plant import Plant
+from aurelian.model.plant_file import PlantError
+from aurelian.model.plant_parts import SourceModel
 from opcua_gateway import metrics
 from opcua_gateway.mapping import AddressError, Tag, UnitsHeard, refused_reading, tags_of, to_reading
 from opcua_gateway.resume import Resume, load, save

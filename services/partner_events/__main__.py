@@ -1,6 +1,6 @@
 """Run the partner_events worker: `python -m partner_events`."""
 
-from aurelian.service import run_worker
+from aurelian.runtime.service import run_worker
 from partner_events.settings import PartnerEventsSettings
 from partner_events.worker import run
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aurelian import events
-from aurelian.assets import LineState
+from aurelian.events import cloudevent as events
+from aurelian.model.plant_parts import LineState
 
 LINE = "pilot-a/north/machining/line-1"
 AT = "2026-11-23T06:12:04Z"

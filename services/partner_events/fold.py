@@ -1,4 +1,4 @@
-"""Pure: turns the records of the event topics into rows of the event log. Driven by `aurelian.fold.run_fold`."""
+"""Pure: turns the records of the event topics into rows of the event log. Driven by `aurelian.fold.run.run_fold`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aurelian.events import Event, EventError, decode_event
-from aurelian.fold_contract import Effects, State
-from aurelian.kafka import Record
+from aurelian.events.cloudevent import Event, EventError, decode_event
+from aurelian.fold.contract import Effects, State
+from aurelian.model.record import Record
 from partner_events import metrics
 
 log = logging.getLogger(__name__)

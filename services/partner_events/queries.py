@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aurelian.access.policy import PLATFORM, Grant, Principal
 from aurelian.db.tables import event_log, grant
-from aurelian.policy import PLATFORM, Grant, Principal
 from partner_events.visibility import Logged
 
 

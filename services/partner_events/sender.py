@@ -17,8 +17,8 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, litera
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from aurelian.access.policy import Principal
 from aurelian.db import tables
-from aurelian.policy import Principal
 from partner_events import metrics
 from partner_events.delivery import attempt
 from partner_events.queries import load_grants, may_concern, of_types

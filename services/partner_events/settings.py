@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from aurelian.fold_contract import FoldSettings
-from aurelian.settings import ApiSettings, CommonSettings
+from aurelian.fold.contract import FoldSettings
+from aurelian.runtime.settings import ApiSettings, CommonSettings
 from partner_events.ssrf import Allowed, parse_allowed
 
 

@@ -1,4 +1,4 @@
-"""Pure: what a principal sees of an event, as `aurelian.policy` decides. Asked for each event by every channel."""
+"""Pure: what a principal sees of an event, as `aurelian.access.policy` decides. Asked for each event by every channel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from aurelian.policy import Action, Grant, Principal, decide
+from aurelian.access.policy import Action, Grant, Principal, decide
 
 
 @dataclass(frozen=True, slots=True)

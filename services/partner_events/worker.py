@@ -12,11 +12,11 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from aurelian.cancellation import heed_cancellation
+from aurelian.backbone.cancellation import heed_cancellation
+from aurelian.backbone.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS
 from aurelian.db.engine import connect, make_engine
-from aurelian.fold import run_fold
-from aurelian.ops import Health
-from aurelian.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS
+from aurelian.fold.run import run_fold
+from aurelian.runtime.health import Health
 from partner_events.delivery import make_client
 from partner_events.fold import LogFold
 from partner_events.sender import Sender

@@ -1,4 +1,4 @@
-"""Writes the event log: the one place that gives out numbers. Called by `aurelian.fold.run_fold` and by the worker."""
+"""Writes the event log: the one place that gives out numbers. Called by `aurelian.fold.run.run_fold` and by the worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from psycopg import AsyncConnection
 
-from aurelian.eventlog import READINGS
+from aurelian.events.outbox import READINGS
 from partner_events import metrics
 from partner_events.fold import Received
 

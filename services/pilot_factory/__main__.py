@@ -3,7 +3,7 @@
 import atexit
 import gc
 
-from aurelian.service import run_worker
+from aurelian.runtime.service import run_worker
 from pilot_factory.factory import run_plant
 from pilot_factory.settings import PilotSettings
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 from aurelian import __version__
-from aurelian.problems import add_problem_handlers
+from aurelian.runtime.problems import add_problem_handlers
 from pilot_factory.faults import Fault, FaultKind
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def make_control_app(factory: Factory) -> FastAPI:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: `aurelian.service` has them."""
+    """uvicorn without signal handlers of its own: `aurelian.runtime.service` has them."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -7,8 +7,9 @@ import logging
 import time
 from pathlib import Path
 
-from aurelian.assets import Plant, PlantError, Unit, load_plants
-from aurelian.ops import Health
+from aurelian.model.plant import Plant, Unit
+from aurelian.model.plant_file import PlantError, load_plants
+from aurelian.runtime.health import Health
 from pilot_factory.control import serve_control
 from pilot_factory.faults import Fault, Faults
 from pilot_factory.json_machine import JsonOutlet

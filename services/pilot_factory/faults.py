@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from aurelian.assets import Unit
+from aurelian.model.plant import Unit
 from pilot_factory.outlet import Outlet
 from pilot_factory.physics import Machine, Reason, State
 

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from aurelian.assets import PlantError, SourceModel, Unit
+from aurelian.model.plant import Unit
+from aurelian.model.plant_file import PlantError
+from aurelian.model.plant_parts import SourceModel
 from pilot_factory.metrics import DROPPED, SENT
 from pilot_factory.mqtt_link import MqttLink, connect
 from pilot_factory.outlet import Backoff

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from asyncua import Server, ua
 
-from aurelian.assets import PlantError, SourceModel, Unit
-from aurelian.sample import GOOD, Value, ValueType
+from aurelian.model.plant import Unit
+from aurelian.model.plant_file import PlantError
+from aurelian.model.plant_parts import SourceModel
+from aurelian.model.sample import GOOD, Value, ValueType
 from pilot_factory.metrics import SENT
 from pilot_factory.outlet import Backoff
 from pilot_factory.sendlog import SendLog

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from aurelian.assets import SourceModel, Unit
+from aurelian.model.plant import Unit
+from aurelian.model.plant_parts import SourceModel
 from pilot_factory.simulation import Measurement
 
 

@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian.assets import LineState, Plant, SignalModel
-from aurelian.calendar import planned_seconds
-from aurelian.sample import Signal, Value
+from aurelian.model.calendar import planned_seconds
+from aurelian.model.plant import Plant
+from aurelian.model.plant_parts import LineState, SignalModel
+from aurelian.model.sample import Signal, Value
 from pilot_factory.physics import Machine, Reason, State
 from pilot_factory.simulation import SimulatedLine, SimulatedSignal, simulate_lines
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from aurelian.sample import Value, ValueType
+from aurelian.model.sample import Value, ValueType
 
 NAMESPACE = "urn:aurelian:replay"
 UNIT = "machine"

@@ -16,9 +16,11 @@ import psycopg
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
-from aurelian.assets import NAMESPACE, Plant, PlantError, load_plants
-from aurelian.sample import Flag, ValueType
-from aurelian.settings import StoreSettings
+from aurelian.model.plant import Plant
+from aurelian.model.plant_file import PlantError, load_plants
+from aurelian.model.plant_parts import NAMESPACE
+from aurelian.model.sample import Flag, ValueType
+from aurelian.runtime.settings import StoreSettings
 from pilot_factory.past import LineSpan, Shift, SignalPast, live_through
 from pilot_factory.rollup import HOUR_US, MINUTE_US, copy_block, number_rows, rollup_rows
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from aurelian.sample import Value, ValueType
+from aurelian.model.sample import Value, ValueType
 from pilot_factory.simulation import Measurement
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from aurelian.settings import CommonSettings
+from aurelian.runtime.settings import CommonSettings
 
 
 class PilotSettings(CommonSettings):

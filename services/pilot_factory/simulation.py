@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from aurelian.assets import Line as LineAsset
-from aurelian.assets import Plant, PlantError, Role, SignalModel, SourceModel, Unit
-from aurelian.calendar import planned_seconds
-from aurelian.sample import GOOD, Signal, Value, ValueType
+from aurelian.model.calendar import planned_seconds
+from aurelian.model.plant import Line as LineAsset
+from aurelian.model.plant import Plant, Unit
+from aurelian.model.plant_file import PlantError
+from aurelian.model.plant_parts import Role, SignalModel, SourceModel
+from aurelian.model.sample import GOOD, Signal, Value, ValueType
 from pilot_factory.physics import Line, Machine, Parameters, State
 
 

@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from aurelian.assets import PlantError, SourceModel, Unit
+from aurelian.model.plant import Unit
+from aurelian.model.plant_file import PlantError
+from aurelian.model.plant_parts import SourceModel
 from pilot_factory import sparkplug_payload as payload
 from pilot_factory.metrics import DROPPED, SENT
 from pilot_factory.mqtt_link import MqttLink, Will, connect

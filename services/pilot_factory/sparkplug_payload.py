@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from google.protobuf.message import DecodeError
 
+from aurelian.model.sample import Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from aurelian.sample import Value, ValueType
 from pilot_factory.simulation import Measurement, SimulatedSignal
 
 _INT64, _UINT64, _DOUBLE, _BOOLEAN, _STRING, _BYTES = 4, 8, 10, 11, 12, 17

@@ -248,7 +248,7 @@ def topics_create(
     home: Home = None,
 ) -> None:
     """Make every topic that is not there yet; prints the names made."""
-    from aurelian.topics import create_topics
+    from aurelian.backbone.topics import create_topics
 
     for name in asyncio.run(create_topics(_bootstrap(bootstrap, home), replication_factor)):
         print(name)
@@ -276,7 +276,7 @@ def db_upgrade(
     """Bring the database schema up to date. Several at once do no harm."""
     from aurelian.db.logs import declare_first_log
     from aurelian.db.migrate import upgrade
-    from aurelian.settings import with_password
+    from aurelian.runtime.settings import with_password
 
     database = _database(url, home)
     if password_file is not None:
@@ -307,7 +307,7 @@ def keys_create(
     home: Home = None,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
-    from aurelian.auth import create_key
+    from aurelian.access.keys import create_key
     from aurelian.local.services import pepper_file
 
     file = pepper or pepper_file(_home(home))
@@ -324,7 +324,7 @@ def keys_create(
 
 
 def _check_plant(folder: Path) -> None:
-    from aurelian.assets import PlantError, load_plants
+    from aurelian.model.plant_file import PlantError, load_plants
 
     try:
         load_plants(folder)

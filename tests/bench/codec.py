@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from aurelian import codec
+from aurelian.model import codec
+from aurelian.model.sample import BAD, Sample, SampleBatch, Signal, Value, ValueType, make_batch
 from aurelian.pb import telemetry_pb2 as pb
-from aurelian.sample import BAD, Sample, SampleBatch, Signal, Value, ValueType, make_batch
 
 T = TypeVar("T")
 

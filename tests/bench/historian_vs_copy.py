@@ -17,13 +17,13 @@ from pathlib import Path
 
 import psycopg
 
+from aurelian.backbone.topics import SAMPLES, create_topics
 from aurelian.db.logs import declare_log
 from aurelian.db.migrate import upgrade
-from aurelian.topics import SAMPLES, create_topics
 from tests import servers
 from tests.bench import telemetry
 from tests.bench.framework import cpu_and_memory, say
-from tests.integration.historian_process import running_historian, send_batches
+from tests.integration.historian.historian_process import running_historian, send_batches
 
 ROWS = int(os.environ.get("BENCH_ROWS", "5000000"))
 SIZES = (8, 50, 500)

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import psycopg
 
-from aurelian import codec
+from aurelian.backbone.client import Producer
+from aurelian.backbone.topics import SAMPLES, create_topics
 from aurelian.db.logs import declare_log
 from aurelian.db.migrate import upgrade
-from aurelian.kafka import Producer
-from aurelian.sample import Sample, ValueType, make_batch
-from aurelian.settings import KafkaSettings
-from aurelian.topics import SAMPLES, create_topics
+from aurelian.model import codec
+from aurelian.model.sample import Sample, ValueType, make_batch
+from aurelian.runtime.settings import KafkaSettings
 from tests import servers
 from tests.bench import telemetry
 from tests.bench.framework import cpu_and_memory, say
-from tests.integration.historian_process import await_offsets, running_historian
+from tests.integration.historian.historian_process import await_offsets, running_historian
 
 SECONDS = 20.0
 INTERVAL_S = 0.1

@@ -17,13 +17,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurelian.assets import SignalModel, SourceModel
-from aurelian.codec import decode
-from aurelian.gateway import Delivery, Reading, forward
-from aurelian.outbox import START, Outbox
-from aurelian.outbox_limits import Limits
-from aurelian.outbox_thread import OutboxThread
-from aurelian.sample import Signal, ValueType
+from aurelian.edge.gateway import Delivery, Reading, forward
+from aurelian.edge.outbox.limits import Limits
+from aurelian.edge.outbox.outbox import START, Outbox
+from aurelian.edge.outbox.thread import OutboxThread
+from aurelian.model.codec import decode
+from aurelian.model.plant_parts import SignalModel, SourceModel
+from aurelian.model.sample import Signal, ValueType
 
 READINGS = 300_000
 DELIVERY = 100

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aurelian.sample import SampleBatch, Signal, ValueType
+from aurelian.model.sample import SampleBatch, Signal, ValueType
 
 OWNER = "bench"
 START_US = 1_780_000_000_000_000

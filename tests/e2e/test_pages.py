@@ -10,8 +10,8 @@ import httpx
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from aurelian import events
-from aurelian.sample import ValueType
+from aurelian.events import cloudevent as events
+from aurelian.model.sample import ValueType
 from tests import servers, stage
 
 pytestmark = pytest.mark.chromium

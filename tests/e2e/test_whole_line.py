@@ -22,7 +22,8 @@ from asyncua import Server, ua
 from playwright.async_api import Page, async_playwright, expect
 from standardwebhooks.webhooks import Webhook
 
-from aurelian.assets import derive_id, load_plant
+from aurelian.model.plant import derive_id
+from aurelian.model.plant_file import load_plant
 from aurelian.pb import sparkplug_b_pb2
 from tests import servers
 from tests.e2e.whole import Stack, check_store, replay

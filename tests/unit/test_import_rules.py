@@ -10,10 +10,28 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = {path.name for path in (ROOT / "services").iterdir() if (path / "__init__.py").exists()}
 KIT = ROOT / "shared" / "aurelian"
 
+ROOMS: dict[str, set[str]] = {
+    "pb": set(),
+    "model": {"pb"},
+    "runtime": {"model"},
+    "backbone": {"model", "runtime"},
+    "db": {"model", "runtime"},
+    "access": {"model", "runtime", "db"},
+    "edge": {"model", "runtime", "backbone"},
+    "events": {"model", "runtime", "backbone", "db"},
+    "fold": {"model", "runtime", "backbone", "events", "db"},
+    "local": {"model", "runtime", "backbone", "db", "access", "edge", "events", "fold"},
+    "cli.py": {"model", "runtime", "backbone", "db", "access", "edge", "events", "fold", "local"},
+}
+"""Each room of the kit and the rooms that it may import: downwards only."""
+
+MOST_LINES = 400
+"""A file of the kit that is longer says more than one thing."""
+
 SOLE_IMPORTERS = {
-    "aiokafka": {"shared/aurelian/kafka.py", "shared/aurelian/topics.py"},
-    "aurelian.pb.telemetry_pb2": {"shared/aurelian/codec.py"},
-    "sqlite3": {"shared/aurelian/outbox.py", "shared/aurelian/segment.py", "shared/aurelian/salvage.py"},
+    "aiokafka": {"shared/aurelian/backbone/client.py", "shared/aurelian/backbone/topics.py"},
+    "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
+    "sqlite3": {f"shared/aurelian/edge/outbox/{name}.py" for name in ("outbox", "segment", "salvage")},
 }
 FOREIGN = (
     "fastapi",
@@ -27,7 +45,17 @@ FOREIGN = (
     "socket",
     "asyncio",
 )
-PURE = ["sample.py", "codec.py", "contract.py", "calendar.py", "events.py", "policy.py"]
+PURE = [
+    "model/sample.py",
+    "model/codec.py",
+    "model/plant.py",
+    "model/calendar.py",
+    "model/record.py",
+    "edge/contract.py",
+    "events/cloudevent.py",
+    "access/policy.py",
+    "fold/sequences.py",
+]
 
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:
@@ -41,6 +69,55 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
 
 def _sources(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*.py")) if "pb" not in path.relative_to(folder).parts[:1])
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(KIT).parts[0]
+
+
+def test_every_part_of_the_kit_is_a_known_room() -> None:
+    found = {_room(path) for path in KIT.rglob("*.py")} - {"__init__.py"}
+    assert found == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_of_the_kit_imports_downwards_only(room: str) -> None:
+    sources = [KIT / room] if room.endswith(".py") else sorted((KIT / room).rglob("*.py"))
+    broken = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sources
+        for name, line in _imports(path)
+        if name.startswith("aurelian.")
+        and (imported := name.split(".")[1]) in ROOMS
+        and imported not in ROOMS[room] | {room}
+    ]
+    assert not broken
+
+
+def test_no_two_files_of_the_kit_import_each_other_in_a_circle() -> None:
+    files = {
+        ".".join(("aurelian", *path.relative_to(KIT).with_suffix("").parts)): path
+        for path in KIT.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    needs = {
+        name: {other for other, _ in _imports(path) if other in files and other != name}
+        for name, path in files.items()
+    }
+    while leaves := [name for name, others in needs.items() if not others & needs.keys()]:
+        for name in leaves:
+            del needs[name]
+    assert not needs
+
+
+@pytest.mark.parametrize("folder", ["shared/aurelian"])
+def test_no_file_of_the_kit_is_longer_than_a_reader_can_hold(folder: str) -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in _sources(ROOT / folder)
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
+    }
+    assert not long
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))

@@ -1,6 +1,6 @@
 """`python -m capacity.api`: serve the capacity API. Called by the launcher."""
 
-from aurelian.service import run_app
+from aurelian.runtime.service import run_app
 from capacity.api.app import make_app
 from capacity.settings import CapacityApiSettings
 

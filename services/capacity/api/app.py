@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from aurelian import __version__
-from aurelian.auth import add_auth
+from aurelian.access.keys import add_auth
 from aurelian.db.engine import make_engine
-from aurelian.ops import Health
-from aurelian.problems import add_problem_handlers
+from aurelian.runtime.health import Health
+from aurelian.runtime.problems import add_problem_handlers
 from capacity.api.routes import router
 from capacity.settings import CapacityApiSettings
 

@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aurelian.auth import Principal
-from aurelian.calendar import iso_week
+from aurelian.access.keys import Principal
 from aurelian.db.tables import asset, commitment, estimate
+from aurelian.model.calendar import iso_week
 from capacity.api.schemas import Commitment, CommitmentIn, OperationsCapability, Quantity, Reason
 
 

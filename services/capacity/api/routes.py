@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 
-from aurelian.auth import Principal, require
+from aurelian.access.keys import Principal, require
 from capacity.api import queries
 from capacity.api.schemas import Commitment, CommitmentIn, OperationsCapability
 

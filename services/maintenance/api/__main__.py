@@ -1,6 +1,6 @@
 """`python -m maintenance.api`: serve the maintenance API. Called by the launcher."""
 
-from aurelian.service import run_app
+from aurelian.runtime.service import run_app
 from maintenance.api.app import make_app
 from maintenance.settings import MaintenanceApiSettings
 

@@ -8,7 +8,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aurelian.auth import Principal
+from aurelian.access.keys import Principal
 from aurelian.db.tables import asset, case, health
 from maintenance.api.schemas import AssetHealth, Case, HealthPoint
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
 
-from aurelian.auth import Principal, require
+from aurelian.access.keys import Principal, require
 from maintenance.api import queries
 from maintenance.api.schemas import AssetHealth, Case, HealthPoint
 

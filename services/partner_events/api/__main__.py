@@ -1,6 +1,6 @@
 """Run the partner_events API: `python -m partner_events.api`."""
 
-from aurelian.service import run_app
+from aurelian.runtime.service import run_app
 from partner_events.api.app import make_app
 from partner_events.settings import PartnerEventsApiSettings
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from aurelian import __version__
-from aurelian.auth import add_auth
+from aurelian.access.keys import add_auth
 from aurelian.db.engine import make_engine
-from aurelian.ops import Health
-from aurelian.problems import add_problem_handlers
+from aurelian.runtime.health import Health
+from aurelian.runtime.problems import add_problem_handlers
 from partner_events.api import endpoints, grants, routes
 from partner_events.api.context import Context
 from partner_events.api.tail import Tail

@@ -9,7 +9,7 @@ import httpx
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aurelian.auth import Keys
+from aurelian.access.keys import Keys
 from partner_events.api.tail import Tail
 from partner_events.settings import PartnerEventsApiSettings
 

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aurelian.auth import Principal, require
+from aurelian.access.keys import Principal, require
 from aurelian.db.tables import attempt as attempts
 from aurelian.db.tables import endpoint, event_log, pending
-from aurelian.problems import Problem, invalid
+from aurelian.runtime.problems import Problem, invalid
 from partner_events import delivery
 from partner_events.api.context import InContext, problems
 from partner_events.api.schemas import (

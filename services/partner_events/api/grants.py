@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends
 from sqlalchemy import insert, or_, select, true, update
 from sqlalchemy.engine import RowMapping
 
-from aurelian.auth import Principal, require
+from aurelian.access.keys import Principal, require
+from aurelian.access.policy import PLATFORM, Action, decide
 from aurelian.db.tables import grant
-from aurelian.policy import PLATFORM, Action, decide
-from aurelian.problems import Problem, invalid
+from aurelian.runtime.problems import Problem, invalid
 from partner_events.api.context import InContext, problems
 from partner_events.api.schemas import GrantAnswer, GrantRequest
 

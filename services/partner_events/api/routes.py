@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from aurelian.auth import Principal, require
-from aurelian.problems import Problem, invalid
+from aurelian.access.keys import Principal, require
+from aurelian.runtime.problems import Problem, invalid
 from partner_events import metrics
 from partner_events.api.context import InContext, problems
 from partner_events.api.schemas import EventsPage, TypeName

@@ -17,8 +17,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aurelian.auth import Keys
-from aurelian.policy import Grant, Principal
+from aurelian.access.keys import Keys
+from aurelian.access.policy import Grant, Principal
 from partner_events.api.tail import Tail
 from partner_events.queries import load_bounds, load_grants, load_page
 from partner_events.visibility import show

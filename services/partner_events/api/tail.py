@@ -8,9 +8,9 @@ import random
 
 import psycopg
 
-from aurelian.cancellation import heed_cancellation
+from aurelian.backbone.cancellation import heed_cancellation
 from aurelian.db.engine import connect
-from aurelian.ops import Health
+from aurelian.runtime.health import Health
 from partner_events.writer import CHANNEL
 
 log = logging.getLogger(__name__)

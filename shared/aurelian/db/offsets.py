@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from aurelian.kafka import Partition, Record
+from aurelian.model.record import Partition, Record
 
 
 class Fenced(Exception):

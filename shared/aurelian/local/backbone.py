@@ -42,15 +42,15 @@ def _declare_log(url: str, log_id: uuid.UUID) -> None:
 
 
 async def _create_topics(bootstrap: str, replication_factor: int) -> object:
-    from aurelian.topics import create_topics
+    from aurelian.backbone.topics import create_topics
 
     return await create_topics(bootstrap, replication_factor)
 
 
 def _create_keys(url: str, home: Path, plant: Path) -> tuple[str, ...]:
     """Make the dashboard's key, in a file of its own, and one development key per company of the plant model."""
-    from aurelian.assets import load_plants
-    from aurelian.auth import create_key, make_pepper
+    from aurelian.access.keys import create_key, make_pepper
+    from aurelian.model.plant_file import load_plants
 
     pepper = make_pepper(pepper_file(home))
     companies = sorted({each.company.id for each in load_plants(plant)})

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aurelian.codec import DecodeError, decode
-from aurelian.events import EventError, decode_event
-from aurelian.kafka import Consumer, Record
-from aurelian.sample import Sample
-from aurelian.settings import KafkaSettings
-from aurelian.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS, SAMPLES
+from aurelian.backbone.client import Consumer
+from aurelian.backbone.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS, SAMPLES
+from aurelian.events.cloudevent import EventError, decode_event
+from aurelian.model.codec import DecodeError, decode
+from aurelian.model.record import Record
+from aurelian.model.sample import Sample
+from aurelian.runtime.settings import KafkaSettings
 
 
 async def tail_samples(bootstrap: str, match: str, *, from_start: bool, as_json: bool) -> AsyncIterator[str]:

@@ -9,15 +9,15 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from aurelian.auth import make_pepper
+from aurelian.access.keys import make_pepper
 from aurelian.db.engine import as_role, make_engine
-from aurelian.ops import Health
-from aurelian.testing import ManualClock
+from aurelian.runtime.health import Health
 from partner_events.api.app import make_app
 from partner_events.delivery import make_client
 from partner_events.sender import Sender
 from partner_events.settings import PartnerEventsApiSettings
 from partner_events.ssrf import parse_allowed
+from tests.builders import ManualClock
 from tests.integration.partner_events.partner import LOOPBACK, Api, Post, Receiver, receiving, serving
 from tests.servers import PostgresServer
 

@@ -11,13 +11,13 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from aurelian.auth import create_key
+from aurelian.access.keys import create_key
 from aurelian.db.engine import as_role, connect
-from aurelian.events import CAPACITY_ESTIMATE_UPDATED, Event, encode_event
-from aurelian.testing import ManualClock, make_line_event
+from aurelian.events.cloudevent import CAPACITY_ESTIMATE_UPDATED, Event, encode_event
 from partner_events.fold import Received
 from partner_events.sender import Sender
 from partner_events.writer import insert_events
+from tests.builders import ManualClock, make_line_event
 from tests.waiting import until
 
 LOOPBACK = "127.0.0.0/8"

@@ -11,12 +11,12 @@ import httpx
 import psycopg
 import pytest
 
-from aurelian.auth import revoke_key
+from aurelian.access.keys import revoke_key
 from aurelian.db.engine import as_role, connect
-from aurelian.events import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED, EventError, encode_event
-from aurelian.testing import make_line_event
+from aurelian.events.cloudevent import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED, EventError, encode_event
 from partner_events.fold import read_event
 from partner_events.writer import trim
+from tests.builders import make_line_event
 from tests.integration.partner_events.partner import (
     Api,
     Frame,

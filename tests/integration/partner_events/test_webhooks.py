@@ -7,9 +7,9 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from aurelian.events import LINE_STATE_CHANGED, encode_event
-from aurelian.testing import make_line_event
+from aurelian.events.cloudevent import LINE_STATE_CHANGED, encode_event
 from partner_events.webhook import RETRY_AFTER_S
+from tests.builders import make_line_event
 from tests.integration.partner_events.partner import (
     Api,
     Post,

@@ -14,17 +14,17 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from aurelian.backbone.client import Producer
+from aurelian.backbone.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS, create_topics
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
-from aurelian.events import Event, encode_event
-from aurelian.kafka import Producer
-from aurelian.ops import Health
-from aurelian.settings import KafkaSettings
-from aurelian.testing import make_line_event
-from aurelian.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS, create_topics
+from aurelian.events.cloudevent import Event, encode_event
+from aurelian.runtime.health import Health
+from aurelian.runtime.settings import KafkaSettings
 from partner_events.settings import PartnerEventsSettings
 from partner_events.worker import run
 from tests import servers
+from tests.builders import make_line_event
 from tests.integration.partner_events.partner import LOOPBACK, Api, Receiver, make_events, register
 from tests.waiting import until
 

@@ -1,0 +1,1 @@
+"""Kafka: producer, consumer, the one table of topics."""

@@ -1,0 +1,295 @@
+"""What a signal's model promises, applied to each value before the outbox; called by `gateway.forward`. Pure.
+
+A value comes out as a sample, flagged where it is doubtful, or as a reject with its bytes and the reason: never not
+at all (decision 8).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+from aurelian.model.plant import Unit
+from aurelian.model.plant_parts import SignalModel
+from aurelian.model.sample import BAD, MAX_EXACT_INT, Flag, Sample, Signal, Value, ValueType
+
+MAX_AHEAD = 3_600_000_000
+"""Microseconds that a source's clock may be ahead of the gateway's before its time counts as unusable."""
+
+MAX_SKEW = 300_000_000
+"""Microseconds between source and gateway time beyond which the source's time is flagged as uncertain."""
+
+MAX_VALUE_BYTES = 8_000_000
+"""The largest text, bytes or JSON value: with its dictionary it still fits a record of 8 MB."""
+
+BAD_OUT_OF_RANGE = 0x803C0000
+"""OPC UA status code of what has no value that can be told."""
+
+_SEVERITY = 0xC0000000
+_MIN_INT64, _MAX_INT64, _MAX_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
+_TIME_REPLACED = int(Flag.TIME_REPLACED)
+_OLD_BY_NATURE = Flag.HISTORICAL | Flag.RETAINED | Flag.INITIAL
+_CLASS = {
+    ValueType.DOUBLE: float,
+    ValueType.INT64: int,
+    ValueType.UINT64: int,
+    ValueType.BOOL: bool,
+    ValueType.TEXT: str,
+    ValueType.BYTES: bytes,
+    ValueType.JSON: str,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value as a source gave it, before the contract.
+
+    Attributes:
+        unit: the unit that the address belongs to; None: unknown to the plant model.
+        model: the signal's model; None: discovered.
+        signal: from the plant model, or discovered (id `derive_id(path)`); `signal.source` is the delivering source.
+        line: path of the line (the record's key); the site's path when there is none.
+        value, type: as the protocol typed it; None with NULL when there is no value.
+        source_time: microseconds since 1970, None when the source gave none.
+        server_time: microseconds since 1970, 0 when there is none.
+        status: OPC UA status code.
+        flags: what the adapter knows; the contract adds to it.
+    """
+
+    unit: Unit | None
+    model: SignalModel | None
+    signal: Signal
+    line: str
+    value: Value
+    type: ValueType
+    source_time: int | None
+    server_time: int = 0
+    status: int = 0
+    flags: Flag = Flag.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Bytes that could not become samples.
+
+    Attributes:
+        reason: a sentence.
+        error_class: of a bounded set, for counting.
+        origin: topic, node or file that the bytes came from.
+        payload: the bytes; cut at 512 kB on the way out, with the SHA-256 of all of them.
+        samples: how many samples it stands for in the ledger; 1 when unknown.
+    """
+
+    reason: str
+    error_class: str
+    origin: str
+    payload: bytes
+    samples: int = 1
+
+
+class _Broken(Exception):
+    """A value that cannot be kept as a sample: error class and sentence."""
+
+
+def apply(reading: Reading, received_at: int) -> Sample | Reject:
+    """Make a sample of a reading, or a reject. `received_at`: microseconds since 1970, receipt at the gateway.
+
+    - Stored value = raw * scale + offset; a declared integer is rounded after scaling.
+    - A value that is not of the declared type is converted where nothing is lost (integer to double and back,
+      0 and 1 to bool, anything to JSON, numbers to text), else rejected (`type`, `overflow`). An integer beyond
+      2^53 where a double is declared stays an integer.
+    - NaN and infinity: no value, with a Bad status.
+    - No time, a time up to 1970 (so also 1601) or over an hour ahead: TIME_REPLACED, the original kept (0: none).
+      Over 5 minutes from the gateway's: TIME_UNCERTAIN, unless it is old by nature (history, retained, initial).
+    - Outside the declared range: OUT_OF_RANGE, or rejected (`range`) under a closed contract.
+    """
+    signal, model, status = reading.signal, reading.model, reading.status & 0xFFFFFFFF
+    value, kind = reading.value, reading.type
+    try:
+        if kind is not ValueType.DOUBLE or type(value) is not float:
+            value, kind = _checked(value, kind)
+        if kind is ValueType.DOUBLE and not math.isfinite(value):  # type: ignore[arg-type]
+            value, kind = None, ValueType.NULL
+            if status & _SEVERITY != BAD:
+                status = BAD_OUT_OF_RANGE
+        if model is not None and kind is not ValueType.NULL:
+            if (model.scale != 1.0 or model.offset != 0.0) and isinstance(value, (int, float)):
+                value, kind = _scaled(value, kind, model)
+            if kind is not model.type:
+                value, kind = _converted(value, kind, model.type)
+    except _Broken as broken:
+        error_class, reason = broken.args
+        return _reject(reading, error_class, reason)
+    flags = reading.flags
+    if model is not None and model.range is not None and isinstance(value, (int, float)):
+        low, high = model.range
+        if not low <= value <= high:
+            if model.closed:
+                return _reject(reading, "range", f"{value!r} is outside {low}..{high}")
+            flags |= Flag.OUT_OF_RANGE
+    source_time = reading.source_time
+    if source_time is None:
+        source_time = 0
+        flags |= Flag.TIME_REPLACED
+    elif source_time <= 0 or source_time > received_at + MAX_AHEAD:
+        source_time = min(max(source_time, _MIN_INT64), _MAX_INT64)
+        flags |= Flag.TIME_REPLACED
+    elif source_time > received_at + MAX_SKEW or (
+        source_time < received_at - MAX_SKEW and not flags & _OLD_BY_NATURE
+    ):
+        flags |= Flag.TIME_UNCERTAIN
+    server_time = reading.server_time if 0 < reading.server_time <= _MAX_INT64 else 0
+    return Sample(signal, value, kind, source_time, received_at, server_time, status, flags)
+
+
+class Ordinals:
+    """Gives each distinct value of a signal at one time its ordinal (`sub`); the same value again has the same one.
+
+    Remembers the last `times` times of at most `signals` signals.
+    """
+
+    def __init__(self, signals: int = 100_000, times: int = 8) -> None:
+        self._signals, self._times = signals, times
+        self._recent: dict[str, dict[int, dict[tuple[object, ...], int]]] = {}
+
+    def ordinal(self, sample: Sample) -> int:
+        """The ordinal of a sample's value and status at its time, from 0."""
+        distinct = self._at(sample)
+        return distinct.setdefault(_content(sample), len(distinct))
+
+    def remember(self, sample: Sample) -> None:
+        """Take over the ordinal that a sample has already, say, after a restart."""
+        distinct = self._at(sample)
+        while (
+            len(distinct) <= sample.sub
+        ):  # ordinals below it were given to values that are not known any more
+            distinct[(len(distinct),)] = len(distinct)
+        distinct[_content(sample)] = sample.sub
+
+    def _at(self, sample: Sample) -> dict[tuple[object, ...], int]:
+        recent = self._recent.get(sample.signal.id)
+        if recent is None:
+            if len(self._recent) >= self._signals:
+                del self._recent[next(iter(self._recent))]
+            recent = self._recent[sample.signal.id] = {}
+        # As `Sample.time`, without the cost of an enum's `&` for each value.
+        time = sample.gateway_time if int.__and__(sample.flags, _TIME_REPLACED) else sample.source_time
+        distinct = recent.get(time)
+        if distinct is None:
+            if len(recent) >= self._times:
+                del recent[next(iter(recent))]
+            distinct = recent[time] = {}
+        return distinct
+
+
+def _content(sample: Sample) -> tuple[object, ...]:
+    value = sample.value
+    if isinstance(value, (str, bytes)) and len(value) > 64:
+        value = hashlib.sha256(value.encode() if isinstance(value, str) else value).digest()
+    return (int(sample.type), value, sample.status)
+
+
+def _checked(value: Value, kind: ValueType) -> tuple[Value, ValueType]:
+    """The value with the type that it really has; what no column can hold is broken."""
+    if value is None or kind is ValueType.NULL:
+        if value is not None:
+            raise _Broken("type", f"{_short(value)} came without a type")
+        return None, ValueType.NULL
+    if type(value) is not _CLASS[kind]:
+        if kind is not ValueType.DOUBLE or type(value) is not int:
+            raise _Broken("type", f"{_short(value)} came as {kind.name}")
+        return _converted(*_checked(value, ValueType.INT64), ValueType.DOUBLE)
+    if isinstance(value, (str, bytes)):
+        _check_size(value)
+    elif kind is ValueType.INT64 or kind is ValueType.UINT64:
+        if not _MIN_INT64 <= value <= _MAX_UINT64:
+            raise _Broken("overflow", f"{_short(value)} does not fit 64 bits")
+        if value > _MAX_INT64:
+            return value, ValueType.UINT64
+        if value < 0:
+            return value, ValueType.INT64
+    return value, kind
+
+
+def _check_size(value: str | bytes) -> None:
+    if isinstance(value, str):
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise _Broken("encoding", "a text with half of a surrogate pair is no Unicode") from None
+    else:
+        size = len(value)
+    if size > MAX_VALUE_BYTES:
+        raise _Broken("too_large", f"{size} bytes in one value, at most {MAX_VALUE_BYTES} can be kept")
+
+
+def _scaled(value: float, kind: ValueType, model: SignalModel) -> tuple[Value, ValueType]:
+    if kind is ValueType.BOOL:
+        return value, kind
+    try:
+        if isinstance(value, int) and model.scale.is_integer() and model.offset.is_integer():
+            exact = value * int(model.scale) + int(model.offset)
+            return _checked(exact, ValueType.INT64)
+        scaled = value * model.scale + model.offset
+    except OverflowError:
+        scaled = math.inf
+    if not math.isfinite(scaled):
+        raise _Broken("overflow", f"{_short(value)} * {model.scale} + {model.offset} is beyond a double")
+    if model.type is ValueType.INT64 or model.type is ValueType.UINT64:
+        return _whole(round(scaled), model.type), model.type
+    return scaled, ValueType.DOUBLE
+
+
+def _converted(value: Value, kind: ValueType, declared: ValueType) -> tuple[Value, ValueType]:
+    """The value as its declared type; `_Broken` where something would be lost."""
+    if isinstance(value, (bool, int, float)):
+        match declared:
+            case ValueType.DOUBLE:
+                exact = -MAX_EXACT_INT <= value <= MAX_EXACT_INT
+                return (float(value), declared) if exact or isinstance(value, float) else (value, kind)
+            case ValueType.INT64 | ValueType.UINT64:
+                return _whole(value, declared), declared
+            case ValueType.BOOL if value in (0, 1):
+                return bool(value), declared
+            case ValueType.TEXT | ValueType.JSON:
+                return json.dumps(value), declared
+    if isinstance(value, str) and declared is ValueType.JSON:
+        return json.dumps(value, ensure_ascii=False), declared
+    if kind is ValueType.JSON and declared is ValueType.TEXT:
+        return value, declared
+    if declared is ValueType.NULL:
+        return value, kind
+    raise _Broken("type", f"{_short(value)} came as {kind.name}, declared is {declared.name}")
+
+
+def _whole(value: float, declared: ValueType) -> int:
+    if isinstance(value, float) and not value.is_integer():
+        raise _Broken("type", f"{value!r} is no whole number, declared is {declared.name}")
+    whole = int(value)
+    low, high = (_MIN_INT64, _MAX_INT64) if declared is ValueType.INT64 else (0, _MAX_UINT64)
+    if not low <= whole <= high:
+        raise _Broken("overflow", f"{value!r} does not fit {declared.name}")
+    return whole
+
+
+def _reject(reading: Reading, error_class: str, reason: str) -> Reject:
+    value = reading.value
+    if isinstance(value, bytes):
+        payload = value
+    elif isinstance(value, str):
+        payload = value.encode(errors="backslashreplace")
+    else:
+        payload = _short(value).encode()
+    origin = (
+        reading.model.address if reading.model is not None and reading.model.address else reading.signal.path
+    )
+    return Reject(f"{reading.signal.path}: {reason}", error_class, origin, payload)
+
+
+def _short(value: Value) -> str:
+    if isinstance(value, int) and value.bit_length() > 10_000:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value[:40]) if isinstance(value, (str, bytes)) else repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

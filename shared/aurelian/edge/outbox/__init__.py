@@ -1,0 +1,1 @@
+"""The write-ahead store of a gateway."""

@@ -1,0 +1,383 @@
+"""The gateway's write-ahead store: what is appended here is on the disk before a machine gets its acknowledgement.
+
+Owned by `gateway.run_gateway`; one thread at a time calls it, never the event loop (it blocks on the disk). One row per
+encoded record. Batches of samples stand in segment files, each dropped whole when all its rows are released; life-cycle
+records, alarms and rejected bytes stand in a file of their own. SQLite in WAL mode, synchronous=FULL: when `append`
+returns, the log that holds the rows is synced.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from sqlite3 import DatabaseError, OperationalError
+from types import TracebackType
+
+from aurelian.edge.outbox.limits import Level, Limits, Why
+from aurelian.edge.outbox.salvage import salvage
+from aurelian.edge.outbox.segment import Count, Lane, Mark, Row, Segment, count_key
+
+EVENTS = "@events"
+"""The stream that source events are numbered in."""
+
+REJECTED = "@rejected"
+"""The stream that rejected bytes are numbered in."""
+
+_KEEP_CORRUPT = 3
+
+
+class Full(OSError):
+    """The outbox takes nothing of this lane now; keep what you have, acknowledge nothing, try again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record to append. `encode(sequence)` gives its final bytes and is called in the outbox's thread."""
+
+    lane: Lane
+    stream: str
+    key: str
+    samples: int
+    encode: Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """How far a reader of the outbox has come; the default is the start."""
+
+    record: int = 0
+    segment: str = ""
+    row: int = 0
+
+
+START = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A damaged file that was set aside. What could be read of it was kept; times in microseconds."""
+
+    path: Path
+    from_time: int
+    to_time: int
+    reason: str
+
+
+class Outbox:
+    """One gateway's outbox. Not thread safe; a context manager. `boot` numbers this run, see `open`."""
+
+    def __init__(self, folder: Path, boot: int, limits: Limits, clock: Callable[[], int]) -> None:
+        self.folder, self.boot, self.limits, self._clock = folder, boot, limits, clock
+        self._sequences: dict[str, int] = {}
+        self._marks: dict[Mark, int] = {}
+        self._counts: dict[tuple[int, str, int], Count] = {}
+        self._segments: list[Segment] = []
+        self._dangling = False
+        self._group = 0
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        boot: int,
+        limits: Limits | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> Outbox:
+        """Open or make the outbox in `folder`. A damaged file is set aside (`lost`), never an error.
+
+        `boot`: microseconds since 1970 at process start; sequences begin at 1 in each boot, rows of older boots
+        keep theirs. `clock` gives microseconds since 1970.
+
+        Raises:
+            Full: the disk lets nobody write.
+        """
+        self = cls(folder, boot, limits or Limits(), clock)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._load()
+        except OperationalError as error:
+            raise Full(f"outbox {folder}: {error}") from error
+        return self
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write the release marks and close the files."""
+        with suppress(DatabaseError):
+            self._segments[-1].write(marks=self._marks, durable=False)
+        for segment in self._files():
+            segment.close()
+
+    def append(self, entries: Sequence[Entry], counts: Iterable[Count] = ()) -> None:
+        """Number, encode and commit all entries and counts as one; they are on the disk when this returns.
+
+        `counts` are added to what this boot has counted. All or nothing also across a crash.
+
+        Raises:
+            Full: a limit is reached or the disk refuses; nothing was appended.
+        """
+        self._check_limits(entries)
+        if self._segments[-1].is_due(self.limits.segment_bytes, self.limits.segment_age_s, self._clock()):
+            self._roll_over()
+        try:
+            self._commit(entries, list(counts))
+        except OperationalError as error:
+            raise Full(f"outbox {self.folder}: {error}") from error
+        except DatabaseError as error:
+            self._replace_damaged()
+            raise Full(f"outbox {self.folder}: {error}; the damaged file was set aside") from error
+
+    def unsent(self, after: Position = START, max_bytes: int = 2**20) -> tuple[list[Row], Position]:
+        """Rows that nobody has stored, in the order of appending, from `after` on; and where to go on.
+
+        Ends after `max_bytes` (at least one row is given if there is one). Life-cycle records come first. Begin at
+        `START` again to have everything that is unreleased sent again.
+        """
+        rows: list[Row] = []
+        found, record = self._read(self._records, after.record, max_bytes)
+        rows += found
+        left = max_bytes - sum(len(row.data) for row in found)
+        place, row_id = after.segment, after.row
+        for segment in [each for each in self._segments if each.name >= after.segment]:
+            if left <= 0:
+                break
+            found, reached = self._read(segment, row_id if segment.name == after.segment else 0, left)
+            rows += found
+            left -= sum(len(row.data) for row in found)
+            place, row_id = segment.name, reached
+        for segment in self._segments[:-1]:
+            if segment.name != place:
+                segment.close()
+        return rows, Position(record, place, row_id)
+
+    def release(self, boot: int, stream: str, up_to: int) -> None:
+        """Let go of the rows of a stream up to a sequence: they are stored. Never goes back.
+
+        The mark is written with the next append: one that is lost only means sending again.
+        """
+        mark = Mark(boot, stream)
+        if up_to <= self._marks.get(mark, 0) or not self._has(mark):
+            return
+        self._marks[mark] = up_to
+        if stream in (EVENTS, REJECTED):
+            self._records.delete(mark, up_to)
+        self._drop_released()
+
+    def level(self) -> Level:
+        """How full the outbox is, and whether it takes samples."""
+        return Level(
+            rows=sum(segment.waiting(self._marks)[0] for segment in self._files()),
+            bytes=sum(segment.size() for segment in self._files()),
+            oldest_age_s=self._oldest_age_s(),
+            free=self._free(),
+            why=self._limit(reserved=False),
+        )
+
+    def counts(self) -> list[Count]:
+        """What was counted by source and hour, of this boot and of those before it that are still here."""
+        return list(self._counts.values())
+
+    def forget_counts(self, before_hour: int) -> None:
+        """Let go of the counts of older boots before an hour (microseconds): the ledger has had them for long."""
+        for key in [key for key in self._counts if key[0] != self.boot and key[2] < before_hour]:
+            del self._counts[key]
+
+    def newest(self, max_rows: int) -> list[Row]:
+        """The newest batches on the disk, released or not, oldest first: what a restart may meet again."""
+        rows: list[Row] = []
+        for segment in reversed(self._segments):
+            with suppress(DatabaseError):
+                rows = segment.last(max_rows - len(rows)) + rows
+        return rows
+
+    def lost(self) -> list[Lost]:
+        """Damaged files that were set aside and not yet told; see `confirm`."""
+        found = []
+        for path in sorted(self.folder.glob("*.corrupt")):
+            begin = int(path.name.split("-")[1].split(".")[0]) if "-" in path.name else 0
+            found.append(
+                Lost(path, begin, int(path.stat().st_mtime * 1e6), f"outbox file {path.name} was damaged")
+            )
+        return found
+
+    def confirm(self, lost: Lost) -> None:
+        """Say that a gap record of it is on the disk. The newest three damaged files are kept."""
+        lost.path.rename(lost.path.with_suffix(".told"))
+        for old in sorted(self.folder.glob("*.told"), key=lambda path: path.stat().st_mtime)[:-_KEEP_CORRUPT]:
+            old.unlink()
+
+    def _load(self) -> None:
+        self._records = self._opened(self.folder / "records.db")
+        paths = sorted(self.folder.glob("samples-*.db"))
+        self._segments = [self._opened(path, check=path in paths[-2:]) for path in paths]
+        for segment in self._segments:
+            for mark, up_to in segment.marks.items():
+                self._marks[mark] = max(up_to, self._marks.get(mark, 0))
+            self._counts |= segment.counts
+            self._group = max(self._group, segment.group)
+        if self.lost():
+            # The number of the last commit may have been in the damaged file: keep every record then.
+            self._group = max(self._group, self._records.last_paired())
+        self._records.forget_after(self._group)
+        for segment in self._segments[:-1]:
+            segment.close()
+        if not self._segments:
+            self._new_segment()
+        self._drop_released()
+
+    def _opened(self, path: Path, *, check: bool = True) -> Segment:
+        try:
+            return Segment.open(path, check=check)
+        except OperationalError:
+            raise
+        except DatabaseError:
+            return salvage(path)
+
+    def _replace_damaged(self) -> None:
+        for segment in (self._records, self._segments[-1]):
+            if not segment.is_sound():
+                self._replace(segment)
+
+    def _replace(self, damaged: Segment) -> Segment:
+        damaged.close()
+        sound = salvage(damaged.path)
+        if damaged is self._records:
+            self._records = sound
+        else:
+            self._segments[self._segments.index(damaged)] = sound
+        return sound
+
+    def _new_segment(self) -> None:
+        after = int(self._segments[-1].name.split("-")[1]) if self._segments else 0
+        path = self.folder / f"samples-{max(self._clock(), after + 1):017d}.db"
+        self._segments.append(Segment.open(path))
+
+    def _roll_over(self) -> None:
+        self._new_segment()
+        with suppress(DatabaseError):
+            self._segments[-2].close()
+        here = {mark: up_to for mark, up_to in self._marks.items() if self._has(mark)}
+        self._marks = here
+        self._segments[-1].write(marks=here, counts=self._counts.values(), group=self._group, durable=True)
+        self._drop_released()
+
+    def _commit(self, entries: Sequence[Entry], counts: list[Count]) -> None:
+        sequences = dict(self._sequences)
+        now = self._clock()
+        rows = []
+        for entry in entries:
+            sequence = sequences[entry.stream] = sequences.get(entry.stream, 0) + 1
+            rows.append(
+                Row(
+                    0,
+                    entry.lane,
+                    self.boot,
+                    entry.stream,
+                    sequence,
+                    entry.key,
+                    entry.samples,
+                    now,
+                    entry.encode(sequence),
+                )
+            )
+        totals = self._added(counts)
+        samples = [row for row in rows if row.lane is Lane.SAMPLES]
+        records = [row for row in rows if row.lane is not Lane.SAMPLES]
+        paired = bool(samples or totals)
+        if records or self._dangling:
+            # First the records, marked with a commit that counts only once the segment has it too; what an
+            # attempt left here whose segment failed goes away.
+            attempt = self._group + 1
+            self._records.write(
+                records,
+                group=attempt if paired else 0,
+                replacing=attempt if self._dangling else None,
+                durable=True,
+            )
+            self._dangling = paired
+        if paired:
+            self._segments[-1].write(
+                samples, marks=self._marks, counts=totals.values(), group=self._group + 1, durable=True
+            )
+            self._group += 1
+        self._dangling = False
+        self._sequences = sequences
+        self._counts |= totals
+
+    def _added(self, counts: list[Count]) -> dict[tuple[int, str, int], Count]:
+        totals: dict[tuple[int, str, int], Count] = {}
+        for count in counts:
+            count = replace(count, boot=self.boot)
+            key = count_key(count)
+            before = totals.get(key) or self._counts.get(key)
+            totals[key] = count if before is None else before.plus(count)
+        return totals
+
+    def _check_limits(self, entries: Sequence[Entry]) -> None:
+        reserved = all(entry.lane is Lane.EVENTS for entry in entries)
+        why = self._limit(reserved)
+        if why is not Why.ACCEPTING:
+            self._reclaim()
+            why = self._limit(reserved)
+        if why is not Why.ACCEPTING:
+            raise Full(f"outbox {self.folder}: limit of {why.name.lower()} reached")
+
+    def _limit(self, reserved: bool) -> Why:
+        """The limit that is reached; `reserved` may use all of the disk, the others leave it a tenth."""
+        used = sum(segment.size() for segment in self._files())
+        return self.limits.reached(used, self._free(), self._oldest_age_s(), reserved=reserved)
+
+    def _files(self) -> tuple[Segment, ...]:
+        return (self._records, *self._segments)
+
+    def _free(self) -> float:
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail / max(disk.f_blocks, 1)
+
+    def _oldest_age_s(self) -> float:
+        # Segments follow each other in time: the first one with something waiting has the oldest.
+        oldest = [at for rows, at in (self._records.waiting(self._marks),) if rows]
+        for segment in self._segments:
+            rows, at = segment.waiting(self._marks)
+            if rows:
+                oldest.append(at)
+                break
+        return max(0, self._clock() - min(oldest)) / 1e6 if oldest else 0.0
+
+    def _read(self, segment: Segment, after: int, max_bytes: int) -> tuple[list[Row], int]:
+        try:
+            return segment.read(after, max_bytes, self._marks, self._group)
+        except OperationalError as error:
+            raise Full(f"outbox {segment.path}: {error}") from error
+        except DatabaseError:
+            return self._replace(segment).read(after, max_bytes, self._marks, self._group)
+
+    def _has(self, mark: Mark) -> bool:
+        return any(mark in segment.spans for segment in self._files())
+
+    def _reclaim(self) -> None:
+        """Give back what is only kept for a restart: at a limit, room counts more."""
+        newest = self._segments[-1]
+        if newest.spans and not newest.waiting(self._marks)[0]:
+            self._roll_over()
+        self._drop_released(keep=1)
+        with suppress(DatabaseError):
+            self._records.shrink()
+            self._segments[-1].shrink()
+
+    def _drop_released(self, keep: int = 2) -> None:
+        # The newest two stay: a restart looks there for values that a machine may send again.
+        for segment in self._segments[:-keep]:
+            if not segment.waiting(self._marks)[0]:
+                segment.drop()
+                self._segments.remove(segment)

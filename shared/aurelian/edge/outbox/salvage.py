@@ -1,0 +1,56 @@
+"""What becomes of a damaged file of the outbox: set aside, and all that can be read of it kept. Called by `outbox.py`."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from aurelian.edge.outbox.segment import (
+    Count,
+    Mark,
+    Row,
+    Segment,
+    lenient_text,
+    read_counts,
+    read_marks,
+    read_rows,
+)
+
+_BEYOND = 2000
+"""How many ids are tried one by one where the list of ids breaks off."""
+
+
+def salvage(path: Path) -> Segment:
+    """Rename a damaged file to `*.corrupt` and make a new one in its place of all that can still be read."""
+    aside = path.with_suffix(".corrupt")
+    path.rename(aside)
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists():
+        wal.rename(aside.with_name(f"{aside.name}-wal"))
+    rows: list[Row] = []
+    marks: dict[Mark, int] = {}
+    counts: list[Count] = []
+    with closing(sqlite3.connect(aside, isolation_level=None)) as db:
+        db.text_factory = lenient_text
+        with suppress(sqlite3.DatabaseError):
+            marks = read_marks(db)
+        with suppress(sqlite3.DatabaseError):
+            counts = read_counts(db)
+        for row_id in _ids(db):
+            with suppress(sqlite3.DatabaseError):
+                rows += read_rows(db, row_id)
+    segment = Segment.open(path)
+    segment.write(rows, marks=marks, counts=counts, durable=True)
+    return segment
+
+
+def _ids(db: sqlite3.Connection) -> list[int]:
+    ids: list[int] = []
+    try:
+        for (row_id,) in db.execute("SELECT id FROM row ORDER BY id"):
+            ids.append(row_id)
+    except sqlite3.DatabaseError:
+        last = ids[-1] if ids else 0
+        ids += range(last + 1, last + _BEYOND)
+    return ids

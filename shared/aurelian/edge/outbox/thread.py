@@ -1,0 +1,91 @@
+"""The outbox in a thread of its own, so that the disk never holds up the event loop. Used by `gateway.py` and `drain.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import TypeVar
+
+from aurelian.edge.outbox.outbox import Entry, Full, Outbox
+from aurelian.edge.outbox.segment import Count
+
+T = TypeVar("T")
+
+_Waiting = tuple[Sequence[Entry], Sequence[Count], "asyncio.Future[None]"]
+
+
+class OutboxThread:
+    """Group commit: whatever is handed over while a commit runs goes into the next one. Async context manager.
+
+    No timer: one caller gets a commit at once, many share one, and a slow disk makes larger groups by itself.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.appended = asyncio.Event()
+        """Set after each commit; the drain clears it."""
+        self._executor = ThreadPoolExecutor(1, "outbox")
+        self._waiting: list[_Waiting] = []
+        self._busy = False
+
+    async def __aenter__(self) -> OutboxThread:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.call(self.outbox.close)
+        self._executor.shutdown()
+
+    async def append(self, entries: Sequence[Entry], counts: Sequence[Count] = ()) -> None:
+        """Return when all of it is on the disk. If cancelled it may or may not be appended.
+
+        Raises:
+            Full: as `Outbox.append`.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entries, counts, done))
+        self._start()
+        await done
+
+    async def call(self, function: Callable[..., T], *args: object) -> T:
+        """Run one of the outbox's methods in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(function, *args))
+
+    def _start(self) -> None:
+        if self._busy or not self._waiting:
+            return
+        self._busy = True
+        group, self._waiting = self._waiting, []
+        committed = asyncio.get_running_loop().run_in_executor(self._executor, self._commit, group)
+        committed.add_done_callback(partial(self._finish, group))
+
+    def _commit(self, group: list[_Waiting]) -> list[Full | None]:
+        try:
+            self.outbox.append(
+                [entry for entries, _, _ in group for entry in entries],
+                [count for _, counts, _ in group for count in counts],
+            )
+            return [None] * len(group)
+        except Full as full:
+            if len(group) == 1:
+                return [full]
+        # What is refused for one (samples) may be taken for another (alarms).
+        return [refused for each in group for refused in self._commit([each])]
+
+    def _finish(self, group: list[_Waiting], committed: asyncio.Future[list[Full | None]]) -> None:
+        self._busy = False
+        bug = committed.exception()
+        results: list[BaseException | None] = [bug] * len(group) if bug is not None else [*committed.result()]
+        for (_, _, done), error in zip(group, results, strict=True):
+            if done.cancelled():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+        self.appended.set()
+        self._start()

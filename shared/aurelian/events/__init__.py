@@ -1,0 +1,1 @@
+"""Business events: CloudEvents, the event outbox and its relay."""

@@ -1,0 +1,1 @@
+"""The stateful consumer: offset, state, rows and events in one transaction."""

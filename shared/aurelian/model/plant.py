@@ -1,0 +1,260 @@
+"""The plant model: a site's ISA-95 tree with signals, sources, calendar and products, and its asset records.
+
+Used by gateways (what to connect to), line_health, maintenance, capacity (what it means) and pilot_factory (what to
+simulate). Values only; `plant_file.py` reads them from one YAML file per site, `plant_parts.py` has the parts.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from aurelian.model.plant_parts import (
+    NAMESPACE,
+    AreaModel,
+    CalendarModel,
+    Company,
+    LineModel,
+    Name,
+    PlantPart,
+    SourceModel,
+    StopReason,
+    UnitModel,
+    problem_at,
+)
+from aurelian.model.sample import Signal
+
+
+class Plant(PlantPart):
+    """One site's plant model, as its file says. `line_count` and others below answer what services ask."""
+
+    company: Company
+    site: Name
+    title: str = ""
+    time_zone: str
+    sources: tuple[SourceModel, ...] = Field(min_length=1)
+    calendar: CalendarModel = CalendarModel()
+    areas: tuple[AreaModel, ...] = Field(min_length=1)
+    stop_reasons: tuple[StopReason, ...] = ()
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError(f"{zone!r} is no IANA time zone; say, Europe/Oslo")
+        return zone
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plant:
+        kinds: dict[str, str] = {}
+        for number, source in enumerate(self.sources):
+            if source.id in kinds:
+                raise problem_at(
+                    "sources", number, "id", said=f"source {source.id!r} stands in more than one place"
+                )
+            kinds[source.id] = source.kind
+        paths: set[str] = set()
+        for a, area in enumerate(self.areas):
+            for n, model in enumerate(area.lines):
+                place = ("areas", a, "lines", n)
+                line = Line(self, area, model)
+                names = [unit.name for unit in model.units]
+                for field in ("output", "constraint"):
+                    wanted = getattr(model, field)
+                    if wanted is not None and wanted not in names:
+                        said = f"line {model.name!r}: {field} {wanted!r} is none of its units {names}"
+                        raise problem_at(*place, field, said=said)
+                for u, unit in enumerate(line.units):
+                    _check_unit(unit, kinds, paths, (*place, "units", u))
+        return self
+
+    @property
+    def owner(self) -> str:
+        """The company's id: owner of all that the site makes."""
+        return self.company.id
+
+    @property
+    def path(self) -> str:
+        """ISA-95 path of the site."""
+        return f"{self.company.id}/{self.site}"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return ZoneInfo(self.time_zone)
+
+    def lines(self) -> Iterator[Line]:
+        """All lines with their paths and ids, in the file's order."""
+        for area in self.areas:
+            for model in area.lines:
+                yield Line(self, area, model)
+
+    def units(self) -> Iterator[Unit]:
+        """All units, in flow order line by line."""
+        for line in self.lines():
+            yield from line.units
+
+    def assets(self) -> Iterator[Asset]:
+        """The ISA-95 tree from the enterprise down, parents first; what goes to `aurelian.assets.v1`."""
+        enterprise = Asset(
+            derive_id(self.owner),
+            self.owner,
+            None,
+            "enterprise",
+            self.owner,
+            self.owner,
+            {"name": self.company.name},
+        )
+        site = Asset(
+            derive_id(self.path), self.owner, enterprise.id, "site", self.site, self.path,
+            {"title": self.title, "time_zone": self.time_zone, "stop_reasons": [r.model_dump(mode="json") for r in self.stop_reasons]},
+        )  # fmt: skip
+        yield enterprise
+        yield site
+        for area_model in self.areas:
+            path = f"{self.path}/{area_model.name}"
+            area = Asset(
+                area_model.id or derive_id(path),
+                self.owner,
+                site.id,
+                "area",
+                area_model.name,
+                path,
+                {"title": area_model.title},
+            )
+            yield area
+            for model in area_model.lines:
+                line = Line(self, area_model, model)
+                yield Asset(line.id, self.owner, area.id, "line", model.name, line.path, line.meaning())
+                for unit in line.units:
+                    yield Asset(
+                        unit.id, self.owner, line.id, "unit", unit.model.name, unit.path, unit.meaning()
+                    )
+
+
+class Asset:
+    """One node of the ISA-95 tree, as written to `aurelian.assets.v1` and `historian.asset`."""
+
+    __slots__ = ("id", "level", "meaning", "name", "owner", "parent", "path")
+
+    def __init__(
+        self,
+        id: str,
+        owner: str,
+        parent: str | None,
+        level: str,
+        name: str,
+        path: str,
+        meaning: dict[str, object],
+    ) -> None:
+        self.id, self.owner, self.parent, self.level = id, owner, parent, level
+        self.name, self.path, self.meaning = name, path, meaning
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready form."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Line:
+    """A line where it stands in its plant."""
+
+    def __init__(self, plant: Plant, area: AreaModel, model: LineModel) -> None:
+        self.plant, self.area, self.model = plant, area, model
+        self.path = f"{plant.path}/{area.name}/{model.name}"
+        self.id = model.id or derive_id(self.path)
+        self.units = [Unit(self, unit) for unit in model.units]
+
+    @property
+    def calendar(self) -> CalendarModel:
+        """The line's own calendar, else the site's."""
+        return self.model.calendar or self.plant.calendar
+
+    @property
+    def output(self) -> Unit:
+        """The unit whose counts are the line's."""
+        return self._unit(self.model.output) or self.units[-1]
+
+    @property
+    def constraint(self) -> Unit:
+        """The unit whose state is the line's."""
+        return self._unit(self.model.constraint) or self.output
+
+    def _unit(self, name: str | None) -> Unit | None:
+        return next((unit for unit in self.units if unit.model.name == name), None)
+
+    def meaning(self) -> dict[str, object]:
+        """What readers of the asset need beside its path: JSON-ready."""
+        return {
+            "title": self.model.title or self.model.name,
+            "time_zone": self.plant.time_zone,
+            "output": self.output.id,
+            "constraint": self.constraint.id,
+            "units": [unit.id for unit in self.units],
+            "calendar": self.calendar.model_dump(mode="json"),
+            "products": [product.model_dump(mode="json") for product in self.model.products],
+            "stop_reasons": [reason.model_dump(mode="json") for reason in self.plant.stop_reasons],
+        }
+
+
+class Unit:
+    """A unit where it stands in its line."""
+
+    def __init__(self, line: Line, model: UnitModel) -> None:
+        self.line, self.model = line, model
+        self.path = f"{line.path}/{model.name}"
+        self.id = model.id or derive_id(self.path)
+
+    def signals(self) -> Iterator[Signal]:
+        """Its signals as the dictionary of a batch carries them, in the file's order."""
+        for signal in self.model.signals:
+            path = f"{self.path}/{signal.name}"
+            yield Signal(
+                signal.id or derive_id(path), self.id, path, signal.type, signal.unit, self.model.source
+            )
+
+    def meaning(self) -> dict[str, object]:
+        """What readers of the asset need beside its path: JSON-ready."""
+        return {
+            "title": self.model.title or self.model.name,
+            "source": self.model.source,
+            "signals": [
+                {
+                    "id": signal.id,
+                    "name": model.name,
+                    "role": model.role.value,
+                    "type": int(model.type),
+                    "unit": model.unit,
+                    "range": model.range,
+                    "stale_after_s": model.stale_after_s,
+                    "limits": model.limits.model_dump(mode="json") if model.limits else None,
+                }
+                for signal, model in zip(self.signals(), self.model.signals, strict=True)
+            ],
+        }
+
+
+def _check_unit(unit: Unit, kinds: dict[str, str], paths: set[str], place: tuple[int | str, ...]) -> None:
+    """Check a unit against the sources by id and the paths before it, to which its own are added."""
+    source = unit.model.source
+    if source not in kinds:
+        raise problem_at(
+            *place, "source", said=f"unit {unit.path!r}: source {source!r} is not under `sources`"
+        )
+    if unit.path in paths:
+        raise problem_at(*place, "name", said=f"{unit.path!r} stands twice")
+    paths.add(unit.path)
+    for number, (model, signal) in enumerate(zip(unit.model.signals, unit.signals(), strict=True)):
+        if signal.path in paths:
+            raise problem_at(*place, "signals", number, "name", said=f"{signal.path!r} stands twice")
+        paths.add(signal.path)
+        if "address" in model.model_fields_set and not model.address.strip():
+            said = f"signal {signal.path!r}: the address is empty; say where {source!r} has it, or leave the field out"
+            raise problem_at(*place, "signals", number, "address", said=said)
+
+
+def derive_id(path: str) -> str:
+    """The id of what has none of its own: UUIDv5 of its path. Give an `id` in the file before you rename."""
+    return str(uuid.uuid5(NAMESPACE, path))

@@ -1,0 +1,1 @@
+"""How every process starts, is configured, is watched and answers over HTTP."""

@@ -1,0 +1,341 @@
+"""The stateful consumer: each record counts once over restarts, crashes, new logs and moves of partitions."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from pydantic import SecretStr
+
+from aurelian.backbone.client import Producer
+from aurelian.backbone.topics import LINE_EVENTS, Topic, create_topics
+from aurelian.db.engine import as_role, connect
+from aurelian.db.logs import declare_log
+from aurelian.db.offsets import claim
+from aurelian.events.cloudevent import LINE_STATE_CHANGED, make_event
+from aurelian.fold.run import Effects, FoldSettings, Outgoing, State, run_fold
+from aurelian.model.codec import DecodeError
+from aurelian.model.record import Partition, Record
+from aurelian.runtime.health import Health
+from tests.waiting import until
+
+pytestmark = pytest.mark.usefixtures("quick_fold")
+
+Row = tuple[str, int]
+
+
+class Sums:
+    """Adds up numbers by key, times the factor learned; knows a number again by its id."""
+
+    def __init__(self, factor: int = 1) -> None:
+        self.factor = factor
+        self.sums: dict[str, dict[str, Any]] = {}
+        self.touched: set[str] = set()
+        self.ticks: dict[str, int] = {}
+
+    def learn(self, record: Record, now: int) -> None:
+        self.factor = int(record.value or b"1")
+
+    def fold(self, record: Record, now: int) -> Effects[Row]:
+        assert record.key is not None and record.value is not None
+        if record.value == b"nonsense":
+            raise DecodeError("nonsense")
+        key, (id, number) = record.key.decode(), record.value.decode().split(":")
+        state = self.sums.setdefault(key, {"sum": 0, "seen": []})
+        if id in state["seen"]:
+            return Effects()
+        state["seen"].append(id)
+        state["sum"] += int(number) * self.factor
+        self.touched.add(key)
+        event = make_event(
+            LINE_STATE_CHANGED,
+            source="/aurelian/line_health",
+            subject=key,
+            owner="pilot-a",
+            time=datetime(2026, 1, 5, tzinfo=UTC),
+            data={"sum": state["sum"]},
+            revision=int(id),
+        )
+        return Effects([(key, state["sum"])], [Outgoing(LINE_EVENTS, key, event)])
+
+    def tick(self, now: int) -> Effects[Row]:
+        self.ticks = {key: self.ticks.get(key, 0) + 1 for key in self.sums}
+        return Effects()
+
+    def changed(self) -> Mapping[str, State]:
+        changed = {key: dict(self.sums[key]) for key in self.touched}
+        self.touched = set()
+        return changed
+
+    def restore(self, states: Mapping[str, State]) -> None:
+        self.sums = {key: dict(state) for key, state in states.items()}
+        self.touched, self.ticks = set(), {}
+
+    def memory(self) -> State:
+        return {"factor": self.factor}
+
+    def recall(self, memory: State) -> None:
+        self.factor = int(str(memory["factor"]))
+
+
+async def write(conn: psycopg.AsyncConnection, rows: Sequence[Row]) -> None:
+    async with conn.cursor() as cursor:
+        await cursor.executemany(
+            "INSERT INTO line_health.total VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET sum = excluded.sum",
+            rows,
+        )
+
+
+class Bench:
+    """A database, a log and topics of the test's own."""
+
+    def __init__(self, url: str, bootstrap: str) -> None:
+        self.url, self.bootstrap = url, bootstrap
+        name = uuid.uuid4().hex[:10]
+        self.numbers = Topic(f"test.numbers.{name}", "key", 2, 3_600_000, "", "")
+        self.factors = Topic(f"test.factors.{name}", "key", 1, None, "", "")
+        self.settings = FoldSettings(
+            kafka_bootstrap=bootstrap,
+            kafka_idempotent=False,
+            database_url=SecretStr(as_role(url, "line_health")),
+            commit_interval_s=0.05,
+        )
+        self.sent = 0
+
+    async def make(self) -> None:
+        declare_log(self.url, "log-1")
+        with psycopg.connect(self.url) as conn:
+            conn.execute("CREATE TABLE line_health.total (key text PRIMARY KEY, sum bigint)")
+            conn.execute("GRANT ALL ON line_health.total TO aurelian_line_health")
+        await create_topics(self.bootstrap)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        await admin.create_topics([NewTopic(t.name, t.partitions, 1) for t in (self.numbers, self.factors)])
+        await admin.close()
+
+    async def send(self, topic: Topic, *records: tuple[str, str]) -> None:
+        async with Producer(self.settings, "test") as producer:
+            await producer.settle([await producer.post(topic, key, value.encode()) for key, value in records])
+
+    async def send_numbers(self, count: int, keys: Sequence[str] = ("a",)) -> None:
+        records = [(key, f"{self.sent + i + 1}:1") for i in range(count) for key in keys]
+        self.sent += count
+        await self.send(self.numbers, *records)
+
+    @contextlib.asynccontextmanager
+    async def folding(self, fold: Sums, write: Any = write, **more: Any) -> AsyncIterator[Health]:
+        health = Health("line_health")
+        arguments: dict[str, Any] = {"owned": [self.numbers], "exclusive": True, **more}
+        task = asyncio.create_task(
+            run_fold(self.settings, health, service="line_health", fold=fold, write=write, **arguments)
+        )
+        try:
+            yield health
+            assert not task.done(), task
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as conn:
+            return conn.execute(statement).fetchall()  # type: ignore[arg-type]
+
+    def total(self, key: str = "a") -> int:
+        found = self.query(f"SELECT sum FROM line_health.total WHERE key = '{key}'")
+        return int(found[0][0]) if found else 0
+
+    def events(self) -> int:
+        return int(self.query("SELECT count(*) FROM line_health.event_outbox")[0][0])
+
+
+@pytest.fixture
+async def bench(database_url: str, tansu: str) -> Bench:
+    bench = Bench(database_url, tansu)
+    await bench.make()
+    return bench
+
+
+async def test_a_restart_goes_on_with_the_committed_state_at_the_committed_offset(bench: Bench) -> None:
+    await bench.send_numbers(10)
+    async with bench.folding(Sums()):
+        await until(lambda: bench.total() == 10)
+    await bench.send_numbers(5)
+    second = Sums()
+    async with bench.folding(second):
+        await until(lambda: bench.total() == 15)
+    assert second.sums["a"]["sum"] == 15
+    assert bench.events() == 15
+
+
+async def test_records_that_were_folded_but_not_committed_are_folded_again_with_the_same_event_ids(
+    bench: Bench,
+) -> None:
+    failures = 2
+
+    async def fails_at_first(conn: psycopg.AsyncConnection, rows: Sequence[Row]) -> None:
+        nonlocal failures
+        await write(conn, rows)
+        if failures:
+            failures -= 1
+            raise psycopg.OperationalError("connection lost before the commit")
+
+    await bench.send_numbers(10)
+    async with bench.folding(Sums(), fails_at_first):
+        await until(lambda: bench.total() == 10)
+    assert failures == 0
+    assert bench.events() == 10
+
+
+async def test_a_fenced_owner_commits_nothing_and_begins_anew_from_the_committed_state(bench: Bench) -> None:
+    await bench.send_numbers(10)
+    fold = Sums()
+    async with bench.folding(fold):
+        await until(lambda: bench.total() == 10)
+        async with await connect(bench.url, autocommit=True) as other:
+            partitions = [Partition(bench.numbers.name, n) for n in range(2)]
+            await claim(other, "line_health", "fold", "log-1", partitions)
+        await bench.send_numbers(5)
+        await until(lambda: bench.total() == 15)
+    assert bench.events() == 15
+    epochs = bench.query("SELECT max(owner_epoch) FROM line_health.kafka_offset")
+    assert epochs[0][0] >= 3
+
+
+async def test_a_declared_new_log_is_read_from_its_start_and_known_records_change_nothing(
+    bench: Bench,
+) -> None:
+    await bench.send_numbers(10)
+    async with bench.folding(Sums()) as health:
+        await until(lambda: bench.total() == 10 and health.ready is None)
+        declare_log(bench.url, "log-2")
+        await bench.send_numbers(5)
+        await until(lambda: bench.total() == 15)
+        await until(
+            lambda: (
+                bench.query("SELECT sum(next_offset) FROM line_health.kafka_offset WHERE log_id = 'log-2'")[
+                    0
+                ][0]
+                == 15
+            )
+        )
+    assert bench.total() == 15
+    assert bench.events() == 15
+
+
+async def test_a_log_that_changed_undeclared_halts_its_partition(bench: Bench) -> None:
+    await bench.send_numbers(10)
+    async with bench.folding(Sums()):
+        await until(lambda: bench.total() == 10)
+    with psycopg.connect(bench.url) as conn:
+        conn.execute("UPDATE line_health.kafka_offset SET last_hash = 1 WHERE next_offset > 0")
+    await bench.send_numbers(5)
+    async with bench.folding(Sums()) as health:
+        await until(lambda: health.ready is not None and "halt" in health.ready)
+        assert bench.total() == 10
+    async with bench.folding(Sums()) as health:
+        await until(lambda: health.ready is not None and "halt" in health.ready)
+        declare_log(bench.url, "log-2")
+        await until(lambda: bench.total() == 15)
+
+
+async def test_a_log_that_is_shorter_than_it_was_halts_its_partition(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aurelian.fold.run.PROOF_WITHIN_S", 0.5)
+    await bench.send_numbers(10)
+    async with bench.folding(Sums()):
+        await until(lambda: bench.total() == 10)
+    with psycopg.connect(bench.url) as conn:
+        conn.execute("UPDATE line_health.kafka_offset SET next_offset = 1000 WHERE next_offset > 0")
+    async with bench.folding(Sums()) as health:
+        await until(lambda: health.ready is not None and "halt" in health.ready)
+    assert "before 1000" in str(bench.query("SELECT halted FROM line_health.kafka_offset WHERE halted <> ''"))
+
+
+async def test_shared_topics_are_learned_to_their_end_before_the_first_owned_record(bench: Bench) -> None:
+    await bench.send_numbers(10)
+    await bench.send(bench.factors, *[("f", str(factor)) for factor in range(1, 101)])
+    async with bench.folding(Sums(), shared=[bench.factors]):
+        await until(lambda: bench.total() == 1000)
+        await bench.send(bench.factors, ("f", "7"))
+        await asyncio.sleep(0)
+
+
+async def test_unreadable_records_are_passed_over(bench: Bench) -> None:
+    await bench.send(bench.numbers, ("a", "1:1"), ("a", "nonsense"), ("a", "2:1"))
+    async with bench.folding(Sums()):
+        await until(lambda: bench.total() == 2)
+
+
+async def test_time_passes_for_keys_that_have_no_new_records_after_a_restart(bench: Bench) -> None:
+    await bench.send_numbers(3)
+    async with bench.folding(Sums()):
+        await until(lambda: bench.total() == 3)
+    second = Sums()
+    async with bench.folding(second):
+        await until(lambda: second.ticks.get("a", 0) >= 1)
+
+
+@pytest.mark.kafka
+async def test_two_instances_share_the_partitions_and_one_takes_over_from_the_other(
+    database_url: str, kafka: str
+) -> None:
+    bench = Bench(database_url, kafka)
+    await bench.make()
+    keys = [f"k{n}" for n in range(8)]
+    first, second = Sums(), Sums()
+
+    def all_at(sum: int) -> bool:
+        return all(bench.total(key) == sum for key in keys)
+
+    group: dict[str, Any] = {"exclusive": False, "consumer": uuid.uuid4().hex}
+    async with bench.folding(first, **group):
+        await bench.send_numbers(5, keys)
+        await until(lambda: all_at(5))
+        async with bench.folding(second, **group):
+            await until(
+                lambda: bool(first.sums) and bool(second.sums) and not set(first.sums) & set(second.sums),
+                "each to own a partition alone",
+                30,
+            )
+            await bench.send_numbers(5, keys)
+            await until(lambda: all_at(10))
+        await bench.send_numbers(5, keys)
+        await until(lambda: all_at(15), timeout_s=30)
+        assert set(first.sums) == set(keys)
+    assert bench.events() == 15 * len(keys)
+
+
+async def test_an_exclusive_fold_has_one_owner_and_one_that_stands_by(bench: Bench) -> None:
+    more = Topic(bench.factors.name, "key", 1, 3_600_000, "", "")
+    first, second = Sums(), Sums()
+    async with bench.folding(second_owner := Sums(), owned=[bench.numbers, more]):
+        await bench.send_numbers(3)
+        await bench.send(more, ("a", "100:1"))
+        await until(lambda: bench.total() == 4)
+        async with bench.folding(second, owned=[bench.numbers, more]) as health:
+            await until(lambda: "standing by" in str(health.ready))
+            assert not second.sums
+    async with bench.folding(first, owned=[bench.numbers, more]):
+        await bench.send_numbers(3)
+        await until(lambda: bench.total() == 7)
+    assert second_owner.sums["a"]["sum"] == 4
+    assert first.sums["a"]["sum"] == 7
+
+
+async def test_several_owned_topics_need_one_owner(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="exclusive"):
+        await run_fold(
+            bench.settings,
+            Health("line_health"),
+            service="line_health",
+            fold=Sums(),
+            write=write,
+            owned=[bench.numbers, bench.factors],
+        )
