@@ -1,4 +1,5 @@
-"""Regenerate `shared/aurelian/pb` from `proto/`; run by `make proto`, with the development environment's Python."""
+"""Regenerate `shared/aurelian/pb` from `proto/`; run by `make proto`, with the development
+environment's Python."""
 
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ SOURCES = {"telemetry": ROOT / "proto" / "aurelian" / "v1", "sparkplug_b": ROOT 
 def main() -> int:
     """Write `<name>_pb2.py` and its type stub for each source; return protoc's exit code."""
     TARGET.mkdir(exist_ok=True)
-    (TARGET / "__init__.py").write_text('"""Generated from proto/ by `make proto`; do not edit."""\n')
+    (TARGET / "__init__.py").write_text(
+        '"""Generated from proto/ by `make proto`; do not edit."""\n'
+    )
     for name, folder in SOURCES.items():
         code = protoc.main(
             [

@@ -1,9 +1,11 @@
-"""Make `.venv` with everything pinned; run by the Makefile with whatever python3 is there, before anything is installed.
+"""Make `.venv` with everything pinned; run by the Makefile with whatever python3 is there, before
+anything is installed.
 
 Usage: python3 deploy/setup.py [--dev]
 
-Plain standard library and syntax that old Pythons can read, so that they can say what is wrong. Idempotent: a stamp
-in `.venv` holds the hash of what it was made from; when that is the same, nothing is done.
+Plain standard library and syntax that old Pythons can read, so that they can say what is wrong.
+Idempotent: a stamp in `.venv` holds the hash of what it was made from; when that is the same,
+nothing is done.
 """
 
 import hashlib
@@ -81,14 +83,17 @@ def run_with_newer_python() -> int:
 
 
 def fingerprint(lock: Path) -> str:
-    """Hash of all that decides what is in `.venv`: the lock, the project file, the packages of the tree, Python."""
+    """Hash of all that decides what is in `.venv`: the lock, the project file, the packages of the
+    tree, Python."""
     if not lock.exists():
         raise SetupError(f"{lock} is missing from the checkout: git checkout -- {lock.name}")
     digest = hashlib.sha256()
     for part in (lock.read_bytes(), (ROOT / "pyproject.toml").read_bytes()):
         digest.update(part)
     packages = sorted(
-        p.parent.name for folder in ("shared", "services") for p in (ROOT / folder).glob("*/__init__.py")
+        p.parent.name
+        for folder in ("shared", "services")
+        for p in (ROOT / folder).glob("*/__init__.py")
     )
     digest.update(repr((packages, str(ROOT), sys.version_info[:2])).encode())
     return digest.hexdigest()
@@ -125,7 +130,9 @@ def check_machine() -> None:
         ) from None
     free_mb = shutil.disk_usage(str(ROOT)).free // 1_000_000
     if free_mb < NEEDED_MB and not VENV.exists():
-        raise SetupError(f"{free_mb} MB are free on the disk of {ROOT}, {NEEDED_MB} MB are needed: free some")
+        raise SetupError(
+            f"{free_mb} MB are free on the disk of {ROOT}, {NEEDED_MB} MB are needed: free some"
+        )
     if not os.access(str(ROOT), os.W_OK):
         raise SetupError(f"no permission to write in {ROOT}: clone it to a folder of your own")
 
@@ -133,17 +140,29 @@ def check_machine() -> None:
 def make_environment() -> None:
     """Make an empty virtual environment, in place of a broken one."""
     made = subprocess.run(
-        [sys.executable, "-m", "venv", "--clear", str(VENV)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "venv", "--clear", str(VENV)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     if made.returncode != 0:
-        raise SetupError(f"python -m venv failed: {made.stdout.decode('utf-8', 'replace').strip()[-400:]}")
+        raise SetupError(
+            f"python -m venv failed: {made.stdout.decode('utf-8', 'replace').strip()[-400:]}"
+        )
 
 
 def install(lock: Path) -> None:
     """Install what the lock says, each package with its hash, with a progress display."""
     total = len(re.findall(r"^[A-Za-z0-9]", lock.read_text(), re.MULTILINE))
     say(f"installing up to {total} packages from {lock.name}")
-    command = ["install", "--require-hashes", "--no-deps", "--progress-bar", "off", "--retries", "2"]
+    command = [
+        "install",
+        "--require-hashes",
+        "--no-deps",
+        "--progress-bar",
+        "off",
+        "--retries",
+        "2",
+    ]
     run_pip([*command, "--requirement", str(lock)], total)
 
 

@@ -1,4 +1,5 @@
-"""What tests of every service share: a clock that is moved by hand, and builders of samples and events."""
+"""What tests of every service share: a clock that is moved by hand, and builders of samples and
+events."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ EPOCH = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 
 
 class ManualClock:
-    """A clock that stands until it is moved. Pass its methods where code takes `now` or `monotonic`."""
+    """A clock that stands until it is moved. Pass its methods where code takes `now` or
+    `monotonic`."""
 
     def __init__(self, start: datetime = EPOCH) -> None:
         self._start = self._now = start
@@ -49,7 +51,9 @@ def make_signal(
 ) -> Signal:
     """Make a signal whose ids follow from its path."""
     asset = path.rpartition("/")[0]
-    return Signal(id=f"sig-{path}", asset=f"asset-{asset}", path=path, type=type, unit=unit, source=source)
+    return Signal(
+        id=f"sig-{path}", asset=f"asset-{asset}", path=path, type=type, unit=unit, source=source
+    )
 
 
 def make_sample(
@@ -63,7 +67,8 @@ def make_sample(
     flags: Flag = Flag.NONE,
     sub: int = 0,
 ) -> Sample:
-    """Make a sample; the gateway has it 5 ms after the source unless told otherwise. Times in microseconds."""
+    """Make a sample; the gateway has it 5 ms after the source unless told otherwise. Times in
+    microseconds."""
     signal = signal or make_signal()
     return Sample(
         signal=signal,

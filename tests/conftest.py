@@ -11,7 +11,8 @@ from tests import servers
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[servers.PostgresServer]:
-    """One PostgreSQL server for the run; tests take `database_url`, or `postgres.create_database()` for more."""
+    """One PostgreSQL server for the run; tests take `database_url`, or `postgres.create_database()`
+    for more."""
     with servers.postgres_server() as server:
         yield server
 
@@ -27,8 +28,11 @@ def migrated_template(postgres: servers.PostgresServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def next_database(postgres: servers.PostgresServer, migrated_template: str) -> Iterator[Callable[[], str]]:
-    """Gives a fresh migrated database; the server copies the next one while the test waits for other things."""
+def next_database(
+    postgres: servers.PostgresServer, migrated_template: str
+) -> Iterator[Callable[[], str]]:
+    """Gives a fresh migrated database; the server copies the next one while the test waits for
+    other things."""
     with ThreadPoolExecutor(1) as one:
         copies = [one.submit(postgres.create_database, migrated_template)]
 
@@ -40,7 +44,9 @@ def next_database(postgres: servers.PostgresServer, migrated_template: str) -> I
 
 
 @pytest.fixture
-def database_url(postgres: servers.PostgresServer, next_database: Callable[[], str]) -> Iterator[str]:
+def database_url(
+    postgres: servers.PostgresServer, next_database: Callable[[], str]
+) -> Iterator[str]:
     """URL (as the owner) of a fresh migrated database, dropped after the test."""
     url = next_database()
     yield url
@@ -57,7 +63,8 @@ def empty_database_url(postgres: servers.PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def quick_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of which nothing depends on how long a fold in this process waits between its steps."""
+    """For tests of which nothing depends on how long a fold in this process waits between its
+    steps."""
     monkeypatch.setattr("aurelian.fold.run.TICK_EVERY_S", 0.1)
     monkeypatch.setattr("aurelian.fold.run.AGAIN_AFTER_S", 0.1)
 
@@ -71,7 +78,8 @@ def tansu() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
-    """Bootstrap address of a real Apache Kafka, one for the run, without topics. Mark the test with `kafka`."""
+    """Bootstrap address of a real Apache Kafka, one for the run, without topics. Mark the test with
+    `kafka`."""
     with servers.kafka_broker() as server:
         yield server.bootstrap
 
@@ -113,15 +121,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With CI=true a test may be skipped only because this machine cannot run it."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("CI") != "true" or reporter is None or session.exitstatus != pytest.ExitCode.OK:
+    if (
+        os.environ.get("CI") != "true"
+        or reporter is None
+        or session.exitstatus != pytest.ExitCode.OK
+    ):
         return
     unexplained = [
-        each for each in reporter.stats.get("skipped", []) if not _reason(each).startswith(servers.CANNOT_RUN)
+        each
+        for each in reporter.stats.get("skipped", [])
+        if not _reason(each).startswith(servers.CANNOT_RUN)
     ]
     if unexplained:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line("")
-        reporter.write_line("with CI=true these may not be skipped (tests/servers.py: cannot_run):", red=True)
+        reporter.write_line(
+            "with CI=true these may not be skipped (tests/servers.py: cannot_run):", red=True
+        )
         for report in unexplained:
             reporter.write_line(f"  {report.nodeid}: {_reason(report)}", red=True)
 

@@ -1,4 +1,5 @@
-"""What one gateway sends to the broker, collected while a test runs; for the tests of the gateways."""
+"""What one gateway sends to the broker, collected while a test runs; for the tests of the
+gateways."""
 
 import asyncio
 import contextlib
@@ -22,7 +23,9 @@ class Log:
     async def follow(self, bootstrap: str, gateway: str) -> None:
         """Collect until cancelled."""
         settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False)
-        async with Consumer(settings, [SAMPLES, SOURCE_EVENTS, REJECTED], client_id="test") as consumer:
+        async with Consumer(
+            settings, [SAMPLES, SOURCE_EVENTS, REJECTED], client_id="test"
+        ) as consumer:
             while True:
                 for record in await consumer.take(timeout_s=0.1):
                     assert record.value is not None

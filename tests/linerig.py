@@ -1,4 +1,5 @@
-"""A line on the bench: a plant model, samples by seconds, and what line_health makes of them. For tests of line_health."""
+"""A line on the bench: a plant model, samples by seconds, and what line_health makes of them. For
+tests of line_health."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,9 @@ from aurelian.model.sample import Flag, Sample, Signal, Value, ValueType, make_b
 from line_health.processor import Lines
 from line_health.rows import AlarmRow, KpiRow, Row, StateRow, StopRow
 
-START = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)  # Monday, 07:00 in Oslo: the start of the early shift
+START = datetime(
+    2026, 1, 5, 6, 0, tzinfo=UTC
+)  # Monday, 07:00 in Oslo: the start of the early shift
 LINE = "pilot-a/north/machining/line-1"
 SOURCE = "pilot-a-opcua"
 
@@ -164,7 +167,8 @@ class Rig:
         self._keep(self.lines.tick(us(at)))
 
     def live(self, start: float, end: float, step: float = 5.0, units: Iterable[str] = ()) -> None:
-        """Let time pass with a heartbeat every `step` seconds, of the whole source or of `units` alone."""
+        """Let time pass with a heartbeat every `step` seconds, of the whole source or of `units`
+        alone."""
         named = tuple(units)
         at = start
         while at < end:

@@ -1,4 +1,5 @@
-"""The oracle: seeded samples of every kind, and the comparison of a store with what was sent, row by row.
+"""The oracle: seeded samples of every kind, and the comparison of a store with what was sent, row
+by row.
 
 Used by every test that moves data. Typical use:
 
@@ -47,7 +48,8 @@ _TEXTS = ("", "running", "läuft ❤ 运行", 'a "quoted" text', "two\nlines\tta
 
 @dataclass(frozen=True, slots=True, order=True)
 class Row:
-    """One sample as sender and store can both say it. Times are microseconds since 1970, 0 for none."""
+    """One sample as sender and store can both say it. Times are microseconds since 1970, 0 for
+    none."""
 
     path: str
     time: int
@@ -64,9 +66,9 @@ class Row:
 def make_samples(seed: int, count: int, *, lines: int = 3, signals: int = 24) -> list[Sample]:
     """Samples of all types in the order of sending.
 
-    Among them: equal values in a row, several values at one time (told apart by `sub`), the same sample sent twice,
-    Bad and Uncertain quality, nulls, integers at the edges of their types, NaN and infinity, rows that are hours late,
-    and times that the gateway had to replace.
+    Among them: equal values in a row, several values at one time (told apart by `sub`), the same
+    sample sent twice, Bad and Uncertain quality, nulls, integers at the edges of their types, NaN
+    and infinity, rows that are hours late, and times that the gateway had to replace.
     """
     random = np.random.default_rng(seed)
     known = [_signal(n, lines) for n in range(signals)]
@@ -93,12 +95,17 @@ def make_samples(seed: int, count: int, *, lines: int = 3, signals: int = 24) ->
             flags |= Flag.TIME_REPLACED
             source_time = 0 if timing < 0.5 else -11_644_473_600_000_000
         server_time = source_time + 100 if quality < 0.5 and source_time > 0 else 0
-        made.append(Sample(signal, value, type_, source_time, gateway_time, server_time, status, flags, sub))
+        made.append(
+            Sample(signal, value, type_, source_time, gateway_time, server_time, status, flags, sub)
+        )
     return made
 
 
-def make_batches(samples: Sequence[Sample], sizes: Sequence[int] = (1, 8, 50, 500)) -> list[SampleBatch]:
-    """Cut samples into numbered batches of one line each, in order within a line; sizes come in turn."""
+def make_batches(
+    samples: Sequence[Sample], sizes: Sequence[int] = (1, 8, 50, 500)
+) -> list[SampleBatch]:
+    """Cut samples into numbered batches of one line each, in order within a line; sizes come in
+    turn."""
     by_line: dict[str, list[Sample]] = {}
     for sample in samples:
         by_line.setdefault(line_of(sample.signal), []).append(sample)
@@ -125,7 +132,8 @@ def make_batches(samples: Sequence[Sample], sizes: Sequence[int] = (1, 8, 50, 50
 def received_events(samples: Iterable[Sample]) -> list[codec.SourceEvent]:
     """What the gateway would say that it received, by source and hour."""
     counts = Counter(
-        (sample.signal.source, sample.gateway_time - sample.gateway_time % HOUR_US) for sample in samples
+        (sample.signal.source, sample.gateway_time - sample.gateway_time % HOUR_US)
+        for sample in samples
     )
     return [
         codec.SourceEvent(
@@ -146,7 +154,8 @@ def line_of(signal: Signal) -> str:
 
 
 def expect(samples: Iterable[Sample]) -> list[Row]:
-    """The rows that a store has of these samples: the first of each (signal, time, sub), as decision 8 changes it."""
+    """The rows that a store has of these samples: the first of each (signal, time, sub), as
+    decision 8 changes it."""
     rows: dict[tuple[str, int, int, int], Row] = {}
     for sent in samples:
         sample = sent
@@ -174,12 +183,15 @@ def expect(samples: Iterable[Sample]) -> list[Row]:
 def read_store(url: str, path: str = "") -> list[Row]:
     """Every row of the store whose signal's path begins with `path`."""
     with psycopg.connect(url) as conn:
-        found = [row for query in _EVERY_TABLE for row in conn.execute(query, {"path": path}).fetchall()]
+        found = [
+            row for query in _EVERY_TABLE for row in conn.execute(query, {"path": path}).fetchall()
+        ]
     return sorted(Row(*row[:4], spell(_as_sent(row[3], row[4])), *row[5:]) for row in found)
 
 
 def differences(expected: Sequence[Row], stored: Sequence[Row], limit: int = 10) -> list[str]:
-    """What the store lacks, has beyond, or has otherwise; at most `limit` sentences. Empty: they are equal."""
+    """What the store lacks, has beyond, or has otherwise; at most `limit` sentences. Empty: they
+    are equal."""
     said: list[str] = []
     if len(stored) != len(expected):
         said.append(f"{len(stored)} rows stored, {len(expected)} expected")
@@ -201,7 +213,8 @@ def count_rows(url: str) -> int:
 
 
 def imbalance(url: str) -> dict[tuple[str, str], int]:
-    """By source and hour: received - dropped - skipped - stored - duplicate - rejected, where that is not 0.
+    """By source and hour: received - dropped - skipped - stored - duplicate - rejected, where that
+    is not 0.
 
     Above 0: in flight or lost. Below 0: a bug.
     """
@@ -254,23 +267,43 @@ def _signal(n: int, lines: int) -> Signal:
         ValueType.DOUBLE,
     )
     path = f"{unit}/signal-{n}"
-    return Signal(f"id-{path}", f"id-{unit}", path, types[n % len(types)], "", f"oracle-{n % lines}")
+    return Signal(
+        f"id-{path}", f"id-{unit}", path, types[n % len(types)], "", f"oracle-{n % lines}"
+    )
 
 
-def _value(signal: Signal, n: int, kind: float, random: np.random.Generator) -> tuple[ValueType, Value]:
+def _value(
+    signal: Signal, n: int, kind: float, random: np.random.Generator
+) -> tuple[ValueType, Value]:
     if kind < 0.05:
         return ValueType.NULL, None
     few = int(kind * 20)
     match signal.type:
         case ValueType.DOUBLE:
             special = (float("nan"), float("inf"), -math.inf, 0.0, -0.0, 5e-324, 1.7e308, 0.1)
-            value = special[few % len(special)] if kind < 0.15 else round(float(random.normal()), 1 + n % 3)
+            value = (
+                special[few % len(special)]
+                if kind < 0.15
+                else round(float(random.normal()), 1 + n % 3)
+            )
             return signal.type, value
         case ValueType.INT64:
-            edges = (0, -1, MAX_EXACT_INT, MAX_EXACT_INT + 1, -(2**63), 2**63 - 1, -MAX_EXACT_INT - 1)
-            return signal.type, edges[few % len(edges)] if kind < 0.3 else int(random.integers(-1000, 1000))
+            edges = (
+                0,
+                -1,
+                MAX_EXACT_INT,
+                MAX_EXACT_INT + 1,
+                -(2**63),
+                2**63 - 1,
+                -MAX_EXACT_INT - 1,
+            )
+            return signal.type, edges[few % len(edges)] if kind < 0.3 else int(
+                random.integers(-1000, 1000)
+            )
         case ValueType.UINT64:
-            return signal.type, (0, 2**64 - 1, MAX_EXACT_INT + 1, 2**63)[few % 4] if kind < 0.3 else few
+            return signal.type, (0, 2**64 - 1, MAX_EXACT_INT + 1, 2**63)[
+                few % 4
+            ] if kind < 0.3 else few
         case ValueType.BOOL:
             return signal.type, kind < 0.5
         case ValueType.TEXT:

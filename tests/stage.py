@@ -1,7 +1,8 @@
-"""A small plant on a real store and a real broker, for the dashboard's tests: what the other services would have written.
+"""A small plant on a real store and a real broker, for the dashboard's tests: what the other
+services would have written.
 
-`write_store` puts a day of states, stops, figures, health and capacity into a migrated database; `Stage` sends samples,
-heartbeats and business events as gateways and line_health do.
+`write_store` puts a day of states, stops, figures, health and capacity into a migrated database;
+`Stage` sends samples, heartbeats and business events as gateways and line_health do.
 """
 
 import asyncio
@@ -48,8 +49,11 @@ def load() -> list[Plant]:
     return load_plants(PLANTS)
 
 
-def write_store(url: str, plants: Iterable[Plant], now: datetime, *, heard_ago_s: float = 0.0) -> None:
-    """Write what the store would hold at `now` after a day; sources were heard `heard_ago_s` seconds before."""
+def write_store(
+    url: str, plants: Iterable[Plant], now: datetime, *, heard_ago_s: float = 0.0
+) -> None:
+    """Write what the store would hold at `now` after a day; sources were heard `heard_ago_s`
+    seconds before."""
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), poolclass=NullPool)
     with engine.begin() as connection:
         for plant in plants:
@@ -131,7 +135,9 @@ class Stage:
     async def beat(self, plant: Plant, source: str, heard_at_us: int | None = None) -> None:
         """Say that a source is heard."""
         at = heard_at_us or micros()
-        event = codec.SourceEvent(owner=plant.owner, gateway="test", boot=self.boot, source=source, time=at)
+        event = codec.SourceEvent(
+            owner=plant.owner, gateway="test", boot=self.boot, source=source, time=at
+        )
         event.heartbeat.heard_at = at
         await self.producer.send(SOURCE_EVENTS, source, codec.encode_event(event))
 
@@ -144,11 +150,14 @@ class Stage:
         event.death.assets.extend(assets)
         await self.producer.send(SOURCE_EVENTS, source, codec.encode_event(event))
 
-    async def send_values(self, line: Line, values: Iterable[tuple[Signal, Value, ValueType, int]]) -> None:
+    async def send_values(
+        self, line: Line, values: Iterable[tuple[Signal, Value, ValueType, int]]
+    ) -> None:
         """Send one batch of a line: signal, value, type, status."""
         at = micros()
         samples = [
-            Sample(signal, value, kind, at, at, status=status) for signal, value, kind, status in values
+            Sample(signal, value, kind, at, at, status=status)
+            for signal, value, kind, status in values
         ]
         self.sequence += 1
         batch = make_batch(
@@ -161,7 +170,9 @@ class Stage:
         )
         await self.producer.send(SAMPLES, line.path, codec.encode(batch))
 
-    async def send_event(self, line: Line, kind: str, subject: str, data: dict[str, object]) -> None:
+    async def send_event(
+        self, line: Line, kind: str, subject: str, data: dict[str, object]
+    ) -> None:
         """Send a business event of a line."""
         event = Event(
             kind,
@@ -180,7 +191,9 @@ def micros() -> int:
     return time.time_ns() // 1000
 
 
-def plausible(unit: Unit, seconds: float, state: int = 4) -> list[tuple[Signal, Value, ValueType, int]]:
+def plausible(
+    unit: Unit, seconds: float, state: int = 4
+) -> list[tuple[Signal, Value, ValueType, int]]:
     """A value for each signal of a unit that looks like a machine's."""
     out: list[tuple[Signal, Value, ValueType, int]] = []
     for place, (signal, model) in enumerate(zip(unit.signals(), unit.model.signals, strict=True)):
@@ -232,7 +245,8 @@ class Dashboard(servers.Server):
 
 @dataclass
 class Theatre:
-    """Store, broker and dashboard with the pilot plant's models in the store; nothing is sent yet."""
+    """Store, broker and dashboard with the pilot plant's models in the store; nothing is sent
+    yet."""
 
     database_url: str
     kafka: servers.KafkaServer
@@ -275,7 +289,9 @@ class Theatre:
 
 
 @contextlib.contextmanager
-def theatre(postgres: servers.PostgresServer, template: str, **environment: str) -> Iterator[Theatre]:
+def theatre(
+    postgres: servers.PostgresServer, template: str, **environment: str
+) -> Iterator[Theatre]:
     """Set all of it up on a broker of its own (topics have fixed names) and take it down again."""
     plants = load()
     database_url = postgres.create_database(template)

@@ -1,4 +1,5 @@
-"""What a gateway sees of the historian: it reads each log from its start, keeps what it reads and says what is stored."""
+"""What a gateway sees of the historian: it reads each log from its start, keeps what it reads and
+says what is stored."""
 
 import contextlib
 import itertools
@@ -16,7 +17,8 @@ from aurelian.runtime.settings import KafkaSettings
 
 @dataclass
 class Historian:
-    """Stands in for the historian: reads each log from its start, keeps every batch, says what is stored."""
+    """Stands in for the historian: reads each log from its start, keeps every batch, says what is
+    stored."""
 
     settings: KafkaSettings
     batches: list[SampleBatch] = field(default_factory=list)
@@ -42,7 +44,9 @@ class Historian:
                         body = json.dumps({"log_id": log_id, "at": time.time_ns() // 1000})
                         await producer.send(STORED, "@heartbeat", body.encode())
                     for key in {
-                        key for record in await consumer.take(timeout_s=0.1) if (key := self._keep(record))
+                        key
+                        for record in await consumer.take(timeout_s=0.1)
+                        if (key := self._keep(record))
                     }:
                         body = json.dumps({"sequence": self.stored_to[key], "log_id": log_id})
                         await producer.send(STORED, key, body.encode())
@@ -66,7 +70,9 @@ class Historian:
             stream = "@events"
         if "sequence" not in headers:
             return None
-        return self._advance(f"{headers['gateway']}/{headers['boot']}/{stream}", int(headers["sequence"]))
+        return self._advance(
+            f"{headers['gateway']}/{headers['boot']}/{stream}", int(headers["sequence"])
+        )
 
     def _advance(self, key: str, sequence: int) -> str:
         beyond = self.beyond.setdefault(key, set())
@@ -78,7 +84,9 @@ class Historian:
 
     def counts(self) -> dict[str, int]:
         """The newest received counts, summed over boots and hours."""
-        newest = {(e.boot, e.received.hour): e.received for e in self.events if e.HasField("received")}
+        newest = {
+            (e.boot, e.received.hour): e.received for e in self.events if e.HasField("received")
+        }
         return {
             name: sum(getattr(each, name) for each in newest.values())
             for name in ("received", "rejected", "dropped", "skipped")

@@ -11,7 +11,8 @@ async def until(
     what: str | Callable[[], str] = "the condition",
     timeout_s: float = 15.0,
 ) -> None:
-    """Wait until `condition()` is true; fail with `what` (asked for then, where it is a function) after `timeout_s`."""
+    """Wait until `condition()` is true; fail with `what` (asked for then, where it is a function)
+    after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = condition()

@@ -1,1 +1,2 @@
-"""Weekly capacity of lines: Total = Available + Committed + Unattainable, its events and its API."""
+"""Weekly capacity of lines: Total = Available + Committed + Unattainable, its events and its
+API."""

@@ -1,7 +1,8 @@
-"""The fold of the capacity worker: line and maintenance events in, weekly estimates and their events out. Pure.
+"""The fold of the capacity worker: line and maintenance events in, weekly estimates and their
+events out. Pure.
 
-Run by processor.py, which also gives it the commitments. Event times, not arrival, decide what is newest, so that
-an event that comes again changes nothing.
+Run by processor.py, which also gives it the commitments. Event times, not arrival, decide what is
+newest, so that an event that comes again changes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ KEPT_SHIFTS = 3
 
 @dataclass(frozen=True, slots=True)
 class LineFacts:
-    """What the plant model says of a line: calendar, zone and the default product's PRI in seconds per piece."""
+    """What the plant model says of a line: calendar, zone and the default product's PRI in seconds
+    per piece."""
 
     id: str
     owner: str
@@ -93,7 +95,8 @@ class Lines:
         self._planned: dict[tuple[str, date, str], float] = {}
 
     def set_commitments(self, commitments: Mapping[tuple[str, date], float]) -> None:
-        """Take the pieces promised by (line id, week's Monday); a change is estimated at the next tick."""
+        """Take the pieces promised by (line id, week's Monday); a change is estimated at the next
+        tick."""
         before, self._commitments = self._commitments, commitments
         for line, _week in {key for key, _ in before.items() ^ commitments.items()}:
             if line in self._facts:
@@ -135,7 +138,8 @@ class Lines:
         return Effects()
 
     def tick(self, now: int) -> Effects[Row]:
-        """Estimate lines that are due, and at once those whose state, cases or commitments changed."""
+        """Estimate lines that are due, and at once those whose state, cases or commitments
+        changed."""
         effects: Effects[Row] = Effects()
         for id, facts in self._facts.items():
             due = now - self._estimated.get(id, 0) >= self._settings.estimate_every_s * 1e6
@@ -168,7 +172,8 @@ class Lines:
         """Nothing to recall."""
 
     def _fold_event(self, event: Event) -> str | None:
-        """Change the state of the line that the event is about and return its id; None: it is about nothing kept here."""
+        """Change the state of the line that the event is about and return its id; None: it is about
+        nothing kept here."""
         if event.type == LINE_STATE_CHANGED:
             memory = self._lines.setdefault(event.subject, LineMemory())
             _keep_state(memory, str(event.data["state"]), _seconds(str(event.data["since"])))
@@ -290,7 +295,8 @@ class Lines:
                 owner=facts.owner,
                 time=when,
                 data=data,
-                # Two weeks of a line may be published in the same microsecond: the week makes their ids differ.
+                # Two weeks of a line may be published in the same microsecond: the week makes their
+                # ids differ.
                 revision=int(week.strftime("%Y%m%d")) * 100_000 + revision,
             )
             effects.events.append(Outgoing(CAPACITY_EVENTS, facts.owner, event))
@@ -324,7 +330,8 @@ def _counted(memory: LineMemory, until: float) -> Measured:
 
 
 def _with_ongoing(memory: LineMemory, at: float) -> Measured:
-    """What is measured with the running state counted to now; the time of the newest measurement stays."""
+    """What is measured with the running state counted to now; the time of the newest measurement
+    stays."""
     if not memory.since or at <= memory.since:
         return memory.measured
     return replace(_counted(memory, at), at=memory.measured.at)
@@ -333,7 +340,11 @@ def _with_ongoing(memory: LineMemory, at: float) -> Measured:
 def _keep_kpi(memory: LineMemory, data: Mapping[str, object]) -> None:
     """Add what the shift's running totals grew by since they were last seen."""
     start, computed = str(data["shift_start"]), _seconds(str(data["computed_at"]))
-    production_s, good, scrap = _number(data["production_s"]), _number(data["good"]), _number(data["scrap"])
+    production_s, good, scrap = (
+        _number(data["production_s"]),
+        _number(data["good"]),
+        _number(data["scrap"]),
+    )
     effectiveness = data["effectiveness"]
     ideal_s = production_s * _number(effectiveness) if effectiveness is not None else 0.0
     last = memory.shifts.get(start, [0.0, 0.0, 0.0, 0.0, 0.0])

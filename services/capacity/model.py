@@ -1,6 +1,8 @@
-"""Weekly capacity of one line from calendar, measured rate, quality and predicted downtime. Pure; used by processor.py.
+"""Weekly capacity of one line from calendar, measured rate, quality and predicted downtime. Pure;
+used by processor.py.
 
-Method `net-time-1` (capacity sheet 4.3), per line and ISO week, in pieces of the line's default product:
+Method `net-time-1` (capacity sheet 4.3), per line and ISO week, in pieces of the line's default
+product:
 
     Total        = planned time of the calendar / PRI
     technical    = APT / (APT + down time), ISO 22400 technical efficiency, from measured states
@@ -11,8 +13,9 @@ Method `net-time-1` (capacity sheet 4.3), per line and ISO week, in pieces of th
     Committed    = commitments, as far as attainable
     Available    = Total - Committed - Unattainable
 
-OEE is not used: its availability counts time without orders as a loss. Each measured ratio starts at a prior that weighs
-`PRIOR_S` seconds of measured time, and measured time is forgotten with a half-life of a week.
+OEE is not used: its availability counts time without orders as a loss. Each measured ratio starts
+at a prior that weighs `PRIOR_S` seconds of measured time, and measured time is forgotten with a
+half-life of a week.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ class Measured:
 
     Attributes:
         running_s: time in which the line produced (APT).
-        down_s: time down or in short stops (ADET); starved, blocked, planned and no_data are not the line's fault.
+        down_s: time down or in short stops (ADET); starved, blocked, planned and no_data are not
+            the line's fault.
         ideal_s: PRI * PQ, the time that its pieces should have taken.
         produced_s: APT that belongs to `ideal_s`.
         good, produced: pieces.
@@ -71,7 +75,9 @@ class Measured:
     @property
     def technical(self) -> float:
         """Technical efficiency in (0, 1]."""
-        return (PRIOR_TECHNICAL * PRIOR_S + self.running_s) / (PRIOR_S + self.running_s + self.down_s)
+        return (PRIOR_TECHNICAL * PRIOR_S + self.running_s) / (
+            PRIOR_S + self.running_s + self.down_s
+        )
 
     @property
     def speed(self) -> float:
@@ -88,8 +94,8 @@ class Measured:
 class Estimate:
     """Capacity of one line in one week, in pieces; total = available + committed + unattainable.
 
-    `reasons`: what `unattainable` consists of, (reason, pieces), and `overcommitted` where commitments
-    exceed what is attainable.
+    `reasons`: what `unattainable` consists of, (reason, pieces), and `overcommitted` where
+    commitments exceed what is attainable.
     """
 
     total: float
@@ -100,7 +106,11 @@ class Estimate:
 
 
 def estimate_week(
-    planned_s: float, ideal_cycle_s: float, measured: Measured, predicted_down_s: float, commitments: float
+    planned_s: float,
+    ideal_cycle_s: float,
+    measured: Measured,
+    predicted_down_s: float,
+    commitments: float,
 ) -> Estimate:
     """Capacity of one week.
 
@@ -129,22 +139,29 @@ def estimate_week(
         available=attainable - committed,
         committed=committed,
         unattainable=total - attainable,
-        reasons=tuple((name, round(quantity, 3)) for name, quantity in reasons if quantity > 0.0005),
+        reasons=tuple(
+            (name, round(quantity, 3)) for name, quantity in reasons if quantity > 0.0005
+        ),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What partners were last told of a week: Available, and the direction (+1, -1, 0) that it had moved in."""
+    """What partners were last told of a week: Available, and the direction (+1, -1, 0) that it had
+    moved in."""
 
     available: float
     direction: int = 0
 
 
 def is_worth_publishing(previous: Published | None, available: float) -> bool:
-    """True when Available moved by `MOVE` of what was published, or by `HYSTERESIS` more when it turns back."""
+    """True when Available moved by `MOVE` of what was published, or by `HYSTERESIS` more when it
+    turns back."""
     if previous is None:
         return True
     change = available - previous.available
     turned = previous.direction != 0 and (change > 0) != (previous.direction > 0)
-    return abs(change) >= (MOVE + (HYSTERESIS if turned else 0.0)) * max(previous.available, 1.0) - 1e-9
+    return (
+        abs(change)
+        >= (MOVE + (HYSTERESIS if turned else 0.0)) * max(previous.available, 1.0) - 1e-9
+    )

@@ -1,4 +1,5 @@
-"""The capacity worker: folds events into weekly estimates, reads commitments, writes rows. Called by `__main__.py`."""
+"""The capacity worker: folds events into weekly estimates, reads commitments, writes rows. Called
+by `__main__.py`."""
 
 from __future__ import annotations
 
@@ -56,14 +57,19 @@ async def run(settings: CapacitySettings, health: Health) -> None:
 
 
 async def follow_commitments(settings: CapacitySettings, lines: Lines) -> None:
-    """Read the commitments every few seconds, for ever; while the database is away the last ones count."""
+    """Read the commitments every few seconds, for ever; while the database is away the last ones
+    count."""
     away = False
     while True:
         try:
-            async with await connect(settings.database_url.get_secret_value(), autocommit=True) as conn:
+            async with await connect(
+                settings.database_url.get_secret_value(), autocommit=True
+            ) as conn:
                 while True:
                     rows = await (await conn.execute(_COMMITMENTS)).fetchall()
-                    lines.set_commitments(sum_commitments((str(r[0]), r[1], float(r[2])) for r in rows))
+                    lines.set_commitments(
+                        sum_commitments((str(r[0]), r[1], float(r[2])) for r in rows)
+                    )
                     if away:
                         log.info("commitments read again")
                         away = False

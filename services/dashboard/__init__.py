@@ -1,1 +1,2 @@
-"""The operators' pages: plant, line, signal and system, server-rendered and then live over one stream."""
+"""The operators' pages: plant, line, signal and system, server-rendered and then live over one
+stream."""

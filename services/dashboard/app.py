@@ -1,4 +1,5 @@
-"""The dashboard's app: pages, stream, forwarded APIs, and the feed that keeps the live picture. Called by `__main__.py`."""
+"""The dashboard's app: pages, stream, forwarded APIs, and the feed that keeps the live picture.
+Called by `__main__.py`."""
 
 from __future__ import annotations
 
@@ -64,7 +65,9 @@ def make_app(settings: DashboardSettings, health: Health) -> FastAPI:
         await asyncio.wait(tasks)
         await engine.dispose()
 
-    app = FastAPI(title="Aurelian dashboard", version=__version__, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Aurelian dashboard", version=__version__, openapi_url=None, lifespan=lifespan
+    )
     app.state.hub = hub
     app.add_middleware(Guard, names=settings.host_names)
     app.include_router(make_routes(settings, hub, engine, client, render, health.stopping))

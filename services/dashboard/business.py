@@ -1,4 +1,5 @@
-"""Business events into the live picture: CloudEvents of line_health, maintenance and capacity. Pure; called by feed.py."""
+"""Business events into the live picture: CloudEvents of line_health, maintenance and capacity.
+Pure; called by feed.py."""
 
 from __future__ import annotations
 

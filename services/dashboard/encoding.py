@@ -1,4 +1,5 @@
-"""Values and times as the stream carries them. Pure; called by live.py, business.py, queries.py and routes.py."""
+"""Values and times as the stream carries them. Pure; called by live.py, business.py, queries.py and
+routes.py."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ SHOWN_TEXT = 120
 
 
 def to_json(value: Value) -> object:
-    """A value as JSON carries it without loss of meaning: big integers and bytes as text, long texts cut."""
+    """A value as JSON carries it without loss of meaning: big integers and bytes as text, long
+    texts cut."""
     match value:
         case bool() | None:
             return value

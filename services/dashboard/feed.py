@@ -1,7 +1,9 @@
-"""The live picture's supply: snapshot from the store, then every record of Kafka, for ever. Run by app.py.
+"""The live picture's supply: snapshot from the store, then every record of Kafka, for ever. Run by
+app.py.
 
-Position first, then snapshot: what arrives in between comes twice, which changes nothing. Kafka or the database away:
-the old picture stays on the pages and grows stale by itself; a new Kafka log is noticed and the picture built anew.
+Position first, then snapshot: what arrives in between comes twice, which changes nothing. Kafka or
+the database away: the old picture stays on the pages and grows stale by itself; a new Kafka log is
+    noticed and the picture built anew.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ log = logging.getLogger(__name__)
 TOPICS = (SAMPLES, SOURCE_EVENTS, ASSETS, LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS)
 
 REWIND = 200
-"""Records before the end of each partition that are read again, for what the historian has not stored yet."""
+"""Records before the end of each partition that are read again, for what the historian has not
+stored yet."""
 
 LOG_POLL_S = 1.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
@@ -54,7 +57,9 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def run_feed(settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health) -> None:
+async def run_feed(
+    settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health
+) -> None:
     """Keep the hub's picture current until cancelled. Never ends by itself."""
     wait_s = FIRST_WAIT_S
     while True:
@@ -64,11 +69,14 @@ async def run_feed(settings: DashboardSettings, hub: Hub, engine: AsyncEngine, h
         except (Unavailable, DBAPIError, OSError) as error:
             metrics.FOLLOWING.set(0)
             problem = (
-                "Kafka does not answer" if isinstance(error, Unavailable) else "the database does not answer"
+                "Kafka does not answer"
+                if isinstance(error, Unavailable)
+                else "the database does not answer"
             )
             if hub.problem != problem:
                 log.warning(
-                    "live picture stands still", extra={"fields": {"why": problem, "error": str(error)[:300]}}
+                    "live picture stands still",
+                    extra={"fields": {"why": problem, "error": str(error)[:300]}},
                 )
             hub.problem = problem
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
@@ -87,8 +95,11 @@ async def run_clock(settings: DashboardSettings, hub: Hub, health: Health) -> No
         await asyncio.sleep(settings.tick_s)
 
 
-async def _follow(settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health) -> None:
-    """Build the picture of the current log and keep it up to date; ends when another log is declared."""
+async def _follow(
+    settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health
+) -> None:
+    """Build the picture of the current log and keep it up to date; ends when another log is
+    declared."""
     async with engine.connect() as connection:
         log_id = await queries.read_log(connection)
     plant = LivePlant(Limits(int(settings.live_s * 1000), int(settings.late_s * 1000)))
@@ -105,13 +116,16 @@ async def _follow(settings: DashboardSettings, hub: Hub, engine: AsyncEngine, he
         hub.replace(plant)
         hub.problem = health.ready = None
         metrics.FOLLOWING.set(1)
-        log.info("live picture built", extra={"fields": {"log_id": log_id, "assets": len(plant.assets)}})
+        log.info(
+            "live picture built", extra={"fields": {"log_id": log_id, "assets": len(plant.assets)}}
+        )
         poll_at = heard_at = time.monotonic()
         while True:
             if await _take(consumer, plant, hub.publish):
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > settings.live_s:
-                # The client waits for a broker for ever without a word; no record for so long is rare.
+                # The client waits for a broker for ever without a word; no record for so long is
+                # rare.
                 await consumer.end_offsets([Partition(SOURCE_EVENTS.name, 0)])
                 heard_at = time.monotonic()
             if time.monotonic() >= poll_at:
@@ -122,7 +136,8 @@ async def _follow(settings: DashboardSettings, hub: Hub, engine: AsyncEngine, he
 
 
 async def _newer_log(engine: AsyncEngine, log_id: str | None) -> bool:
-    """True if another log is current; a database that does not answer is no reason to stop following Kafka."""
+    """True if another log is current; a database that does not answer is no reason to stop
+    following Kafka."""
     try:
         async with engine.connect() as connection:
             return await queries.read_log(connection) != log_id
@@ -131,7 +146,10 @@ async def _newer_log(engine: AsyncEngine, log_id: str | None) -> bool:
 
 
 async def _take(
-    consumer: Consumer, plant: LivePlant, publish: Callable[[list[Message]], None], timeout_s: float = 0.25
+    consumer: Consumer,
+    plant: LivePlant,
+    publish: Callable[[list[Message]], None],
+    timeout_s: float = 0.25,
 ) -> int:
     """Fold what there is; the number of records."""
     records = await consumer.take(timeout_s=timeout_s)
@@ -143,7 +161,13 @@ async def _take(
             metrics.UNREADABLE.labels(record.topic).inc()
             log.debug(
                 "record passed over",
-                extra={"fields": {"topic": record.topic, "offset": record.offset, "error": str(error)[:300]}},
+                extra={
+                    "fields": {
+                        "topic": record.topic,
+                        "offset": record.offset,
+                        "error": str(error)[:300],
+                    }
+                },
             )
     return len(records)
 
@@ -152,7 +176,8 @@ def fold(plant: LivePlant, record: Record, at_ms: int) -> list[Message]:
     """Fold one record into the picture; what it changed for everybody.
 
     Raises:
-        DecodeError, EventError, ValueError, KeyError, TypeError: its bytes are not what its topic promises.
+        DecodeError, EventError, ValueError, KeyError, TypeError: its bytes are not what its topic
+        promises.
     """
     if record.value is None:
         gone = record.topic == ASSETS.name and plant.remove_asset((record.key or b"").decode())

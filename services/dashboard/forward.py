@@ -1,6 +1,8 @@
-"""Requests for /history, /capacity, /maintenance and /events, passed on to their APIs with the dashboard's own key.
+"""Requests for /history, /capacity, /maintenance and /events, passed on to their APIs with the
+dashboard's own key.
 
-Reading only. So a browser has one origin and no key. Streams are passed on as they come. Added to the app by app.py.
+Reading only. So a browser has one origin and no key. Streams are passed on as they come. Added to
+the app by app.py.
 """
 
 from __future__ import annotations
@@ -73,16 +75,21 @@ def forward_routes(settings: DashboardSettings, client: httpx.AsyncClient) -> AP
         )
 
     for api in upstreams(settings):
-        router.add_api_route(f"/{api}/{{rest:path}}", forward, methods=["GET"], include_in_schema=False)
+        router.add_api_route(
+            f"/{api}/{{rest:path}}", forward, methods=["GET"], include_in_schema=False
+        )
     return router
 
 
 def authorization(settings: DashboardSettings) -> dict[str, str]:
-    """The header with the dashboard's key, read anew each time so that a new key needs no restart; {} without one."""
+    """The header with the dashboard's key, read anew each time so that a new key needs no restart;
+    {} without one."""
     if settings.api_key_file is None:
         return {}
     try:
-        return {"authorization": f"Bearer {settings.api_key_file.read_text(encoding='utf-8').strip()}"}
+        return {
+            "authorization": f"Bearer {settings.api_key_file.read_text(encoding='utf-8').strip()}"
+        }
     except OSError:
         return {}
 

@@ -1,6 +1,8 @@
-"""How old is what we show? Pure; the same rules run in the browser (static/js/freshness.js). Called by live.py and pages.py.
+"""How old is what we show? Pure; the same rules run in the browser (static/js/freshness.js). Called
+by live.py and pages.py.
 
-Freshness comes from what is heard of the source, never from values that change, and is apart from quality.
+Freshness comes from what is heard of the source, never from values that change, and is apart from
+quality.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from enum import StrEnum
 
 
 class Freshness(StrEnum):
-    """How far a value may be trusted to be of now. `offline` exists in the browser only: it lost the server."""
+    """How far a value may be trusted to be of now. `offline` exists in the browser only: it lost
+    the server."""
 
     LIVE = "live"
     LATE = "late"
@@ -26,7 +29,8 @@ class Limits:
 
 
 def freshness_of(heard_ms: int, dead: str | None, now_ms: int, limits: Limits) -> Freshness:
-    """Judge a source last heard at `heard_ms` (0: never); a source that is declared dead is stale at once."""
+    """Judge a source last heard at `heard_ms` (0: never); a source that is declared dead is stale
+    at once."""
     if dead is not None or heard_ms == 0:
         return Freshness.STALE
     age_ms = now_ms - heard_ms

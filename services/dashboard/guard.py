@@ -1,4 +1,5 @@
-"""Who may ask, and what a page may do: Host check against DNS rebinding, security headers. Added to the app by app.py."""
+"""Who may ask, and what a page may do: Host check against DNS rebinding, security headers. Added to
+the app by app.py."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ class Guard:
 
         if host_name(Headers(scope=scope).get("host", "")) not in self._names:
             refused = PlainTextResponse(
-                "This server answers under its own names only; add yours to AURELIAN_DASHBOARD_HOSTS.\n", 421
+                "This server answers under its own names only; add yours to AURELIAN_DASHBOARD_HOSTS.\n",
+                421,
             )
             await refused(scope, receive, send_guarded)
             return
@@ -67,7 +69,8 @@ class Guard:
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, lower case, without port and brackets; empty where it is no host."""
+    """The name in a Host header, lower case, without port and brackets; empty where it is no
+    host."""
     try:
         return urlsplit(f"//{header}").hostname or ""
     except ValueError:

@@ -1,7 +1,9 @@
-"""What each browser is told, and in which order: conflation, queues, resume, reset. Called by feed.py and routes.py.
+"""What each browser is told, and in which order: conflation, queues, resume, reset. Called by
+feed.py and routes.py.
 
-Pure apart from waking the clients' waiting tasks; one event loop. Every event has a number that only grows, also over
-restarts. States and alarms are kept for each client until sent; values are merged to the newest.
+Pure apart from waking the clients' waiting tasks; one event loop. Every event has a number that
+only grows, also over restarts. States and alarms are kept for each client until sent; values are
+merged to the newest.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from dashboard.things import Body, Message
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One numbered event. `text` is None for values: they are encoded when sent, so always the newest."""
+    """One numbered event. `text` is None for values: they are encoded when sent, so always the
+    newest."""
 
     id: int
     kind: str
@@ -85,7 +88,9 @@ class Hub:
         """Say that the server lives, what time it has, and which build it is."""
         self._add(
             Entry(
-                self._next_id(), "hb", _dumps({"now": now_ms, "build": self.build, "problem": self.problem})
+                self._next_id(),
+                "hb",
+                _dumps({"now": now_ms, "build": self.build, "problem": self.problem}),
             )
         )
 
@@ -170,7 +175,11 @@ class Hub:
                 metrics.CONFLATED.inc()
                 waiting = client.frame
                 entry = Entry(
-                    entry.id, "v", None, entry.indexes | waiting.indexes, entry.heard | waiting.heard
+                    entry.id,
+                    "v",
+                    None,
+                    entry.indexes | waiting.indexes,
+                    entry.heard | waiting.heard,
                 )
             client.frame = entry
         elif entry.kind == "hb" and client.waiting and client.waiting[-1].kind == "hb":

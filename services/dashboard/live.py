@@ -1,7 +1,8 @@
 """The live picture of the plant: newest values, states, alarms, and what was heard of each source.
 
-Pure, in memory, one event loop. feed.py folds records into it; hub.py sends what changed; pages.py draws it.
-Times are milliseconds since 1970 unless a name says otherwise. Whatever comes twice or late changes nothing.
+Pure, in memory, one event loop. feed.py folds records into it; hub.py sends what changed; pages.py
+draws it. Times are milliseconds since 1970 unless a name says otherwise. Whatever comes twice or
+late changes nothing.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ class LivePlant:
     Attributes:
         assets, signals, lines: by id.
         by_index: signals in the order of their index.
-        heard: ms of the last sign of life. Keys: an asset's id; a source's id where all of the source was heard; and
-            `~` + a source's id for any sign at all, by which no single machine may be called live.
+        heard: ms of the last sign of life. Keys: an asset's id; a source's id where all of the
+            source was heard; and `~` + a source's id for any sign at all, by which no single
+            machine may be called live.
         dead: silent since, by asset's or source's id.
         alarms: active ones by id.
         health: newest health of an asset by its id, with its open case if there is one.
@@ -52,7 +54,11 @@ class LivePlant:
     def units_of(self, line: LiveAsset) -> list[LiveAsset]:
         """The line's machines in flow order; one that is not in the model's list comes last."""
         order = {str(unit): place for place, unit in enumerate(line.meaning.get("units", ()))}
-        units = [asset for asset in self.assets.values() if asset.parent == line.id and asset.level == "unit"]
+        units = [
+            asset
+            for asset in self.assets.values()
+            if asset.parent == line.id and asset.level == "unit"
+        ]
         return sorted(units, key=lambda unit: (order.get(unit.id, len(order)), unit.path))
 
     def signals_of(self, asset: str) -> Iterator[LiveSignal]:
@@ -86,7 +92,9 @@ class LivePlant:
 
     def freshness(self, asset: str, now_ms: int, source: str | None = None) -> Freshness:
         """Freshness of everything that this asset says."""
-        return freshness_of(self.heard_ms(asset, source), self.death_of(asset, source), now_ms, self.limits)
+        return freshness_of(
+            self.heard_ms(asset, source), self.death_of(asset, source), now_ms, self.limits
+        )
 
     def line_of(self, asset: str) -> LiveAsset | None:
         """The line that an asset belongs to, itself included."""
@@ -96,9 +104,16 @@ class LivePlant:
         return found
 
     def line_of_alarm(self, alarm: Body) -> str:
-        """Id of the line of an alarm, which names it by id or by path, or only its asset; empty when unknown."""
+        """Id of the line of an alarm, which names it by id or by path, or only its asset; empty
+        when unknown."""
         line = self.line_of(alarm["asset"])
-        return line.id if line is not None else str(alarm["line"]) if alarm["line"] in self.lines else ""
+        return (
+            line.id
+            if line is not None
+            else str(alarm["line"])
+            if alarm["line"] in self.lines
+            else ""
+        )
 
     # --- folding ------------------------------------------------------------------------------------------------
 
@@ -117,7 +132,9 @@ class LivePlant:
                 unit=str(declared.get("unit", "")),
                 source=str(asset.meaning.get("source", "")),
             )
-            new |= self.put_signal(signal, str(declared.get("role", "other")), declared.get("limits"))
+            new |= self.put_signal(
+                signal, str(declared.get("role", "other")), declared.get("limits")
+            )
         return new
 
     def remove_asset(self, asset: str) -> bool:
@@ -130,7 +147,8 @@ class LivePlant:
     ) -> bool:
         """Take a signal's description and keep its value; True if it was not known.
 
-        `role` None: the batch's dictionary told, which knows neither role nor limits and does not overrule them.
+        `role` None: the batch's dictionary told, which knows neither role nor limits and does not
+            overrule them.
         """
         known = self.signals.get(signal.id)
         if known is None:
@@ -145,7 +163,11 @@ class LivePlant:
             )
             self.signals[signal.id] = known
             self.by_index.append(known)
-            known.role, known.limits, known.discovered = role or "other", limits or None, signal.discovered
+            known.role, known.limits, known.discovered = (
+                role or "other",
+                limits or None,
+                signal.discovered,
+            )
             return True
         if role is not None:
             known.asset, known.path, known.unit = signal.asset, signal.path, signal.unit
@@ -154,9 +176,17 @@ class LivePlant:
         return False
 
     def put_value(
-        self, signal: str, value: Value, *, status: int, flags: int, time_us: int, gateway_time_us: int
+        self,
+        signal: str,
+        value: Value,
+        *,
+        status: int,
+        flags: int,
+        time_us: int,
+        gateway_time_us: int,
     ) -> bool:
-        """Take a value unless a newer one is there; True if it was taken. The signal must be known."""
+        """Take a value unless a newer one is there; True if it was taken. The signal must be
+        known."""
         known = self.signals[signal]
         if time_us < known.time_us:
             return False
@@ -166,7 +196,8 @@ class LivePlant:
         return True
 
     def apply_batch(self, batch: SampleBatch, now_ms: int) -> list[Message]:
-        """Fold a batch: per signal the newest sample that is not historical; and its source was heard."""
+        """Fold a batch: per signal the newest sample that is not historical; and its source was
+        heard."""
         messages: list[Message] = []
         newest: dict[int, int] = {}
         times, flags = batch.time.tolist(), batch.flags.tolist()
@@ -198,7 +229,8 @@ class LivePlant:
         return messages
 
     def apply_source_event(self, event: SourceEvent, now_ms: int) -> list[Message]:
-        """Fold what a gateway says of a source: birth, death, heartbeat; other kinds are not shown live."""
+        """Fold what a gateway says of a source: birth, death, heartbeat; other kinds are not shown
+        live."""
         match event.WhichOneof("kind"):
             case "heartbeat":
                 at = event.heartbeat.heard_at or event.time
@@ -212,7 +244,9 @@ class LivePlant:
             case _:
                 return []
 
-    def _hear_source(self, source: str, assets: Iterable[str], at_us: int, now_ms: int) -> list[Message]:
+    def _hear_source(
+        self, source: str, assets: Iterable[str], at_us: int, now_ms: int
+    ) -> list[Message]:
         """A source spoke for some of its assets, or, where none is named, as a whole."""
         messages = self.hear(f"~{source}", at_us, now_ms) + self._revive(source, at_us)
         for key in list(assets) or [source]:
@@ -220,7 +254,8 @@ class LivePlant:
         return messages
 
     def hear(self, key: str, at_us: int, now_ms: int) -> list[Message]:
-        """Note that an asset, or a source as a whole, was heard at `at_us`; never later than now."""
+        """Note that an asset, or a source as a whole, was heard at `at_us`; never later than
+        now."""
         at_ms = min(at_us // 1000, now_ms)
         if key and at_ms > self.heard.get(key, 0):
             self.heard[key] = at_ms
@@ -246,7 +281,8 @@ class LivePlant:
     # --- what other services found ------------------------------------------------------------------------------
 
     def put_state(self, body: Body) -> list[Message]:
-        """Take a line's state `{"line","state","unit","reason","since"}` unless a later one is there."""
+        """Take a line's state `{"line","state","unit","reason","since"}` unless a later one is
+        there."""
         line = self.line(body["line"])
         if line.state is not None and (body["since"] < line.state["since"] or body == line.state):
             return []
@@ -271,7 +307,8 @@ class LivePlant:
         return [Message("capacity", body)]
 
     def put_health(self, body: Body) -> list[Message]:
-        """Take an asset's health `{"asset","index","score","drivers","at"}`; its open case stays."""
+        """Take an asset's health `{"asset","index","score","drivers","at"}`; its open case
+        stays."""
         known = self.health.get(body["asset"], {})
         if body["at"] < known.get("at", 0):
             return []
@@ -281,7 +318,9 @@ class LivePlant:
 
     def put_case(self, asset: str, case: Body | None, at: int) -> list[Message]:
         """Open (`case`) or close (None) an asset's maintenance case."""
-        known = self.health.get(asset, {"asset": asset, "index": None, "score": None, "drivers": [], "at": 0})
+        known = self.health.get(
+            asset, {"asset": asset, "index": None, "score": None, "drivers": [], "at": 0}
+        )
         if at < known.get("case_at", 0):
             return []
         self.health[asset] = {**known, "case": case, "case_at": at}
@@ -326,17 +365,23 @@ class LivePlant:
     def snapshot(self) -> Body:
         """Everything that a browser needs to go on from."""
         voices = {
-            asset.id: self.voice_of(asset.id) for asset in self.assets.values() if asset.level == "line"
+            asset.id: self.voice_of(asset.id)
+            for asset in self.assets.values()
+            if asset.level == "line"
         }
         return {
             "signals": [[s.id, s.asset, s.source, s.role] for s in self.by_index],
-            "units": {a.id: a.meaning.get("source", "") for a in self.assets.values() if a.level == "unit"},
+            "units": {
+                a.id: a.meaning.get("source", "") for a in self.assets.values() if a.level == "unit"
+            },
             "voices": voices,
             "values": self.frame({s.index for s in self.by_index if s.time_us}, set(self.heard)),
             "dead": {key: death.reason for key, death in self.dead.items()},
             "states": [line.state for line in self.lines.values() if line.state],
             "kpis": [line.kpi for line in self.lines.values() if line.kpi],
             "capacity": [week for line in self.lines.values() for week in line.capacity.values()],
-            "alarms": [{"line_id": self.line_of_alarm(alarm), **alarm} for alarm in self.alarms.values()],
+            "alarms": [
+                {"line_id": self.line_of_alarm(alarm), **alarm} for alarm in self.alarms.values()
+            ],
             "health": list(self.health.values()),
         }

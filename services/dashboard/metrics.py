@@ -5,10 +5,13 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 CLIENTS = Gauge(
-    "dashboard_stream_clients", "Browsers on the stream. Falls to 0 while people work: look at the proxy."
+    "dashboard_stream_clients",
+    "Browsers on the stream. Falls to 0 while people work: look at the proxy.",
 )
 EVENTS = Counter(
-    "dashboard_events_total", "Events given to the stream by kind. Stands still: look at the feed.", ["kind"]
+    "dashboard_events_total",
+    "Events given to the stream by kind. Stands still: look at the feed.",
+    ["kind"],
 )
 CONFLATED = Counter(
     "dashboard_conflated_frames_total",
@@ -28,7 +31,8 @@ UNREADABLE = Counter(
     ["topic"],
 )
 FOLLOWING = Gauge(
-    "dashboard_following", "1 while records arrive from Kafka. 0: pages show old values; look at Kafka."
+    "dashboard_following",
+    "1 while records arrive from Kafka. 0: pages show old values; look at Kafka.",
 )
 FORWARDED = Counter(
     "dashboard_forwarded_total",

@@ -63,7 +63,8 @@ class MachineView:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Target, actual and efficiency of the running shift, as text; `bar` is the actual in percent of the target."""
+    """Target, actual and efficiency of the running shift, as text; `bar` is the actual in percent
+    of the target."""
 
     shift: str
     target: str
@@ -127,7 +128,9 @@ def sites(plant: LivePlant, now_ms: int) -> list[SiteView]:
     return out
 
 
-def line_view(plant: LivePlant, line: LiveAsset, now_ms: int, *, all_signals: bool = False) -> LineView:
+def line_view(
+    plant: LivePlant, line: LiveAsset, now_ms: int, *, all_signals: bool = False
+) -> LineView:
     """One line now. `all_signals`: each machine with all of its signals, not only the first few."""
     zone = zone_of(line)
     live = plant.line(line.id)
@@ -142,7 +145,9 @@ def line_view(plant: LivePlant, line: LiveAsset, now_ms: int, *, all_signals: bo
         source=plant.source_of(line.id),
         zone=zone,
         score=score(live.kpi),
-        machines=tuple(machine_view(plant, unit, now_ms, zone, all_signals) for unit in plant.units_of(line)),
+        machines=tuple(
+            machine_view(plant, unit, now_ms, zone, all_signals) for unit in plant.units_of(line)
+        ),
         alarms=tuple(alarms(plant, line)),
         capacity=capacity,
         capacity_note=note,
@@ -150,14 +155,17 @@ def line_view(plant: LivePlant, line: LiveAsset, now_ms: int, *, all_signals: bo
 
 
 def line_mark(plant: LivePlant, line: LiveAsset, now_ms: int, zone: tzinfo) -> Mark:
-    """The line's state; once its constraint machine is not heard, only that there is no data since when."""
+    """The line's state; once its constraint machine is not heard, only that there is no data since
+    when."""
     if plant.freshness(line.id, now_ms) is Freshness.STALE:
         return no_data(plant, line.id, now_ms, zone)
     state = plant.line(line.id).state
     if state is None:
         return Mark(words.LOOKS[LineState.NO_DATA], "No data", "waiting for the first state", 0)
     look = words.look(state["state"])
-    return Mark(look, look.word, "for " + words.duration((now_ms - state["since"]) / 1000), state["since"])
+    return Mark(
+        look, look.word, "for " + words.duration((now_ms - state["since"]) / 1000), state["since"]
+    )
 
 
 def unit_mark(plant: LivePlant, unit: LiveAsset, now_ms: int, zone: tzinfo) -> tuple[Mark, str]:
@@ -167,7 +175,9 @@ def unit_mark(plant: LivePlant, unit: LiveAsset, now_ms: int, zone: tzinfo) -> t
         return no_data(plant, unit.id, now_ms, zone), signal.id if signal is not None else ""
     if signal is None:
         return Mark(words.Look("Reporting", "ring", "running"), "Reporting", "", 0), ""
-    number = signal.value if isinstance(signal.value, int | float) and signal.status >> 30 != 2 else -1
+    number = (
+        signal.value if isinstance(signal.value, int | float) and signal.status >> 30 != 2 else -1
+    )
     state, word = (LineState.NO_DATA, "No data")
     if number in range(len(words.PACKML)):
         state, word = words.PACKML[int(number)]  # type: ignore[assignment]
@@ -198,7 +208,9 @@ def machine_view(
         freshness=plant.freshness(unit.id, now_ms),
         age=age_words(plant, unit.id, now_ms, zone),
         key_signals=tuple(value_view(plant, s, now_ms, zone) for s in ranked[:TILE_SIGNALS]),
-        all_signals=tuple(value_view(plant, s, now_ms, zone) for s in signals) if all_signals else (),
+        all_signals=tuple(value_view(plant, s, now_ms, zone) for s in signals)
+        if all_signals
+        else (),
         state_signal=state_signal,
         health=health,
         health_text=words.percent(health["index"]) if health else "–",
@@ -223,10 +235,24 @@ def score(kpi: Body | None) -> Score:
     """The running shift's figures as text; dashes where nothing is known."""
     if kpi is None:
         return Score(
-            "no shift", "–", "–", "no figures yet", "none", "–", 0, "running", "–", "–", "–", "–", "–"
+            "no shift",
+            "–",
+            "–",
+            "no figures yet",
+            "none",
+            "–",
+            0,
+            "running",
+            "–",
+            "–",
+            "–",
+            "–",
+            "–",
         )
     good, target = kpi["good"] or 0, kpi["target"] or 0
-    lost_s = max(0.0, (kpi["planned_busy_s"] or 0) - (kpi["production_s"] or 0) - (kpi["no_data_s"] or 0))
+    lost_s = max(
+        0.0, (kpi["planned_busy_s"] or 0) - (kpi["production_s"] or 0) - (kpi["no_data_s"] or 0)
+    )
     return Score(
         shift=kpi["shift"],
         target=words.number(round(target)),
@@ -248,7 +274,9 @@ def alarms(plant: LivePlant, line: LiveAsset | None = None) -> list[Body]:
     """Active alarms, of one line or of all: high before low, then the newest first."""
     rank = {"high": 0, "medium": 1, "low": 2}
     chosen = [
-        alarm for alarm in plant.alarms.values() if line is None or plant.line_of_alarm(alarm) == line.id
+        alarm
+        for alarm in plant.alarms.values()
+        if line is None or plant.line_of_alarm(alarm) == line.id
     ]
     return sorted(chosen, key=lambda alarm: (rank.get(alarm["priority"], 3), -alarm["raised_at"]))
 
@@ -270,7 +298,9 @@ def capacity_words(week: Body | None) -> tuple[str, str]:
     )
 
 
-def age_words(plant: LivePlant, asset: str, now_ms: int, zone: tzinfo, source: str | None = None) -> str:
+def age_words(
+    plant: LivePlant, asset: str, now_ms: int, zone: tzinfo, source: str | None = None
+) -> str:
     """`live`, `12 s old`, `last 14:02:11`, and why if somebody said."""
     heard = plant.heard_ms(asset, source)
     match plant.freshness(asset, now_ms, source):
@@ -285,7 +315,9 @@ def age_words(plant: LivePlant, asset: str, now_ms: int, zone: tzinfo, source: s
 def when(ms: int, now_ms: int, zone: tzinfo) -> str:
     """A time of day in the plant's zone; with the date when it is not today."""
     local, today = from_ms(ms).astimezone(zone), from_ms(now_ms).astimezone(zone)
-    return words.clock(local) if local.date() == today.date() else local.strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        words.clock(local) if local.date() == today.date() else local.strftime("%Y-%m-%d %H:%M:%S")
+    )
 
 
 def area_name(plant: LivePlant, line: LiveAsset) -> str:
@@ -301,8 +333,12 @@ def zone_of(line: LiveAsset | None) -> tzinfo:
 
 
 def broker_warning(status: Body | None) -> str:
-    """What to say when the embedded broker, which keeps everything in memory, comes near its limit; else empty."""
-    used, limit = (status or {}).get("broker_memory_mb"), (status or {}).get("broker_memory_limit_mb")
+    """What to say when the embedded broker, which keeps everything in memory, comes near its limit;
+    else empty."""
+    used, limit = (
+        (status or {}).get("broker_memory_mb"),
+        (status or {}).get("broker_memory_limit_mb"),
+    )
     if not used or not limit or used < 0.8 * limit:
         return ""
     return f"The embedded broker uses {words.number(used)} MB of {words.number(limit)} MB."
@@ -310,7 +346,9 @@ def broker_warning(status: Body | None) -> str:
 
 def plant_zone(plant: LivePlant) -> tzinfo:
     """The zone of pages that show more than one line: that of the first."""
-    lines = sorted((a for a in plant.assets.values() if a.level == "line"), key=lambda a: natural(a.path))
+    lines = sorted(
+        (a for a in plant.assets.values() if a.level == "line"), key=lambda a: natural(a.path)
+    )
     return zone_of(lines[0] if lines else None)
 
 
@@ -324,7 +362,8 @@ def data_health(plant: LivePlant, now_ms: int) -> dict[str, int]:
 
 
 def steps(signal: LiveSignal) -> bool:
-    """True if the signal jumps from value to value, so that a trend holds the last one instead of sloping."""
+    """True if the signal jumps from value to value, so that a trend holds the last one instead of
+    sloping."""
     return signal.role in ("state", "stop_reason", "order", "product") or signal.type in (
         ValueType.BOOL,
         ValueType.INT64,
@@ -334,7 +373,9 @@ def steps(signal: LiveSignal) -> bool:
 
 def natural(path: str) -> list[Any]:
     """Sort key in which line-2 comes before line-10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path)]
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path)
+    ]
 
 
 def now_in(zone: tzinfo, now_ms: int) -> datetime:

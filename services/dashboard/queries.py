@@ -1,6 +1,8 @@
-"""What the dashboard reads from the store: the snapshot that the live picture starts from, and the lists of the pages.
+"""What the dashboard reads from the store: the snapshot that the live picture starts from, and the
+lists of the pages.
 
-SQL through SQLAlchemy Core on `aurelian.db.tables`; the role `aurelian_dashboard` may only read. Called by feed.py, routes.py.
+SQL through SQLAlchemy Core on `aurelian.db.tables`; the role `aurelian_dashboard` may only read.
+Called by feed.py, routes.py.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ CAPACITY_WEEKS = 2
 
 
 async def read_plant(connection: AsyncConnection, plant: LivePlant, now: datetime) -> None:
-    """Fill an empty picture with what the store knows: tree, signals, newest values, states, alarms, figures."""
+    """Fill an empty picture with what the store knows: tree, signals, newest values, states,
+    alarms, figures."""
     await _read_assets(connection, plant)
     await _read_signals(connection, plant)
     await _read_sources(connection, plant, to_ms(now))
@@ -52,7 +55,13 @@ async def _read_assets(connection: AsyncConnection, plant: LivePlant) -> None:
     for row in await _rows(connection, select(tables.asset).order_by(tables.asset.c.path)):
         plant.put_asset(
             LiveAsset(
-                row["id"], row["owner"], row["parent"], row["level"], row["name"], row["path"], row["meaning"]
+                row["id"],
+                row["owner"],
+                row["parent"],
+                row["level"],
+                row["name"],
+                row["path"],
+                row["meaning"],
             )
         )
 
@@ -76,7 +85,9 @@ async def _read_sources(connection: AsyncConnection, plant: LivePlant, now_ms: i
         if row["heard_at"] is not None:
             plant.hear(f"~{row['id']}", to_ms(row["heard_at"]) * 1000, now_ms)
         if row["state"] == "dead":
-            plant.bury(row["id"], row["detail"] or "the source is gone", to_ms(row["changed_at"]) * 1000)
+            plant.bury(
+                row["id"], row["detail"] or "the source is gone", to_ms(row["changed_at"]) * 1000
+            )
 
 
 async def _read_newest(connection: AsyncConnection, plant: LivePlant, now_ms: int) -> None:
@@ -129,7 +140,9 @@ def _value(table: Table, row: RowMapping) -> Value:
 
 async def _read_lines(connection: AsyncConnection, plant: LivePlant) -> None:
     state, kpi, alarm = tables.line_state, tables.kpi, tables.alarm
-    newest_state = select(state).distinct(state.c.line).order_by(state.c.line, state.c.started_at.desc())
+    newest_state = (
+        select(state).distinct(state.c.line).order_by(state.c.line, state.c.started_at.desc())
+    )
     for row in await _rows(connection, newest_state):
         plant.put_state(
             {
@@ -216,7 +229,9 @@ async def read_spans(connection: AsyncConnection, line: str, since: datetime) ->
     ]
 
 
-async def read_stops(connection: AsyncConnection, line: str, since: datetime, limit: int = 30) -> list[Stop]:
+async def read_stops(
+    connection: AsyncConnection, line: str, since: datetime, limit: int = 30
+) -> list[Stop]:
     """Stops of a line from `since` on, the newest first."""
     table = tables.stop
     query = (

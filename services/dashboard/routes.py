@@ -49,7 +49,8 @@ def build_hash() -> str:
 
 
 class Renderer:
-    """Fills templates; every page gets the moment, the build and the limits by which its script judges ages."""
+    """Fills templates; every page gets the moment, the build and the limits by which its script
+    judges ages."""
 
     def __init__(self, settings: DashboardSettings, hub: Hub) -> None:
         self._settings, self._hub = settings, hub
@@ -60,13 +61,17 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(words=words, pages=pages, from_ms=from_ms, import_map=guard.IMPORT_MAP)
+        self._templates.globals.update(
+            words=words, pages=pages, from_ms=from_ms, import_map=guard.IMPORT_MAP
+        )
 
     def part(self, template: str, **content: Any) -> str:
         """A piece of a page."""
         return self._templates.get_template(template).render(**content)
 
-    def page(self, template: str, request: Request, code: int = 200, **content: Any) -> HTMLResponse:
+    def page(
+        self, template: str, request: Request, code: int = 200, **content: Any
+    ) -> HTMLResponse:
         """A whole page."""
         now = content.pop("now", None) or now_ms()
         plant = self._hub.plant
@@ -171,7 +176,9 @@ def make_routes(
     @router.get("/parts/{part}/{line}")
     async def history_part(part: Literal["timeline", "stops"], line: str) -> HTMLResponse:
         asset, now = line_or_404(line), now_ms()
-        return HTMLResponse(render.part(f"_{part}.html", **await _history_content(hub, engine, asset, now)))
+        return HTMLResponse(
+            render.part(f"_{part}.html", **await _history_content(hub, engine, asset, now))
+        )
 
     @router.get("/parts/alarms")
     async def alarms_part(line: str | None = None) -> HTMLResponse:
@@ -224,7 +231,9 @@ async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
             wait.cancel()
 
 
-async def _history_content(hub: Hub, engine: AsyncEngine, line: LiveAsset, now: int) -> dict[str, Any]:
+async def _history_content(
+    hub: Hub, engine: AsyncEngine, line: LiveAsset, now: int
+) -> dict[str, Any]:
     """Timeline and stops of a line; `history_away` when the database does not answer."""
     moment, zone = from_ms(now), pages.zone_of(line)
     spans: list[queries.Span] = []
@@ -232,8 +241,12 @@ async def _history_content(hub: Hub, engine: AsyncEngine, line: LiveAsset, now: 
     away = False
     try:
         async with engine.connect() as connection:
-            spans = await queries.read_spans(connection, line.id, moment - timedelta(hours=TIMELINE_HOURS))
-            stops = await queries.read_stops(connection, line.id, moment - timedelta(hours=STOP_HOURS))
+            spans = await queries.read_spans(
+                connection, line.id, moment - timedelta(hours=TIMELINE_HOURS)
+            )
+            stops = await queries.read_stops(
+                connection, line.id, moment - timedelta(hours=STOP_HOURS)
+            )
     except (DBAPIError, OSError):
         away = True
     if hub.plant.freshness(line.id, now) is Freshness.STALE:
@@ -256,7 +269,9 @@ def _alarm_content(hub: Hub, line: LiveAsset | None, now: int) -> dict[str, Any]
             **alarm,
             "asset_title": asset.title if (asset := hub.plant.assets.get(alarm["asset"])) else "",
             "line_asset": hub.plant.line_of(alarm["asset"]),
-            "since": pages.when(alarm["raised_at"], now, pages.zone_of(hub.plant.line_of(alarm["asset"]))),
+            "since": pages.when(
+                alarm["raised_at"], now, pages.zone_of(hub.plant.line_of(alarm["asset"]))
+            ),
         }
         for alarm in pages.alarms(hub.plant, line)
     ]

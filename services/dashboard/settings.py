@@ -18,23 +18,34 @@ class DashboardSettings(KafkaSettings, StoreSettings):
 
     history_url: str = Field("http://127.0.0.1:8101", description="base URL of the history API")
     capacity_url: str = Field("http://127.0.0.1:8102", description="base URL of the capacity API")
-    maintenance_url: str = Field("http://127.0.0.1:8103", description="base URL of the maintenance API")
-    events_url: str = Field("http://127.0.0.1:8104", description="base URL of the partner events API")
-    api_key_file: Path | None = Field(None, description="file with the dashboard's own key for the four APIs")
+    maintenance_url: str = Field(
+        "http://127.0.0.1:8103", description="base URL of the maintenance API"
+    )
+    events_url: str = Field(
+        "http://127.0.0.1:8104", description="base URL of the partner events API"
+    )
+    api_key_file: Path | None = Field(
+        None, description="file with the dashboard's own key for the four APIs"
+    )
     status_file: Path | None = Field(
         None, description="the launcher's status.json; none: no broker memory shown"
     )
     dashboard_hosts: str = Field(
-        "", description="further names, comma separated, by which browsers may ask; loopback names always may"
+        "",
+        description="further names, comma separated, by which browsers may ask; loopback names always may",
     )
     live_s: float = Field(10.0, gt=0, description="heard of a source within this: live")
-    late_s: float = Field(30.0, gt=0, description="not heard of a source for longer than this: stale")
+    late_s: float = Field(
+        30.0, gt=0, description="not heard of a source for longer than this: stale"
+    )
     offline_s: float = Field(
         11.0, gt=0, description="a page without a word from the server for this: offline"
     )
     beat_s: float = Field(5.0, gt=0, description="time between two heartbeats of the stream")
     tick_s: float = Field(1.0, gt=0, description="time between two frames of values")
-    client_queue: int = Field(512, gt=0, description="events that may wait for one browser before a reset")
+    client_queue: int = Field(
+        512, gt=0, description="events that may wait for one browser before a reset"
+    )
     ring: int = Field(4096, gt=0, description="events kept for browsers that come back")
     dashboard_allow_remote: bool = Field(
         False,

@@ -1,4 +1,5 @@
-"""The things of the live picture: assets, signals, lines, and messages to the browser. Values only; filled by live.py."""
+"""The things of the live picture: assets, signals, lines, and messages to the browser. Values only;
+filled by live.py."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class LiveAsset:
 
 @dataclass(slots=True)
 class LiveSignal:
-    """A signal and its newest value. `index` names it on the stream as long as this picture lives."""
+    """A signal and its newest value. `index` names it on the stream as long as this picture
+    lives."""
 
     index: int
     id: str

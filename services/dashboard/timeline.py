@@ -1,7 +1,8 @@
-"""A line's states as an hour-by-hour picture: one row an hour, height and colour by state. Pure; called by routes.py.
+"""A line's states as an hour-by-hour picture: one row an hour, height and colour by state. Pure;
+called by routes.py.
 
-Drawn on the server, so that it means something without JavaScript and on paper. Only attributes, no styles: the pages'
-content security policy forbids those.
+Drawn on the server, so that it means something without JavaScript and on paper. Only attributes, no
+styles: the pages' content security policy forbids those.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One hour. `y` is its top; `lost_s` the time in it that was not running, planned or without data."""
+    """One hour. `y` is its top; `lost_s` the time in it that was not running, planned or without
+    data."""
 
     label: str
     y: int
@@ -47,13 +49,17 @@ class Row:
 
 
 def rows(spans: Sequence[Span], now: datetime, zone: tzinfo, hours: int = 8) -> list[Row]:
-    """The last `hours` clock hours, the newest first. Time that no span covers is no data; the future stays empty."""
+    """The last `hours` clock hours, the newest first. Time that no span covers is no data; the
+    future stays empty."""
     newest = now.astimezone(zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
-    return [_row(spans, newest - timedelta(hours=place), now, zone, place) for place in range(hours)]
+    return [
+        _row(spans, newest - timedelta(hours=place), now, zone, place) for place in range(hours)
+    ]
 
 
 def _row(spans: Sequence[Span], start: datetime, now: datetime, zone: tzinfo, place: int) -> Row:
-    """One row. `start` is UTC: where clocks are put back, two hours have one name and local times do not add up."""
+    """One row. `start` is UTC: where clocks are put back, two hours have one name and local times
+    do not add up."""
     end = min(start + timedelta(hours=1), now)
     y = place * ROW
     bars, lost_s, at = [], 0.0, start
@@ -79,8 +85,9 @@ def _bar(
     look = words.look(state)
     tall = BAR * HEIGHTS[look.tone]
     seconds = (end - begin).total_seconds()
-    title = f"{words.past(state)} from {begin.astimezone(zone):%H:%M:%S} for {words.duration(seconds)}" + (
-        f": {reason}" if reason else ""
+    title = (
+        f"{words.past(state)} from {begin.astimezone(zone):%H:%M:%S} for {words.duration(seconds)}"
+        + (f": {reason}" if reason else "")
     )
     return Bar(
         x=round(WIDTH * (begin - hour).total_seconds() / HOUR_S, 2),

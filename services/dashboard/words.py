@@ -1,7 +1,7 @@
 """How things are said and drawn: words and shapes of states, numbers, durations, units. Pure.
 
-Used by pages.py and timeline.py; the browser gets the same tables through `for_browser` and formats by the same rules
-(static/js/format.js).
+Used by pages.py and timeline.py; the browser gets the same tables through `for_browser` and formats
+by the same rules (static/js/format.js).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from aurelian.model.plant_parts import LineState
 from aurelian.model.sample import Value
 
 PRODUCED = "Produced"
-"""What the past is called in which a line ran: the word of now may not stand where there is no now."""
+"""What the past is called in which a line ran: the word of now may not stand where there is no
+now."""
 
 MINUS = "\u2212"
 THIN = "\u202f"
@@ -23,7 +24,8 @@ THIN = "\u202f"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a state is shown: always a shape and a word; `tone` picks the colour, which says nothing alone."""
+    """How a state is shown: always a shape and a word; `tone` picks the colour, which says nothing
+    alone."""
 
     word: str
     shape: str
@@ -61,7 +63,8 @@ PACKML: tuple[tuple[str, str], ...] = (
     (LineState.SHORT_STOP, "Held"),
     (LineState.SHORT_STOP, "Unholding"),
 )
-"""By PackML state number (OPC 30050), a machine's state in the line's vocabulary, and the word for people."""
+"""By PackML state number (OPC 30050), a machine's state in the line's vocabulary, and the word for
+people."""
 
 UNITS = {
     "Cel": "°C",
@@ -133,7 +136,8 @@ def for_browser() -> dict[str, Any]:
 
 
 def look(state: str) -> Look:
-    """How a state is shown; a word that nobody knows shows as no data rather than as something good."""
+    """How a state is shown; a word that nobody knows shows as no data rather than as something
+    good."""
     return LOOKS.get(state, LOOKS[LineState.NO_DATA])
 
 
@@ -160,7 +164,8 @@ def unit(code: str) -> str:
 
 
 def name(text: str) -> str:
-    """A signal's or machine's technical name as a heading: `bearing_temp` → `Bearing temp`, `MotorCurrent` too."""
+    """A signal's or machine's technical name as a heading: `bearing_temp` → `Bearing temp`,
+    `MotorCurrent` too."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).replace("_", " ").replace("-", " ").strip()
     words = [word if word.isupper() else word.lower() for word in spaced.split()]
     joined = " ".join(words)
@@ -179,7 +184,8 @@ def value(given: Value) -> str:
         case float():
             size = abs(given)
             return number(
-                given, 0 if size >= 10_000 else 1 if size >= 100 else 2 if size >= 0.1 or size == 0 else 4
+                given,
+                0 if size >= 10_000 else 1 if size >= 100 else 2 if size >= 0.1 or size == 0 else 4,
             )
         case bytes():
             return f"{len(given)} bytes" if given else "no bytes"

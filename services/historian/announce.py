@@ -1,7 +1,8 @@
-"""Says on `aurelian.stored.v1` how far each lane is stored, so that gateways may forget. Used by processor.py.
+"""Says on `aurelian.stored.v1` how far each lane is stored, so that gateways may forget. Used by
+processor.py.
 
-What is announced is committed already. Losing an announcement costs nothing: all recent lanes are announced again on
-each start, after each failure and under each new log.
+What is announced is committed already. Losing an announcement costs nothing: all recent lanes are
+announced again on each start, after each failure and under each new log.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Announcer:
                         pause_s = 0.5
             except Unavailable as error:
                 metrics.ANNOUNCE_FAILURES.inc()
-                log.warning("announcing what is stored failed", extra={"fields": {"reason": str(error)}})
+                log.warning(
+                    "announcing what is stored failed", extra={"fields": {"reason": str(error)}}
+                )
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 10)
 

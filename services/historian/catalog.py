@@ -1,4 +1,5 @@
-"""Signals and owners as the store knows them: finds a dictionary's plan, registers what is new. Used by processor.py.
+"""Signals and owners as the store knows them: finds a dictionary's plan, registers what is new.
+Used by processor.py.
 
 Reads and registers on a connection of its own, in autocommit: a signal may exist without samples.
 """
@@ -58,13 +59,17 @@ class Catalog:
         found = self._plans.get((id(batch.signals), batch.owner))
         return None if found is None or found[0] is not batch.signals else found[1]
 
-    async def learn(self, conn: psycopg.AsyncConnection[TupleRow], batches: Iterable[SampleBatch]) -> None:
+    async def learn(
+        self, conn: psycopg.AsyncConnection[TupleRow], batches: Iterable[SampleBatch]
+    ) -> None:
         """Make the plans of `batches`, registering signals that nobody knew.
 
         Raises:
             psycopg.OperationalError: the database is away.
         """
-        unknown = list({(id(b.signals), b.owner): b for b in batches if self.plan(b) is None}.values())
+        unknown = list(
+            {(id(b.signals), b.owner): b for b in batches if self.plan(b) is None}.values()
+        )
         if not unknown:
             return
         await self._load(conn, unknown)
@@ -74,7 +79,9 @@ class Catalog:
         for batch in unknown:
             self._plans[id(batch.signals), batch.owner] = (batch.signals, self._make_plan(batch))
 
-    async def _load(self, conn: psycopg.AsyncConnection[TupleRow], batches: Sequence[SampleBatch]) -> None:
+    async def _load(
+        self, conn: psycopg.AsyncConnection[TupleRow], batches: Sequence[SampleBatch]
+    ) -> None:
         batches = [batch for batch in batches if _fault(batch) is None]
         ids = {s.id for batch in batches for s in batch.signals} - self._known.keys()
         if ids:
@@ -133,7 +140,9 @@ class Catalog:
         refusal = self._refusal(batch)
         if refusal is not None:
             none = np.zeros(len(batch.signals), np.int32)
-            sources = np.array([self.source(s.source, batch.owner) for s in batch.signals], np.int32)
+            sources = np.array(
+                [self.source(s.source, batch.owner) for s in batch.signals], np.int32
+            )
             return Plan(none, sources, none.astype(np.bool_), refusal)
         known = [self._known[s.id] for s in batch.signals]
         return Plan(
@@ -162,6 +171,9 @@ def _fault(batch: SampleBatch) -> str | None:
     if not batch.owner:
         return "the batch names no owner"
     for signal in batch.signals:
-        if not signal.id or "\0" in signal.id + signal.path + signal.asset + signal.source + signal.unit:
+        if (
+            not signal.id
+            or "\0" in signal.id + signal.path + signal.asset + signal.source + signal.unit
+        ):
             return f"signal {signal.path!r} has no id, or a null character in a name"
     return None

@@ -1,8 +1,8 @@
 """Pure: PostgreSQL's binary COPY format from arrays. Called by writer.py.
 
-Format: 11 bytes of signature, two empty words, then per row the number of fields and per field its length and its
-big-endian bytes (length -1: null), then -1. Rows with the same nulls have the same layout, so each such group is one
-numpy record array and its memory is the block to send.
+Format: 11 bytes of signature, two empty words, then per row the number of fields and per field its
+length and its big-endian bytes (length -1: null), then -1. Rows with the same nulls have the same
+layout, so each such group is one numpy record array and its memory is the block to send.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ PG_EPOCH_US = 946_684_800_000_000
 """2000-01-01 in microseconds since 1970: where PostgreSQL counts from."""
 
 KEY_COLUMNS = ("signal", "time", "sub")
-SAMPLE_COLUMNS = (*KEY_COLUMNS, "source_time", "server_time", "gateway_time", "status", "flags", "type")
+SAMPLE_COLUMNS = (
+    *KEY_COLUMNS,
+    "source_time",
+    "server_time",
+    "gateway_time",
+    "status",
+    "flags",
+    "type",
+)
 """Columns that all sample tables share, in the order of the blocks; the values follow."""
 
 _WIDTH = {
@@ -42,7 +50,8 @@ _TIMES = frozenset({"time", "source_time", "server_time", "gateway_time"})
 
 
 def number_blocks(columns: Columns, *, ordinal: bool = False) -> Iterator[bytes]:
-    """Blocks for `sample_number`: one per combination of nulls. `ordinal`: the row's index comes first."""
+    """Blocks for `sample_number`: one per combination of nulls. `ordinal`: the row's index comes
+    first."""
     nulls = (
         (columns.source_time == 0).astype(np.uint8)
         | (columns.server_time == 0).astype(np.uint8) << 1
@@ -50,7 +59,11 @@ def number_blocks(columns: Columns, *, ordinal: bool = False) -> Iterator[bytes]
     )
     names = (("ordinal",) if ordinal else ()) + SAMPLE_COLUMNS + ("value",)
     for code in np.flatnonzero(np.bincount(nulls, minlength=8)).tolist():
-        absent = {name for bit, name in enumerate(("source_time", "server_time", "value")) if code >> bit & 1}
+        absent = {
+            name
+            for bit, name in enumerate(("source_time", "server_time", "value"))
+            if code >> bit & 1
+        }
         chosen = None if (nulls == code).all() else nulls == code
         yield _records(columns, names, absent, len(names), chosen).tobytes()
 
@@ -58,11 +71,16 @@ def number_blocks(columns: Columns, *, ordinal: bool = False) -> Iterator[bytes]
 def object_blocks(
     columns: Columns, values: Sequence[Sequence[bytes | None]], *, ordinal: bool = False
 ) -> Iterator[bytes]:
-    """Blocks for a table whose values are texts, bytes or the like: `values` has a column each, already encoded."""
+    """Blocks for a table whose values are texts, bytes or the like: `values` has a column each,
+    already encoded."""
     names = (("ordinal",) if ordinal else ()) + SAMPLE_COLUMNS
-    nulls = (columns.source_time == 0).astype(np.uint8) | (columns.server_time == 0).astype(np.uint8) << 1
+    nulls = (columns.source_time == 0).astype(np.uint8) | (columns.server_time == 0).astype(
+        np.uint8
+    ) << 1
     for code in np.flatnonzero(np.bincount(nulls, minlength=4)).tolist():
-        absent = {name for bit, name in enumerate(("source_time", "server_time")) if code >> bit & 1}
+        absent = {
+            name for bit, name in enumerate(("source_time", "server_time")) if code >> bit & 1
+        }
         chosen = nulls == code
         records = _records(columns, names, absent, len(names) + len(values), chosen)
         fixed, width = records.tobytes(), records.itemsize
@@ -71,12 +89,15 @@ def object_blocks(
             out += fixed[k * width : (k + 1) * width]
             for column in values:
                 value = column[i]
-                out += b"\xff\xff\xff\xff" if value is None else struct.pack(">i", len(value)) + value
+                out += (
+                    b"\xff\xff\xff\xff" if value is None else struct.pack(">i", len(value)) + value
+                )
         yield bytes(out)
 
 
 def encode_numeric(value: int) -> bytes:
-    """An integer as PostgreSQL's binary numeric: base 10000, weight of the first digit, sign, scale 0."""
+    """An integer as PostgreSQL's binary numeric: base 10000, weight of the first digit, sign, scale
+    0."""
     digits = []
     rest = abs(value)
     while rest:
@@ -91,7 +112,8 @@ def encode_numeric(value: int) -> bytes:
 
 
 def encode_array(values: NDArray[np.generic], oid: int, width: str) -> bytes:
-    """A one-dimensional array without nulls as PostgreSQL's binary array of type `oid`; `width` is a big-endian dtype."""
+    """A one-dimensional array without nulls as PostgreSQL's binary array of type `oid`; `width` is
+    a big-endian dtype."""
     dtype = np.dtype([("length", ">i4"), ("value", width)])
     elements = np.empty(len(values), dtype)
     elements["length"] = dtype["value"].itemsize
@@ -100,7 +122,11 @@ def encode_array(values: NDArray[np.generic], oid: int, width: str) -> bytes:
 
 
 def _records(
-    columns: Columns, names: Sequence[str], absent: set[str], fields: int, chosen: NDArray[np.bool_] | None
+    columns: Columns,
+    names: Sequence[str],
+    absent: set[str],
+    fields: int,
+    chosen: NDArray[np.bool_] | None,
 ) -> NDArray[np.void]:
     """The fixed part of the chosen rows as one record array."""
     layout: list[tuple[str, str]] = [("fields", ">i2")]

@@ -1,6 +1,8 @@
-"""Pure: which batches of a gateway's lane are stored: proves completeness and knows a whole-batch redelivery (D6).
+"""Pure: which batches of a gateway's lane are stored: proves completeness and knows a whole-batch
+redelivery (D6).
 
-A lane is (gateway, boot, line); its batches are numbered from 1 without holes. Used by processor.py.
+A lane is (gateway, boot, line); its batches are numbered from 1 without holes. Used by
+processor.py.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Head:
     Attributes:
         owner: company of its batches.
         stored_to: every sequence up to here is stored.
-        beyond: stored ranges above a hole, flat: first, last, first, last, ... ascending, never touching.
+        beyond: stored ranges above a hole, flat: first, last, first, last, ... ascending, never
+            touching.
         closed: `stored_to` values whose hole was filled since `take_closed` was asked.
     """
 
@@ -68,7 +71,8 @@ class Head:
         if not self.beyond:
             return 0
         stored = sum(
-            last - first + 1 for first, last in zip(self.beyond[::2], self.beyond[1::2], strict=True)
+            last - first + 1
+            for first, last in zip(self.beyond[::2], self.beyond[1::2], strict=True)
         )
         return self.beyond[-1] - self.stored_to - stored
 

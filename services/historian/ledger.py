@@ -1,4 +1,5 @@
-"""The ledger's balance: received = stored + duplicate + rejected + dropped + skipped + in flight (D8). Called by processor.py."""
+"""The ledger's balance: received = stored + duplicate + rejected + dropped + skipped + in flight
+(D8). Called by processor.py."""
 
 from __future__ import annotations
 

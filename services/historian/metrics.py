@@ -5,7 +5,8 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 STORED = Counter(
-    "historian_rows_inserted_total", "Samples written. Standing still while gateways send: see the lag."
+    "historian_rows_inserted_total",
+    "Samples written. Standing still while gateways send: see the lag.",
 )
 DUPLICATES = Counter(
     "historian_rows_duplicate_total",
@@ -17,14 +18,17 @@ REJECTED = Counter(
     ["reason"],
 )
 REDELIVERED = Counter(
-    "historian_batches_redelivered_total", "Whole batches that came again and were skipped. Harmless."
+    "historian_batches_redelivered_total",
+    "Whole batches that came again and were skipped. Harmless.",
 )
 HOLES = Gauge(
     "historian_delivery_holes",
     "Batches missing although later ones of the same lane are stored. Above 0 for a minute: a gateway lost data; "
     "see historian.gap.",
 )
-GAPS = Counter("historian_gaps_total", "Gap records written. Each is data that is missing.", ["origin"])
+GAPS = Counter(
+    "historian_gaps_total", "Gap records written. Each is data that is missing.", ["origin"]
+)
 HALTED = Gauge(
     "historian_partitions_halted",
     "Partitions whose log is not the one that was read before. Declare the new log, or restore the old.",
@@ -34,7 +38,8 @@ FENCED = Counter(
     "Transactions refused because another historian owns the partition now. Grows when processes are paused.",
 )
 COMMIT_SECONDS = Histogram(
-    "historian_commit_seconds", "Time of one transaction. Rising: the database or its disk is too slow."
+    "historian_commit_seconds",
+    "Time of one transaction. Rising: the database or its disk is too slow.",
 )
 COMMIT_SAMPLES = Histogram(
     "historian_commit_samples",
@@ -45,7 +50,9 @@ LAG_SECONDS = Gauge(
     "historian_lag_seconds",
     "Age of the newest record stored while more wait. Rising for minutes: add a historian or look at the database.",
 )
-LAG_RECORDS = Gauge("historian_lag_records", "Records in Kafka that are not stored yet, in own partitions.")
+LAG_RECORDS = Gauge(
+    "historian_lag_records", "Records in Kafka that are not stored yet, in own partitions."
+)
 FRESHNESS_SECONDS = Gauge(
     "historian_freshness_seconds",
     "Present minus the newest receipt at a gateway that is stored. High with no lag: the gateways are silent.",
@@ -59,7 +66,8 @@ IN_FLIGHT = Gauge(
     "Samples of closed hours that gateways received and nobody accounted for yet. Not 0 an hour later: a loss.",
 )
 REBALANCES = Counter(
-    "historian_assignments_total", "Times that partitions were assigned. Over 5 in 10 minutes: processes die."
+    "historian_assignments_total",
+    "Times that partitions were assigned. Over 5 in 10 minutes: processes die.",
 )
 ANNOUNCE_FAILURES = Counter(
     "historian_announce_failures_total",

@@ -1,4 +1,5 @@
-"""Pure: what a Kafka record says, as far as bytes alone can tell. Called by processor.py for every record taken."""
+"""Pure: what a Kafka record says, as far as bytes alone can tell. Called by processor.py for every
+record taken."""
 
 from __future__ import annotations
 
@@ -66,11 +67,13 @@ class AssetRecord:
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """One record on its way into the store: exactly one of batch, event, asset, refusals, or nothing (it only moves the offset).
+    """One record on its way into the store: exactly one of batch, event, asset, refusals, or
+    nothing (it only moves the offset).
 
     Attributes:
         lane, sequence: its number at the gateway; sequence 0: not numbered.
-        stored_to, beyond, closed: state of its lane once this piece is stored (see `delivery.Head`).
+        stored_to, beyond, closed: state of its lane once this piece is stored (see
+            `delivery.Head`).
         batch, plan: samples and what their signals are here.
     """
 
@@ -94,7 +97,8 @@ class Piece:
 
 
 def read_record(record: Record, log_id: str) -> Piece:
-    """Decode a record of any topic that the historian reads; what is unreadable becomes a refusal with its bytes."""
+    """Decode a record of any topic that the historian reads; what is unreadable becomes a refusal
+    with its bytes."""
     piece = Piece(record)
     if record.value is None:
         return piece
@@ -118,7 +122,9 @@ def read_record(record: Record, log_id: str) -> Piece:
         elif record.topic == ASSETS.name:
             piece.asset = _read_asset(record.value)
         if piece.lane is not None and max(piece.lane.boot, piece.sequence) > MAX_NUMBER:
-            raise ValueError(f"boot {piece.lane.boot} or sequence {piece.sequence} is beyond {MAX_NUMBER}")
+            raise ValueError(
+                f"boot {piece.lane.boot} or sequence {piece.sequence} is beyond {MAX_NUMBER}"
+            )
     except (codec.DecodeError, ValueError) as error:
         piece.batch = piece.event = piece.lane = None
         piece.sequence, piece.owner = 0, ""
@@ -147,8 +153,11 @@ def refuse_record(
     )
 
 
-def refuse_samples(record: Record, log_id: str, batch: SampleBatch, error_class: str, reason: str) -> Refusal:
-    """Refuse the samples of `batch` (a whole record's, or those taken out of one), keeping them as a batch."""
+def refuse_samples(
+    record: Record, log_id: str, batch: SampleBatch, error_class: str, reason: str
+) -> Refusal:
+    """Refuse the samples of `batch` (a whole record's, or those taken out of one), keeping them as
+    a batch."""
     payload = codec.encode(batch)
     counts: dict[tuple[str, int], int] = {}
     for index, received in zip(batch.signal.tolist(), batch.gateway_time.tolist(), strict=True):
@@ -177,7 +186,9 @@ def refuse_samples(record: Record, log_id: str, batch: SampleBatch, error_class:
 
 def _passed_on(rejected: codec.Rejected) -> Refusal:
     """What a gateway rejected, as it comes."""
-    content = f"{rejected.gateway}/{rejected.boot}/{rejected.source}/{rejected.time}/{rejected.origin}"
+    content = (
+        f"{rejected.gateway}/{rejected.boot}/{rejected.source}/{rejected.time}/{rejected.origin}"
+    )
     digest = hashlib.sha256(content.encode() + rejected.payload_sha256.encode()).hexdigest()
     return Refusal(
         owner=rejected.owner,
@@ -225,7 +236,9 @@ def _read_asset(value: bytes) -> AssetRecord:
         raise ValueError("asset: parent is a text or null, meaning an object")
     signals = meaning.get("signals", [])
     usable = isinstance(signals, list) and all(
-        isinstance(each, dict) and isinstance(each.get("id"), str) and isinstance(each.get("name"), str)
+        isinstance(each, dict)
+        and isinstance(each.get("id"), str)
+        and isinstance(each.get("name"), str)
         for each in signals
     )
     if not usable:

@@ -1,7 +1,8 @@
 """The historian's main loop: take, decode, reject, store, tick. Called by `__main__.py`.
 
-Two things overlap: while one transaction is on its way, the next records are taken and decoded. Whatever goes wrong
-with Kafka, the database or the ownership ends the round; the next one begins at what the database says is stored.
+Two things overlap: while one transaction is on its way, the next records are taken and decoded.
+Whatever goes wrong with Kafka, the database or the ownership ends the round; the next one begins at
+what the database says is stored.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ async def main(settings: HistorianSettings, health: Health) -> None:
             pause_s = 0.5
         except* (Unavailable, *AWAY) as group:
             if health.ready is None or time.monotonic() - began > 10:
-                log.warning("interrupted", extra={"fields": {"reason": str(group.exceptions[0]).strip()}})
+                log.warning(
+                    "interrupted", extra={"fields": {"reason": str(group.exceptions[0]).strip()}}
+                )
                 pause_s = 0.5
             health.ready = "Kafka and the database"
         await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))
@@ -112,7 +115,8 @@ async def run_log(settings: HistorianSettings, health: Health) -> None:
 
 
 class Historian:
-    """What lives between two interruptions: lanes, the open batch, and the transaction that is on its way."""
+    """What lives between two interruptions: lanes, the open batch, and the transaction that is on
+    its way."""
 
     def __init__(
         self,
@@ -125,7 +129,12 @@ class Historian:
         log_id: str,
     ) -> None:
         self._settings, self._health, self._side = settings, health, side
-        self._catalog, self._writer, self._announcer, self._log_id = catalog, writer, announcer, log_id
+        self._catalog, self._writer, self._announcer, self._log_id = (
+            catalog,
+            writer,
+            announcer,
+            log_id,
+        )
         self._heads: dict[Lane, Head] = {}
         self._generation = 0
         self._open: list[Piece] = []
@@ -161,7 +170,9 @@ class Historian:
         """Read the records; learn signals and lanes that are new to us."""
         pieces: list[Piece] = []
         for start in range(0, len(taken), DECODE_STEP):
-            pieces += [read_record(record, self._log_id) for record in taken[start : start + DECODE_STEP]]
+            pieces += [
+                read_record(record, self._log_id) for record in taken[start : start + DECODE_STEP]
+            ]
             await asyncio.sleep(0)
         if any(piece.asset is not None for piece in pieces):
             self._catalog.forget()
@@ -191,7 +202,8 @@ class Historian:
         return pieces
 
     async def store(self, source: Source, pieces: Sequence[Piece]) -> None:
-        """Add to the open batch; hand it over when it is due and the transaction before it is done."""
+        """Add to the open batch; hand it over when it is due and the transaction before it is
+        done."""
         self._open += pieces
         self._open_samples += sum(len(piece.batch) for piece in pieces if piece.batch is not None)
         full = self._open_samples >= self._settings.commit_samples or len(self._open) >= 50_000
@@ -208,7 +220,8 @@ class Historian:
             self._committing = asyncio.create_task(self._writer.store(batch, owned), name="store")
 
     async def tick(self, source: Source) -> None:
-        """Tell that we live; now and then look for a new log, lags and holes, and keep the partitions."""
+        """Tell that we live; now and then look for a new log, lags and holes, and keep the
+        partitions."""
         self._health.tick()
         now = time.monotonic()
         if now - self._polled_at >= LOG_POLL_S:
@@ -235,7 +248,8 @@ class Historian:
         try:
             stored = await task
         except Fenced:
-            # Our own partitions were assigned anew in the meantime: the new claim reads these records again.
+            # Our own partitions were assigned anew in the meantime: the new claim reads these
+            # records again.
             if source.generation == generation:
                 raise
             return
@@ -251,7 +265,8 @@ class Historian:
         self._catalog.forget()
 
     def _judge(self, piece: Piece, batch: SampleBatch) -> None:
-        """Give the piece its plan, or refuse it: another owner's signals, or text where a number is declared."""
+        """Give the piece its plan, or refuse it: another owner's signals, or text where a number is
+        declared."""
         plan = self._catalog.plan(batch)
         assert plan is not None, "decode learns the plan of every batch"
         if plan.refusal is not None:
@@ -261,7 +276,9 @@ class Historian:
         wrong = text_mask(batch, plan)
         if wrong is not None:
             reason = "text, bytes or JSON where the plant model declares a number"
-            piece.refusals = [refuse_samples(piece.record, self._log_id, batch.take(wrong), "type", reason)]
+            piece.refusals = [
+                refuse_samples(piece.record, self._log_id, batch.take(wrong), "type", reason)
+            ]
             piece.batch = batch.take(~wrong)
 
     def _refuse_owner(self, piece: Piece, batch: SampleBatch, reason: str) -> None:
@@ -281,7 +298,8 @@ class Historian:
             self._heads[Lane(gateway, boot, line)] = Head(owner, stored_to, list(beyond))
 
     async def _claim(self, partitions: list[Partition]) -> dict[Partition, Claim]:
-        """Claim in a session of its own, again and again: a paused zombie may hold the rows for some seconds."""
+        """Claim in a session of its own, again and again: a paused zombie may hold the rows for
+        some seconds."""
         url = self._settings.database_url.get_secret_value()
         while True:
             try:

@@ -1,4 +1,5 @@
-"""SQL of everything that is no sample, inside the writer's transaction: events, assets, refusals, lanes. Called by writer.py."""
+"""SQL of everything that is no sample, inside the writer's transaction: events, assets, refusals,
+lanes. Called by writer.py."""
 
 from __future__ import annotations
 
@@ -90,12 +91,15 @@ async def save_lanes(conn: Connection, pieces: Sequence[Piece]) -> dict[Lane, in
             )
     filled = [piece.lane.hole_id(after) for piece in pieces if piece.lane for after in piece.closed]
     if filled:
-        await conn.execute("UPDATE historian.gap SET recovered = true WHERE id = ANY(%s::uuid[])", (filled,))
+        await conn.execute(
+            "UPDATE historian.gap SET recovered = true WHERE id = ANY(%s::uuid[])", (filled,)
+        )
     return {lane: piece.stored_to for lane, piece in last.items()}
 
 
 async def apply_events(conn: Connection, events: Sequence[SourceEvent]) -> None:
-    """Write what sources said of themselves, in order; of repeated heartbeats and counts only the newest."""
+    """Write what sources said of themselves, in order; of repeated heartbeats and counts only the
+    newest."""
     heard: dict[str, SourceEvent] = {}
     counted: dict[tuple[str, int, str, int], SourceEvent] = {}
     for event in events:
@@ -130,7 +134,8 @@ async def upsert_assets(conn: Connection, pieces: Sequence[Piece]) -> None:
 
 
 async def insert_log_gap(conn: Connection, log_id: str, partition: Partition, reason: str) -> None:
-    """Write that records of a partition may be missing: its log is not the one that was read before."""
+    """Write that records of a partition may be missing: its log is not the one that was read
+    before."""
     name = f"{partition.topic}/{partition.number}"
     await conn.execute(
         "INSERT INTO historian.gap (id, owner, source, line, from_time, to_time, count, reason, recovered, recorded_at) "
@@ -148,7 +153,8 @@ async def insert_log_gap(conn: Connection, log_id: str, partition: Partition, re
 
 
 async def insert_hole_gaps(conn: Connection, hole_limit_s: float) -> int:
-    """Write a gap for each hole that is open longer than `hole_limit_s`; return how many are new."""
+    """Write a gap for each hole that is open longer than `hole_limit_s`; return how many are
+    new."""
     cursor = await conn.execute(
         "SELECT gateway, boot, line, owner, stored_to, beyond, hole_since FROM historian.delivery "
         "WHERE hole_since < now() - make_interval(secs => %s)",
@@ -216,7 +222,9 @@ async def _set_heard(conn: Connection, event: SourceEvent) -> None:
 
 async def _insert_gap(conn: Connection, event: SourceEvent) -> None:
     gap = event.gap
-    name = f"gap|{event.owner}|{event.source}|{event.line}|{gap.from_time}|{gap.to_time}|{gap.reason}"
+    name = (
+        f"gap|{event.owner}|{event.source}|{event.line}|{gap.from_time}|{gap.to_time}|{gap.reason}"
+    )
     cursor = await conn.execute(
         "INSERT INTO historian.gap AS g (id, owner, source, line, from_time, to_time, count, reason, recovered, recorded_at) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now()) "
@@ -298,7 +306,8 @@ async def _upsert_asset(conn: Connection, asset: AssetRecord, changed_at: dateti
 
 
 async def _upsert_signals(conn: Connection, asset: AssetRecord, changed_at: datetime) -> None:
-    """What the plant model says of a unit's signals replaces what a batch's dictionary said before."""
+    """What the plant model says of a unit's signals replaces what a batch's dictionary said
+    before."""
     rows = [
         (
             each["id"],

@@ -1,7 +1,9 @@
-"""Pure: what a set of rows adds to the rollups of their minutes and hours. Called by writer.py, in a thread.
+"""Pure: what a set of rows adds to the rollups of their minutes and hours. Called by writer.py, in
+a thread.
 
-Rollups are merged, not recomputed: each row that is really inserted adds to its minute and its hour in the same
-transaction. All parts of a rollup (count, bad, sum, min, max, first, last) merge in any order, so late data is exact.
+Rollups are merged, not recomputed: each row that is really inserted adds to its minute and its hour
+in the same transaction. All parts of a rollup (count, bad, sum, min, max, first, last) merge in any
+order, so late data is exact.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ MINUTE_US = 60_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rollup:
-    """One entry per (signal, bucket), sorted. Where `count` is 0 the values are 0 and mean nothing."""
+    """One entry per (signal, bucket), sorted. Where `count` is 0 the values are 0 and mean
+    nothing."""
 
     signal: NDArray[np.int32]
     bucket: NDArray[np.int64]
@@ -97,8 +100,12 @@ def by_hour(minutes: Rollup) -> Rollup:
             count,
             _reduce(np.add, minutes.bad, starts),
             _reduce(np.add, minutes.sum, starts),
-            np.where(some, _reduce(np.minimum, np.where(some_minutes, minutes.min, np.inf), starts), 0.0),
-            np.where(some, _reduce(np.maximum, np.where(some_minutes, minutes.max, -np.inf), starts), 0.0),
+            np.where(
+                some, _reduce(np.minimum, np.where(some_minutes, minutes.min, np.inf), starts), 0.0
+            ),
+            np.where(
+                some, _reduce(np.maximum, np.where(some_minutes, minutes.max, -np.inf), starts), 0.0
+            ),
             minutes.first[firsts],
             minutes.first_time[firsts],
             minutes.first_sub[firsts],

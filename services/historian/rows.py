@@ -1,6 +1,8 @@
-"""Pure: turn batches of samples into sorted columns of the three sample tables. Called by writer.py, in a thread.
+"""Pure: turn batches of samples into sorted columns of the three sample tables. Called by
+writer.py, in a thread.
 
-Arrays all the way: what is done per sample here is done by numpy, except for texts, bytes, JSON and huge integers.
+Arrays all the way: what is done per sample here is done by numpy, except for texts, bytes, JSON and
+huge integers.
 """
 
 from __future__ import annotations
@@ -47,11 +49,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """Rows of one sample table, sorted by (signal, time, sub), no key twice. Times: int64 microseconds since 1970.
+    """Rows of one sample table, sorted by (signal, time, sub), no key twice. Times: int64
+    microseconds since 1970.
 
     Attributes:
         source_time, server_time: 0 stands for null.
-        value: doubles, NaN for null; for other tables the number that the rollups see, NaN for none.
+        value: doubles, NaN for null; for other tables the number that the rollups see, NaN for
+            none.
         objects: per row the text, bytes, JSON or integer; empty for numbers.
         source: index of the source, for the ledger.
     """
@@ -97,7 +101,8 @@ Counts = dict[tuple[int, int], int]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a transaction writes into the sample tables; `repeated` counts samples whose key came twice in it."""
+    """What a transaction writes into the sample tables; `repeated` counts samples whose key came
+    twice in it."""
 
     numbers: Columns
     texts: Columns
@@ -108,11 +113,14 @@ class Rows:
 def make_rows(batches: Sequence[tuple[SampleBatch, Plan]], now_us: int) -> Rows:
     """Make the rows of all batches, first come first served where a key comes twice.
 
-    A time that no source can mean (before 1970, or more than an hour after its receipt) is replaced by the gateway's
-    and flagged, unless the gateway did so. A double that is no number becomes a null with a Bad status.
+    A time that no source can mean (before 1970, or more than an hour after its receipt) is replaced
+    by the gateway's and flagged, unless the gateway did so. A double that is no number becomes a
+    null with a Bad status.
     """
     everything, is_number, is_text = _join(batches, now_us)
-    everything, repeated = _sort(everything, np.where(is_number, 0, np.where(is_text, 1, 2)).astype(np.int8))
+    everything, repeated = _sort(
+        everything, np.where(is_number, 0, np.where(is_text, 1, 2)).astype(np.int8)
+    )
     kind = everything.type
     if is_number.all():
         empty = everything.pick(np.zeros(0, np.intp))
@@ -121,7 +129,9 @@ def make_rows(batches: Sequence[tuple[SampleBatch, Plan]], now_us: int) -> Rows:
     others = (kind == ValueType.BYTES) | (kind == ValueType.JSON)
     others |= ((kind == ValueType.INT64) | (kind == ValueType.UINT64)) & _filled(everything.objects)
     numbers = everything.pick(~(texts | others))
-    return Rows(_without_objects(numbers), everything.pick(texts), everything.pick(others), repeated)
+    return Rows(
+        _without_objects(numbers), everything.pick(texts), everything.pick(others), repeated
+    )
 
 
 def count_by_hour(columns: Columns, chosen: NDArray[np.bool_] | None = None) -> Counts:
@@ -145,7 +155,9 @@ def _count(source: NDArray[np.int32], received: NDArray[np.int64]) -> Counts:
             (key // span, (key % span + first) * HOUR_US): count
             for key, count in zip(keys.tolist(), found[keys].tolist(), strict=True)
         }
-    pairs, counts = np.unique(np.stack([source.astype(np.int64), hours]), axis=1, return_counts=True)
+    pairs, counts = np.unique(
+        np.stack([source.astype(np.int64), hours]), axis=1, return_counts=True
+    )
     return {
         (s, h * HOUR_US): c
         for s, h, c in zip(pairs[0].tolist(), pairs[1].tolist(), counts.tolist(), strict=True)
@@ -153,7 +165,8 @@ def _count(source: NDArray[np.int32], received: NDArray[np.int64]) -> Counts:
 
 
 def text_mask(batch: SampleBatch, plan: Plan) -> NDArray[np.bool_] | None:
-    """(n,) which samples carry text, bytes or JSON though the plant model declares a number; None: none does."""
+    """(n,) which samples carry text, bytes or JSON though the plant model declares a number; None:
+    none does."""
     if not (batch.texts or batch.blobs or batch.jsons):
         return None
     wrong: NDArray[np.bool_] = (batch.type >= ValueType.TEXT) & plan.numeric[batch.signal]
@@ -236,7 +249,8 @@ def _resolve(
 def _values(
     parts: Sequence[SampleBatch], kind: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], Sequence[object], NDArray[np.bool_]]:
-    """Numbers (NaN: none), the objects of the rows that have one, and which rows are exact as a double."""
+    """Numbers (NaN: none), the objects of the rows that have one, and which rows are exact as a
+    double."""
     n = len(kind)
     doubles = _concat([b.doubles for b in parts], np.float64)
     exact = np.ones(n, np.bool_)

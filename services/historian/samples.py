@@ -75,14 +75,20 @@ def prepare(rows: Rows) -> Prepared:
 
 
 async def open_session(conn: Connection, transaction_limit_s: float = 20.0) -> None:
-    """Make the temporary tables that rows with a known key go through, and teach psycopg our arrays.
+    """Make the temporary tables that rows with a known key go through, and teach psycopg our
+    arrays.
 
-    A process that is paused in the middle of a COPY or a pipeline is not idle to the server, so that only the limit of
-    the whole transaction frees its locks (PostgreSQL 17 or newer).
+    A process that is paused in the middle of a COPY or a pipeline is not idle to the server, so
+    that only the limit of the whole transaction frees its locks (PostgreSQL 17 or newer).
     """
     if conn.info.server_version >= 170_000:
         await conn.execute(f"SET transaction_timeout = {int(transaction_limit_s * 1000)}")
-    for kind, oid in ((_Int4Array, 1007), (_Int8Array, 1016), (_Float8Array, 1022), (_TimeArray, 1185)):
+    for kind, oid in (
+        (_Int4Array, 1007),
+        (_Int8Array, 1016),
+        (_Float8Array, 1022),
+        (_TimeArray, 1185),
+    ):
         conn.adapters.register_dumper(kind, _dumper(oid))
     for table in VALUE_COLUMNS:
         await conn.execute(
@@ -94,7 +100,8 @@ async def open_session(conn: Connection, transaction_limit_s: float = 20.0) -> N
 async def insert_numbers(
     conn: Connection, prepared: Prepared, *, expect_known: bool
 ) -> NDArray[np.bool_] | None:
-    """Insert rows of `sample_number`: straight into the table, or by way of a temporary table where a key is known.
+    """Insert rows of `sample_number`: straight into the table, or by way of a temporary table where
+    a key is known.
 
     Returns:
         (n,) which rows were inserted; None: all of them.
@@ -104,17 +111,23 @@ async def insert_numbers(
         return None
     if not expect_known and await _copy_straight(conn, "sample_number", prepared.numbers):
         return None
-    return await _insert_new(conn, "sample_number", number_blocks(columns, ordinal=True), len(columns))
+    return await _insert_new(
+        conn, "sample_number", number_blocks(columns, ordinal=True), len(columns)
+    )
 
 
-async def insert_objects(conn: Connection, table: str, columns: Columns) -> NDArray[np.bool_] | None:
+async def insert_objects(
+    conn: Connection, table: str, columns: Columns
+) -> NDArray[np.bool_] | None:
     """Insert rows of `sample_text` or `sample_other`; returns as `insert_numbers`."""
     if not len(columns):
         return None
     values = _object_values(table, columns)
     if await _copy_straight(conn, table, object_blocks(columns, values)):
         return None
-    return await _insert_new(conn, table, object_blocks(columns, values, ordinal=True), len(columns))
+    return await _insert_new(
+        conn, table, object_blocks(columns, values, ordinal=True), len(columns)
+    )
 
 
 async def merge_rollups(conn: Connection, minutes: Rollup, hours: Rollup) -> None:
@@ -149,7 +162,9 @@ async def _copy_straight(conn: Connection, table: str, blocks: Iterable[bytes]) 
     return True
 
 
-async def _insert_new(conn: Connection, table: str, blocks: Iterable[bytes], count: int) -> NDArray[np.bool_]:
+async def _insert_new(
+    conn: Connection, table: str, blocks: Iterable[bytes], count: int
+) -> NDArray[np.bool_]:
     """Insert the rows whose key is new, and tell which those were."""
     columns = _columns(table)
     await _copy(conn, f"incoming_{table} (ordinal, {columns})", blocks)

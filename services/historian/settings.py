@@ -21,7 +21,9 @@ class HistorianSettings(KafkaSettings, StoreSettings):
     commit_interval_s: float = Field(
         0.1, gt=0, description="rows wait at most this long for company in a transaction"
     )
-    commit_samples: int = Field(100_000, gt=0, description="samples in one transaction at most, about")
+    commit_samples: int = Field(
+        100_000, gt=0, description="samples in one transaction at most, about"
+    )
     transaction_limit_s: float = Field(
         20.0,
         gt=0,
@@ -34,7 +36,9 @@ class HistorianSettings(KafkaSettings, StoreSettings):
         description="a batch that is still missing when later ones are this old becomes a gap record",
     )
     announce_days: int = Field(
-        7, gt=0, description="lanes of gateways that were active in this time are announced again on a start"
+        7,
+        gt=0,
+        description="lanes of gateways that were active in this time are announced again on a start",
     )
 
     @property

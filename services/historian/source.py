@@ -1,4 +1,5 @@
-"""Takes records of the partitions that are ours, and makes sure that they are of the log that we know. Used by processor.py."""
+"""Takes records of the partitions that are ours, and makes sure that they are of the log that we
+know. Used by processor.py."""
 
 from __future__ import annotations
 
@@ -21,12 +22,14 @@ log = logging.getLogger(__name__)
 TOPICS: tuple[Topic, ...] = (SAMPLES, SOURCE_EVENTS, REJECTED, ASSETS)
 
 NO_PROGRESS_LIMIT_S = 30.0
-"""With records waiting and none coming for this long the client is stuck (aio-libs/aiokafka#703): make a new one."""
+"""With records waiting and none coming for this long the client is stuck (aio-libs/aiokafka#703):
+make a new one."""
 
 UNPROVEN_LIMIT_S = 5.0
 """How long the record before our offset may take to come when the log says that it ends before it.
 
-The end alone is no proof: the embedded broker answers the first offset of the last batch plus one."""
+The end alone is no proof: the embedded broker answers the first offset of the last batch plus
+one."""
 
 _COMPACTED = frozenset(topic.name for topic in TOPICS if topic.compacted)
 
@@ -36,7 +39,8 @@ Halt = Callable[[Partition, int, str], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Reading:
-    """Where a partition is read: the offset to come, and the fingerprint that the record before it must have."""
+    """Where a partition is read: the offset to come, and the fingerprint that the record before it
+    must have."""
 
     position: int
     expected: Fingerprint | None
@@ -48,8 +52,8 @@ class Source:
     """A consumer of one log. Async context manager.
 
     Attributes:
-        owned: the partitions that are ours; `generation` changes with each assignment, and what was taken before one
-            must not be stored after it.
+        owned: the partitions that are ours; `generation` changes with each assignment, and what was
+            taken before one must not be stored after it.
     """
 
     def __init__(self, settings: HistorianSettings, claim: ClaimAll, halt: Halt) -> None:
@@ -72,14 +76,18 @@ class Source:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._consumer.__aexit__(kind, error, trace)
 
     async def take(self, max_records: int, timeout_s: float) -> list[Record]:
         """Records that continue what is stored, in order within each partition; maybe none.
 
-        A partition whose log turns out to be another one is halted, which nothing but a new log undoes.
+        A partition whose log turns out to be another one is halted, which nothing but a new log
+        undoes.
 
         Raises:
             Unavailable: Kafka is away.
@@ -109,7 +117,8 @@ class Source:
         return taken
 
     async def check_ends(self) -> None:
-        """Compare the ends of the log with what is stored: measures the lag, halts where the log is shorter.
+        """Compare the ends of the log with what is stored: measures the lag, halts where the log is
+        shorter.
 
         Raises:
             Unavailable: Kafka is away, or its client makes no progress.
@@ -123,12 +132,17 @@ class Source:
                 continue
             lag += max(end - owned.committed, 0)
             unproven = not reading.checked and reading.expected is not None
-            if unproven and end < owned.committed and time.monotonic() - self._assigned_at > UNPROVEN_LIMIT_S:
+            if (
+                unproven
+                and end < owned.committed
+                and time.monotonic() - self._assigned_at > UNPROVEN_LIMIT_S
+            ):
                 reason = f"the log ends at {end}, {owned.committed} records are stored: it is another log"
                 await self._stop_reading(partition, reading, reason)
         metrics.LAG_RECORDS.set(lag)
         waiting = any(
-            ends.get(partition, 0) > reading.position for partition, reading in self._reading.items()
+            ends.get(partition, 0) > reading.position
+            for partition, reading in self._reading.items()
         )
         if waiting and time.monotonic() - self._taken_at > NO_PROGRESS_LIMIT_S:
             raise Unavailable(f"records wait and none came for {NO_PROGRESS_LIMIT_S:.0f} s")
@@ -136,9 +150,13 @@ class Source:
     async def _assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
         claims = await self._claim(partitions)
         self.generation += 1
-        self.owned = {p: Owned(c.next_offset, c.epoch) for p, c in claims.items() if c.halted is None}
+        self.owned = {
+            p: Owned(c.next_offset, c.epoch) for p, c in claims.items() if c.halted is None
+        }
         self._reading = {
-            p: _Reading(c.next_offset, c.fingerprint, c.fingerprint is None and c.next_offset > 0, c.epoch)
+            p: _Reading(
+                c.next_offset, c.fingerprint, c.fingerprint is None and c.next_offset > 0, c.epoch
+            )
             for p, c in claims.items()
             if c.halted is None
         }
@@ -158,7 +176,13 @@ class Source:
     async def _stop_reading(self, partition: Partition, reading: _Reading, reason: str) -> None:
         log.error(
             "partition halted",
-            extra={"fields": {"topic": partition.topic, "partition": partition.number, "reason": reason}},
+            extra={
+                "fields": {
+                    "topic": partition.topic,
+                    "partition": partition.number,
+                    "reason": reason,
+                }
+            },
         )
         self._reading.pop(partition, None)
         self.owned.pop(partition, None)
@@ -173,7 +197,8 @@ def _start(claim: Claim) -> int:
 
 
 def _contradiction(record: Record, reading: _Reading) -> str | None:
-    """Why a record that is not simply the next one shows that the log is another; None: it does not."""
+    """Why a record that is not simply the next one shows that the log is another; None: it does
+    not."""
     last = reading.position - 1
     if not reading.checked and reading.expected is not None:
         if record.offset == last:

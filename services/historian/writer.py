@@ -1,4 +1,5 @@
-"""Stores pieces and moves their offsets in one transaction (D7). Called by processor.py, one call at a time."""
+"""Stores pieces and moves their offsets in one transaction (D7). Called by processor.py, one call
+at a time."""
 
 from __future__ import annotations
 
@@ -61,16 +62,20 @@ class Stored:
 class Writer:
     """Owns the connection that writes."""
 
-    def __init__(self, conn: psycopg.AsyncConnection[TupleRow], catalog: Catalog, log_id: str) -> None:
+    def __init__(
+        self, conn: psycopg.AsyncConnection[TupleRow], catalog: Catalog, log_id: str
+    ) -> None:
         self._conn, self._catalog, self._log_id = conn, catalog, log_id
         self._expect_known = False
 
     async def store(self, pieces: Sequence[Piece], owned: Mapping[Partition, Owned]) -> Stored:
-        """Store pieces, in order within each partition. What the database refuses as data is found by halving and rejected.
+        """Store pieces, in order within each partition. What the database refuses as data is found
+        by halving and rejected.
 
         Raises:
             Fenced: a partition has another owner; nothing of the failed transaction is stored.
-            psycopg.OperationalError: the database is away; whether the last transaction counts is for it to say.
+            psycopg.OperationalError: the database is away; whether the last transaction counts is
+            for it to say.
         """
         try:
             return await self._transact(pieces, owned)
@@ -132,7 +137,11 @@ class Writer:
         await self._merge_integers(rows.others, new_others)
         ledger: samples.Ledger = {}
         stored = Stored()
-        for columns, mask in ((rows.numbers, new), (rows.texts, new_texts), (rows.others, new_others)):
+        for columns, mask in (
+            (rows.numbers, new),
+            (rows.texts, new_texts),
+            (rows.others, new_others),
+        ):
             inserted = len(columns) if mask is None else int(mask.sum())
             stored.rows += inserted
             stored.duplicates += len(columns) - inserted
@@ -152,7 +161,9 @@ class Writer:
             minutes = by_minute(others.pick(chosen))
             await samples.merge_rollups(self._conn, minutes, by_hour(minutes))
 
-    def _count(self, ledger: samples.Ledger, counts: Mapping[tuple[int, int], int], column: int) -> None:
+    def _count(
+        self, ledger: samples.Ledger, counts: Mapping[tuple[int, int], int], column: int
+    ) -> None:
         for (source, hour), count in counts.items():
             key = (*self._catalog.sources[source], hour)
             ledger.setdefault(key, [0, 0, 0])[column] += count
@@ -163,7 +174,9 @@ class Writer:
         if piece.batch is not None:
             refusal = refuse_samples(piece.record, self._log_id, piece.batch, "database", reason)
         else:
-            refusal = refuse_record(piece.record, self._log_id, "database", reason, owner=piece.owner)
+            refusal = refuse_record(
+                piece.record, self._log_id, "database", reason, owner=piece.owner
+            )
         piece.clear()
         piece.refusals = [refusal]
         return piece

@@ -1,1 +1,2 @@
-"""The history API: latest values and history over the asset tree, the ledger, gaps and what was rejected."""
+"""The history API: latest values and history over the asset tree, the ledger, gaps and what was
+rejected."""

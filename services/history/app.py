@@ -19,8 +19,11 @@ from history.settings import HistorySettings
 
 
 def make_app(settings: HistorySettings, health: Health) -> FastAPI:
-    """Build the app. It serves from the first moment; a database that is away is a 503 of each request."""
-    engine = make_engine(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    """Build the app. It serves from the first moment; a database that is away is a 503 of each
+    request."""
+    engine = make_engine(
+        settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

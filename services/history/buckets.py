@@ -20,9 +20,11 @@ class ReadFrom(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Buckets of `width_us`, beginning at multiples of it since 1970, from `first_us` up to before `end_us`.
+    """Buckets of `width_us`, beginning at multiples of it since 1970, from `first_us` up to before
+    `end_us`.
 
-    Where rollups are read, the ends are those of whole minutes or hours, so that no sample of the range is missing.
+    Where rollups are read, the ends are those of whole minutes or hours, so that no sample of the
+    range is missing.
     """
 
     width_us: int
@@ -39,9 +41,15 @@ def cut(from_us: int, to_us: int, points: int) -> Cut:
     """
     if to_us <= from_us or points < 2:
         raise ValueError("a range that is not empty and 2 points or more")
-    for unit, read_from in ((1, ReadFrom.RAW), (MINUTE_US, ReadFrom.MINUTES), (HOUR_US, ReadFrom.HOURS)):
+    for unit, read_from in (
+        (1, ReadFrom.RAW),
+        (MINUTE_US, ReadFrom.MINUTES),
+        (HOUR_US, ReadFrom.HOURS),
+    ):
         width = _narrowest(from_us, to_us, points, unit)
-        if read_from is ReadFrom.HOURS or width < (MINUTE_US if read_from is ReadFrom.RAW else HOUR_US):
+        if read_from is ReadFrom.HOURS or width < (
+            MINUTE_US if read_from is ReadFrom.RAW else HOUR_US
+        ):
             break
     if read_from is ReadFrom.RAW:
         return Cut(width, from_us, to_us, read_from)

@@ -60,13 +60,19 @@ def to_us(time: datetime) -> int:
 
 def to_time(us: int) -> datetime:
     """Aware UTC; what lies outside the years 1 to 9999 is the nearest time inside."""
-    return EPOCH + timedelta(microseconds=min(max(us, -62_135_596_800_000_000), 253_402_300_799_000_000))
+    return EPOCH + timedelta(
+        microseconds=min(max(us, -62_135_596_800_000_000), 253_402_300_799_000_000)
+    )
 
 
 async def find_assets(conn: AsyncConnection, who: Principal, path: str) -> list[AssetOut]:
     """The asset at `path` and all below it; all that the key may see when `path` is empty."""
     table = tables.asset
-    query = select(table).where(_mine(table.c.owner, who), _below(table.c.path, path)).order_by(table.c.path)
+    query = (
+        select(table)
+        .where(_mine(table.c.owner, who), _below(table.c.path, path))
+        .order_by(table.c.path)
+    )
     rows = await conn.execute(query)
     return [AssetOut.model_validate(dict(row)) for row in rows.mappings()]
 
@@ -74,7 +80,8 @@ async def find_assets(conn: AsyncConnection, who: Principal, path: str) -> list[
 async def find_signals(
     conn: AsyncConnection, who: Principal, *, path: str | None = None, ids: Iterable[str] = ()
 ) -> dict[int, SignalOut]:
-    """Signals by their key in the store, ordered by path: those below `path`, or those that `ids` names by id or path."""
+    """Signals by their key in the store, ordered by path: those below `path`, or those that `ids`
+    names by id or path."""
     table = tables.signal
     wanted = list(ids)
     which = (
@@ -83,17 +90,23 @@ async def find_signals(
         else or_(table.c.id.in_(wanted), table.c.path.in_(wanted))
     )
     query = (
-        select(table).where(_mine(table.c.owner, who), which).order_by(table.c.path).limit(SIGNALS_AT_ONCE)
+        select(table)
+        .where(_mine(table.c.owner, who), which)
+        .order_by(table.c.path)
+        .limit(SIGNALS_AT_ONCE)
     )
     rows = await conn.execute(query)
     return {row["key"]: _signal(row) for row in rows.mappings()}
 
 
 async def read_latest(conn: AsyncConnection, signals: Mapping[int, SignalOut]) -> list[LatestOut]:
-    """The newest sample of each signal, historical ones aside: an index look-up per signal and table."""
+    """The newest sample of each signal, historical ones aside: an index look-up per signal and
+    table."""
     newest: dict[int, tuple[tuple[datetime, int], SampleOut]] = {}
     keys = (
-        func.unnest(cast(list(signals), ARRAY(Integer))).table_valued("key", name="wanted").render_derived()
+        func.unnest(cast(list(signals), ARRAY(Integer)))
+        .table_valued("key", name="wanted")
+        .render_derived()
     )
     for table in SAMPLE_TABLES:
         one = (
@@ -135,13 +148,19 @@ async def has_numbers(conn: AsyncConnection, key: int, start: datetime, end: dat
     """Whether there is a number in [start, end), so that buckets say anything."""
     number = tables.sample_number
     inside = and_(number.c.signal == key, number.c.time >= start, number.c.time < end)
-    found = await conn.execute(select(number.c.signal).where(inside, number.c.value.is_not(None)).limit(1))
+    found = await conn.execute(
+        select(number.c.signal).where(inside, number.c.value.is_not(None)).limit(1)
+    )
     return found.first() is not None
 
 
 async def read_buckets(conn: AsyncConnection, key: int, wanted: Cut) -> list[BucketOut]:
     """Buckets of a signal that have samples, oldest first."""
-    query = _raw_buckets(key, wanted) if wanted.read_from is ReadFrom.RAW else _rolled_buckets(key, wanted)
+    query = (
+        _raw_buckets(key, wanted)
+        if wanted.read_from is ReadFrom.RAW
+        else _rolled_buckets(key, wanted)
+    )
     rows = (await conn.execute(query)).mappings()
     return [
         BucketOut(
@@ -187,7 +206,9 @@ def _raw_buckets(key: int, wanted: Cut) -> Select[Any]:
     good = and_(raw.c.value.is_not(None), raw.c.status < 0x80000000)
     # A sum beyond the range of a double would end the statement; such a mean is null.
     tame = func.least(func.greatest(raw.c.value, -1e300), 1e300)
-    bucket = func.floor(_us(raw.c.time) / literal_column(f"{wanted.width_us}::numeric")).label("bucket")
+    bucket = func.floor(_us(raw.c.time) / literal_column(f"{wanted.width_us}::numeric")).label(
+        "bucket"
+    )
     return (
         select(
             bucket,
@@ -207,7 +228,9 @@ def _raw_buckets(key: int, wanted: Cut) -> Select[Any]:
 def _rolled_buckets(key: int, wanted: Cut) -> Select[Any]:
     table = tables.rollup_minute if wanted.read_from is ReadFrom.MINUTES else tables.rollup_hour
     some = table.c.count > 0
-    bucket = func.floor(_us(table.c.bucket) / literal_column(f"{wanted.width_us}::numeric")).label("bucket")
+    bucket = func.floor(_us(table.c.bucket) / literal_column(f"{wanted.width_us}::numeric")).label(
+        "bucket"
+    )
     tame = func.least(func.greatest(table.c.sum, -1e300), 1e300)
     return (
         select(

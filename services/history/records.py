@@ -1,4 +1,5 @@
-"""The history API's reads beside samples: ledger, gaps, rejected records. Rows of other owners never leave the database."""
+"""The history API's reads beside samples: ledger, gaps, rejected records. Rows of other owners
+never leave the database."""
 
 from __future__ import annotations
 
@@ -34,9 +35,13 @@ async def read_ledger(
         .group_by(r.c.source, r.c.hour)
         .subquery("received")
     )
-    stored = select(s).where(s.c.hour >= start, s.c.hour < end, _mine(s.c.owner, who)).subquery("stored")
+    stored = (
+        select(s).where(s.c.hour >= start, s.c.hour < end, _mine(s.c.owner, who)).subquery("stored")
+    )
     both = received.join(
-        stored, (received.c.source == stored.c.source) & (received.c.hour == stored.c.hour), full=True
+        stored,
+        (received.c.source == stored.c.source) & (received.c.hour == stored.c.hour),
+        full=True,
     )
     named = func.coalesce(received.c.source, stored.c.source)
     hour = func.coalesce(received.c.hour, stored.c.hour)
@@ -66,7 +71,9 @@ async def read_ledger(
             {
                 **row,
                 "in_flight": row["received"]
-                - sum(row[name] for name in ("stored", "duplicate", "rejected", "dropped", "skipped")),
+                - sum(
+                    row[name] for name in ("stored", "duplicate", "rejected", "dropped", "skipped")
+                ),
             }
         )
         for row in rows
@@ -82,7 +89,8 @@ async def read_gaps(
     line: str | None,
     limit: int,
 ) -> list[GapOut]:
-    """Gaps that touch [start, end), newest first. A gap of a line that names no source concerns all of its sources."""
+    """Gaps that touch [start, end), newest first. A gap of a line that names no source concerns all
+    of its sources."""
     table = tables.gap
     query = (
         select(table)
@@ -97,7 +105,10 @@ async def read_gaps(
         .limit(limit)
     )
     rows = (await conn.execute(query)).mappings()
-    return [GapOut.model_validate({**row, "from_": row["from_time"], "to": row["to_time"]}) for row in rows]
+    return [
+        GapOut.model_validate({**row, "from_": row["from_time"], "to": row["to_time"]})
+        for row in rows
+    ]
 
 
 async def read_rejected(

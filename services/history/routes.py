@@ -44,7 +44,8 @@ def _without_null(text: str) -> str:
 Text = Annotated[str, AfterValidator(_without_null)]
 Who = Annotated[Principal, Depends(require("history:read"))]
 Format = Annotated[
-    Literal["json", "csv"] | None, Query(alias="format", description="else what `Accept` prefers, else JSON")
+    Literal["json", "csv"] | None,
+    Query(alias="format", description="else what `Accept` prefers, else JSON"),
 ]
 
 
@@ -96,7 +97,8 @@ async def latest(
     format: Format = None,
     accept: Annotated[str, Header()] = "",
 ) -> Latest | Response:
-    """The newest value of each signal below a path, a whole line in one answer, or of the signals named."""
+    """The newest value of each signal below a path, a whole line in one answer, or of the signals
+    named."""
     if (path is None) == (signal is None):
         raise invalid("path", "name either a path or signals")
     found = await queries.find_signals(conn, who, path=path, ids=signal or ())
@@ -119,7 +121,8 @@ async def samples(
 ) -> Samples | Response:
     """History of a signal, named by id or path, in at most `points` points.
 
-    The samples themselves where they are few enough; else buckets with min, max, mean, count, first and last. What is
+    The samples themselves where they are few enough; else buckets with min, max, mean, count, first
+    and last. What is
     no number has no buckets: the oldest `points` samples come, and `next` says where to go on.
     """
     key, described = await _find(conn, who, signal)
@@ -183,7 +186,9 @@ async def rejected(
 async def _find(conn: AsyncConnection, who: Principal, signal: str) -> tuple[int, SignalOut]:
     found = await queries.find_signals(conn, who, ids=[signal])
     if not found:
-        raise Problem(404, f"no signal {signal!r} that this key may see; /history/v1/latest?path= lists them")
+        raise Problem(
+            404, f"no signal {signal!r} that this key may see; /history/v1/latest?path= lists them"
+        )
     return next(iter(found.items()))
 
 

@@ -1,4 +1,5 @@
-"""What the history API answers. Times are ISO 8601 in UTC; integers beyond 2^53 and bytes (base64) are strings."""
+"""What the history API answers. Times are ISO 8601 in UTC; integers beyond 2^53 and bytes (base64)
+are strings."""
 
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ class BucketOut(BaseModel):
 
 
 class Samples(BaseModel):
-    """History of one signal: `samples` where they are few enough, else `buckets` of `bucket_s` seconds."""
+    """History of one signal: `samples` where they are few enough, else `buckets` of `bucket_s`
+    seconds."""
 
     signal: SignalOut
     from_: datetime = Field(serialization_alias="from")
@@ -100,7 +102,8 @@ class Samples(BaseModel):
 
 
 class LedgerRow(BaseModel):
-    """One source and hour of receipt. `in_flight` = received - stored - duplicate - rejected - dropped - skipped."""
+    """One source and hour of receipt. `in_flight` = received - stored - duplicate - rejected -
+    dropped - skipped."""
 
     source: str
     owner: str

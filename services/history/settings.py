@@ -10,4 +10,6 @@ from aurelian.runtime.settings import ApiSettings
 class HistorySettings(ApiSettings):
     """What the history API can be told."""
 
-    database_pool_size: int = Field(5, gt=0, description="connections, and so requests answered at one time")
+    database_pool_size: int = Field(
+        5, gt=0, description="connections, and so requests answered at one time"
+    )

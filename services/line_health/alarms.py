@@ -1,8 +1,10 @@
-"""Limit alarms: on delay, hysteresis, and an off delay that makes one alarm of chattering. Pure; called by line.py.
+"""Limit alarms: on delay, hysteresis, and an off delay that makes one alarm of chattering. Pure;
+called by line.py.
 
-An alarm is raised when a signal stays beyond a limit for the limit's `delay_s`. It clears when the signal has stayed
-inside by `deadband` for as long, and at least `CALM_S`. A signal whose source is silent changes nothing: its
-alarm stands. Values of Bad quality and late ones are passed over.
+An alarm is raised when a signal stays beyond a limit for the limit's `delay_s`. It clears when the
+signal has stayed
+inside by `deadband` for as long, and at least `CALM_S`. A signal whose source is silent changes
+nothing: its alarm stands. Values of Bad quality and late ones are passed over.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from line_health.plant import LineInfo, SignalInfo
 from line_health.rows import AlarmRow, Row, alarm_event, derive, to_datetime
 
 CALM_S = 10.0
-"""A signal must stay inside its limits this long before its alarm clears, or the `delay_s` of its limits."""
+"""A signal must stay inside its limits this long before its alarm clears, or the `delay_s` of its
+limits."""
 
 
 @dataclass(slots=True)
@@ -81,7 +84,8 @@ def fold_time(
 
 
 def is_quiet(limits: Limits, alarm: AlarmMemory, lowest: float, highest: float) -> bool:
-    """Tell whether values between `lowest` and `highest` change nothing: the usual case, decided without a loop."""
+    """Tell whether values between `lowest` and `highest` change nothing: the usual case, decided
+    without a loop."""
     return (
         not (alarm.raised_at or alarm.beyond_since)
         and (limits.high is None or highest <= limits.high)
@@ -100,7 +104,11 @@ def _limit_beyond(limits: Limits, value: float) -> float | None:
 def _is_calm(limits: Limits, limit: float, value: float) -> bool:
     if _limit_beyond(limits, value) is not None:
         return False
-    return value <= limit - limits.deadband if limit == limits.high else value >= limit + limits.deadband
+    return (
+        value <= limit - limits.deadband
+        if limit == limits.high
+        else value >= limit + limits.deadband
+    )
 
 
 def _tell(

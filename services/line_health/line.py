@@ -1,13 +1,18 @@
-"""A line's state machine: samples, silences and time in; state intervals, stops, counts and KPIs out. Pure.
+"""A line's state machine: samples, silences and time in; state intervals, stops, counts and KPIs
+out. Pure.
 
 Called by processor.py. The rules (README.md has them for people):
 
-- The constraint unit's PackML state is the line's. Intervals never overlap and leave no gap; each begins where the
-  one before ended. Source times drive them, but never ahead of the gateway's clock.
-- A sample that is not newer than the newest of its signal, or flagged historical, changes nothing: it is in the store.
-  One that is older than the start of the present interval counts from that start.
-- A stop is `short_stop` for `SHORT_STOP_S` and then `down`, from its start; a reason given later also counts from the start.
-- A constraint unit that is not heard for 30 s (presence.py), or declared dead, means `no_data` from when it was last heard.
+- The constraint unit's PackML state is the line's. Intervals never overlap and leave no gap; each
+  begins where the one before ended. Source times drive them, but never ahead of the gateway's
+  clock.
+- A sample that is not newer than the newest of its signal, or flagged historical, changes nothing:
+  it is in the store. One that is older than the start of the present interval counts from that
+  start.
+- A stop is `short_stop` for `SHORT_STOP_S` and then `down`, from its start; a reason given later
+  also counts from the start.
+- A constraint unit that is not heard for 30 s (presence.py), or declared dead, means `no_data` from
+  when it was last heard.
 """
 
 from __future__ import annotations
@@ -111,7 +116,11 @@ class LineMachine:
                     self._count(signal, float(value))
                 return False
             case Role.CYCLE_TIME:
-                if signal.unit != self.line.constraint.id or not isinstance(value, int | float) or value <= 0:
+                if (
+                    signal.unit != self.line.constraint.id
+                    or not isinstance(value, int | float)
+                    or value <= 0
+                ):
                     return False
                 memory.cycles = [*memory.cycles[1 - _CYCLES :], float(value)]
                 ratio = median(memory.cycles) / self._ideal_cycle_s()
@@ -167,7 +176,9 @@ class LineMachine:
             return Target(LineState.SLOW if memory.slow else LineState.RUNNING, constraint)
         shift = find_shift(line, at)
         if shift is None or shift.in_break(to_datetime(at)):
-            return Target(LineState.PLANNED, None, "outside the shifts" if shift is None else "break")
+            return Target(
+                LineState.PLANNED, None, "outside the shifts" if shift is None else "break"
+            )
         code = self._value(constraint, Role.STOP_REASON)
         known = line.stop_reasons.get(int(code)) if isinstance(code, int | float) else None
         number = known.code if known is not None else None
@@ -180,7 +191,9 @@ class LineMachine:
         present = memory.present
         stopped_since = present.since if present is not None and present.cause == OWN else at
         long = at - stopped_since >= _SHORT_STOP_US
-        return Target(LineState.DOWN if long else LineState.SHORT_STOP, constraint, name, number, OWN)
+        return Target(
+            LineState.DOWN if long else LineState.SHORT_STOP, constraint, name, number, OWN
+        )
 
     def _waiting(self, reason: str, code: int | None) -> Target:
         line = self.line
@@ -191,8 +204,16 @@ class LineMachine:
             waiting_here=float(waiting_here) if isinstance(waiting_here, int | float) else None,
         )
         unit = after if state is LineState.BLOCKED else before
-        where = unit.title if unit is not None else "the next line" if before is unit else "outside the line"
-        text = reason or (f"no room at {where}" if state is LineState.BLOCKED else f"no parts from {where}")
+        where = (
+            unit.title
+            if unit is not None
+            else "the next line"
+            if before is unit
+            else "outside the line"
+        )
+        text = reason or (
+            f"no room at {where}" if state is LineState.BLOCKED else f"no parts from {where}"
+        )
         return Target(state, unit.id if unit is not None else None, text, code, WAITING)
 
     def _begin(self, target: Target, at: int) -> Effects[Row]:
@@ -228,7 +249,11 @@ class LineMachine:
         previous, was_stop = present.state, present.state in STOP_STATES
         before = replace(present)
         present.state, present.unit, present.reason = target.state, target.unit, target.reason
-        present.code, present.cause, present.revision = target.code, target.cause, present.revision + 1
+        present.code, present.cause, present.revision = (
+            target.code,
+            target.cause,
+            present.revision + 1,
+        )
         row = self._state_row(present, None)
         event = state_changed(self.line, row, previous, to_datetime(at), present.revision)
         effects = Effects[Row]([row], [event])
@@ -245,7 +270,8 @@ class LineMachine:
         return Effects([stop], [stop_event(self.line, stop, revision)])
 
     def _pass_time(self, to: int) -> Effects[Row]:
-        """Do what time alone does until `to`: shifts and breaks begin and end, a short stop becomes long."""
+        """Do what time alone does until `to`: shifts and breaks begin and end, a short stop becomes
+        long."""
         effects, memory = Effects[Row](), self.memory
         while memory.present is not None:
             present = memory.present
@@ -262,7 +288,8 @@ class LineMachine:
         return effects
 
     def _cross(self, edge: int) -> Effects[Row]:
-        """Pass an edge of the calendar: end a shift that ends there and begin one that begins there."""
+        """Pass an edge of the calendar: end a shift that ends there and begin one that begins
+        there."""
         memory, effects = self.memory, Effects[Row]()
         self._add_time(edge)
         shift = find_shift(self.line, memory.shift.start) if memory.shift is not None else None

@@ -1,4 +1,5 @@
-"""What goes into a line's state machine, and what it remembers: the snapshot of its key. Used by line.py, processor.py."""
+"""What goes into a line's state machine, and what it remembers: the snapshot of its key. Used by
+line.py, processor.py."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from line_health.shift import ShiftSums
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One value of a signal with a role. `at`: when it counts, microseconds; `value`: None where its quality is Bad."""
+    """One value of a signal with a role. `at`: when it counts, microseconds; `value`: None where
+    its quality is Bad."""
 
     signal: SignalInfo
     at: int

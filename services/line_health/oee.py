@@ -1,4 +1,5 @@
-"""OEE of a shift after ISO 22400-2, and counts from totals that may restart. Pure; called by line.py."""
+"""OEE of a shift after ISO 22400-2, and counts from totals that may restart. Pure; called by
+line.py."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ class Oee:
 def compute_oee(
     *, planned_busy_s: float, production_s: float, ideal_s: float, good: float, scrap: float
 ) -> Oee:
-    """Availability = APT/PBT, Effectiveness = PRI*PQ/APT, Quality = GQ/PQ, OEE = A*E*Q (ISO 22400-2).
+    """Availability = APT/PBT, Effectiveness = PRI*PQ/APT, Quality = GQ/PQ, OEE = A*E*Q (ISO
+    22400-2).
 
     Args:
         planned_busy_s: PBT, planned time without breaks and planned stops.
         production_s: APT, the part of it in which the line produced.
-        ideal_s: sum over the pieces made of their product's planned run time per item (PRI*PQ, mix weighted).
+        ideal_s: sum over the pieces made of their product's planned run time per item (PRI*PQ, mix
+            weighted).
         good: GQ.
         scrap: PQ - GQ.
     """
@@ -39,7 +42,8 @@ def compute_oee(
 def count_increment(previous: float | None, total: float) -> float:
     """Pieces made between two readings of a machine's total.
 
-    A total that is lower than before was restarted at 0 and counts in full; the first reading ever counts nothing.
+    A total that is lower than before was restarted at 0 and counts in full; the first reading ever
+    counts nothing.
     """
     if previous is None:
         return 0.0

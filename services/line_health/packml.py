@@ -52,7 +52,8 @@ PRODUCING_STATES = frozenset({LineState.RUNNING, LineState.SLOW})
 
 
 def read_state(value: object) -> PackMl | None:
-    """A machine's value as a PackML state: its number, or its name in any spelling; None when it is neither."""
+    """A machine's value as a PackML state: its number, or its name in any spelling; None when it is
+    neither."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):

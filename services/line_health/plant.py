@@ -1,4 +1,5 @@
-"""What the asset topic says of lines and units, as line_health needs it. Pure; called by processor.py."""
+"""What the asset topic says of lines and units, as line_health needs it. Pure; called by
+processor.py."""
 
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ class Assets:
         """
         if path not in self._lines:
             asset = next(
-                (a for a in self._assets.values() if a["level"] == "line" and a["path"] == path), None
+                (a for a in self._assets.values() if a["level"] == "line" and a["path"] == path),
+                None,
             )
             if asset is None or any(unit not in self._assets for unit in asset["meaning"]["units"]):
                 return None
@@ -121,7 +123,9 @@ def _to_line(asset: dict[str, Any], assets: Mapping[str, dict[str, Any]]) -> Lin
             zone=ZoneInfo(meaning["time_zone"]),
             calendar=calendar,
             products=tuple(Product.model_validate(p) for p in meaning["products"]),
-            stop_reasons={r.code: r for r in map(StopReason.model_validate, meaning["stop_reasons"])},
+            stop_reasons={
+                r.code: r for r in map(StopReason.model_validate, meaning["stop_reasons"])
+            },
             units=units,
             constraint=by_id[meaning["constraint"]],
             output=by_id[meaning["output"]],
@@ -136,14 +140,25 @@ def _to_unit(asset: dict[str, Any]) -> UnitInfo:
     meaning = asset["meaning"]
     title = str(meaning.get("title") or asset["name"])
     signals = _to_signals(asset, title, meaning["signals"])
-    return UnitInfo(asset["id"], asset["path"], title, meaning["source"], {s.id: s for s in signals})
+    return UnitInfo(
+        asset["id"], asset["path"], title, meaning["source"], {s.id: s for s in signals}
+    )
 
 
-def _to_signals(asset: dict[str, Any], title: str, signals: Iterable[dict[str, Any]]) -> Iterable[SignalInfo]:
+def _to_signals(
+    asset: dict[str, Any], title: str, signals: Iterable[dict[str, Any]]
+) -> Iterable[SignalInfo]:
     for each in signals:
         role = Role(each["role"]) if each["role"] in set(Role) else Role.OTHER
         limits = Limits.model_validate(each["limits"]) if each.get("limits") else None
         if role is not Role.OTHER or limits is not None:
             yield SignalInfo(
-                each["id"], asset["id"], asset["path"], title, each["name"], each["unit"], role, limits
+                each["id"],
+                asset["id"],
+                asset["path"],
+                title,
+                each["name"],
+                each["unit"],
+                role,
+                limits,
             )

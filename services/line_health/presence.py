@@ -1,4 +1,5 @@
-"""When the machines of a source were heard: from heartbeats, births and data, never from values that change. Pure."""
+"""When the machines of a source were heard: from heartbeats, births and data, never from values
+that change. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ _MOST_SPANS = 64
 
 @dataclass(slots=True)
 class Presence:
-    """What one source said of its assets. Times in microseconds; keys: an asset's id, "" for the whole source.
+    """What one source said of its assets. Times in microseconds; keys: an asset's id, "" for the
+    whole source.
 
     Attributes:
-        spans: [first heard, last heard] without a silence between, ascending, more than `SILENCE_US` or a death apart.
+        spans: [first heard, last heard] without a silence between, ascending, more than
+            `SILENCE_US` or a death apart.
         died: when it was last declared dead.
     """
 
@@ -31,11 +34,13 @@ class Presence:
             self.spans[key] = _join(sorted([*self.spans.get(key, []), [at, at]]), cut)
 
     def die(self, at: int, assets: Iterable[str] = ()) -> None:
-        """Note that assets (none: all of the source) are silent from `at` on; not where they were heard later."""
+        """Note that assets (none: all of the source) are silent from `at` on; not where they were
+        heard later."""
         self.died |= {key: max(at, self.died.get(key, 0)) for key in list(assets) or [""]}
 
     def dead_since(self, asset: str, own: int) -> int | None:
-        """When `asset` was declared dead, if it was not heard since: one that was named must be named again.
+        """When `asset` was declared dead, if it was not heard since: one that was named must be
+        named again.
 
         `own`: when data of the asset itself were last received; 0: never.
         """
@@ -45,7 +50,8 @@ class Presence:
         return max((at for at, last in deaths if at > 0 and at >= last), default=None)
 
     def silent_since(self, asset: str, own: int, now: int) -> int | None:
-        """Since when `asset` has been silent as seen at `now`; None while it is heard. `own` as in `dead_since`."""
+        """Since when `asset` has been silent as seen at `now`; None while it is heard. `own` as in
+        `dead_since`."""
         dead = self.dead_since(asset, own)
         if dead is not None:
             return dead
@@ -53,11 +59,13 @@ class Presence:
         return last if now - last > SILENCE_US else None
 
     def heard_again(self, asset: str, after: int) -> int | None:
-        """The first time that `asset` was heard after a silence that began at `after`; None when there was none."""
+        """The first time that `asset` was heard after a silence that began at `after`; None when
+        there was none."""
         return min((first for first, _ in self._spans_of(asset) if first > after), default=None)
 
     def silences(self, asset: str, start: int, end: int) -> list[tuple[int, int]]:
-        """The silences between two times at which `asset` was heard in another way than noted here."""
+        """The silences between two times at which `asset` was heard in another way than noted
+        here."""
         spans = self._spans_of(asset)
         points = sorted([start, *(t for span in spans for t in span if start < t < end), end])
         return [
@@ -82,7 +90,8 @@ class Presence:
 
 
 def _join(spans: list[list[int]], cut: int) -> list[list[int]]:
-    """Make one of each two of the ascending `spans` that have neither a silence nor the death at `cut` between them."""
+    """Make one of each two of the ascending `spans` that have neither a silence nor the death at
+    `cut` between them."""
     joined: list[list[int]] = []
     for first, last in spans:
         if joined and first - joined[-1][1] <= SILENCE_US and not joined[-1][1] <= cut < first:

@@ -1,4 +1,5 @@
-"""The fold of line_health: batches of samples to the state machine of their line. Pure; run by `run_fold`."""
+"""The fold of line_health: batches of samples to the state machine of their line. Pure; run by
+`run_fold`."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ _ROLES = frozenset(
 
 @dataclass(slots=True)
 class Seat:
-    """A line with all that is kept for it. `fed_at`: when its constraint unit's data last came in, by our clock."""
+    """A line with all that is kept for it. `fed_at`: when its constraint unit's data last came in,
+    by our clock."""
 
     memory: LineMemory
     seen: Sequences
@@ -196,7 +198,9 @@ class Lines:
             return self.assets.line(path)
         except AssetError as error:
             self._unusable.add(path)
-            log.error("line is not watched", extra={"fields": {"line": path, "because": str(error)}})
+            log.error(
+                "line is not watched", extra={"fields": {"line": path, "because": str(error)}}
+            )
             return None
 
     def _seat(self, line: LineInfo) -> Seat:
@@ -213,7 +217,10 @@ def _decode_asset(value: bytes | None) -> dict[str, Any] | None:
         return None
     try:
         asset = json.loads(value)
-        if isinstance(asset, dict) and {"id", "owner", "level", "name", "path", "meaning"} <= asset.keys():
+        if (
+            isinstance(asset, dict)
+            and {"id", "owner", "level", "name", "path", "meaning"} <= asset.keys()
+        ):
             return asset
     except ValueError as error:
         raise codec.DecodeError(f"not an asset: {error}") from error
@@ -225,7 +232,9 @@ def _choose_columns(signals: tuple[object, ...], line: LineInfo) -> Columns:
     return Columns(
         role=np.array([s is not None and s.role in _ROLES for s in known], np.bool_),
         limited=np.array([s is not None and s.limits is not None for s in known], np.bool_),
-        constraint=np.array([getattr(s, "asset", "") == line.constraint.id for s in signals], np.bool_),
+        constraint=np.array(
+            [getattr(s, "asset", "") == line.constraint.id for s in signals], np.bool_
+        ),
     )
 
 
@@ -250,7 +259,8 @@ def _readings(line: LineInfo, batch: SampleBatch, wanted: NDArray[np.bool_]) -> 
 def _fold_limits(
     line: LineInfo, memory: LineMemory, batch: SampleBatch, limited: NDArray[np.bool_]
 ) -> Effects[Row]:
-    """Hold the samples that have limits against them; without a loop where all of a signal's are inside."""
+    """Hold the samples that have limits against them; without a loop where all of a signal's are
+    inside."""
     effects: Effects[Row] = Effects()
     chosen = limited[batch.signal]
     if not chosen.any():
@@ -277,7 +287,11 @@ def _pass_alarms(line: LineInfo, memory: LineMemory, now: int) -> Effects[Row]:
     effects: Effects[Row] = Effects()
     for id, alarm in memory.alarms.items():
         info = line.signals.get(id)
-        if info is not None and info.limits is not None and (alarm.beyond_since or alarm.calm_since):
+        if (
+            info is not None
+            and info.limits is not None
+            and (alarm.beyond_since or alarm.calm_since)
+        ):
             effects.add(fold_time(line, info, info.limits, alarm, now))
     return effects
 

@@ -1,4 +1,5 @@
-"""Rows of line_health's tables and the events that tell of them. Pure; made by line.py and alarms.py."""
+"""Rows of line_health's tables and the events that tell of them. Pure; made by line.py and
+alarms.py."""
 
 from __future__ import annotations
 
@@ -116,7 +117,9 @@ def derive(*parts: object) -> str:
     return str(uuid.uuid5(NAMESPACE, "|".join(map(str, parts))))
 
 
-def state_changed(line: LineInfo, row: StateRow, previous: str, at: datetime, revision: int) -> Outgoing:
+def state_changed(
+    line: LineInfo, row: StateRow, previous: str, at: datetime, revision: int
+) -> Outgoing:
     """The line is in the state of `row` since its start; `at`: when that was known."""
     data: dict[str, object] = {
         "line": line.path,
@@ -164,7 +167,9 @@ def alarm_event(line: LineInfo, signal: SignalInfo, row: AlarmRow) -> Outgoing:
         "cleared_at": iso(row.cleared_at),
     }
     kind, at = (
-        (LINE_ALARM_RAISED, row.raised_at) if row.cleared_at is None else (LINE_ALARM_CLEARED, row.cleared_at)
+        (LINE_ALARM_RAISED, row.raised_at)
+        if row.cleared_at is None
+        else (LINE_ALARM_CLEARED, row.cleared_at)
     )
     event = make_event(
         kind,
@@ -205,6 +210,12 @@ def _outgoing(
     line: LineInfo, kind: str, subject: str, at: datetime, data: dict[str, object], revision: int
 ) -> Outgoing:
     event = make_event(
-        kind, source=SOURCE, subject=subject, owner=line.owner, time=at, data=data, revision=revision
+        kind,
+        source=SOURCE,
+        subject=subject,
+        owner=line.owner,
+        time=at,
+        data=data,
+        revision=revision,
     )
     return Outgoing(LINE_EVENTS, line.path, event)

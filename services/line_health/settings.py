@@ -4,4 +4,5 @@ from aurelian.fold.run import FoldSettings
 
 
 class LineHealthSettings(FoldSettings):
-    """Kafka, the database, and how often to commit; limits and calendars come with the plant model."""
+    """Kafka, the database, and how often to commit; limits and calendars come with the plant
+    model."""

@@ -1,4 +1,5 @@
-"""The running shift of a line: its edges, the times and counts summed in it, its OEE. Pure; called by line.py."""
+"""The running shift of a line: its edges, the times and counts summed in it, its OEE. Pure; called
+by line.py."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from line_health.rows import KpiRow, to_datetime, to_us
 
 @dataclass(slots=True)
 class ShiftSums:
-    """What happened in a shift so far; only planned time counts. Times in microseconds, durations in seconds.
+    """What happened in a shift so far; only planned time counts. Times in microseconds, durations
+    in seconds.
 
     Attributes:
         start: of the shift; with the calendar it names the shift.
@@ -36,9 +38,13 @@ class ShiftSums:
     scrap: float = 0.0
     ideal_s: float = 0.0
 
-    def add_time(self, shift: ShiftSpan, state: str, planned_by_reason: bool, start: int, end: int) -> None:
+    def add_time(
+        self, shift: ShiftSpan, state: str, planned_by_reason: bool, start: int, end: int
+    ) -> None:
         """Add the planned part of [start, end), in which the line was in `state`."""
-        seconds = shift.planned_seconds(to_datetime(start), to_datetime(end)) if end > start else 0.0
+        seconds = (
+            shift.planned_seconds(to_datetime(start), to_datetime(end)) if end > start else 0.0
+        )
         if state in PRODUCING_STATES:
             self.production_s += seconds
         elif state == LineState.NO_DATA:
@@ -49,7 +55,8 @@ class ShiftSums:
     def to_kpi(self, line: LineInfo, shift: ShiftSpan, ideal_cycle_s: float, at: int) -> KpiRow:
         """The figures as they stand at `at`, when all time until then was added.
 
-        Target: the good pieces that the planned time so far gives at the ideal cycle of the present product.
+        Target: the good pieces that the planned time so far gives at the ideal cycle of the present
+        product.
         """
         until = min(to_datetime(at), shift.end)
         watched = shift.planned_seconds(to_datetime(self.watched_from), until)
@@ -87,13 +94,18 @@ def find_shift(line: LineInfo, at: int) -> ShiftSpan | None:
 
 
 def next_edge(line: LineInfo, after: int) -> int:
-    """The next time after `after` at which a shift or break begins or ends; without any, the end of the look-ahead."""
+    """The next time after `after` at which a shift or break begins or ends; without any, the end of
+    the look-ahead."""
     moment = to_datetime(after)
     horizon = moment + timedelta(days=8)
     edges = [
         edge
         for shift in shifts_between(line.calendar, line.zone, moment, horizon)[:3]
-        for edge in (shift.start, shift.end, *(t for pause in shift.breaks for t in (pause.start, pause.end)))
+        for edge in (
+            shift.start,
+            shift.end,
+            *(t for pause in shift.breaks for t in (pause.start, pause.end)),
+        )
         if edge > moment
     ]
     return to_us(min(edges, default=horizon))

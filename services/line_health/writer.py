@@ -29,7 +29,8 @@ async def run(settings: LineHealthSettings, health: Health) -> None:
 
 
 async def write_rows(conn: AsyncConnection, rows: Sequence[Row]) -> None:
-    """Upsert rows by their key, in order, in the open transaction; of rows with one key the last is written."""
+    """Upsert rows by their key, in order, in the open transaction; of rows with one key the last is
+    written."""
     newest: dict[tuple[object, ...], Row] = {}
     for row in rows:
         key = (type(row), *(getattr(row, name) for name in _KEYS[type(row)]))
@@ -50,7 +51,9 @@ def _upsert(table: str, kind: type[Row], keys: tuple[str, ...]) -> sql.Composed:
         sql.SQL(", ").join(map(sql.Placeholder, names)),
         sql.SQL(", ").join(map(sql.Identifier, keys)),
         sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names if name not in keys
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name))
+            for name in names
+            if name not in keys
         ),
     )
 

@@ -1,10 +1,13 @@
-"""The health of one machine from its own early life: robust z-scores of smoothed signals. Pure; used by processor.py.
+"""The health of one machine from its own early life: robust z-scores of smoothed signals. Pure;
+used by processor.py.
 
-Method `robust-z-ewma-1`: each signal is smoothed (EWMA, half-life in seconds of source time) while the machine executes.
-Its first `TRAINING` smoothed values give a baseline: median and 1.4826 * median absolute deviation. From then on
-z = (smoothed - median) / max(deviation, floor), the score is the root mean square of the z of all trained signals divided
-by `Z_LIMIT`, so that 1 is the alarm threshold, and the health index is exp(-ln 2 * max(0, score - 0.25) / 0.75):
-1 up to a quarter of the threshold, 0.5 at the threshold, towards 0 beyond it.
+Method `robust-z-ewma-1`: each signal is smoothed (EWMA, half-life in seconds of source time) while
+the machine executes.
+Its first `TRAINING` smoothed values give a baseline: median and 1.4826 * median absolute deviation.
+From then on z = (smoothed - median) / max(deviation, floor), the score is the root mean square of
+the z of all trained signals divided by `Z_LIMIT`, so that 1 is the alarm threshold, and the health
+index is exp(-ln 2 * max(0, score - 0.25) / 0.75): 1 up to a quarter of the threshold, 0.5 at the
+threshold, towards 0 beyond it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ TRAINING = 240
 """Smoothed values per signal that make the baseline: four minutes at 1 Hz."""
 
 Z_LIMIT = 8.0
-"""Root mean square of z that is the alarm threshold; chosen for few false cases, not for the best F1."""
+"""Root mean square of z that is the alarm threshold; chosen for few false cases, not for the best
+F1."""
 
 EXECUTE = 4
 """PackML state number in which a machine is judged (OPC 30050)."""
@@ -63,7 +67,8 @@ class Driver:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The health of a machine now. `trained` false: not enough data, index and score say nothing."""
+    """The health of a machine now. `trained` false: not enough data, index and score say
+    nothing."""
 
     index: float
     score: float
@@ -71,8 +76,11 @@ class Assessment:
     trained: bool
 
 
-def update_signal(state: SignalState, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-    """Fold values in time order into one signal's state. Shapes (n,), microseconds; older ones and NaN are ignored."""
+def update_signal(
+    state: SignalState, times: NDArray[np.int64], values: NDArray[np.float64]
+) -> None:
+    """Fold values in time order into one signal's state. Shapes (n,), microseconds; older ones and
+    NaN are ignored."""
     for time, value in zip(times.tolist(), values.tolist(), strict=True):
         if time <= state.time or math.isnan(value):
             continue
@@ -105,7 +113,8 @@ def assess(signals: dict[str, SignalState], top: int = 5) -> Assessment:
 
 
 def health_index(score: float) -> float:
-    """1 as new, 0.5 at the alarm threshold, towards 0 beyond it; falls with the score, never rises."""
+    """1 as new, 0.5 at the alarm threshold, towards 0 beyond it; falls with the score, never
+    rises."""
     return math.exp(-math.log(2) * max(0.0, score - 0.25) / 0.75)
 
 
@@ -113,7 +122,8 @@ def _set_baseline(state: SignalState) -> None:
     values = np.array(state.training)
     median = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - median)))
-    # A signal that hardly moved in training must not alarm on its first digit: 1 % of its level at least.
+    # A signal that hardly moved in training must not alarm on its first digit: 1 % of its level at
+    # least.
     state.deviation = max(spread, 0.01 * abs(median), 1e-9)
     state.median = median
     state.training = []

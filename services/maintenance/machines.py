@@ -1,4 +1,5 @@
-"""The fold of the maintenance worker: samples of machines in, health rows, cases and events out. Pure; run by processor.py."""
+"""The fold of the maintenance worker: samples of machines in, health rows, cases and events out.
+Pure; run by processor.py."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ BAD_SEVERITY = 2  # top two bits of an OPC UA status code
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the plant model says of a machine: watched signal ids with their paths, and its state signal."""
+    """What the plant model says of a machine: watched signal ids with their paths, and its state
+    signal."""
 
     id: str
     owner: str
@@ -108,7 +110,9 @@ class Machines:
                 id=asset["id"],
                 owner=asset["owner"],
                 path=asset["path"],
-                watched={s["id"]: f"{asset['path']}/{s['name']}" for s in signals if s["role"] in WATCHED},
+                watched={
+                    s["id"]: f"{asset['path']}/{s['name']}" for s in signals if s["role"] in WATCHED
+                },
                 state_signal=next((s["id"] for s in signals if s["role"] == Role.STATE), None),
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -196,7 +200,9 @@ class Machines:
             columns[signal.id] = (times[chosen][order], numbers[chosen][order])
         return columns
 
-    def _judge(self, machine: Machine, memory: Memory, verdict: Assessment, now: int) -> Effects[Row]:
+    def _judge(
+        self, machine: Machine, memory: Memory, verdict: Assessment, now: int
+    ) -> Effects[Row]:
         effects: Effects[Row] = Effects()
         drivers = [
             {
@@ -243,10 +249,13 @@ class Machines:
         drivers: list[dict[str, object]],
         now: int,
     ) -> Effects[Row]:
-        """Open a case when the score stays high, close it when it stays low; at most one is open."""
+        """Open a case when the score stays high, close it when it stays low; at most one is
+        open."""
         memory.over_since = None if score < 1 else memory.over_since or now
         memory.calm_since = None if score >= CLOSE_SCORE else memory.calm_since or now
-        opens = memory.case is None and _lasted(memory.over_since, now, self._settings.case_opens_after_s)
+        opens = memory.case is None and _lasted(
+            memory.over_since, now, self._settings.case_opens_after_s
+        )
         closes = memory.case is not None and _lasted(
             memory.calm_since, now, self._settings.case_closes_after_s
         )
@@ -294,9 +303,12 @@ def _keep_state(memory: Memory, times: NDArray[np.int64], values: NDArray[np.flo
 
 
 def _executing(
-    memory: Memory, states: tuple[NDArray[np.int64], NDArray[np.float64]] | None, times: NDArray[np.int64]
+    memory: Memory,
+    states: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
+    times: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Which times fall into execution: by the batch's state values where they reach back, else by the kept state."""
+    """Which times fall into execution: by the batch's state values where they reach back, else by
+    the kept state."""
     if states is None or len(states[0]) == 0:
         return np.full(len(times), memory.state == EXECUTE)
     at = np.searchsorted(states[0], times, side="right") - 1
@@ -342,7 +354,9 @@ def _restore(state: State) -> LineMemory:
     machines = state.get("machines")
     for id, kept in (machines if isinstance(machines, dict) else {}).items():
         signals = {
-            signal: SignalState(_number(smoothed), time, list(training), _number(median), _number(deviation))
+            signal: SignalState(
+                _number(smoothed), time, list(training), _number(median), _number(deviation)
+            )
             for signal, (smoothed, time, training, median, deviation) in kept.pop("signals").items()
         }
         line.machines[id] = Memory(signals=signals, **kept)

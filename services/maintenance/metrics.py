@@ -3,7 +3,8 @@
 from prometheus_client import Counter, Gauge
 
 SAMPLES = Counter(
-    "maintenance_samples_total", "Samples judged. Flat while machines run: look at Kafka and readiness."
+    "maintenance_samples_total",
+    "Samples judged. Flat while machines run: look at Kafka and readiness.",
 )
 CASES = Counter(
     "maintenance_cases_opened_total",

@@ -1,4 +1,5 @@
-"""The maintenance worker: folds samples into the health of machines and writes what follows. Called by `__main__.py`."""
+"""The maintenance worker: folds samples into the health of machines and writes what follows. Called
+by `__main__.py`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,2 @@
-"""The gateway to machines that speak MQTT: plain JSON and Sparkplug B, brought to Kafka through its outbox."""
+"""The gateway to machines that speak MQTT: plain JSON and Sparkplug B, brought to Kafka through its
+outbox."""

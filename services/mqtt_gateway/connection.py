@@ -1,8 +1,10 @@
-"""One connection to an MQTT broker, used once; the only importer of paho. Called by source.py and sparkplug_source.py.
+"""One connection to an MQTT broker, used once; the only importer of paho. Called by source.py and
+sparkplug_source.py.
 
-paho's thread puts messages on a deque; the event loop takes them in batches. A message of QoS 1 is acknowledged when
-its ticket is handed to `stored`, never by itself. A new connection is a new object: packet numbers of an old one are
-never acknowledged on another.
+paho's thread puts messages on a deque; the event loop takes them in batches. A message of QoS 1 is
+acknowledged when
+its ticket is handed to `stored`, never by itself. A new connection is a new object: packet numbers
+of an old one are never acknowledged on another.
 """
 
 from __future__ import annotations
@@ -165,7 +167,8 @@ class Connection:
         self._client.publish(topic, payload, qos=qos, retain=retain)
 
     async def publish_and_wait(self, topic: str, payload: bytes, timeout_s: float) -> None:
-        """Publish with QoS 1, retained, and wait until the broker has it, or `timeout_s` are over."""
+        """Publish with QoS 1, retained, and wait until the broker has it, or `timeout_s` are
+        over."""
         if self._lost is None:
             info = self._client.publish(topic, payload, qos=1, retain=True)
             with suppress(RuntimeError, ValueError):  # the connection ended meanwhile
@@ -174,7 +177,12 @@ class Connection:
     # The callbacks run in paho's thread and never raise: an exception would end it.
 
     def _on_connect(
-        self, client: paho.Client, data: object, flags: paho.ConnectFlags, reason: ReasonCode, _: object
+        self,
+        client: paho.Client,
+        data: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        _: object,
     ) -> None:
         self.session_present = flags.session_present
         self._tell(_settle, self._connected, reason)
@@ -199,7 +207,9 @@ class Connection:
                 self._dropped += 1
                 return
         at = time.time_ns() // 1000
-        self._waiting.append(Arrived(_topic(message), bytes(message.payload), message.retain, ticket, at))
+        self._waiting.append(
+            Arrived(_topic(message), bytes(message.payload), message.retain, ticket, at)
+        )
         if not self._woken:
             self._woken = True
             self._tell(self._wake.set)
@@ -211,7 +221,8 @@ class Connection:
 
 @asynccontextmanager
 async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterator[Connection]:
-    """Connect and subscribe; a clean DISCONNECT at the end (which keeps the session where `clean` is False).
+    """Connect and subscribe; a clean DISCONNECT at the end (which keeps the session where `clean`
+    is False).
 
     Raises:
         Refused: the broker does not take us; with another version of the protocol it may.
@@ -261,7 +272,8 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
 async def _answer(
     connected: asyncio.Future[ReasonCode], version: MQTTProtocolVersion, host: str, port: int
 ) -> ReasonCode:
-    """Wait for the CONNACK. Brokers that know only MQTT 3.1.1 may leave us without any answer to MQTT 5."""
+    """Wait for the CONNACK. Brokers that know only MQTT 3.1.1 may leave us without any answer to
+    MQTT 5."""
     if version != MQTTProtocolVersion.MQTTv5:
         return await connected
     try:
@@ -272,13 +284,16 @@ async def _answer(
 
 
 def other(version: MQTTProtocolVersion) -> MQTTProtocolVersion:
-    """The version to try after a broker that did not take this one: MQTT 5, then 3.1.1, then 5 again."""
+    """The version to try after a broker that did not take this one: MQTT 5, then 3.1.1, then 5
+    again."""
     if version == MQTTProtocolVersion.MQTTv5:
         return MQTTProtocolVersion.MQTTv311
     return MQTTProtocolVersion.MQTTv5
 
 
-def _connect(client: paho.Client, host: str, port: int, wanted: Wanted, version: MQTTProtocolVersion) -> None:
+def _connect(
+    client: paho.Client, host: str, port: int, wanted: Wanted, version: MQTTProtocolVersion
+) -> None:
     if version != MQTTProtocolVersion.MQTTv5:
         client.connect(host, port, wanted.keep_alive_s)
         return

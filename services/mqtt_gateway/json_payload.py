@@ -1,4 +1,5 @@
-"""JSON payloads to named values: bare values, value objects, flat and nested objects. Pure; called by mapping.py."""
+"""JSON payloads to named values: bare values, value objects, flat and nested objects. Pure; called
+by mapping.py."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from aurelian.model.sample import Value, ValueType
 
 TIME_KEYS = ("ts", "timestamp", "timestamp_ms", "time")
-"""Members that carry the time of an object, in order of preference, unless the plant model declares them as signals."""
+"""Members that carry the time of an object, in order of preference, unless the plant model declares
+them as signals."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,11 +44,13 @@ def read_fields(
 
     - `12.5`, `true`, `"open"`, `null`, `[1, 2]`: one field without a name.
     - `{"value": 12.5, "ts": …}`: the same with its time.
-    - `{"ts": …, "fields": {…}}` and any other object: a field for each member, nested ones as `a.b`.
+    - `{"ts": …, "fields": {…}}` and any other object: a field for each member, nested ones as
+      `a.b`.
 
     Args:
         payload: UTF-8 bytes.
-        declared: names that the plant model knows: an object there stays whole, and a time key is a value.
+        declared: names that the plant model knows: an object there stays whole, and a time key is a
+            value.
         zone: of times without one.
         texts: take a payload that is no JSON as a bare text.
 
@@ -71,8 +75,8 @@ def read_fields(
 def to_time(found: object, zone: tzinfo = UTC) -> int | None:
     """A time as microseconds since 1970, or None where it cannot be read.
 
-    Numbers are seconds, milliseconds, microseconds or nanoseconds by their magnitude (below 1e11, 1e14, 1e17, above);
-    texts are such numbers, or ISO 8601, in `zone` where they name none.
+    Numbers are seconds, milliseconds, microseconds or nanoseconds by their magnitude (below 1e11,
+    1e14, 1e17, above); texts are such numbers, or ISO 8601, in `zone` where they name none.
     """
     if isinstance(found, bool):
         return None
@@ -90,7 +94,15 @@ def to_time(found: object, zone: tzinfo = UTC) -> int | None:
         return found if size < 10**17 else found // 1_000
     if isinstance(found, float) and math.isfinite(found):
         magnitude = abs(found)
-        scale = 1e6 if magnitude < 1e11 else 1e3 if magnitude < 1e14 else 1.0 if magnitude < 1e17 else 1e-3
+        scale = (
+            1e6
+            if magnitude < 1e11
+            else 1e3
+            if magnitude < 1e14
+            else 1.0
+            if magnitude < 1e17
+            else 1e-3
+        )
         return round(found * scale)
     return None
 
@@ -98,7 +110,9 @@ def to_time(found: object, zone: tzinfo = UTC) -> int | None:
 def _from_iso(text: str, zone: tzinfo) -> int | None:
     try:
         when = datetime.fromisoformat(text)
-        return ((when if when.tzinfo else when.replace(tzinfo=zone)) - _EPOCH) // timedelta(microseconds=1)
+        return ((when if when.tzinfo else when.replace(tzinfo=zone)) - _EPOCH) // timedelta(
+            microseconds=1
+        )
     except (ValueError, OverflowError):
         return None
 
@@ -122,7 +136,11 @@ def _fields(
         yield from _fields(name, content["value"], time, declared, zone)
         return
     for member, value in content.items():
-        inner = name if not name and member == "fields" and isinstance(value, dict) else _join(name, member)
+        inner = (
+            name
+            if not name and member == "fields" and isinstance(value, dict)
+            else _join(name, member)
+        )
         yield from _fields(inner, value, time, declared, zone)
 
 
@@ -139,7 +157,10 @@ def _field(name: str, value: object, time: int | None) -> Field:
         case None:
             return Field(name, None, ValueType.NULL, time)
     return Field(
-        name, json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":")), ValueType.JSON, time
+        name,
+        json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":")),
+        ValueType.JSON,
+        time,
     )
 
 

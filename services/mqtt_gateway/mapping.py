@@ -1,4 +1,5 @@
-"""Topics, fields and metrics to signals and readings. Pure; called by source.py and sparkplug_source.py."""
+"""Topics, fields and metrics to signals and readings. Pure; called by source.py and
+sparkplug_source.py."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A topic with places in it, say `plant/{unit}/{signal}`; `+` stands for any level, `#` at the end for all that follow.
+    """A topic with places in it, say `plant/{unit}/{signal}`; `+` stands for any level, `#` at the
+    end for all that follow.
 
     Attributes:
         filter: what to subscribe to.
@@ -32,9 +34,12 @@ class Template:
     _pattern: re.Pattern[str]
 
     def match(self, topic: str) -> dict[str, str] | None:
-        """Unit and signal as the topic names them (each where the template has a place for it); None: another topic."""
+        """Unit and signal as the topic names them (each where the template has a place for it);
+        None: another topic."""
         found = self._pattern.fullmatch(topic)
-        return None if found is None else {k: v for k, v in found.groupdict().items() if v is not None}
+        return (
+            None if found is None else {k: v for k, v in found.groupdict().items() if v is not None}
+        )
 
 
 def parse_template(topic: str) -> Template:
@@ -44,11 +49,17 @@ def parse_template(topic: str) -> Template:
         TemplateError: empty, a place stands twice, or `#` is not the last level.
     """
     levels = topic.split("/")
-    if not topic or any("#" in level for level in levels[:-1]) or ("#" in levels[-1] and levels[-1] != "#"):
+    if (
+        not topic
+        or any("#" in level for level in levels[:-1])
+        or ("#" in levels[-1] and levels[-1] != "#")
+    ):
         raise TemplateError(f"topic {topic!r} is no MQTT filter; say plant/{{unit}}/state")
     wild = levels[-1] == "#"
     if wild and "{signal}" in topic:
-        raise TemplateError(f"topic {topic!r}: `#` already stands for the signal, so {{signal}} has no place")
+        raise TemplateError(
+            f"topic {topic!r}: `#` already stands for the signal, so {{signal}} has no place"
+        )
     parts = []
     for level in levels[:-1] if wild else levels:
         parts.append(
@@ -70,7 +81,8 @@ def parse_template(topic: str) -> Template:
 
 
 class SignalMap:
-    """The signals of one source by unit name and address; what is not there is discovered, up to `max_discovered`."""
+    """The signals of one source by unit name and address; what is not there is discovered, up to
+    `max_discovered`."""
 
     def __init__(self, plant: Plant, source: SourceModel, max_discovered: int) -> None:
         self.plant, self.source = plant, source
@@ -106,7 +118,8 @@ class SignalMap:
         status: int = 0,
         flags: Flag = Flag.NONE,
     ) -> Reading | None:
-        """A value as a reading; None where it is unknown and may not be discovered (a closed source, or too many)."""
+        """A value as a reading; None where it is unknown and may not be discovered (a closed
+        source, or too many)."""
         unit = self.units.get(unit_name)
         line = self.plant.path if unit is None else unit.line.path
         known = self._known.get((unit_name, address))
@@ -114,10 +127,14 @@ class SignalMap:
             return Reading(unit, known[0], known[1], line, value, kind, time, 0, status, flags)
         signal = self._discover(unit, unit_name, address, kind)
         return (
-            None if signal is None else Reading(unit, None, signal, line, value, kind, time, 0, status, flags)
+            None
+            if signal is None
+            else Reading(unit, None, signal, line, value, kind, time, 0, status, flags)
         )
 
-    def _discover(self, unit: Unit | None, unit_name: str, address: str, kind: ValueType) -> Signal | None:
+    def _discover(
+        self, unit: Unit | None, unit_name: str, address: str, kind: ValueType
+    ) -> Signal | None:
         parent = unit.path if unit is not None else self.plant.path
         if unit is None and unit_name:
             parent += f"/{_safe(unit_name)}"
@@ -137,7 +154,8 @@ class SignalMap:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What one message became. `unit`: the unit that was heard, None where the plant model has none."""
+    """What one message became. `unit`: the unit that was heard, None where the plant model has
+    none."""
 
     readings: Sequence[Reading]
     rejects: Sequence[Reject]
@@ -167,7 +185,12 @@ class JsonMap:
         places = self.template.match(topic)
         if places is None:
             return Mapped(
-                (), (Reject("topic does not fit the source's template", "unknown_topic", topic, payload),)
+                (),
+                (
+                    Reject(
+                        "topic does not fit the source's template", "unknown_topic", topic, payload
+                    ),
+                ),
             )
         unit_name = places.get("unit") or self._only_unit()
         prefix = places.get("signal", "")
@@ -193,7 +216,9 @@ class JsonMap:
                 readings.append(reading)
         rejects = []
         if refused:
-            reason = f"signals {', '.join(refused[:5])} of unit {unit_name!r} are not in the plant model"
+            reason = (
+                f"signals {', '.join(refused[:5])} of unit {unit_name!r} are not in the plant model"
+            )
             rejects.append(Reject(reason, "unknown_signal", topic, payload, len(refused)))
         return Mapped(readings, rejects, unit)
 
@@ -214,9 +239,14 @@ def printable(topic: bytes) -> str:
 def _below(prefix: str, addresses: set[str]) -> set[str]:
     if not prefix:
         return addresses
-    return {address.removeprefix(f"{prefix}.") for address in addresses if address.startswith(f"{prefix}.")}
+    return {
+        address.removeprefix(f"{prefix}.")
+        for address in addresses
+        if address.startswith(f"{prefix}.")
+    }
 
 
 def _safe(name: str) -> str:
-    """A name as one part of a path; `/`, `%` and control characters as `%2F`, so that it can be read back."""
+    """A name as one part of a path; `/`, `%` and control characters as `%2F`, so that it can be
+    read back."""
     return re.sub(r"[/%\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02X}", name) or "%"

@@ -13,7 +13,9 @@ LOST = Counter(
     ["source"],
 )
 MESSAGES = Counter(
-    "mqtt_gateway_messages_total", "Messages received; standing still: do the machines send?", ["source"]
+    "mqtt_gateway_messages_total",
+    "Messages received; standing still: do the machines send?",
+    ["source"],
 )
 DROPPED = Counter(
     "mqtt_gateway_dropped_total",

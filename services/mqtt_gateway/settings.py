@@ -16,7 +16,9 @@ class MqttGatewaySettings(GatewaySettings):
         description="this gateway's own name, never shared with another; also in its MQTT client ids",
     )
     mqtt_timeout_s: float = Field(5.0, gt=0, description="time-out of connecting and subscribing")
-    mqtt_keep_alive_s: int = Field(10, ge=1, description="a broker that is silent for longer counts as lost")
+    mqtt_keep_alive_s: int = Field(
+        10, ge=1, description="a broker that is silent for longer counts as lost"
+    )
     mqtt_window: int = Field(
         200,
         ge=1,
@@ -45,7 +47,8 @@ class MqttGatewaySettings(GatewaySettings):
         description="wait so long for a missing sequence number before asking for a rebirth; 0: not at all",
     )
     sparkplug_ask_rebirth: bool = Field(
-        True, description="false: never ask an edge node for a rebirth (beside another host that does)"
+        True,
+        description="false: never ask an edge node for a rebirth (beside another host that does)",
     )
     sparkplug_offline_after_s: float = Field(
         5.0,

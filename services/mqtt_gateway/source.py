@@ -1,4 +1,5 @@
-"""Machines that send JSON over MQTT as a source of readings; called by `aurelian.edge.gateway.run_gateway`."""
+"""Machines that send JSON over MQTT as a source of readings; called by
+`aurelian.edge.gateway.run_gateway`."""
 
 from __future__ import annotations
 
@@ -56,7 +57,12 @@ def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list
                 )
             if model.kind == "sparkplug":
                 shared = (
-                    sum(m.kind == "sparkplug" and m.url == model.url for p in plants for m in p.sources) > 1
+                    sum(
+                        m.kind == "sparkplug" and m.url == model.url
+                        for p in plants
+                        for m in p.sources
+                    )
+                    > 1
                 )
                 sources.append(SparkplugSource(plant, model, settings, own_host_id=shared))
                 continue
@@ -93,7 +99,8 @@ class JsonSource:
         self._seen: set[bytes] = set()
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
-        """Yield what the broker sends, until cancelled; what is not acknowledged by then comes again."""
+        """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
+        again."""
         version = FIRST_VERSION
         delay_s, told = 0.5, ""
         while True:
@@ -105,11 +112,16 @@ class JsonSource:
                     log.info(
                         "broker is connected",
                         extra={
-                            "fields": {"source": self.model.id, "session_present": connection.session_present}
+                            "fields": {
+                                "source": self.model.id,
+                                "session_present": connection.session_present,
+                            }
                         },
                     )
                     if self._heard_at and not connection.session_present:
-                        yield self._delivery(events=[self._gap("the broker did not keep our session")])
+                        yield self._delivery(
+                            events=[self._gap("the broker did not keep our session")]
+                        )
                     async for delivery in self._receive(connection):
                         yield delivery
             except Refused as error:
@@ -122,7 +134,9 @@ class JsonSource:
                 yield self._delivery(events=[self._event(death=codec.Death(reason=reason))])
             if reason != told:
                 told = reason
-                log.warning("no broker", extra={"fields": {"source": self.model.id, "reason": reason}})
+                log.warning(
+                    "no broker", extra={"fields": {"source": self.model.id, "reason": reason}}
+                )
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
             delay_s = min(delay_s * 2, 10.0)
 
@@ -133,8 +147,12 @@ class JsonSource:
             events = []
             if dropped := connection.take_dropped():
                 metrics.DROPPED.labels(self.model.id).inc(dropped)
-                events.append(self._gap(f"{dropped} messages of QoS 0 came faster than they were taken"))
-            delivery = self._deliver(connection, messages, dropped, events) if messages or events else None
+                events.append(
+                    self._gap(f"{dropped} messages of QoS 0 came faster than they were taken")
+                )
+            delivery = (
+                self._deliver(connection, messages, dropped, events) if messages or events else None
+            )
             if self._heard and time.monotonic() - beat >= _HEARTBEAT_S:
                 beat = time.monotonic()
                 heartbeat = self._event(
@@ -146,7 +164,11 @@ class JsonSource:
                 yield delivery
 
     def _deliver(
-        self, connection: Connection, messages: list[Arrived], dropped: int, events: list[codec.SourceEvent]
+        self,
+        connection: Connection,
+        messages: list[Arrived],
+        dropped: int,
+        events: list[codec.SourceEvent],
     ) -> Delivery:
         readings: list[Reading] = []
         rejects: list[Reject] = []
@@ -174,18 +196,24 @@ class JsonSource:
         try:
             topic = message.topic.decode()
         except UnicodeDecodeError:
-            reject = Reject("the topic is not UTF-8", "topic", printable(message.topic), message.payload)
+            reject = Reject(
+                "the topic is not UTF-8", "topic", printable(message.topic), message.payload
+            )
             return Mapped((), (reject,))
         first = message.topic not in self._seen
         if first and len(self._seen) < _TOPICS_REMEMBERED:
             self._seen.add(message.topic)
         if not message.payload or (message.retained and not first):
             return Mapped((), ())  # a deleted retained message, or a value that is known already
-        return self._map.map(topic, message.payload, Flag.RETAINED if message.retained else Flag.NONE)
+        return self._map.map(
+            topic, message.payload, Flag.RETAINED if message.retained else Flag.NONE
+        )
 
     def _gap(self, reason: str) -> codec.SourceEvent:
         now = time.time_ns() // 1000
-        return self._event(gap=codec.Gap(from_time=self._heard_at or now, to_time=now, reason=reason))
+        return self._event(
+            gap=codec.Gap(from_time=self._heard_at or now, to_time=now, reason=reason)
+        )
 
     def _delivery(self, *, events: list[codec.SourceEvent]) -> Delivery:
         return Delivery(

@@ -1,4 +1,5 @@
-"""A Sparkplug B host application's view of its edge nodes: births, data, deaths, order, rebirths. Pure; used by sparkplug_source.py.
+"""A Sparkplug B host application's view of its edge nodes: births, data, deaths, order, rebirths.
+Pure; used by sparkplug_source.py.
 
 Specification 3.0. Times are handed in: `now` is monotonic seconds, `at` microseconds since 1970.
 """
@@ -120,7 +121,9 @@ def parse_topic(topic: str) -> Topic | None:
     if len(parts) not in (4, 5) or parts[0] != PREFIX:
         return None
     kind = parts[2]
-    if kind not in (("NBIRTH", "NDEATH", "NDATA") if len(parts) == 4 else ("DBIRTH", "DDEATH", "DDATA")):
+    if kind not in (
+        ("NBIRTH", "NDEATH", "NDATA") if len(parts) == 4 else ("DBIRTH", "DDEATH", "DDATA")
+    ):
         return None
     return Topic(kind, Edge(parts[1], parts[3]), parts[4] if len(parts) == 5 else None)
 
@@ -174,7 +177,11 @@ class Host:
     """
 
     def __init__(
-        self, *, reorder_s: float = 3.0, ask_rebirth: bool = True, chance: random.Random | None = None
+        self,
+        *,
+        reorder_s: float = 3.0,
+        ask_rebirth: bool = True,
+        chance: random.Random | None = None,
     ) -> None:
         self._reorder_s, self._ask_rebirth = reorder_s, ask_rebirth
         self._chance = chance or random.Random()
@@ -204,10 +211,14 @@ class Host:
         return actions + self._requests(node, now)
 
     def tick(self, now: float) -> list[Action]:
-        """Do what is due: give up waiting for a missing number, end devices that were not born again, repeat requests."""
+        """Do what is due: give up waiting for a missing number, end devices that were not born
+        again, repeat requests."""
         actions: list[Action] = []
         for node in self._nodes.values():
-            if node.held and now - min(held.since for held in node.held.values()) >= self._reorder_s:
+            if (
+                node.held
+                and now - min(held.since for held in node.held.values()) >= self._reorder_s
+            ):
                 actions += self._give_up_waiting(node)
             for device in [each for each, until in node.unborn.items() if now >= until]:
                 del node.unborn[device]
@@ -306,7 +317,9 @@ class Host:
                 if metric.HasField("alias"):
                     node.aliases[metric.alias] = known
 
-    def _values(self, node: _Node, device: str | None, found: _Held, flags: Flag) -> Iterator[Action]:
+    def _values(
+        self, node: _Node, device: str | None, found: _Held, flags: Flag
+    ) -> Iterator[Action]:
         values, unknown, broken = [], 0, ""
         for metric in found.message.metrics:
             known = node.aliases.get(metric.alias) if metric.HasField("alias") else None
@@ -356,7 +369,8 @@ class Host:
             node.wanted = node.wanted or reason
 
     def _requests(self, node: _Node, now: float) -> list[Action]:
-        """The node's rebirth request if it is due: each waits twice as long as the one before, and there is a limit for all."""
+        """The node's rebirth request if it is due: each waits twice as long as the one before, and
+        there is a limit for all."""
         self._asked = [each for each in self._asked if now - each < 1.0]
         if not node.wanted or now < node.ask_at or len(self._asked) >= _REBIRTHS_PER_S:
             return []
@@ -390,5 +404,7 @@ def _status(metric: pb.Payload.Metric) -> int:
         return GOOD
     for key, found in zip(metric.properties.keys, metric.properties.values, strict=False):
         if key == "Quality":
-            return {0: BAD, 500: UNCERTAIN_LAST_USABLE}.get(found.int_value or found.long_value, GOOD)
+            return {0: BAD, 500: UNCERTAIN_LAST_USABLE}.get(
+                found.int_value or found.long_value, GOOD
+            )
     return GOOD

@@ -1,7 +1,8 @@
 """Sparkplug B edge nodes as a source of readings, as their host application; made by source.py.
 
-Whether edge nodes see the host online follows the outbox, not Kafka: DATA is QoS 0, so when the outbox takes nothing
-more the only way not to lose it is to say so, and edge nodes store and forward (ingest sheet, S14).
+Whether edge nodes see the host online follows the outbox, not Kafka: DATA is QoS 0, so when the
+outbox takes nothing more the only way not to lose it is to say so, and edge nodes store and forward
+(ingest sheet, S14).
 """
 
 from __future__ import annotations
@@ -69,8 +70,14 @@ class SparkplugSource:
         self.model, self.owner = model, plant.owner
         self._settings = settings
         self._signals = SignalMap(plant, model, settings.mqtt_max_discovered)
-        self._host = Host(reorder_s=settings.sparkplug_reorder_s, ask_rebirth=settings.sparkplug_ask_rebirth)
-        host_id = f"{settings.sparkplug_host_id}-{model.id}" if own_host_id else settings.sparkplug_host_id
+        self._host = Host(
+            reorder_s=settings.sparkplug_reorder_s, ask_rebirth=settings.sparkplug_ask_rebirth
+        )
+        host_id = (
+            f"{settings.sparkplug_host_id}-{model.id}"
+            if own_host_id
+            else settings.sparkplug_host_id
+        )
         self._state_topic = f"spBv1.0/STATE/{host_id}"
         self._wanted = Wanted(
             url=model.url,
@@ -82,7 +89,8 @@ class SparkplugSource:
             keep_alive_s=settings.mqtt_keep_alive_s,
             timeout_s=settings.mqtt_timeout_s,
         )
-        # Bounded by time: when the outbox stores nothing for `sparkplug_offline_after_s`, nothing more is taken.
+        # Bounded by time: when the outbox stores nothing for `sparkplug_offline_after_s`, nothing
+        # more is taken.
         self._out: asyncio.Queue[Delivery] = asyncio.Queue()
         self._unstored: deque[float] = deque()
         self._all_stored = asyncio.Event()
@@ -119,19 +127,23 @@ class SparkplugSource:
             await self._put_actions(None, self._host.lose_all(reason))
             if reason != told:
                 told = reason
-                log.warning("host is offline", extra={"fields": {"source": self.model.id, "reason": reason}})
+                log.warning(
+                    "host is offline", extra={"fields": {"source": self.model.id, "reason": reason}}
+                )
             await self._all_stored.wait()
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
             delay_s = min(delay_s * 2, 10.0)
 
     async def _be_online(self, connection: Connection, began: int) -> None:
-        """Say that the host is online, take messages until the connection or the outbox fails, say that it is offline."""
+        """Say that the host is online, take messages until the connection or the outbox fails, say
+        that it is offline."""
         try:
             connection.publish(self._state_topic, _state(True, began), qos=1, retain=True)
             metrics.CONNECTED.labels(self.model.id).set(1)
             metrics.HOST_ONLINE.labels(self.model.id).set(1)
             log.info(
-                "host is online", extra={"fields": {"source": self.model.id, "topic": self._state_topic}}
+                "host is online",
+                extra={"fields": {"source": self.model.id, "topic": self._state_topic}},
             )
             await self._receive(connection)
         finally:
@@ -149,7 +161,8 @@ class SparkplugSource:
             if dropped := connection.take_dropped():
                 metrics.DROPPED.labels(self.model.id).inc(dropped)
                 await self._put(
-                    events=[self._gap(self._heard_at, f"{dropped} messages were given up")], dropped=dropped
+                    events=[self._gap(self._heard_at, f"{dropped} messages were given up")],
+                    dropped=dropped,
                 )
             if messages:
                 metrics.MESSAGES.labels(self.model.id).inc(len(messages))
@@ -200,7 +213,10 @@ class SparkplugSource:
             connection.publish(self._state_topic, _state(True, _milliseconds()), qos=1, retain=True)
 
     async def _put_actions(
-        self, connection: Connection | None, actions: Iterable[Action], ack: Callable[[], None] | None = None
+        self,
+        connection: Connection | None,
+        actions: Iterable[Action],
+        ack: Callable[[], None] | None = None,
     ) -> None:
         readings: list[Reading] = []
         rejects: list[Reject] = []
@@ -213,12 +229,18 @@ class SparkplugSource:
                 case Born(edge, device):
                     if assets := self._assets(edge, (device,)):
                         detail = f"{edge.group}/{edge.node}"
-                        events.append(self._event(at, birth=codec.Birth(assets=assets, detail=detail)))
+                        events.append(
+                            self._event(at, birth=codec.Birth(assets=assets, detail=detail))
+                        )
                 case Died(edge, device, devices, reason):
-                    everything = device is None and self.model.edge_node != "+" and self.model.group != "+"
+                    everything = (
+                        device is None and self.model.edge_node != "+" and self.model.group != "+"
+                    )
                     named = tuple(self._signals.units) if everything else (device, *devices)
                     if assets := self._assets(edge, named):
-                        events.append(self._event(at, death=codec.Death(assets=assets, reason=reason)))
+                        events.append(
+                            self._event(at, death=codec.Death(assets=assets, reason=reason))
+                        )
                 case Missing(edge, since, reason):
                     metrics.MISSING.labels(self.model.id).inc()
                     events.append(self._gap(since, f"{edge.group}/{edge.node}: {reason}"))
@@ -238,7 +260,13 @@ class SparkplugSource:
             full = f"{unit}/{each.name}"
             address = full if self._signals.model(unit, full) is not None else each.name
             reading = self._signals.reading(
-                unit, address, each.value, each.type, each.time, status=each.status, flags=each.flags
+                unit,
+                address,
+                each.value,
+                each.type,
+                each.time,
+                status=each.status,
+                flags=each.flags,
             )
             if reading is not None:
                 readings.append(reading)
@@ -246,7 +274,10 @@ class SparkplugSource:
                 reason = f"metric {each.name!r} of {unit!r} is not in the plant model"
                 rejects.append(
                     Reject(
-                        reason, "unknown_signal", f"{'/'.join(told.edge)}/{full}", repr(each.value).encode()
+                        reason,
+                        "unknown_signal",
+                        f"{'/'.join(told.edge)}/{full}",
+                        repr(each.value).encode(),
                     )
                 )
 
@@ -264,8 +295,11 @@ class SparkplugSource:
         return [unit.id for name in names if (unit := self._signals.units.get(name)) is not None]
 
     def _online_assets(self) -> list[str]:
-        """A born node is heard as long as broker and node keep their connections: without news it sends nothing."""
-        return [asset for edge, device in self._host.online() for asset in self._assets(edge, (device,))]
+        """A born node is heard as long as broker and node keep their connections: without news it
+        sends nothing."""
+        return [
+            asset for edge, device in self._host.online() for asset in self._assets(edge, (device,))
+        ]
 
     async def _put(
         self,
@@ -278,7 +312,8 @@ class SparkplugSource:
         ack: Callable[[], None] | None = None,
         kept: bool = True,
     ) -> None:
-        """Hand over a delivery, received `at` (microseconds, by default now): the time of its births and deaths.
+        """Hand over a delivery, received `at` (microseconds, by default now): the time of its
+        births and deaths.
 
         Raises:
             _OutboxStuck: it was handed over, but the outbox has stored nothing for too long.

@@ -1,4 +1,5 @@
-"""Sparkplug B metrics to values: datatypes, two's complement, arrays, data sets, templates. Pure; called by sparkplug.py."""
+"""Sparkplug B metrics to values: datatypes, two's complement, arrays, data sets, templates. Pure;
+called by sparkplug.py."""
 
 from __future__ import annotations
 
@@ -40,9 +41,11 @@ class Undecodable(ValueError):
 
 
 def to_value(metric: pb.Payload.Metric, datatype: int) -> tuple[Value, ValueType]:
-    """A metric's value and type. `datatype`: from the metric, else from its birth; 0: as the field says.
+    """A metric's value and type. `datatype`: from the metric, else from its birth; 0: as the field
+    says.
 
-    DateTime is an ISO 8601 text; arrays, data sets and templates are JSON texts, with null for NaN and infinity.
+    DateTime is an ISO 8601 text; arrays, data sets and templates are JSON texts, with null for NaN
+    and infinity.
 
     Raises:
         Undecodable: an array that does not fit its bytes, or a time beyond the calendar.
@@ -57,7 +60,10 @@ def to_value(metric: pb.Payload.Metric, datatype: int) -> tuple[Value, ValueType
             number = _integer(metric, field)
             if datatype in _SIGNED_BITS:
                 return signed(number, _SIGNED_BITS[datatype]), ValueType.INT64
-            return number, ValueType.UINT64 if datatype == _UINT64 or number >= 2**63 else ValueType.INT64
+            return (
+                number,
+                ValueType.UINT64 if datatype == _UINT64 or number >= 2**63 else ValueType.INT64,
+            )
         case "float_value" | "double_value":
             return float(getattr(metric, field)), ValueType.DOUBLE
         case "boolean_value":
@@ -73,7 +79,8 @@ def to_value(metric: pb.Payload.Metric, datatype: int) -> tuple[Value, ValueType
 
 
 def signed(number: int, bits: int) -> int:
-    """Two's complement: a negative number arrives as a large one. Wider bits than `bits` are cut."""
+    """Two's complement: a negative number arrives as a large one. Wider bits than `bits` are
+    cut."""
     number &= (1 << bits) - 1
     return number - (1 << bits) if number >> (bits - 1) else number
 
@@ -100,7 +107,9 @@ def _from_bytes(data: bytes, datatype: int) -> tuple[Value, ValueType]:
         if len(data) % struct.calcsize(f"<{code}"):
             raise Undecodable(f"{len(data)} bytes are no array of datatype {datatype}")
         items = [each[0] for each in struct.iter_unpack(f"<{code}", data)]
-        return _json([_iso(each) for each in items] if datatype == _DATETIME_ARRAY else items), ValueType.JSON
+        return _json(
+            [_iso(each) for each in items] if datatype == _DATETIME_ARRAY else items
+        ), ValueType.JSON
     if datatype == _BOOLEAN_ARRAY:
         return _json(_booleans(data)), ValueType.JSON
     if datatype == _STRING_ARRAY:

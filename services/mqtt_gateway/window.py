@@ -1,4 +1,5 @@
-"""The window of messages that wait for their acknowledgement, in order of receipt. Pure; called by connection.py."""
+"""The window of messages that wait for their acknowledgement, in order of receipt. Pure; called by
+connection.py."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from collections import deque
 
 
 class Window:
-    """Releases acknowledgements in the order of receipt [MQTT-4.6], whatever order the messages were stored in."""
+    """Releases acknowledgements in the order of receipt [MQTT-4.6], whatever order the messages
+    were stored in."""
 
     def __init__(self) -> None:
         self._numbers: deque[int] = deque()
@@ -23,7 +25,8 @@ class Window:
         return self._first + len(self._numbers) - 1
 
     def stored(self, ticket: int) -> list[int]:
-        """The message of a ticket is on our disk; return the packet identifiers to acknowledge now, in order."""
+        """The message of a ticket is on our disk; return the packet identifiers to acknowledge now,
+        in order."""
         self._stored.add(ticket)
         ready = []
         while self._first in self._stored:

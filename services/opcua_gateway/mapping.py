@@ -1,4 +1,5 @@
-"""Nodes to signals and notifications to readings: what a value of a node means in the plant. Pure; called by source.py."""
+"""Nodes to signals and notifications to readings: what a value of a node means in the plant. Pure;
+called by source.py."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ _ADDRESS = re.compile(
 
 
 class AddressError(ValueError):
-    """A signal's address is no OPC UA node id; the text names signal, address and the forms that are understood."""
+    """A signal's address is no OPC UA node id; the text names signal, address and the forms that
+    are understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class NodeAddress:
     identifier: str
 
     def node_id(self, namespaces: Sequence[str]) -> str | None:
-        """The node id in the server's own numbering, say `ns=2;s=press.state`; None: it lacks the namespace."""
+        """The node id in the server's own numbering, say `ns=2;s=press.state`; None: it lacks the
+        namespace."""
         index = self.index
         if self.uri is not None:
             if self.uri not in namespaces:
@@ -90,7 +93,8 @@ class Notification:
 
     @property
     def overflow(self) -> bool:
-        """True where the server's queue of this item lost values just before this one (part 4, 7.39.1)."""
+        """True where the server's queue of this item lost values just before this one (part 4,
+        7.39.1)."""
         return self.status & 0x0C80 == 0x0480
 
 
@@ -102,7 +106,9 @@ def parse_address(text: str) -> NodeAddress:
     """
     found = _ADDRESS.fullmatch(text)
     if found is None or not _is_identifier(found["kind"], found["identifier"]):
-        raise AddressError(f"{text!r} is no node id; say nsu=urn:maker:machine;s=Press.State, or ns=2;i=1001")
+        raise AddressError(
+            f"{text!r} is no node id; say nsu=urn:maker:machine;s=Press.State, or ns=2;i=1001"
+        )
     return NodeAddress(found["uri"], int(found["index"] or 0), found["kind"], found["identifier"])
 
 
@@ -121,7 +127,8 @@ def _is_identifier(kind: str, text: str) -> bool:
 
 
 def tags_of(plant: Plant, source: SourceModel) -> list[Tag]:
-    """The nodes that a source has to deliver, in the order of the plant model. Signals without an address are left out.
+    """The nodes that a source has to deliver, in the order of the plant model. Signals without an
+    address are left out.
 
     Raises:
         AddressError: an address is unusable; the text names its signal.
@@ -141,7 +148,8 @@ def tags_of(plant: Plant, source: SourceModel) -> list[Tag]:
 
 
 def to_reading(tag: Tag, notification: Notification, *, initial: bool) -> Reading:
-    """A notification as a reading of its signal; `initial`: the first of this node since the subscription began.
+    """A notification as a reading of its signal; `initial`: the first of this node since the
+    subscription began.
 
     A value without source time counts at the server's.
     """
@@ -178,15 +186,19 @@ def refused_reading(tag: Tag, status: int, at: int) -> Reading:
 
 
 class UnitsHeard:
-    """Which units a server really hears: one whose every node has a status of lost communication is silent.
+    """Which units a server really hears: one whose every node has a status of lost communication is
+    silent.
 
-    A server may stand in front of many machines; its own keep-alive says nothing of a machine whose cable is out.
+    A server may stand in front of many machines; its own keep-alive says nothing of a machine whose
+    cable is out.
     """
 
     def __init__(self, tags: Sequence[Tag]) -> None:
         self._tags = tags
         self._silent_nodes: dict[str, set[int]] = {tag.unit.id: set() for tag in tags}
-        self._nodes = {unit: sum(tag.unit.id == unit for tag in tags) for unit in self._silent_nodes}
+        self._nodes = {
+            unit: sum(tag.unit.id == unit for tag in tags) for unit in self._silent_nodes
+        }
         self._silent: set[str] = set()
 
     @property

@@ -3,7 +3,9 @@
 from prometheus_client import Counter, Gauge
 
 CONNECTED = Gauge(
-    "opcua_gateway_connected", "1 while a session is up; at 0 see the log line 'no session'.", ["source"]
+    "opcua_gateway_connected",
+    "1 while a session is up; at 0 see the log line 'no session'.",
+    ["source"],
 )
 OPENED = Counter(
     "opcua_gateway_sessions_total",
@@ -16,7 +18,9 @@ LOST = Counter(
     ["source"],
 )
 NOTIFICATIONS = Counter(
-    "opcua_gateway_notifications_total", "Values received; standing still: is the machine off?", ["source"]
+    "opcua_gateway_notifications_total",
+    "Values received; standing still: is the machine off?",
+    ["source"],
 )
 LOST_MESSAGES = Counter(
     "opcua_gateway_messages_lost_total",
@@ -34,5 +38,7 @@ REFUSED = Counter(
     ["source"],
 )
 GAPS = Counter(
-    "opcua_gateway_gaps_total", "Gaps told to the historian; each is an interval without data.", ["source"]
+    "opcua_gateway_gaps_total",
+    "Gaps told to the historian; each is an interval without data.",
+    ["source"],
 )

@@ -1,6 +1,8 @@
-"""PublishResponse bodies to plain notifications, with asyncua's decoder; called by subscription.py, once per message.
+"""PublishResponse bodies to plain notifications, with asyncua's decoder; called by subscription.py,
+once per message.
 
-All that is known of the wire format of a Publish response is here: a faster decoder replaces `decode_publish` alone.
+All that is known of the wire format of a Publish response is here: a faster decoder replaces
+`decode_publish` alone.
 """
 
 from __future__ import annotations
@@ -23,7 +25,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 # What the decoder raises on bytes that it cannot follow.
-_UNREADABLE = (ua.UaError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+_UNREADABLE = (
+    ua.UaError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+)
 
 
 class Undecodable(ValueError):
@@ -52,7 +62,8 @@ class Published:
 
 
 def decode_publish(body: ua.utils.Buffer) -> Published:
-    """Read a PublishResponse. A notification that cannot be decoded costs those after it in its block, no others.
+    """Read a PublishResponse. A notification that cannot be decoded costs those after it in its
+    block, no others.
 
     Raises:
         Undecodable: the head is broken.
@@ -63,7 +74,9 @@ def decode_publish(body: ua.utils.Buffer) -> Published:
         nodeid_from_binary(data)
         struct_from_binary(ua.ResponseHeader, data).ServiceResult.check()
         subscription = Primitives.UInt32.unpack(data)
-        available = tuple(Primitives.UInt32.unpack(data) for _ in range(Primitives.Int32.unpack(data)))
+        available = tuple(
+            Primitives.UInt32.unpack(data) for _ in range(Primitives.Int32.unpack(data))
+        )
         data.skip(1)  # MoreNotifications
         return _decode_message(data, subscription, available)
     except ua.UaStatusCodeError:
@@ -86,7 +99,8 @@ def decode_republish(body: ua.utils.Buffer, subscription: int) -> Published:
 
 
 def to_value(value: object, kind: ua.VariantType) -> tuple[Value, ValueType]:
-    """A Variant's content as value and type; arrays and structures as JSON text, NaN and infinity in them null."""
+    """A Variant's content as value and type; arrays and structures as JSON text, NaN and infinity
+    in them null."""
     if value is None:
         return None, ValueType.NULL
     if isinstance(value, list | tuple):
@@ -100,7 +114,11 @@ def to_value(value: object, kind: ua.VariantType) -> tuple[Value, ValueType]:
             return int(value), ValueType.UINT64  # type: ignore[call-overload]
         case ua.VariantType.ByteString:
             return bytes(value), ValueType.BYTES  # type: ignore[call-overload]
-        case ua.VariantType.ExtensionObject | ua.VariantType.DataValue | ua.VariantType.DiagnosticInfo:
+        case (
+            ua.VariantType.ExtensionObject
+            | ua.VariantType.DataValue
+            | ua.VariantType.DiagnosticInfo
+        ):
             return _json(value), ValueType.JSON
         case ua.VariantType.Variant:
             return to_value(value.Value, value.VariantType)  # type: ignore[attr-defined]
@@ -117,7 +135,9 @@ def to_value(value: object, kind: ua.VariantType) -> tuple[Value, ValueType]:
     return _json(plain), ValueType.JSON
 
 
-def _decode_message(data: ua.utils.Buffer, subscription: int, available: tuple[int, ...]) -> Published:
+def _decode_message(
+    data: ua.utils.Buffer, subscription: int, available: tuple[int, ...]
+) -> Published:
     sequence = Primitives.UInt32.unpack(data)
     data.skip(8)  # PublishTime
     blocks = Primitives.Int32.unpack(data)
@@ -134,7 +154,9 @@ def _decode_message(data: ua.utils.Buffer, subscription: int, available: tuple[i
             if kind.Identifier == ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary:
                 for _ in range(Primitives.Int32.unpack(block)):
                     rest = block.copy()
-                    notifications.append(_notification(from_binary(ua.MonitoredItemNotification, block)))
+                    notifications.append(
+                        _notification(from_binary(ua.MonitoredItemNotification, block))
+                    )
             elif kind.Identifier == ua.ObjectIds.StatusChangeNotification_Encoding_DefaultBinary:
                 ended = Primitives.UInt32.unpack(block)
         except _UNREADABLE as error:

@@ -1,4 +1,5 @@
-"""What brings a gateway back to its session and subscription, also in the next process; called by source.py."""
+"""What brings a gateway back to its session and subscription, also in the next process; called by
+source.py."""
 
 from __future__ import annotations
 

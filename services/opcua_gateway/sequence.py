@@ -1,4 +1,5 @@
-"""The message numbers of one subscription: what is new, what was seen, what is missing. Pure; called by subscription.py."""
+"""The message numbers of one subscription: what is new, what was seen, what is missing. Pure;
+called by subscription.py."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Sequence:
         self.expected = expected
 
     def observe(self, number: int, *, keep_alive: bool) -> Observation:
-        """Take the number of a message. A keep-alive carries the number that the next message will have."""
+        """Take the number of a message. A keep-alive carries the number that the next message will
+        have."""
         if self.expected is None:
             self.expected = number
         ahead = (number - self.expected) % LAST

@@ -1,6 +1,8 @@
-"""One connection and session with an OPC UA server, on asyncua's channel and services; called by subscription.py and source.py.
+"""One connection and session with an OPC UA server, on asyncua's channel and services; called by
+subscription.py and source.py.
 
-asyncua's own reconnect, publish loop and subscription objects are not used: they lose data (ingest sheet, T1-T16).
+asyncua's own reconnect, publish loop and subscription objects are not used: they lose data (ingest
+sheet, T1-T16).
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _FILTER_REFUSED = frozenset(
 
 
 class SessionLost(ConnectionError):
-    """The server or the way to it is gone, or it does not do what a session needs; the text says what happened."""
+    """The server or the way to it is gone, or it does not do what a session needs; the text says
+    what happened."""
 
 
 class TooManyPublishRequests(Exception):
@@ -39,7 +42,8 @@ class TooManyPublishRequests(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server said at connect: its namespaces in order, and how many items one call may create."""
+    """What the server said at connect: its namespaces in order, and how many items one call may
+    create."""
 
     namespaces: tuple[str, ...]
     items_per_call: int
@@ -55,7 +59,8 @@ class Terms:
 
 
 class Session:
-    """An activated session. Made by `opened`; every method raises SessionLost where the connection or session fails."""
+    """An activated session. Made by `opened`; every method raises SessionLost where the connection
+    or session fails."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -65,7 +70,8 @@ class Session:
 
     @property
     def token(self) -> str:
-        """What `opened` needs to come back to the session: how we signed in, and the secret that the server gave."""
+        """What `opened` needs to come back to the session: how we signed in, and the secret that
+        the server gave."""
         signed_in = self._client.server_policy(ua.UserTokenType.Anonymous).PolicyId or ""
         return f"{signed_in}\n{self._client.uaclient.session.authentication_token.to_string()}"
 
@@ -88,14 +94,19 @@ class Session:
         )
         request = ua.ReadParameters()
         request.NodesToRead = [
-            ua.ReadValueId(NodeId=ua.NodeId(number), AttributeId=ua.AttributeIds.Value) for number in wanted
+            ua.ReadValueId(NodeId=ua.NodeId(number), AttributeId=ua.AttributeIds.Value)
+            for number in wanted
         ]
         with _translated("read the namespaces"):
             namespaces, per_call = await self._client.uaclient.session.read(request)
         if not isinstance(namespaces.Value.Value, list):
-            raise SessionLost(f"the server's namespace table is unreadable: {namespaces.StatusCode}")
+            raise SessionLost(
+                f"the server's namespace table is unreadable: {namespaces.StatusCode}"
+            )
         limit = per_call.Value.Value if per_call.Value is not None else None
-        return Limits(tuple(map(str, namespaces.Value.Value)), int(limit) if limit else ITEMS_PER_CALL)
+        return Limits(
+            tuple(map(str, namespaces.Value.Value)), int(limit) if limit else ITEMS_PER_CALL
+        )
 
     async def create_subscription(
         self, publishing_interval_s: float, keep_alive_s: float, lifetime_s: float
@@ -110,14 +121,17 @@ class Session:
         request.MaxNotificationsPerPublish = 0
         request.PublishingEnabled = True
         with _translated("create a subscription"):
-            made = await self._client.uaclient.session.create_subscription(request, callback=lambda _: None)
+            made = await self._client.uaclient.session.create_subscription(
+                request, callback=lambda _: None
+            )
         interval_s = made.RevisedPublishingInterval / 1000
         return Terms(made.SubscriptionId, interval_s, interval_s * made.RevisedMaxKeepAliveCount)
 
     async def create_items(
         self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
     ) -> dict[int, int]:
-        """Watch nodes, given as (handle, node id); return the status of each handle. A refused node costs no other."""
+        """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
+        costs no other."""
         statuses: dict[int, int] = {}
         start = 0
         while start < len(items):
@@ -126,7 +140,9 @@ class Session:
                 answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES)
             except _TooManyOperations as error:
                 if per_call == 1:
-                    raise SessionLost("the server refuses to create even one item in a call") from error
+                    raise SessionLost(
+                        "the server refuses to create even one item in a call"
+                    ) from error
                 per_call = max(1, per_call // 2)
                 continue
             unfiltered = [item for item in part if answers[item[0]] in _FILTER_REFUSED]
@@ -137,7 +153,8 @@ class Session:
         return statuses
 
     async def publish(self, subscription: int, stored: Sequence[int]) -> ua.utils.Buffer:
-        """Send a Publish request that acknowledges the messages `stored` of a subscription; wait for its answer's body.
+        """Send a Publish request that acknowledges the messages `stored` of a subscription; wait
+        for its answer's body.
 
         Raises:
             TooManyPublishRequests: send the acknowledgements again with another one.
@@ -189,7 +206,9 @@ class Session:
                 answers = await self._client.uaclient.session.create_monitored_items(request)
             except ua.uaerrors.BadTooManyOperations as error:
                 raise _TooManyOperations from error
-        return {item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)}
+        return {
+            item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
+        }
 
 
 class _TooManyOperations(Exception):
@@ -200,10 +219,11 @@ class _TooManyOperations(Exception):
 async def opened(
     url: str, *, timeout_s: float, session_timeout_s: float, name: str, token: str | None
 ) -> AsyncIterator[Session]:
-    """Connect and activate the session of `token`, or a new one where there is none or the server has forgotten it.
+    """Connect and activate the session of `token`, or a new one where there is none or the server
+    has forgotten it.
 
-    On the way out only the connection is closed: the server keeps session and queues for whoever comes back
-    with the token.
+    On the way out only the connection is closed: the server keeps session and queues for whoever
+    comes back with the token.
     """
     client = Client(url, timeout=timeout_s)  # fresh for each connection (T14)
     client.name = client.description = name
@@ -228,13 +248,17 @@ async def opened(
 
 async def _reactivate(client: Client, token: str) -> bool:
     signed_in, _, secret = token.partition("\n")
-    client._policy_ids = [ua.UserTokenPolicy(PolicyId=signed_in, TokenType=ua.UserTokenType.Anonymous)]
+    client._policy_ids = [
+        ua.UserTokenPolicy(PolicyId=signed_in, TokenType=ua.UserTokenType.Anonymous)
+    ]
     with _translated("re-activate the session"):
         try:
             client.uaclient.session.restore_authentication_token(ua.NodeId.from_string(secret))
             await client.activate_session()
         except ua.UaStatusCodeError as error:
-            log.info("session is not known any more", extra={"fields": {"status": f"0x{error.code:08X}"}})
+            log.info(
+                "session is not known any more", extra={"fields": {"status": f"0x{error.code:08X}"}}
+            )
             client.uaclient.session.reset_authentication_token()
             return False
     return True

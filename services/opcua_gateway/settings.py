@@ -25,9 +25,13 @@ class OpcuaGatewaySettings(GatewaySettings):
         description="how long a server keeps session, subscription and queues for us after a break",
     )
     opcua_queue_s: float = Field(
-        60.0, gt=0, description="queue size asked for each node = this time / sampling interval, 10 to 10000"
+        60.0,
+        gt=0,
+        description="queue size asked for each node = this time / sampling interval, 10 to 10000",
     )
-    opcua_publish_requests: int = Field(2, ge=1, le=10, description="Publish requests that wait at a server")
+    opcua_publish_requests: int = Field(
+        2, ge=1, le=10, description="Publish requests that wait at a server"
+    )
     opcua_unacknowledged: int = Field(
         64, ge=2, description="messages that may wait for the outbox before no more are asked for"
     )

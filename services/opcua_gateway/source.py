@@ -1,4 +1,5 @@
-"""One OPC UA server as a source of readings: connects, resumes, maps; called by `aurelian.edge.gateway.run_gateway`."""
+"""One OPC UA server as a source of readings: connects, resumes, maps; called by
+`aurelian.edge.gateway.run_gateway`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,14 @@ from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.plant_parts import SourceModel
 from opcua_gateway import metrics
-from opcua_gateway.mapping import AddressError, Tag, UnitsHeard, refused_reading, tags_of, to_reading
+from opcua_gateway.mapping import (
+    AddressError,
+    Tag,
+    UnitsHeard,
+    refused_reading,
+    tags_of,
+    to_reading,
+)
 from opcua_gateway.resume import Resume, load, save
 from opcua_gateway.session import Limits, Session, SessionLost, Terms, opened
 from opcua_gateway.settings import OpcuaGatewaySettings
@@ -42,7 +50,8 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
     """Make a source for each OPC UA server of the plants.
 
     Raises:
-        PlantError: an address is no node id, or a server would be spoken to without security beyond loopback.
+        PlantError: an address is no node id, or a server would be spoken to without security beyond
+        loopback.
     """
     sources = []
     for plant in plants:
@@ -82,7 +91,8 @@ class OpcuaSource:
         self._saved_at = 0
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
-        """Yield what the server sends, until cancelled. A cancelled source leaves its session to be resumed."""
+        """Yield what the server sends, until cancelled. A cancelled source leaves its session to be
+        resumed."""
         self._load()
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.id}")
@@ -107,7 +117,13 @@ class OpcuaSource:
                     told = reason
                     log.warning(
                         "no session",
-                        extra={"fields": {"source": self.model.id, "url": self.model.url, "reason": reason}},
+                        extra={
+                            "fields": {
+                                "source": self.model.id,
+                                "url": self.model.url,
+                                "reason": reason,
+                            }
+                        },
                     )
                 if self._live is not None:
                     self._expected = self._live[1].expected
@@ -142,7 +158,11 @@ class OpcuaSource:
             log.info(
                 "session is up",
                 extra={
-                    "fields": {"source": self.model.id, "resumed": session.resumed, "nodes": len(self._tags)}
+                    "fields": {
+                        "source": self.model.id,
+                        "resumed": session.resumed,
+                        "nodes": len(self._tags),
+                    }
                 },
             )
             await subscription.run()
@@ -163,10 +183,19 @@ class OpcuaSource:
         self, session: Session, limits: Limits, terms: Terms, expected: int | None
     ) -> Subscription:
         if self._acknowledgements is None:
-            self._acknowledgements = Acknowledgements(terms.subscription, self._settings.opcua_unacknowledged)
+            self._acknowledgements = Acknowledgements(
+                terms.subscription, self._settings.opcua_unacknowledged
+            )
         nodes = [tag.address.node_id(limits.namespaces) for tag in self._tags]
         return Subscription(
-            session, limits, terms, nodes, self._settings, self._out, self._acknowledgements, expected
+            session,
+            limits,
+            terms,
+            nodes,
+            self._settings,
+            self._out,
+            self._acknowledgements,
+            expected,
         )
 
     def _map(self, happening: Happening) -> Delivery:
@@ -175,7 +204,8 @@ class OpcuaSource:
                 return self._map_message(happening)
             case Refused(statuses, at):
                 readings = [
-                    refused_reading(self._tags[handle], status, at) for handle, status in statuses.items()
+                    refused_reading(self._tags[handle], status, at)
+                    for handle, status in statuses.items()
                 ]
                 log.warning(
                     "nodes are refused",
@@ -192,20 +222,27 @@ class OpcuaSource:
             case Connected(resumed, at):
                 self._initial = set() if resumed else set(range(len(self._tags)))
                 events = (
-                    [] if resumed or not self._heard_at else [self._gap(at, "no session with the server")]
+                    []
+                    if resumed or not self._heard_at
+                    else [self._gap(at, "no session with the server")]
                 )
-                born = codec.Birth(assets=self._assets, detail="resumed" if resumed else "connected")
+                born = codec.Birth(
+                    assets=self._assets, detail="resumed" if resumed else "connected"
+                )
                 self._beat_at = at
                 return self._delivery(at, events=[*events, self._event(at, birth=born)])
             case Lost(reason, at):
-                return self._delivery(at, events=[self._event(at, death=codec.Death(reason=reason))])
+                return self._delivery(
+                    at, events=[self._event(at, death=codec.Death(reason=reason))]
+                )
         assert_never(happening)
 
     def _map_message(self, message: Message) -> Delivery:
         published, at = message.published, message.received_at
         found = [each for each in published.notifications if each.handle < len(self._tags)]
         readings = [
-            to_reading(self._tags[each.handle], each, initial=each.handle in self._initial) for each in found
+            to_reading(self._tags[each.handle], each, initial=each.handle in self._initial)
+            for each in found
         ]
         self._initial.difference_update(each.handle for each in found)
         events = list(self._losses(message))
@@ -214,7 +251,9 @@ class OpcuaSource:
             reason = "the server has no communication with it"
             events.append(self._event(at, death=codec.Death(assets=fell, reason=reason)))
         if back:
-            events.append(self._event(at, birth=codec.Birth(assets=back, detail="communication is back")))
+            events.append(
+                self._event(at, birth=codec.Birth(assets=back, detail="communication is back"))
+            )
         if at - self._beat_at >= _HEARTBEAT_US and self._units.heard:
             self._beat_at = at
             assets = [] if self._units.all_heard else self._units.heard
@@ -235,7 +274,9 @@ class OpcuaSource:
         self._heard_at = at
         self._remember(message)
         metrics.NOTIFICATIONS.labels(self.model.id).inc(len(found))
-        return self._delivery(at, readings=readings, rejects=rejects, events=events, ack=_ack(message))
+        return self._delivery(
+            at, readings=readings, rejects=rejects, events=events, ack=_ack(message)
+        )
 
     def _losses(self, message: Message) -> Iterable[codec.SourceEvent]:
         """Gap events for what the server could not keep for us."""
@@ -280,7 +321,9 @@ class OpcuaSource:
 
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
         metrics.GAPS.labels(self.model.id).inc()
-        return self._event(to, gap=codec.Gap(from_time=self._heard_at or to, to_time=to, reason=reason))
+        return self._event(
+            to, gap=codec.Gap(from_time=self._heard_at or to, to_time=to, reason=reason)
+        )
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
         return codec.SourceEvent(owner=self.owner, source=self.model.id, time=at, **kind)  # type: ignore[arg-type]

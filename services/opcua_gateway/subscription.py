@@ -1,4 +1,5 @@
-"""A live subscription: Publish requests, message numbers, acknowledgements, refused nodes, silence; run by source.py."""
+"""A live subscription: Publish requests, message numbers, acknowledgements, refused nodes, silence;
+run by source.py."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from opcua_gateway.settings import OpcuaGatewaySettings
 
 
 class Acknowledgements:
-    """What of one subscription is still to be acknowledged, and room for more; outlives a break of the connection."""
+    """What of one subscription is still to be acknowledged, and room for more; outlives a break of
+    the connection."""
 
     def __init__(self, subscription: int, limit: int) -> None:
         self.subscription = subscription
@@ -61,7 +63,8 @@ class Message:
 
     Attributes:
         published: with notifications or without (keep-alive).
-        acknowledgements: of its subscription; its number goes there when the outbox has it. None for a keep-alive.
+        acknowledgements: of its subscription; its number goes there when the outbox has it. None
+            for a keep-alive.
         lost: messages before this one that the server could not send again.
         received_at: microseconds since 1970.
     """
@@ -74,7 +77,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nodes that the server does not give, by handle with its status; told once for each node until it changes."""
+    """Nodes that the server does not give, by handle with its status; told once for each node until
+    it changes."""
 
     statuses: dict[int, int]
     received_at: int
@@ -100,10 +104,11 @@ Happening = Message | Refused | Connected | Lost
 
 
 class Subscription:
-    """Takes the messages of one subscription to `out`, in order and each once, until the session is lost.
+    """Takes the messages of one subscription to `out`, in order and each once, until the session is
+    lost.
 
-    `out` is bounded: while it is full, or `opcua_unacknowledged` messages wait for the outbox, no Publish request is
-    sent and the values wait in the server's queues.
+    `out` is bounded: while it is full, or `opcua_unacknowledged` messages wait for the outbox, no
+    Publish request is sent and the values wait in the server's queues.
     """
 
     def __init__(
@@ -135,7 +140,8 @@ class Subscription:
         return self._sequence.expected
 
     async def create_items(self, handles: Items[int]) -> None:
-        """Watch the nodes of `handles`; those that are refused are told once and tried again later."""
+        """Watch the nodes of `handles`; those that are refused are told once and tried again
+        later."""
         known = [(handle, node) for handle in handles if (node := self._nodes[handle]) is not None]
         statuses: dict[int, int] = {
             handle: BAD_NODE_ID_UNKNOWN for handle in handles if self._nodes[handle] is None
@@ -209,13 +215,17 @@ class Subscription:
         await self._tell(published, seen, lost)
 
     async def _replay(self, expected: int) -> None:
-        """After a break: fetch what the server had sent and we did not get, before any new message."""
-        while (published := await self._session.republish(self.terms.subscription, expected)) is not None:
+        """After a break: fetch what the server had sent and we did not get, before any new
+        message."""
+        while (
+            published := await self._session.republish(self.terms.subscription, expected)
+        ) is not None:
             await self._tell(published, self._sequence.observe(expected, keep_alive=False), 0)
             expected = self._sequence.expected or 1
 
     async def _ask_again(self, numbers: Items[int]) -> int:
-        """Fetch messages that were sent before; return how many the server does not have any more."""
+        """Fetch messages that were sent before; return how many the server does not have any
+        more."""
         lost = 0
         for number in numbers:
             published = await self._session.republish(self.terms.subscription, number)

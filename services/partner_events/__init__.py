@@ -1,1 +1,2 @@
-"""Partner events: the numbered log of business events and its delivery by webhook, SSE and cursor polling."""
+"""Partner events: the numbered log of business events and its delivery by webhook, SSE and cursor
+polling."""

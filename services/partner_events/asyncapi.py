@@ -1,4 +1,5 @@
-"""Makes the AsyncAPI 3.0 document from the event types. Pure; served by the API as `/events/v1/asyncapi.yaml`."""
+"""Makes the AsyncAPI 3.0 document from the event types. Pure; served by the API as
+`/events/v1/asyncapi.yaml`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ CLOUDEVENT = "application/cloudevents+json"
 
 ENVELOPE: dict[str, object] = {
     "specversion": {"const": "1.0"},
-    "id": {"type": "string", "description": "with `source` it names the event, at every delivery the same"},
+    "id": {
+        "type": "string",
+        "description": "with `source` it names the event, at every delivery the same",
+    },
     "source": {"type": "string", "description": "/aurelian/<service>"},
     "type": {"type": "string"},
     "subject": {"type": "string", "description": "id of the asset that it is about"},

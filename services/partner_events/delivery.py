@@ -1,4 +1,5 @@
-"""One webhook attempt: sign, send, read the answer. Called by `sender.py` and by the API's test route."""
+"""One webhook attempt: sign, send, read the answer. Called by `sender.py` and by the API's test
+route."""
 
 from __future__ import annotations
 
@@ -9,11 +10,18 @@ from datetime import datetime
 import httpx
 
 from partner_events.ssrf import Allowed, GuardedTransport, Refused
-from partner_events.webhook import RESPONSE_BYTES, TIMEOUT_S, Answer, make_headers, parse_retry_after
+from partner_events.webhook import (
+    RESPONSE_BYTES,
+    TIMEOUT_S,
+    Answer,
+    make_headers,
+    parse_retry_after,
+)
 
 
 def make_client(allowed: Allowed, context: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """Make the client of all webhooks: guarded, without redirects, proxies, cookies or kept connections."""
+    """Make the client of all webhooks: guarded, without redirects, proxies, cookies or kept
+    connections."""
     return httpx.AsyncClient(
         transport=GuardedTransport(allowed, context),
         follow_redirects=False,
@@ -25,7 +33,8 @@ def make_client(allowed: Allowed, context: ssl.SSLContext | None = None) -> http
 async def attempt(
     client: httpx.AsyncClient, url: str, secret: str, event_id: str, body: bytes, now: datetime
 ) -> Answer:
-    """Send an event once and say how it went; never raises for what a receiver can do. At most `TIMEOUT_S`."""
+    """Send an event once and say how it went; never raises for what a receiver can do. At most
+    `TIMEOUT_S`."""
     headers = make_headers(secret, event_id, now, body)
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -45,7 +54,8 @@ async def attempt(
 
 
 async def _read_some(response: httpx.Response) -> str:
-    """The first bytes of the body, undecoded: a small answer that unpacks to a huge one stays small."""
+    """The first bytes of the body, undecoded: a small answer that unpacks to a huge one stays
+    small."""
     taken = b""
     async for chunk in response.aiter_raw(RESPONSE_BYTES):
         taken += chunk

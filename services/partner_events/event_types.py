@@ -1,4 +1,5 @@
-"""What each event type carries in `data`: the source of the AsyncAPI document and of its examples. Pure."""
+"""What each event type carries in `data`: the source of the AsyncAPI document and of its examples.
+Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ AT = "2026-11-23T06:12:04Z"
 
 
 class _Content(BaseModel):
-    """Receivers ignore members that they do not know: a later version of the same type may add some."""
+    """Receivers ignore members that they do not know: a later version of the same type may add
+    some."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -184,7 +186,13 @@ _ALARM: dict[str, object] = {
     "raised_at": AT,
     "cleared_at": None,
 }
-_DRIVER = {"signal": "s-19cc", "path": f"{LINE}/lathe/vibration", "share": 0.8, "value": 6.1, "baseline": 2.3}
+_DRIVER = {
+    "signal": "s-19cc",
+    "path": f"{LINE}/lathe/vibration",
+    "share": 0.8,
+    "value": 6.1,
+    "baseline": 2.3,
+}
 _CASE: dict[str, object] = {
     "asset": f"{LINE}/lathe",
     "case": "b7d5c3a1-8a8e-5d7d-9a50-6f2f3a1c2d33",

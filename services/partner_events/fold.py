@@ -1,4 +1,5 @@
-"""Pure: turns the records of the event topics into rows of the event log. Driven by `aurelian.fold.run.run_fold`."""
+"""Pure: turns the records of the event topics into rows of the event log. Driven by
+`aurelian.fold.run.run_fold`."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ class LogFold:
             metrics.unreadable.inc()
             where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
             size = len(record.value or b"")
-            log.warning("unreadable event", extra={"fields": {**where, "bytes": size, "why": str(error)}})
+            log.warning(
+                "unreadable event", extra={"fields": {**where, "bytes": size, "why": str(error)}}
+            )
             return Effects()
 
     def tick(self, now: int) -> Effects[Received]:

@@ -34,4 +34,6 @@ disabled = Counter(
     "partner_events_endpoints_disabled_total",
     "Endpoints disabled after failing or 410. Tell their owners; they enable them again.",
 )
-streams = Gauge("partner_events_streams", "SSE streams that are open. At the limit new ones get 503.")
+streams = Gauge(
+    "partner_events_streams", "SSE streams that are open. At the limit new ones get 503."
+)

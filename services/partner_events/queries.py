@@ -13,8 +13,11 @@ from partner_events.visibility import Logged
 
 
 async def load_grants(conn: AsyncConnection, grantee: str) -> list[Grant]:
-    """Read the grants to a company that were not revoked; whether one is live is `decide`'s to say."""
-    rows = await conn.execute(select(grant).where(grant.c.grantee == grantee, grant.c.revoked_at.is_(None)))
+    """Read the grants to a company that were not revoked; whether one is live is `decide`'s to
+    say."""
+    rows = await conn.execute(
+        select(grant).where(grant.c.grantee == grantee, grant.c.revoked_at.is_(None))
+    )
     return [to_grant(row) for row in rows]
 
 
@@ -39,7 +42,8 @@ def to_grant(row: Row[tuple[object, ...]]) -> Grant:
 async def load_page(
     conn: AsyncConnection, principal: Principal, types: Sequence[str], after: int, limit: int
 ) -> list[Logged]:
-    """Read events after a number that may concern a principal; each still needs `visibility.show`."""
+    """Read events after a number that may concern a principal; each still needs
+    `visibility.show`."""
     log = event_log.c
     rows = await conn.execute(
         select(log.number, log.id, log.type, log.owner, log.body)
@@ -52,12 +56,15 @@ async def load_page(
 
 async def load_bounds(conn: AsyncConnection) -> tuple[int, int]:
     """The oldest and the newest number of the log; (1, 0) while it is empty."""
-    row = (await conn.execute(select(func.min(event_log.c.number), func.max(event_log.c.number)))).one()
+    row = (
+        await conn.execute(select(func.min(event_log.c.number), func.max(event_log.c.number)))
+    ).one()
     return (1, 0) if row[0] is None else (int(row[0]), int(row[1]))
 
 
 def may_concern(company: str) -> ColumnElement[bool]:
-    """Condition: the event is the company's own, or its owner gave it a grant for the type. Coarse: saves reading."""
+    """Condition: the event is the company's own, or its owner gave it a grant for the type. Coarse:
+    saves reading."""
     if company == PLATFORM:
         return true()
     given = exists().where(

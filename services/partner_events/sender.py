@@ -1,7 +1,9 @@
-"""Sends webhooks: queues new events per endpoint and makes the attempts that are due. Task of the worker.
+"""Sends webhooks: queues new events per endpoint and makes the attempts that are due. Task of the
+worker.
 
-An endpoint has one attempt on its way at a time, the lowest number that is due first; each endpoint goes at its own pace.
-So events reach an endpoint in order until one fails; that one is tried again later while those after it go on.
+An endpoint has one attempt on its way at a time, the lowest number that is due first; each endpoint
+goes at its own pace. So events reach an endpoint in order until one fails; that one is tried again
+later while those after it go on.
 """
 
 from __future__ import annotations
@@ -13,7 +15,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -44,7 +57,8 @@ class Due:
 
 
 class Sender:
-    """The webhook queues in the database and the attempts from them. One event loop; one instance at a time.
+    """The webhook queues in the database and the attempts from them. One event loop; one instance
+    at a time.
 
     The clock and the random numbers of the jitter come from outside, so that tests can move them.
     """
@@ -57,7 +71,12 @@ class Sender:
         now: Callable[[], datetime],
         rng: random.Random | None = None,
     ) -> None:
-        self._engine, self._client, self._now, self._rng = engine, client, now, rng or random.Random()
+        self._engine, self._client, self._now, self._rng = (
+            engine,
+            client,
+            now,
+            rng or random.Random(),
+        )
         self._throttled: dict[str, datetime] = {}
 
     async def find_work(self) -> list[str]:
@@ -77,10 +96,12 @@ class Sender:
         return [each for each in found if self._throttled.get(each, now) <= now]
 
     async def serve(self, endpoint: str) -> None:
-        """Queue what is new for an endpoint, then send what is due, one after the other, until nothing is.
+        """Queue what is new for an endpoint, then send what is due, one after the other, until
+        nothing is.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: the database is away. What was sent and not written down is sent again.
+            sqlalchemy.exc.DBAPIError: the database is away. What was sent and not written down is
+            sent again.
         """
         async with self._engine.begin() as conn:
             await queue_new(conn, endpoint, self._now())
@@ -111,7 +132,8 @@ class Sender:
 
 
 async def queue_new(conn: AsyncConnection, endpoint: str, now: datetime) -> None:
-    """Move an endpoint's place in the log to the end, queueing the events between that may concern it."""
+    """Move an endpoint's place in the log to the end, queueing the events between that may concern
+    it."""
     row = (
         await conn.execute(
             select(endpoint_c.subscriber, endpoint_c.event_types, endpoint_c.next_number)
@@ -137,10 +159,11 @@ async def queue_range(
     last: int,
     now: datetime,
 ) -> int:
-    """Queue the events with numbers `first` to `last` for an endpoint, anew where they are queued; return how many."""
-    wanted = select(literal(endpoint, pending_c.endpoint.type), log_c.number, literal(0), literal(now)).where(
-        log_c.number.between(first, last), of_types(event_types), may_concern(subscriber)
-    )
+    """Queue the events with numbers `first` to `last` for an endpoint, anew where they are queued;
+    return how many."""
+    wanted = select(
+        literal(endpoint, pending_c.endpoint.type), log_c.number, literal(0), literal(now)
+    ).where(log_c.number.between(first, last), of_types(event_types), may_concern(subscriber))
     adding = upsert(tables.pending).from_select(["endpoint", "number", "attempt", "due_at"], wanted)
     again = {"attempt": adding.excluded.attempt, "due_at": adding.excluded.due_at}
     done = await conn.execute(
@@ -251,11 +274,15 @@ async def record(
         await conn.execute(
             update(tables.pending).where(_same(due)).values(attempt=due.made + 1, due_at=next_at)
         )
-    change: dict[str, object] = {"failing_since": None if delivered else due.failing_since or sent_at}
+    change: dict[str, object] = {
+        "failing_since": None if delivered else due.failing_since or sent_at
+    }
     if why:
         change |= {"state": "disabled", "disabled_reason": why}
     if why or change["failing_since"] != due.failing_since:
-        await conn.execute(update(tables.endpoint).where(endpoint_c.id == due.endpoint).values(**change))
+        await conn.execute(
+            update(tables.endpoint).where(endpoint_c.id == due.endpoint).values(**change)
+        )
 
 
 def _why_disabled(due: Due, answer: Answer, now: datetime) -> str:

@@ -48,7 +48,9 @@ class PartnerEventsApiSettings(ApiSettings, WebhookSettings):
     """For the API."""
 
     max_endpoints: int = Field(20, gt=0, description="endpoints that one company may register")
-    max_streams: int = Field(200, gt=0, description="SSE streams open at once; one more is answered with 503")
+    max_streams: int = Field(
+        200, gt=0, description="SSE streams open at once; one more is answered with 503"
+    )
     poll_interval_s: float = Field(
         1.0, gt=0, description="longest time until an open stream sees a new event or a revoked key"
     )

@@ -1,7 +1,8 @@
-"""The guard of outgoing webhooks: which URLs may be called, and a transport that calls the checked address only.
+"""The guard of outgoing webhooks: which URLs may be called, and a transport that calls the checked
+address only.
 
-Used by `sender.py` at every attempt and by the API when an endpoint is registered. https to public addresses on ports
-443 and 8443, unless the setting AURELIAN_WEBHOOK_ALLOW names the target.
+Used by `sender.py` at every attempt and by the API when an endpoint is registered. https to public
+addresses on ports 443 and 8443, unless the setting AURELIAN_WEBHOOK_ALLOW names the target.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ Network = IPv4Network | IPv6Network
 
 PORTS = (443, 8443)
 
-# One strict form, so that no two parsers can read a URL differently: no user, no fragment, no escapes in the host.
+# One strict form, so that no two parsers can read a URL differently: no user, no fragment, no
+# escapes in the host.
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?:[/?][!-~]*)?",
     re.IGNORECASE,
@@ -30,8 +32,23 @@ _URL = re.compile(
 _NOT_PUBLIC = [
     ip_network(each)
     for each in (
-        *("0.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15"),
-        *("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2002::/16", "3fff::/20"),
+        *(
+            "0.0.0.0/8",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "198.18.0.0/15",
+        ),
+        *(
+            "::/96",
+            "64:ff9b::/96",
+            "64:ff9b:1::/48",
+            "100::/64",
+            "2001::/23",
+            "2002::/16",
+            "3fff::/20",
+        ),
         *("5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "2001:db8::/32"),
     )
 ]
@@ -72,7 +89,8 @@ class Allowed:
 
 
 def parse_allowed(text: str) -> Allowed:
-    """Read AURELIAN_WEBHOOK_ALLOW: comma separated `host`, `host:port`, `[v6]:port`, address or CIDR.
+    """Read AURELIAN_WEBHOOK_ALLOW: comma separated `host`, `host:port`, `[v6]:port`, address or
+    CIDR.
 
     Raises:
         ValueError: an entry is none of these.
@@ -157,12 +175,15 @@ async def resolve(target: Target) -> list[str]:
     Raises:
         OSError: the name has none.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(
+        target.host, target.port, type=socket.SOCK_STREAM
+    )
     return [str(each[4][0]) for each in found]
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """Resolves once, checks, and connects to the checked address; the certificate is checked for the host's name.
+    """Resolves once, checks, and connects to the checked address; the certificate is checked for
+    the host's name.
 
     Nothing is kept between requests, so that every attempt is checked anew.
     """
@@ -213,7 +234,8 @@ def _literal(host: str) -> Address | None:
 
 
 def _check_host(written: str, host: str) -> None:
-    """Refuse hosts that a resolver reads otherwise than we do: `127.1`, `0177.0.0.1`, `2130706433`, `0x7f.1`."""
+    """Refuse hosts that a resolver reads otherwise than we do: `127.1`, `0177.0.0.1`, `2130706433`,
+    `0x7f.1`."""
     if not host or ".." in host or host.startswith((".", "-")) or len(host) > 253:
         raise Refused(f"{written!r} is no host name")
     if written.startswith("["):

@@ -1,4 +1,5 @@
-"""Pure: what a principal sees of an event, as `aurelian.access.policy` decides. Asked for each event by every channel."""
+"""Pure: what a principal sees of an event, as `aurelian.access.policy` decides. Asked for each
+event by every channel."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def show(principal: Principal, event: Logged, grants: Iterable[Grant], now: date
         return Shown(None, decision.reason)
     if content is None or decision.fields is None:
         return Shown(event.body, decision.reason)
-    content["data"] = {name: value for name, value in content["data"].items() if name in decision.fields}
+    content["data"] = {
+        name: value for name, value in content["data"].items() if name in decision.fields
+    }
     return Shown(json.dumps(content, separators=(",", ":")), decision.reason)
 
 

@@ -1,4 +1,5 @@
-"""Pure rules of webhook delivery: signature, retry schedule, what an answer means. Used by `sender.py` and the API."""
+"""Pure rules of webhook delivery: signature, retry schedule, what an answer means. Used by
+`sender.py` and the API."""
 
 from __future__ import annotations
 
@@ -82,14 +83,16 @@ def make_secret() -> str:
 
 
 def sign(secret: str, event_id: str, at: datetime, body: bytes) -> str:
-    """Sign as Standard Webhooks 1.0.0 says: HMAC-SHA256 over `id.timestamp.body`, timestamp in whole seconds."""
+    """Sign as Standard Webhooks 1.0.0 says: HMAC-SHA256 over `id.timestamp.body`, timestamp in
+    whole seconds."""
     key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
     signed = f"{event_id}.{_seconds(at)}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def make_headers(secret: str, event_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """Make the headers of one attempt: the id is the event's at every attempt, the timestamp is new."""
+    """Make the headers of one attempt: the id is the event's at every attempt, the timestamp is
+    new."""
     return {
         "Content-Type": "application/cloudevents+json; charset=utf-8",
         "Accept-Encoding": "identity",
@@ -100,10 +103,13 @@ def make_headers(secret: str, event_id: str, at: datetime, body: bytes) -> dict[
     }
 
 
-def next_attempt_at(made: int, answer: Answer, now: datetime, rng: random.Random) -> datetime | None:
+def next_attempt_at(
+    made: int, answer: Answer, now: datetime, rng: random.Random
+) -> datetime | None:
     """When to try again after `made` attempts; None: never, the schedule is used up.
 
-    A receiver that says it is too busy is left alone for at least as long as its Retry-After asks, a day at most.
+    A receiver that says it is too busy is left alone for at least as long as its Retry-After asks,
+    a day at most.
     """
     if made >= len(RETRY_AFTER_S):
         return None
@@ -119,7 +125,8 @@ def throttle_s(answer: Answer) -> float:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read Retry-After, seconds or an HTTP date, as seconds from now; None: absent or unreadable."""
+    """Read Retry-After, seconds or an HTTP date, as seconds from now; None: absent or
+    unreadable."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)

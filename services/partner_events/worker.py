@@ -1,4 +1,5 @@
-"""The worker: numbers the events of Kafka, sends webhooks, deletes what is old. Called by `__main__.py`."""
+"""The worker: numbers the events of Kafka, sends webhooks, deletes what is old. Called by
+`__main__.py`."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ async def send_webhooks(settings: PartnerEventsSettings) -> None:
         while True:
             heed_cancellation()
             try:
-                async with await connect(url, autocommit=True, name="partner_events webhooks") as conn:
+                async with await connect(
+                    url, autocommit=True, name="partner_events webhooks"
+                ) as conn:
                     await _become_only_sender(conn)
                     if away:
                         log.info("webhooks go on")
@@ -90,7 +93,8 @@ async def trim_forever(settings: PartnerEventsSettings) -> None:
 
 
 async def _send_from(conn: psycopg.AsyncConnection, sender: Sender) -> None:
-    """Give each endpoint with work a task of its own; look again at each notification and twice a second."""
+    """Give each endpoint with work a task of its own; look again at each notification and twice a
+    second."""
     await conn.execute(f"LISTEN {CHANNEL}")
     busy: dict[str, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as group:
@@ -108,7 +112,9 @@ async def _send_from(conn: psycopg.AsyncConnection, sender: Sender) -> None:
 async def _become_only_sender(conn: psycopg.AsyncConnection) -> None:
     while True:
         heed_cancellation()
-        cursor = await conn.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [SENDER_LOCK])
+        cursor = await conn.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [SENDER_LOCK]
+        )
         row = await cursor.fetchone()
         if row is not None and row[0]:
             return

@@ -1,4 +1,5 @@
-"""Writes the event log: the one place that gives out numbers. Called by `aurelian.fold.run.run_fold` and by the worker."""
+"""Writes the event log: the one place that gives out numbers. Called by
+`aurelian.fold.run.run_fold` and by the worker."""
 
 from __future__ import annotations
 
@@ -15,14 +16,16 @@ from partner_events.fold import Received
 log = logging.getLogger(__name__)
 
 CHANNEL = "partner_events_log"
-"""Notified at each commit that gave out numbers; the webhook sender and the API's streams listen."""
+"""Notified at each commit that gave out numbers; the webhook sender and the API's streams
+listen."""
 
 
 async def insert_events(conn: AsyncConnection, rows: Sequence[Received]) -> None:
     """Append events that are not in the log yet, in order, within the caller's transaction.
 
-    The lock is held until the commit, so that a number becomes visible only when all before it are: a reader that
-    has seen n will never miss one below n. An event is known again by (source, id) and gets no second number.
+    The lock is held until the commit, so that a number becomes visible only when all before it are:
+    a reader that has seen n will never miss one below n. An event is known again by (source, id)
+    and gets no second number.
     """
     if not rows:
         return
@@ -57,7 +60,8 @@ async def insert_events(conn: AsyncConnection, rows: Sequence[Received]) -> None
 
 
 async def trim(conn: AsyncConnection, keep: timedelta, keep_readings: timedelta) -> None:
-    """Delete what is too old: events that nobody waits for, readings sooner, delivery records. Commits.
+    """Delete what is too old: events that nobody waits for, readings sooner, delivery records.
+    Commits.
 
     The newest event stays, because the next number follows from it.
     """

@@ -1,1 +1,2 @@
-"""A simulated plant that speaks the protocols of real machines: OPC UA, Sparkplug B and JSON over MQTT."""
+"""A simulated plant that speaks the protocols of real machines: OPC UA, Sparkplug B and JSON over
+MQTT."""

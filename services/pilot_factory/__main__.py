@@ -10,7 +10,8 @@ from pilot_factory.settings import PilotSettings
 
 def main() -> None:
     """Run until SIGTERM."""
-    # The OPC UA address spaces are 100 MB of small objects: taking them apart at exit would cost most of a second.
+    # The OPC UA address spaces are 100 MB of small objects: taking them apart at exit would cost
+    # most of a second.
     atexit.register(gc.freeze)
     run_worker("pilot_factory", PilotSettings, run_plant)
 

@@ -1,4 +1,5 @@
-"""The control API of the pilot plant: what its machines do, and faults on demand. Called by `factory.py` and `fault.py` (over HTTP)."""
+"""The control API of the pilot plant: what its machines do, and faults on demand. Called by
+`factory.py` and `fault.py` (over HTTP)."""
 
 from __future__ import annotations
 
@@ -33,9 +34,12 @@ class FaultRequest(BaseModel):
 
 
 def make_control_app(factory: Factory) -> FastAPI:
-    """The API over a running plant. It has no sign-in: it listens on loopback unless told otherwise."""
+    """The API over a running plant. It has no sign-in: it listens on loopback unless told
+    otherwise."""
     app = FastAPI(
-        title="Pilot plant", version=__version__, description="A simulated plant's machines and faults."
+        title="Pilot plant",
+        version=__version__,
+        description="A simulated plant's machines and faults.",
     )
     add_problem_handlers(app)
 
@@ -57,7 +61,9 @@ def make_control_app(factory: Factory) -> FastAPI:
                 "scrap": machine.scrap,
                 "vibration_mm_s": round(machine.vibration_mm_s, 3),
                 "wear": round(machine.wear, 4),
-                "faults": [f.kind.value for f in factory.faults.listing() if f.unit.path == unit.path],
+                "faults": [
+                    f.kind.value for f in factory.faults.listing() if f.unit.path == unit.path
+                ],
             }
             for line in factory.lines
             for unit, machine in zip(line.units, line.machines, strict=True)
@@ -107,7 +113,9 @@ async def serve_control(factory: Factory) -> None:
     )
     server = _Server(config)
     # Bound here: uvicorn would end the whole process where the port is taken.
-    with socket.create_server((settings.pilot_control_host, settings.pilot_control_port)) as listener:
+    with socket.create_server(
+        (settings.pilot_control_host, settings.pilot_control_port)
+    ) as listener:
         fields = {"host": settings.pilot_control_host, "port": listener.getsockname()[1]}
         log.info("control api listens", extra={"fields": fields})
         serving = asyncio.ensure_future(server.serve([listener]))

@@ -1,4 +1,5 @@
-"""The pilot plant as it runs: physics at every step, values into the three protocols, faults on time. Called by `__main__.py`."""
+"""The pilot plant as it runs: physics at every step, values into the three protocols, faults on
+time. Called by `__main__.py`."""
 
 from __future__ import annotations
 
@@ -19,7 +20,13 @@ from pilot_factory.outlet import Outlet
 from pilot_factory.physics import Machine
 from pilot_factory.sendlog import SendLog
 from pilot_factory.settings import PilotSettings
-from pilot_factory.simulation import Measurement, SimulatedLine, SimulatedSignal, simulate_lines, source_of
+from pilot_factory.simulation import (
+    Measurement,
+    SimulatedLine,
+    SimulatedSignal,
+    simulate_lines,
+    source_of,
+)
 from pilot_factory.sparkplug_edge import SparkplugOutlet
 
 log = logging.getLogger(__name__)
@@ -99,7 +106,9 @@ async def run_plant(settings: PilotSettings, health: Health) -> None:
     """
     factory = Factory(load_plants(settings.plant), settings)
     if not factory.lines:
-        raise PlantError(f"{settings.plant}: no unit has a `simulate` entry; there is nothing to simulate")
+        raise PlantError(
+            f"{settings.plant}: no unit has a `simulate` entry; there is nothing to simulate"
+        )
     try:
         await factory.run(health)
     finally:

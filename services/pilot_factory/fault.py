@@ -1,4 +1,5 @@
-"""`python -m pilot_factory.fault stop pilot-a/north/machining/line-1/cnc-2 --seconds 60`: ask a running pilot plant for a fault."""
+"""`python -m pilot_factory.fault stop pilot-a/north/machining/line-1/cnc-2 --seconds 60`: ask a
+running pilot plant for a fault."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def main() -> None:
         "--factor", type=float, default=1000.0, help="wear only: how many times faster (1000)"
     )
     port = os.environ.get("AURELIAN_PILOT_CONTROL_PORT", "4980")
-    parser.add_argument("--url", default=f"http://127.0.0.1:{port}", help="control API of the pilot plant")
+    parser.add_argument(
+        "--url", default=f"http://127.0.0.1:{port}", help="control API of the pilot plant"
+    )
     wanted = parser.parse_args()
     if wanted.unit is None and wanted.fault not in ("end", "units"):
         parser.error("name the unit: enterprise/site/area/line/unit; `units` lists them")
@@ -34,7 +37,9 @@ def main() -> None:
         problem = json.load(error)
         sys.exit(f"refused: {problem.get('detail') or problem}")
     except OSError as error:
-        sys.exit(f"no pilot plant at {wanted.url}: {error}; start it with `aurelian up`, or name its --url")
+        sys.exit(
+            f"no pilot plant at {wanted.url}: {error}; start it with `aurelian up`, or name its --url"
+        )
 
 
 def _request(wanted: argparse.Namespace) -> urllib.request.Request:

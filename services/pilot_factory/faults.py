@@ -1,4 +1,5 @@
-"""Scripted faults: what may be asked for, and how it reaches machines and cables. Called by `factory.py` and `control.py`."""
+"""Scripted faults: what may be asked for, and how it reaches machines and cables. Called by
+`factory.py` and `control.py`."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ class Faults:
         return [fault for fault, _, _ in self._on.values()]
 
     def begin(self, fault: Fault, machine: Machine, outlet: Outlet, *, speed: float) -> None:
-        """Switch a fault on; the same one again replaces it. `speed`: of the simulation, since `seconds` are real ones."""
+        """Switch a fault on; the same one again replaces it. `speed`: of the simulation, since
+        `seconds` are real ones."""
         fault.until = time.monotonic() + fault.seconds
         self._on[fault.unit.path, fault.kind] = (fault, machine, outlet)
         match fault.kind:

@@ -1,4 +1,5 @@
-"""Machines that send plain JSON over MQTT, QoS 1: `{"ts": ms, "fields": {...}}` on a topic per unit. Called by `factory.py`."""
+"""Machines that send plain JSON over MQTT, QoS 1: `{"ts": ms, "fields": {...}}` on a topic per
+unit. Called by `factory.py`."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ _WINDOW = 100
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """One message on its way. `mid`: number of its current transmission, None: not sent on this connection."""
+    """One message on its way. `mid`: number of its current transmission, None: not sent on this
+    connection."""
 
     topic: str
     body: bytes
@@ -65,7 +67,8 @@ class JsonOutlet:
         self._retry = Backoff(retry_s)
 
     def put(self, measurements: Sequence[Measurement]) -> None:
-        """Take the values of one step: one message for each unit that is not cut off, with all that it shows."""
+        """Take the values of one step: one message for each unit that is not cut off, with all that
+        it shows."""
         units: dict[str, int] = {}
         for each in measurements:
             unit = each.signal.unit.path
@@ -88,7 +91,8 @@ class JsonOutlet:
         self._cut.discard(unit.path)
 
     async def run(self) -> None:
-        """Send until cancelled; what the broker has not acknowledged is sent again on the next connection."""
+        """Send until cancelled; what the broker has not acknowledged is sent again on the next
+        connection."""
         away = False
         while True:
             try:

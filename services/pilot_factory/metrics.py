@@ -14,4 +14,6 @@ DROPPED = Counter(
     "Values that a machine gave up because its broker was away for too long. Moves: bring the broker back.",
     ["kind"],
 )
-FAULTS = Gauge("pilot_faults", "Scripted faults that are on now. Not 0 and unexpected: DELETE /faults.")
+FAULTS = Gauge(
+    "pilot_faults", "Scripted faults that are on now. Not 0 and unexpected: DELETE /faults."
+)

@@ -1,6 +1,7 @@
 """One connection to an MQTT broker, used once: the only importer of paho in the pilot plant.
 
-Called by `sparkplug_edge.py`, `json_machine.py` and `replay.py`, which make a new link after each loss.
+Called by `sparkplug_edge.py`, `json_machine.py` and `replay.py`, which make a new link after each
+loss.
 """
 
 from __future__ import annotations
@@ -51,11 +52,13 @@ class MqttLink:
         client.on_publish = self._on_publish
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> int:
-        """Hand over a message without waiting; returns the number that `acked` will name (QoS 1)."""
+        """Hand over a message without waiting; returns the number that `acked` will name (QoS
+        1)."""
         return self._client.publish(topic, payload, qos=qos, retain=retain).mid
 
     def cut(self) -> None:
-        """Pull the cable: the socket dies without a DISCONNECT, so that the broker publishes the will."""
+        """Pull the cable: the socket dies without a DISCONNECT, so that the broker publishes the
+        will."""
         found = self._client.socket()
         if isinstance(found, socket.socket):
             try:
@@ -69,7 +72,11 @@ class MqttLink:
                 await asyncio.to_thread(self._client.connect, host, port, 10)
                 self._client.loop_start()
                 reason = await self._opened
-        except (OSError, ValueError, paho.WebsocketConnectionError) as error:  # TimeoutError is an OSError
+        except (
+            OSError,
+            ValueError,
+            paho.WebsocketConnectionError,
+        ) as error:  # TimeoutError is an OSError
             raise ConnectionError(f"no MQTT broker at {host}:{port}: {error!r}") from error
         if reason.is_failure:
             raise ConnectionRefusedError(f"the MQTT broker at {host}:{port} says: {reason}")
@@ -107,7 +114,12 @@ class MqttLink:
         self._tell(self.messages.put_nowait, (message.topic, bytes(message.payload)))
 
     def _on_publish(
-        self, client: paho.Client, data: object, mid: int, reason: ReasonCode, properties: Properties
+        self,
+        client: paho.Client,
+        data: object,
+        mid: int,
+        reason: ReasonCode,
+        properties: Properties,
     ) -> None:
         if self._acked is not None:
             self._tell(self._acked, mid, reason.value)
@@ -138,7 +150,8 @@ async def connect(
         client_id: unique at the broker.
         will: published by the broker (QoS 1, not retained) when the connection dies.
         subscriptions: (filter, QoS).
-        acked: called on the event loop with (number, reason code) of each acknowledged QoS 1 message.
+        acked: called on the event loop with (number, reason code) of each acknowledged QoS 1
+            message.
         version: 3.1.1, which every broker speaks, or 5.
 
     Raises:
@@ -146,7 +159,10 @@ async def connect(
     """
     parts = urlsplit(url)
     client = paho.Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, reconnect_on_failure=False
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=version,
+        reconnect_on_failure=False,
     )
     client.connect_timeout = CONNECT_TIMEOUT_S
     client.max_inflight_messages_set(200)

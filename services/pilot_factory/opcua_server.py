@@ -1,6 +1,8 @@
-"""A real OPC UA server with a folder per machine: the plant's OPC UA source. The only importer of asyncua here, beside replay.
+"""A real OPC UA server with a folder per machine: the plant's OPC UA source. The only importer of
+asyncua here, beside replay.
 
-Called by `factory.py` (machines) and `replay.py` (recordings). Security None: it is for loopback and test networks.
+Called by `factory.py` (machines) and `replay.py` (recordings). Security None: it is for loopback
+and test networks.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class Node:
 
 
 class OpcuaServer:
-    """An asyncua server with one variable per node. `start`, then `write`; `silence` and `listen` pull the plug and back."""
+    """An asyncua server with one variable per node. `start`, then `write`; `silence` and `listen`
+    pull the plug and back."""
 
     def __init__(self, host: str, port: int, namespace: str, nodes: Iterable[Node]) -> None:
         self._endpoint = f"opc.tcp://{host}:{port}"
@@ -105,7 +108,8 @@ class OpcuaServer:
         return list(self._ids.values())
 
     async def silence(self) -> None:
-        """Drop every connection and refuse new ones; sessions and their queues live on, as behind a pulled cable."""
+        """Drop every connection and refuse new ones; sessions and their queues live on, as behind a
+        pulled cable."""
         await self.server.bserver.stop()
 
     async def listen(self) -> None:
@@ -127,11 +131,14 @@ class OpcuaServer:
             async with asyncio.timeout(1.0):
                 await self.server.stop()
         except TimeoutError:
-            log.warning("opc ua server did not end in time", extra={"fields": {"endpoint": self._endpoint}})
+            log.warning(
+                "opc ua server did not end in time", extra={"fields": {"endpoint": self._endpoint}}
+            )
 
 
 class OpcuaOutlet:
-    """An OPC UA source of the plant: one server for all its units. Pulling one unit's cable silences the server."""
+    """An OPC UA source of the plant: one server for all its units. Pulling one unit's cable
+    silences the server."""
 
     def __init__(
         self,
@@ -148,7 +155,9 @@ class OpcuaOutlet:
         self._port = port or urlsplit(source.url).port or 4840
         self._sent = sent
         self._ids = {each: _address(each) for each in signals}
-        self._nodes = [Node(s.unit.model.name, self._ids[s], s.model.name, s.model.type) for s in signals]
+        self._nodes = [
+            Node(s.unit.model.name, self._ids[s], s.model.name, s.model.type) for s in signals
+        ]
         self._cut: set[str] = set()
         self._last: dict[SimulatedSignal, Measurement] = {}
         self._pending: list[Measurement] = []
@@ -181,7 +190,9 @@ class OpcuaOutlet:
                     await self._changed.wait()
                     self._changed.clear()
                 first = list(self._last.values())
-                await server.start([(self._ids[each.signal], data_value_of(each)) for each in first])
+                await server.start(
+                    [(self._ids[each.signal], data_value_of(each)) for each in first]
+                )
             except OSError as error:
                 fields = {
                     "source": self.source.id,
@@ -229,7 +240,10 @@ class OpcuaOutlet:
 def data_value_of(measurement: Measurement) -> ua.DataValue:
     """A machine's value as OPC UA has it."""
     return data_value(
-        measurement.signal.model.type, measurement.value, measurement.source_time, measurement.status
+        measurement.signal.model.type,
+        measurement.value,
+        measurement.source_time,
+        measurement.status,
     )
 
 

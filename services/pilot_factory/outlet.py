@@ -1,4 +1,5 @@
-"""What the three protocols have in common for the plant: values are put in, cables are pulled. Used by `factory.py`."""
+"""What the three protocols have in common for the plant: values are put in, cables are pulled. Used
+by `factory.py`."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class Outlet(Protocol):
         """Take the values of one step; never waits."""
 
     async def run(self) -> None:
-        """Speak the protocol until cancelled; a server or broker that is away is tried again for ever."""
+        """Speak the protocol until cancelled; a server or broker that is away is tried again for
+        ever."""
 
     def cut(self, unit: Unit) -> None:
         """Pull the cable of a unit: from now on it is silent, without a word of farewell."""

@@ -1,4 +1,5 @@
-"""A past of the simulated lines: every signal's values, and states, stops and shifts of each line. Pure; called by `seed.py`."""
+"""A past of the simulated lines: every signal's values, and states, stops and shifts of each line.
+Pure; called by `seed.py`."""
 
 from __future__ import annotations
 
@@ -21,7 +22,13 @@ STEP_S = 10
 """Seconds between two values of a signal."""
 
 _RESOLUTION_S = 2.5
-_STOPS = (LineState.DOWN, LineState.SHORT_STOP, LineState.SETUP, LineState.STARVED, LineState.BLOCKED)
+_STOPS = (
+    LineState.DOWN,
+    LineState.SHORT_STOP,
+    LineState.SETUP,
+    LineState.STARVED,
+    LineState.BLOCKED,
+)
 
 
 @dataclass(slots=True)
@@ -54,7 +61,8 @@ class SignalPast:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A state of a line from `start` to `end`, microseconds since 1970. `code`: of the stop reason, 0: none."""
+    """A state of a line from `start` to `end`, microseconds since 1970. `code`: of the stop reason,
+    0: none."""
 
     start: int
     end: int
@@ -96,7 +104,8 @@ class LineSpan:
 def live_through(
     plants: Sequence[Plant], seed: str, start: int, end: int
 ) -> tuple[list[SignalPast], list[LineSpan]]:
-    """Let the simulated lines live from `start` to `end` (microseconds since 1970), a value every 10 s."""
+    """Let the simulated lines live from `start` to `end` (microseconds since 1970), a value every
+    10 s."""
     signals: list[SignalPast] = []
     lines: list[LineSpan] = []
     for line in simulate_lines(plants, seed):
@@ -109,7 +118,9 @@ def live_through(
     return signals, lines
 
 
-def _live(line: SimulatedLine, pasts: dict[SimulatedSignal, SignalPast], start: int, end: int) -> LineSpan:
+def _live(
+    line: SimulatedLine, pasts: dict[SimulatedSignal, SignalPast], start: int, end: int
+) -> LineSpan:
     constraint = _machine(line, line.asset.constraint.path)
     output = _machine(line, line.asset.output.path)
     states: list[tuple[int, LineState, int]] = []
@@ -142,7 +153,11 @@ def _live(line: SimulatedLine, pasts: dict[SimulatedSignal, SignalPast], start: 
 
 
 def _shifts(
-    line: SimulatedLine, spans: Sequence[Span], counts: Sequence[tuple[int, int, int]], start: int, end: int
+    line: SimulatedLine,
+    spans: Sequence[Span],
+    counts: Sequence[tuple[int, int, int]],
+    start: int,
+    end: int,
 ) -> Iterator[Shift]:
     """The shifts that lie in [start, end) from their start to their end."""
     calendar, zone = line.asset.calendar, line.asset.plant.zone
@@ -164,7 +179,9 @@ def _shifts(
         )
         inside = [each for each in counts if begin <= each[0] < finish]
         (_, good, scrap), (_, last_good, last_scrap) = inside[0], inside[-1]
-        yield Shift(name, begin, finish, planned_s, running / 1e6, last_good - good, last_scrap - scrap)
+        yield Shift(
+            name, begin, finish, planned_s, running / 1e6, last_good - good, last_scrap - scrap
+        )
 
 
 def _window(day: date, start: time, end: time, zone: ZoneInfo) -> tuple[datetime, datetime]:

@@ -1,7 +1,8 @@
-"""How the machines of one line behave: cycles, buffers, stops, wear, heat. Pure; called by `simulation.py`.
+"""How the machines of one line behave: cycles, buffers, stops, wear, heat. Pure; called by
+`simulation.py`.
 
-Same seed, same calls: same values. Pieces are conserved: what a line was fed is finished, scrapped, in a buffer or
-in a machine (`Line.fed == finished + scrapped + held`).
+Same seed, same calls: same values. Pieces are conserved: what a line was fed is finished, scrapped,
+in a buffer or in a machine (`Line.fed == finished + scrapped + held`).
 """
 
 from __future__ import annotations
@@ -47,11 +48,14 @@ class Parameters:
         cycle_s: time for one piece of the line's first product.
         jitter: standard deviation of a cycle as a share of it.
         scrap_rate: share of pieces that are scrap.
-        buffer: places for pieces before the machine (not used for the first: raw material never ends).
+        buffer: places for pieces before the machine (not used for the first: raw material never
+            ends).
         idle_kw, run_kw: electric power at rest and at work.
         ambient_c, rise_c, warm_up_s: temperature at rest, how much work adds, time constant.
-        vibration_mm_s: RMS velocity at work with a new bearing; a bearing that fails has six times as much.
-        bearing_life_h: hours at work until a bearing fails. A year's wear is pressed into a day, so that a visitor sees one fail.
+        vibration_mm_s: RMS velocity at work with a new bearing; a bearing that fails has six times
+            as much.
+        bearing_life_h: hours at work until a bearing fails. A year's wear is pressed into a day, so
+            that a visitor sees one fail.
         repair_s: mean time to change a bearing.
         micro_stops_per_h, micro_stop_s: jams per hour at work, mean length.
         stops_per_h, stop_s: tool breakages per hour at work, mean length.
@@ -129,7 +133,8 @@ class Machine:
             self._down_s, self._down_state, self.reason = seconds, state, reason
 
     def release(self) -> None:
-        """End a stop; the machine starts again. Does nothing where it is starting, or has started, already."""
+        """End a stop; the machine starts again. Does nothing where it is starting, or has started,
+        already."""
         if self._down_state is not State.STARTING:
             self._down_s, self._down_state, self.reason = STARTING_S, State.STARTING, Reason.NONE
 
@@ -184,12 +189,15 @@ class Line:
         return sum(machine.scrap for machine in self.machines)
 
     def step(self, dt_s: float, *, planned: bool = True, resolution_s: float = 1.0) -> None:
-        """Let `dt_s` seconds pass. Long steps are cut into pieces of `resolution_s`, so that machines can wait for each other.
+        """Let `dt_s` seconds pass. Long steps are cut into pieces of `resolution_s`, so that
+        machines can wait for each other.
 
         Args:
             dt_s: seconds, at least 0.
-            planned: False in a break: nobody feeds the first machine, and each finishes its piece and is idle.
-            resolution_s: finest time between one machine's end of a piece and its neighbour's notice of it.
+            planned: False in a break: nobody feeds the first machine, and each finishes its piece
+                and is idle.
+            resolution_s: finest time between one machine's end of a piece and its neighbour's
+                notice of it.
         """
         for machine in self.machines:
             machine._worked_s = 0.0
@@ -232,7 +240,9 @@ class Line:
         machine.holding = True
         p = machine.parameters
         usual = p.cycle_s * self._factors[self.product] * (1 + 0.08 * machine.wear**3)
-        machine.cycle_s = machine._remaining_s = max(0.5, 1 + p.jitter * machine._rng.gauss(0, 1)) * usual
+        machine.cycle_s = machine._remaining_s = (
+            max(0.5, 1 + p.jitter * machine._rng.gauss(0, 1)) * usual
+        )
         return True
 
     def _pass_on(self, place: int) -> bool:
@@ -249,7 +259,8 @@ class Line:
         return True
 
     def _work(self, place: int, left: float) -> float:
-        """Work on the piece until it is ready, the time is used, or the machine breaks down; return the time left."""
+        """Work on the piece until it is ready, the time is used, or the machine breaks down; return
+        the time left."""
         machine = self.machines[place]
         machine.state, machine.reason = State.EXECUTE, Reason.NONE
         used = min(left, machine._remaining_s, machine._next_micro_s, machine._next_stop_s)
@@ -325,7 +336,9 @@ def _measure(machine: Machine, dt_s: float) -> None:
     goal = p.ambient_c + p.rise_c * load * (1 + 0.35 * machine.wear**4)
     machine.temperature_c += (goal - machine.temperature_c) * (1 - math.exp(-dt_s / p.warm_up_s))
     bearing = 1 + (VIBRATION_AT_FAILURE - 1) * machine.wear**3
-    machine.vibration_mm_s = max(0.02, p.vibration_mm_s * (0.06 + load * bearing) * (1 + 0.04 * noise(0, 1)))
+    machine.vibration_mm_s = max(
+        0.02, p.vibration_mm_s * (0.06 + load * bearing) * (1 + 0.04 * noise(0, 1))
+    )
 
 
 def _wait(rng: random.Random, per_h: float) -> float:

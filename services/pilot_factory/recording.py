@@ -1,6 +1,8 @@
-"""A CSV file as the recording of a machine: columns with types, rows with times, and the plant model that fits it.
+"""A CSV file as the recording of a machine: columns with types, rows with times, and the plant
+model that fits it.
 
-Called by `replay.py` and by tests that compare the store with a file. `read_recording` reads the file; the rest is pure.
+Called by `replay.py` and by tests that compare the store with a file. `read_recording` reads the
+file; the rest is pure.
 """
 
 from __future__ import annotations
@@ -83,20 +85,27 @@ class Recording:
 
 
 def read_recording(
-    file: Path, *, separator: str | None = None, time_column: str | None = None, where: str | None = None
+    file: Path,
+    *,
+    separator: str | None = None,
+    time_column: str | None = None,
+    where: str | None = None,
 ) -> Recording:
     """Read a CSV file with a header line.
 
-    The first usable column named datetime, timestamp, time, date or ts (or without a name) has the times: ISO 8601
-    (UTC where no zone is given) or seconds, milliseconds, microseconds since 1970 by magnitude. Types are those that
-    all cells of a column fit: bool (true/false), int64, double, else text. A header `title:type` says the type
-    (bytes are base64); a column `title:status` has the OPC UA status codes of column `title`.
+    The first usable column named datetime, timestamp, time, date or ts (or without a name) has the
+    times: ISO 8601 (UTC where no zone is given) or seconds, milliseconds, microseconds since 1970
+        by magnitude. Types are those that
+    all cells of a column fit: bool (true/false), int64, double, else text. A header `title:type`
+    says the type (bytes are base64); a column `title:status` has the OPC UA status codes of column
+    `title`.
 
     Args:
         file: in UTF-8.
         separator: found from the header where not given.
         time_column: its title, where the names above do not fit.
-        where: `title=text`: only the rows whose cell of that column is that text (one machine of many, say).
+        where: `title=text`: only the rows whose cell of that column is that text (one machine of
+            many, say).
 
     Raises:
         RecordingError: no rows, a row of another length, a cell that is not of its column's type.
@@ -116,18 +125,27 @@ def read_recording(
         cells = _filter(file, titles, cells, where)
     for number, row in enumerate(cells, start=2):
         if len(row) != len(titles):
-            raise RecordingError(f"{file}:{number}: {len(row)} cells, but {len(titles)} in the header")
+            raise RecordingError(
+                f"{file}:{number}: {len(row)} cells, but {len(titles)} in the header"
+            )
     times_at, times = _times(file, titles, cells, time_column)
     columns, read = _columns(file, titles, cells, times_at)
     return Recording(
-        _name(file.stem, set()), columns, tuple(_rows(file, cells, times, read)), times_at is not None
+        _name(file.stem, set()),
+        columns,
+        tuple(_rows(file, cells, times, read)),
+        times_at is not None,
     )
 
 
 def plant_model(recording: Recording, kind: str, url: str) -> str:
-    """A plant-model file (YAML) whose only line is the recording. `kind`: opcua or mqtt; `url`: where it is served."""
+    """A plant-model file (YAML) whose only line is the recording. `kind`: opcua or mqtt; `url`:
+    where it is served."""
     opcua = kind == "opcua"
-    source: dict[str, object] = {"id": f"replay-{recording.name}", "kind": "opcua" if opcua else "mqtt_json"}
+    source: dict[str, object] = {
+        "id": f"replay-{recording.name}",
+        "kind": "opcua" if opcua else "mqtt_json",
+    }
     source["url"] = url
     if not opcua:
         source["topic"] = topic(recording, "{unit}")
@@ -140,7 +158,11 @@ def plant_model(recording: Recording, kind: str, url: str) -> str:
         for column in recording.columns
     ]
     unit = {"name": UNIT, "source": source["id"], "signals": signals}
-    line = {"name": recording.name, "units": [unit], "products": [{"id": "none", "ideal_cycle_s": 1.0}]}
+    line = {
+        "name": recording.name,
+        "units": [unit],
+        "products": [{"id": "none", "ideal_cycle_s": 1.0}],
+    }
     plant = {
         "company": {"id": "recordings", "name": "Recordings"},
         "site": "replay",
@@ -162,7 +184,8 @@ def topic(recording: Recording, unit: str = UNIT) -> str:
 
 
 def parse_time(cell: str) -> int | None:
-    """Microseconds since 1970, or None: ISO 8601 (UTC where no zone is given) or a number by magnitude."""
+    """Microseconds since 1970, or None: ISO 8601 (UTC where no zone is given) or a number by
+    magnitude."""
     try:
         number = float(cell)
     except ValueError:
@@ -170,14 +193,18 @@ def parse_time(cell: str) -> int | None:
             moment = datetime.fromisoformat(cell)
         except ValueError:
             return None
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+        return round(
+            (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000
+        )
     for limit, factor in ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0)):
         if 0 < number < limit:
             return round(number * factor)
     return None
 
 
-def _filter(file: Path, titles: Sequence[str], cells: Sequence[list[str]], where: str) -> list[list[str]]:
+def _filter(
+    file: Path, titles: Sequence[str], cells: Sequence[list[str]], where: str
+) -> list[list[str]]:
     title, _, text = where.partition("=")
     if title not in titles:
         raise RecordingError(f"{file}: no column {title!r}; there are {', '.join(titles)}")
@@ -245,7 +272,9 @@ def _columns(
     return tuple(each.column for each in found), found
 
 
-def _rows(file: Path, cells: Sequence[Sequence[str]], times: list[int], read: list[_Cells]) -> list[Row]:
+def _rows(
+    file: Path, cells: Sequence[Sequence[str]], times: list[int], read: list[_Cells]
+) -> list[Row]:
     rows = []
     for number, (time, row) in enumerate(zip(times, cells, strict=True), start=2):
         values: list[tuple[Column, Value, int]] = []

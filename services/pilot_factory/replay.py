@@ -1,7 +1,8 @@
-"""`python -m pilot_factory.replay FILE.csv --as opcua|mqtt --speed N`: serve the columns of a recording as a machine.
+"""`python -m pilot_factory.replay FILE.csv --as opcua|mqtt --speed N`: serve the columns of a
+recording as a machine.
 
-Called by `aurelian replay` and by end-to-end tests. Nothing is lost on the way: OPC UA rows wait for the client's
-acknowledgement, MQTT messages for the broker's.
+Called by `aurelian replay` and by end-to-end tests. Nothing is lost on the way: OPC UA rows wait
+for the client's acknowledgement, MQTT messages for the broker's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ Tell = Callable[[str], None]
 
 
 class Pace:
-    """When each row is due: as recorded, `speed` times faster; 0: all at once. Starts at the first question."""
+    """When each row is due: as recorded, `speed` times faster; 0: all at once. Starts at the first
+    question."""
 
     def __init__(self, recording: Recording, speed: float) -> None:
         self._times = [row.time for row in recording.rows]
@@ -71,7 +73,8 @@ async def replay(
         speed: times faster than recorded; 0: as fast as it is acknowledged.
         separator, time_column: of the file, where they cannot be found from it.
         where: `title=text`: only the rows whose cell of that column is that text.
-        start: time of the first row of a file without times, microseconds since 1970; default: so that the last is now.
+        start: time of the first row of a file without times, microseconds since 1970; default: so
+            that the last is now.
         now: move the times so that the recording happens now instead of when it was made.
         host, port: opcua: where to listen.
         mqtt_url: mqtt: the broker.
@@ -144,7 +147,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pilot_factory.replay", description=__doc__)
     parser.add_argument("file", type=Path, help="CSV file: a column of times, then one per signal")
     parser.add_argument("--as", dest="as_", choices=("opcua", "mqtt"), required=True)
-    parser.add_argument("--speed", type=float, default=1.0, help="times faster than recorded; 0: at once")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="times faster than recorded; 0: at once"
+    )
     parser.add_argument("--separator", help="of the cells; found from the header where not given")
     parser.add_argument("--time-column", help="title of the column with the times")
     parser.add_argument(
@@ -152,12 +157,18 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--now", action="store_true", help="move the times: it happens now")
     parser.add_argument("--host", default="127.0.0.1", help="opcua: address to listen on")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"opcua: port ({DEFAULT_PORT})")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help=f"opcua: port ({DEFAULT_PORT})"
+    )
     url = os.environ.get("AURELIAN_MQTT_URL", "mqtt://127.0.0.1:1883")
     parser.add_argument("--mqtt-url", default=url, help=f"mqtt: broker ({url})")
     parser.add_argument("--send-log", type=Path, help="folder for the log of every value sent")
-    parser.add_argument("--print-plant", action="store_true", help="print the plant model that fits, and end")
-    parser.add_argument("--write-plant", type=Path, metavar="FOLDER", help="write that plant model there")
+    parser.add_argument(
+        "--print-plant", action="store_true", help="print the plant model that fits, and end"
+    )
+    parser.add_argument(
+        "--write-plant", type=Path, metavar="FOLDER", help="write that plant model there"
+    )
     return parser.parse_args()
 
 

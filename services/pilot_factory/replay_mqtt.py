@@ -1,4 +1,5 @@
-"""A recording as JSON messages over MQTT, QoS 1: each is sent until the broker has acknowledged it. Called by `replay.py`."""
+"""A recording as JSON messages over MQTT, QoS 1: each is sent until the broker has acknowledged it.
+Called by `replay.py`."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ async def publish_recording(
 ) -> None:
     """Publish every row in order until the broker has acknowledged it.
 
-    A broker that speaks MQTT 5 also says when nobody has subscribed; such a message is sent again later.
+    A broker that speaks MQTT 5 also says when nobody has subscribed; such a message is sent again
+    later.
 
     Args:
         recording: what to publish, one message per row.
@@ -86,7 +88,9 @@ class _Publisher:
         """Whether all messages are acknowledged."""
         return self._acknowledged == len(self._messages)
 
-    async def send(self, link: MqttLink, due: Callable[[int], int], tell: Callable[[str], None]) -> None:
+    async def send(
+        self, link: MqttLink, due: Callable[[int], int], tell: Callable[[str], None]
+    ) -> None:
         """Send on one connection, until all is acknowledged or the connection is lost."""
         self._go_back()
         told, window = False, 1  # one message alone finds out whether anybody listens
@@ -139,7 +143,11 @@ def _message(row: Row) -> bytes:
     fields: dict[str, object] = {}
     for column, value, status in row.values:
         if status != 0:
-            raise RecordingError(f"column {column.title!r} has a status; only --as opcua can say it")
-        fields[column.name] = base64.b64encode(value).decode() if isinstance(value, bytes) else value
+            raise RecordingError(
+                f"column {column.title!r} has a status; only --as opcua can say it"
+            )
+        fields[column.name] = (
+            base64.b64encode(value).decode() if isinstance(value, bytes) else value
+        )
     ts = row.time // 1000 if row.time % 1000 == 0 else row.time
     return json.dumps({"ts": ts, "fields": fields}, separators=(",", ":")).encode()

@@ -1,8 +1,10 @@
-"""A recording behind an OPC UA server that loses nothing: rows wait until clients have acknowledged them. Called by `replay.py`.
+"""A recording behind an OPC UA server that loses nothing: rows wait until clients have acknowledged
+them. Called by `replay.py`.
 
-A server's queue of a monitored item has a limit, beyond which it drops values. So rows are written in portions that
-fit the queues, each when the one before has left them; and what a client had not acknowledged before it came back
-with a new subscription is written again. Reads asyncua's own subscription records, which have no public face.
+A server's queue of a monitored item has a limit, beyond which it drops values. So rows are written
+in portions that fit the queues, each when the one before has left them; and what a client had not
+acknowledged before it came back with a new subscription is written again. Reads asyncua's own
+subscription records, which have no public face.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Portion:
     """Rows `first` to `end` (not included) on their way.
 
     Attributes:
-        up_to: by subscription, the number after the last message that carries them; None: not all sent yet.
+        up_to: by subscription, the number after the last message that carries them; None: not all
+            sent yet.
     """
 
     first: int
@@ -59,10 +62,13 @@ async def serve_recording(
     """
     nodes = [Node(UNIT, node_id(column), column.name, column.type) for column in recording.columns]
     server = OpcuaServer(host, port, NAMESPACE, nodes)
-    # A client reads a node's value when it subscribes: let it be the first that was recorded, not an invented one.
+    # A client reads a node's value when it subscribes: let it be the first that was recorded, not
+    # an invented one.
     await server.start(_first_values(recording))
     try:
-        tell(f"waiting at opc.tcp://{host}:{port} for a client that subscribes to all {len(nodes)} nodes")
+        tell(
+            f"waiting at opc.tcp://{host}:{port} for a client that subscribes to all {len(nodes)} nodes"
+        )
         await _Sender(recording, server, sent).run(due)
     finally:
         await server.stop()
@@ -99,10 +105,15 @@ class _Sender:
                     continue
             await asyncio.sleep(POLL_S)
 
-    def _settle(self, on_their_way: deque[Portion], owners: dict[int, InternalSubscription]) -> None:
-        """The queues are empty: everything written is in messages. Forget the portions whose messages are acknowledged."""
+    def _settle(
+        self, on_their_way: deque[Portion], owners: dict[int, InternalSubscription]
+    ) -> None:
+        """The queues are empty: everything written is in messages. Forget the portions whose
+        messages are acknowledged."""
         if on_their_way and on_their_way[-1].up_to is None:
-            on_their_way[-1].up_to = {number: each._notification_seq for number, each in owners.items()}
+            on_their_way[-1].up_to = {
+                number: each._notification_seq for number, each in owners.items()
+            }
         while on_their_way and (up_to := on_their_way[0].up_to) is not None:
             waiting = any(
                 message < up_to[number]
@@ -114,7 +125,8 @@ class _Sender:
             on_their_way.popleft()
 
     def _owners(self) -> dict[int, InternalSubscription]:
-        """The newest subscription of each node, by its number; empty: not all nodes are subscribed to."""
+        """The newest subscription of each node, by its number; empty: not all nodes are subscribed
+        to."""
         newest: dict[ua.NodeId, int] = {}
         subscriptions = self._server.server.iserver.subscription_service.subscriptions
         for number, each in sorted(subscriptions.items()):
@@ -138,14 +150,18 @@ class _Sender:
 
     async def _write(self, row: Row) -> None:
         for column, value, status in row.values:
-            await self._server.write(node_id(column), data_value(column.type, value, row.time, status))
+            await self._server.write(
+                node_id(column), data_value(column.type, value, row.time, status)
+            )
 
     def _note(self, end: int) -> None:
         """Log rows when they are written for the first time."""
         for row in self._recording.rows[self._noted : end]:
             for column, value, status in row.values:
                 if self._sent is not None:
-                    self._sent.write(self._recording.path(column), column.type, value, row.time, status)
+                    self._sent.write(
+                        self._recording.path(column), column.type, value, row.time, status
+                    )
         self._noted = max(self._noted, end)
 
 

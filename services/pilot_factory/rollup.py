@@ -1,4 +1,5 @@
-"""Rows of samples and rollups in PostgreSQL's binary COPY format, from arrays. Pure; called by `seed.py`."""
+"""Rows of samples and rollups in PostgreSQL's binary COPY format, from arrays. Pure; called by
+`seed.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 def number_rows(
     key: int, type: int, times: NDArray[np.int64], values: NDArray[np.float64], flags: int
 ) -> bytes:
-    """Rows (signal, time, sub, gateway_time, status, flags, type, value) of one signal; arrays (n,), microseconds."""
+    """Rows (signal, time, sub, gateway_time, status, flags, type, value) of one signal; arrays
+    (n,), microseconds."""
     since_2000 = times - _PG_EPOCH_US
     return _rows(
         len(times),
@@ -33,8 +35,11 @@ def number_rows(
     )
 
 
-def rollup_rows(key: int, times: NDArray[np.int64], values: NDArray[np.float64], width: int) -> bytes:
-    """Rollup rows of one signal in buckets of `width` microseconds; arrays (n,), n > 0, sorted by time, no NaN."""
+def rollup_rows(
+    key: int, times: NDArray[np.int64], values: NDArray[np.float64], width: int
+) -> bytes:
+    """Rollup rows of one signal in buckets of `width` microseconds; arrays (n,), n > 0, sorted by
+    time, no NaN."""
     buckets = times // width * width
     starts = np.concatenate([[0], np.flatnonzero(np.diff(buckets)) + 1])
     ends = np.append(starts[1:], len(times)) - 1

@@ -1,7 +1,9 @@
-"""A day of history for the pilot plant, so that the first page has trends: `python -m pilot_factory.seed`, run once by the launcher.
+"""A day of history for the pilot plant, so that the first page has trends: `python -m
+pilot_factory.seed`, run once by the launcher.
 
-The only program that writes the store without Kafka, as the database's owner; real plants never need it. Seeded
-samples carry the flag HISTORICAL and have ledger rows of their own source `seed-<company>`: the ledger still balances.
+The only program that writes the store without Kafka, as the database's owner; real plants never
+need it. Seeded samples carry the flag HISTORICAL and have ledger rows of their own source
+`seed-<company>`: the ledger still balances.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ def seed_history(
     now: int | None = None,
     hours: int = HOURS,
 ) -> int:
-    """Write the last `hours` of the simulated lines as history and return the number of samples; 0 where it was there already.
+    """Write the last `hours` of the simulated lines as history and return the number of samples; 0
+    where it was there already.
 
     Args:
         database_url: as the database's owner.
@@ -62,8 +65,8 @@ def seed_history(
         if not signals:
             return 0
         keys = _register(conn, signals)
-        # Hours that are over are nobody else's. The running hour is shared with the historian, which must not wait
-        # for us: it has a short transaction of its own, and merges.
+        # Hours that are over are nobody else's. The running hour is shared with the historian,
+        # which must not wait for us: it has a short transaction of its own, and merges.
         running = end // HOUR_US * HOUR_US
         with conn.transaction():
             over = _write_samples(conn, signals, keys, start, running)
@@ -105,15 +108,21 @@ def _register(conn: psycopg.Connection, signals: Sequence[SignalPast]) -> dict[s
             ],
         )
         found = cursor.execute(
-            "SELECT id, key FROM historian.signal WHERE id = ANY(%s)", ([s.signal.id for s in signals],)
+            "SELECT id, key FROM historian.signal WHERE id = ANY(%s)",
+            ([s.signal.id for s in signals],),
         )
         return dict(found.fetchall())
 
 
 def _write_samples(
-    conn: psycopg.Connection, signals: Sequence[SignalPast], keys: dict[str, int], start: int, end: int
+    conn: psycopg.Connection,
+    signals: Sequence[SignalPast],
+    keys: dict[str, int],
+    start: int,
+    end: int,
 ) -> int:
-    """Samples, rollups and ledger rows of [start, end), signal by signal in the order of their keys."""
+    """Samples, rollups and ledger rows of [start, end), signal by signal in the order of their
+    keys."""
     ordered = sorted(signals, key=lambda s: keys[s.signal.id])
     numbers = [s for s in ordered if s.model.type is not ValueType.TEXT]
     stored: dict[tuple[str, int], int] = {}
@@ -167,7 +176,8 @@ def _write_samples(
 
 
 def _merge_rollup(conn: psycopg.Connection, table: str, block: bytes) -> None:
-    """Add rollup rows to what the historian may have for the same bucket; ours are always the earlier samples."""
+    """Add rollup rows to what the historian may have for the same bucket; ours are always the
+    earlier samples."""
     conn.execute(f"CREATE TEMP TABLE seeded (LIKE historian.{table}) ON COMMIT DROP")
     with conn.cursor().copy(f"COPY seeded ({_ROLLUP}) FROM STDIN (FORMAT binary)") as copy:
         copy.write(block)
@@ -189,7 +199,15 @@ def _write_line(conn: psycopg.Connection, line: LineSpan) -> None:
             "INSERT INTO line_health.line_state (line, started_at, ended_at, owner, state, unit, reason) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
             [
-                (line.id, _instant(s.start), _instant(s.end), line.owner, s.state.value, line.unit, s.reason)
+                (
+                    line.id,
+                    _instant(s.start),
+                    _instant(s.end),
+                    line.owner,
+                    s.state.value,
+                    line.unit,
+                    s.reason,
+                )
                 for s in line.spans
             ],
         )
@@ -221,7 +239,8 @@ def _write_line(conn: psycopg.Connection, line: LineSpan) -> None:
 
 
 def _kpi(line: LineSpan, shift: Shift) -> tuple[object, ...]:
-    """OEE of a shift (ISO 22400-2): availability APT/PBT, effectiveness PRI*PQ/APT, quality GQ/PQ."""
+    """OEE of a shift (ISO 22400-2): availability APT/PBT, effectiveness PRI*PQ/APT, quality
+    GQ/PQ."""
     made = shift.good + shift.scrap
     availability = shift.running_s / shift.planned_s if shift.planned_s else None
     effectiveness = line.ideal_cycle_s * made / shift.running_s if shift.running_s else None
@@ -249,7 +268,9 @@ def main() -> None:
     try:
         settings = StoreSettings()
         began = time.monotonic()
-        samples = seed_history(settings.database_url.get_secret_value(), load_plants(settings.plant))
+        samples = seed_history(
+            settings.database_url.get_secret_value(), load_plants(settings.plant)
+        )
     except (ValidationError, PlantError, psycopg.Error) as error:
         sys.exit(f"seed: {error}")
     print(f"seeded {samples} samples in {time.monotonic() - began:.1f} s", file=sys.stderr)

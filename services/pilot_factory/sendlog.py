@@ -1,4 +1,5 @@
-"""The log of every value sent, one JSON object a line: what an oracle compares the store with. Called by the outlets."""
+"""The log of every value sent, one JSON object a line: what an oracle compares the store with.
+Called by the outlets."""
 
 from __future__ import annotations
 
@@ -13,14 +14,18 @@ from pilot_factory.simulation import Measurement
 
 
 class SendLog:
-    """Appends to `<folder>/<source>.jsonl`. Written when it is told; on disk after `flush` or `close`."""
+    """Appends to `<folder>/<source>.jsonl`. Written when it is told; on disk after `flush` or
+    `close`."""
 
     def __init__(self, folder: Path, source: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file: TextIO = (folder / f"{source}.jsonl").open("a", encoding="utf-8")
 
-    def write(self, path: str, type: ValueType, value: Value, source_time: int, status: int) -> None:
-        """Note one value. `source_time`: microseconds since 1970, as sent; bytes are written as base64."""
+    def write(
+        self, path: str, type: ValueType, value: Value, source_time: int, status: int
+    ) -> None:
+        """Note one value. `source_time`: microseconds since 1970, as sent; bytes are written as
+        base64."""
         entry = {
             "path": path,
             "type": type.name.lower(),

@@ -13,11 +13,16 @@ class PilotSettings(CommonSettings):
 
     model_config = SettingsConfigDict(populate_by_name=True)
 
-    pilot_opcua_host: str = Field("127.0.0.1", description="address that the OPC UA servers listen on")
-    pilot_opcua_port: int | None = Field(
-        None, description="port of the first OPC UA server; unset: the port of its `url` in the plant model"
+    pilot_opcua_host: str = Field(
+        "127.0.0.1", description="address that the OPC UA servers listen on"
     )
-    pilot_control_host: str = Field("127.0.0.1", description="address that the control API listens on")
+    pilot_opcua_port: int | None = Field(
+        None,
+        description="port of the first OPC UA server; unset: the port of its `url` in the plant model",
+    )
+    pilot_control_host: str = Field(
+        "127.0.0.1", description="address that the control API listens on"
+    )
     pilot_control_port: int = Field(4980, description="port of the control API; 0: any free port")
     pilot_speed: float = Field(1.0, gt=0, description="how many times faster than real machines")
     pilot_step_s: float = Field(1.0, gt=0, description="seconds between two values of a signal")
@@ -27,4 +32,6 @@ class PilotSettings(CommonSettings):
         "+",
         description="Sparkplug host that edge nodes wait for; +: any; empty: none, they speak at once",
     )
-    pilot_retry_s: float = Field(10.0, description="longest wait before the next try to reach a broker")
+    pilot_retry_s: float = Field(
+        10.0, description="longest wait before the next try to reach a broker"
+    )

@@ -1,6 +1,8 @@
-"""A plant of the plant model as machines that run: what each unit's signals show at a time. Pure but for its own state.
+"""A plant of the plant model as machines that run: what each unit's signals show at a time. Pure
+but for its own state.
 
-Called by `factory.py` (live) and `seed.py` (the past). A unit is simulated when its `simulate` mapping is not empty.
+Called by `factory.py` (live) and `seed.py` (the past). A unit is simulated when its `simulate`
+mapping is not empty.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class SimulatedLine:
         self._line = Line(
             [parameters_of(unit) for unit in units],
             f"{seed}/{asset.path}",
-            cycle_factors=[product.ideal_cycle_s / products[0].ideal_cycle_s for product in products],
+            cycle_factors=[
+                product.ideal_cycle_s / products[0].ideal_cycle_s for product in products
+            ],
         )
         self._signals = [list(_simulated_signals(unit)) for unit in units]
         self._shown: dict[SimulatedSignal, Value] = {}
@@ -83,7 +87,8 @@ class SimulatedLine:
         self._line.step(dt_s, planned=self._is_planned(now), resolution_s=resolution_s)
 
     def measure(self, now: int, *, everything: bool = False) -> list[Measurement]:
-        """What the machines show at `now`: steady signals, and others that changed since the last call (or `everything`)."""
+        """What the machines show at `now`: steady signals, and others that changed since the last
+        call (or `everything`)."""
         found = []
         for machine, signals in zip(self.machines, self._signals, strict=True):
             for signal in signals:
@@ -99,7 +104,9 @@ class SimulatedLine:
         if self._planned[0] != minute:
             moment = datetime.fromtimestamp(minute * 60, UTC)
             plant = self.asset.plant
-            seconds = planned_seconds(self.asset.calendar, plant.zone, moment, moment + timedelta(minutes=1))
+            seconds = planned_seconds(
+                self.asset.calendar, plant.zone, moment, moment + timedelta(minutes=1)
+            )
             self._planned = (minute, seconds > 0)
         return self._planned[1]
 

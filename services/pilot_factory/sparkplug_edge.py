@@ -1,7 +1,8 @@
-"""A Sparkplug B edge node whose devices are the units of a source (specification 3.0, chapter 5). Called by `factory.py`.
+"""A Sparkplug B edge node whose devices are the units of a source (specification 3.0, chapter 5).
+Called by `factory.py`.
 
-Says its births, then data by alias. While no host is online, and while the cable is out, it keeps values and sends
-them as historical after the next birth.
+Says its births, then data by alias. While no host is online, and while the cable is out, it keeps
+values and sends them as historical after the next birth.
 """
 
 from __future__ import annotations
@@ -99,10 +100,14 @@ class SparkplugOutlet:
                 subscriptions.append((self._host_filter, 1))
             try:
                 async with connect(
-                    self.source.url, f"aurelian-{self.source.id}", will=will, subscriptions=subscriptions
+                    self.source.url,
+                    f"aurelian-{self.source.id}",
+                    will=will,
+                    subscriptions=subscriptions,
                 ) as link:
                     log.info(
-                        "edge node connected", extra={"fields": {"source": self.source.id, "bdSeq": bd_seq}}
+                        "edge node connected",
+                        extra={"fields": {"source": self.source.id, "bdSeq": bd_seq}},
                     )
                     away = False
                     self._retry.reset()
@@ -131,7 +136,8 @@ class SparkplugOutlet:
                         self._say_births(link, bd_seq)
                     self._say_data(link)
                 elif self.online.is_set():
-                    # The host is gone: say so and begin again with a new number (6.4.20, primary host).
+                    # The host is gone: say so and begin again with a new number (6.4.20, primary
+                    # host).
                     self._say_death(link, bd_seq)
                     return
                 await self._changed.wait()
@@ -196,7 +202,9 @@ class SparkplugOutlet:
         """One DDATA for each device that has values."""
         by_device: dict[str, list[tuple[Measurement, int]]] = {}
         for each in values:
-            by_device.setdefault(each.signal.unit.model.name, []).append((each, self._alias[each.signal]))
+            by_device.setdefault(each.signal.unit.model.name, []).append(
+                (each, self._alias[each.signal])
+            )
         for device, found in by_device.items():
             body = payload.device_data(_now_ms(), self._next_seq(), found, historical=historical)
             link.publish(f"{self._topic.format('DDATA')}/{device}", body)

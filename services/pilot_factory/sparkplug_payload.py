@@ -1,4 +1,5 @@
-"""Sparkplug B payloads of an edge node: births, data, deaths (specification 3.0, chapter 6.4). Pure; called by `sparkplug_edge.py`."""
+"""Sparkplug B payloads of an edge node: births, data, deaths (specification 3.0, chapter 6.4).
+Pure; called by `sparkplug_edge.py`."""
 
 from __future__ import annotations
 
@@ -50,7 +51,10 @@ def device_birth(
     payload = pb.Payload(timestamp=now_ms, seq=seq)
     for signal, alias in signals:
         metric = payload.metrics.add(
-            name=metric_name(signal), alias=alias, datatype=DATATYPE[signal.model.type], timestamp=now_ms
+            name=metric_name(signal),
+            alias=alias,
+            datatype=DATATYPE[signal.model.type],
+            timestamp=now_ms,
         )
         if signal.model.unit:
             metric.properties.keys.append("engUnit")

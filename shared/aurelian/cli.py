@@ -1,7 +1,9 @@
-"""The `aurelian` command: run the embedded stack, look into it, and the one-off steps of an installation.
+"""The `aurelian` command: run the embedded stack, look into it, and the one-off steps of an
+installation.
 
-Data goes to standard output, words for people to standard error. Exit codes: 0 done; 1 could not be done, the
-reason and the next step are printed; 2 wrong usage. Imports are inside the commands: `--help` loads nothing.
+Data goes to standard output, words for people to standard error. Exit codes: 0 done; 1 could not be
+done, the reason and the next step are printed; 2 wrong usage. Imports are inside the commands:
+`--help` loads nothing.
 """
 
 import asyncio
@@ -75,9 +77,13 @@ def up(
     ] = True,
     plant: Annotated[
         Path | None,
-        typer.Option(envvar="AURELIAN_PLANT", help="Folder of plant-model files, one YAML file per site."),
+        typer.Option(
+            envvar="AURELIAN_PLANT", help="Folder of plant-model files, one YAML file per site."
+        ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the page; the next free one if it is in use.")] = 8080,
+    port: Annotated[
+        int, typer.Option(help="Port of the page; the next free one if it is in use.")
+    ] = 8080,
     any_ports: Annotated[
         bool, typer.Option("--any-ports", help="Any free ports: several stacks on one machine.")
     ] = False,
@@ -89,7 +95,10 @@ def up(
     if plant is not None:
         _check_plant(plant)
     elif not pilot:
-        give_up("without the pilot plant there is no plant model", "name a folder with yours: --plant FOLDER")
+        give_up(
+            "without the pilot plant there is no plant model",
+            "name a folder with yours: --plant FOLDER",
+        )
     options = Options(
         home=_home(home),
         plant=plant.absolute() if plant else None,
@@ -122,7 +131,9 @@ def down(home: Home = None) -> None:
 
 
 @app.command()
-def reset(home: Home = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def reset(
+    home: Home = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
     """Forget all data of this state folder: samples, events, keys, logs."""
     from aurelian.local.home import AlreadyRunningError, hold
     from aurelian.local.launcher import delete_state
@@ -132,10 +143,15 @@ def reset(home: Home = None, yes: Annotated[bool, typer.Option("--yes", help="Do
         words.print(f"there is nothing in {folder}")
         return
     if not (folder / "run" / "lock").exists() and any(folder.iterdir()):
-        give_up(f"{folder} is not a state folder of aurelian: nothing is deleted", "check AURELIAN_HOME")
+        give_up(
+            f"{folder} is not a state folder of aurelian: nothing is deleted", "check AURELIAN_HOME"
+        )
     if not yes:
         if not sys.stdin.isatty():
-            give_up(f"this deletes all data in {folder}, and there is nobody to ask", "aurelian reset --yes")
+            give_up(
+                f"this deletes all data in {folder}, and there is nobody to ask",
+                "aurelian reset --yes",
+            )
         typer.confirm(f"Delete all data in {folder}?", abort=True, err=True)
     try:
         with hold(folder):
@@ -148,9 +164,12 @@ def reset(home: Home = None, yes: Annotated[bool, typer.Option("--yes", help="Do
 @app.command()
 def doctor(
     home: Home = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON on standard output.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Findings as JSON on standard output.")
+    ] = False,
 ) -> None:
-    """Check what the stack needs and how the running one is; exit code 1 when something is in the way."""
+    """Check what the stack needs and how the running one is; exit code 1 when something is in the
+    way."""
     from dataclasses import asdict
 
     from aurelian.local.doctor import Verdict, examine
@@ -158,7 +177,11 @@ def doctor(
     findings = asyncio.run(examine(_home(home)))
     if as_json:
         print(json.dumps([asdict(each) for each in findings], indent=1))
-    marks = {Verdict.WELL: "[green]✔[/]", Verdict.WARNING: "[yellow]▲[/]", Verdict.FAULT: "[red]✖[/]"}
+    marks = {
+        Verdict.WELL: "[green]✔[/]",
+        Verdict.WARNING: "[yellow]▲[/]",
+        Verdict.FAULT: "[red]✖[/]",
+    }
     for each in findings if not as_json else []:
         words.print(f"{marks[each.verdict]} {escape(each.text)}")
         if each.fix:
@@ -170,21 +193,29 @@ def doctor(
 def replay(
     file: Annotated[
         Path,
-        typer.Argument(exists=True, dir_okay=False, help="CSV file: a column of times, then one per signal."),
+        typer.Argument(
+            exists=True, dir_okay=False, help="CSV file: a column of times, then one per signal."
+        ),
     ],
     protocol: Annotated[Protocol, typer.Option("--as", help="Serve it as this kind of machine.")],
     speed: Annotated[
         float,
-        typer.Option(min=0, help="How many times faster than recorded; 0: as fast as it is acknowledged."),
+        typer.Option(
+            min=0, help="How many times faster than recorded; 0: as fast as it is acknowledged."
+        ),
     ] = 1.0,
     now: Annotated[bool, typer.Option("--now", help="Move the times: it happens now.")] = False,
-    port: Annotated[int | None, typer.Option(help="opcua: port to listen on. [default: 4841]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="opcua: port to listen on. [default: 4841]")
+    ] = None,
     where: Annotated[
         str | None, typer.Option(help="COLUMN=TEXT: only those rows, one machine of many.")
     ] = None,
     write_plant: Annotated[
         Path | None,
-        typer.Option(file_okay=False, exists=True, help="Write the plant model that fits into this folder."),
+        typer.Option(
+            file_okay=False, exists=True, help="Write the plant model that fits into this folder."
+        ),
     ] = None,
     home: Home = None,
 ) -> None:
@@ -211,11 +242,16 @@ def replay(
 def tail(
     what: Annotated[Stream, typer.Argument(help="Samples of machines, or business events.")],
     match: Annotated[
-        str, typer.Argument(help="Only what has this in the signal's path, or the event's type or subject.")
+        str,
+        typer.Argument(
+            help="Only what has this in the signal's path, or the event's type or subject."
+        ),
     ] = "",
     bootstrap: Annotated[
         str | None,
-        typer.Option(envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"),
+        typer.Option(
+            envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"
+        ),
     ] = None,
     from_start: Annotated[
         bool, typer.Option("--from-start", help="All that Kafka still has, not only what is new.")
@@ -240,7 +276,9 @@ def tail(
 def topics_create(
     bootstrap: Annotated[
         str | None,
-        typer.Option(envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"),
+        typer.Option(
+            envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"
+        ),
     ] = None,
     replication_factor: Annotated[
         int, typer.Option(min=1, help="Copies of each partition; 3 in production.")
@@ -259,11 +297,13 @@ def db_upgrade(
     url: Annotated[
         str | None,
         typer.Option(
-            envvar="AURELIAN_DATABASE_URL", help="Database, as its owner. [default: the running stack's]"
+            envvar="AURELIAN_DATABASE_URL",
+            help="Database, as its owner. [default: the running stack's]",
         ),
     ] = None,
     password_file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="File with the owner's password.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="File with the owner's password."),
     ] = None,
     log: Annotated[
         str | None,
@@ -293,16 +333,21 @@ def keys_create(
         str, typer.Option(help="Company that the key sees, or * for the platform's own services.")
     ],
     name: Annotated[str, typer.Option(help="What it is for; shown in lists.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do, e.g. history:read; may be repeated.")],
+    scope: Annotated[
+        list[str], typer.Option(help="What it may do, e.g. history:read; may be repeated.")
+    ],
     url: Annotated[
         str | None,
         typer.Option(
-            envvar="AURELIAN_DATABASE_URL", help="Database, as its owner. [default: the running stack's]"
+            envvar="AURELIAN_DATABASE_URL",
+            help="Database, as its owner. [default: the running stack's]",
         ),
     ] = None,
     pepper: Annotated[
         Path | None,
-        typer.Option(envvar="AURELIAN_KEY_PEPPER_FILE", dir_okay=False, help="File with the hash's secret."),
+        typer.Option(
+            envvar="AURELIAN_KEY_PEPPER_FILE", dir_okay=False, help="File with the hash's secret."
+        ),
     ] = None,
     home: Home = None,
 ) -> None:
@@ -318,7 +363,11 @@ def keys_create(
         )
     print(
         create_key(
-            _database(url, home), owner=owner, name=name, scopes=tuple(scope), pepper=file.read_bytes()
+            _database(url, home),
+            owner=owner,
+            name=name,
+            scopes=tuple(scope),
+            pepper=file.read_bytes(),
         )
     )
 

@@ -1,4 +1,5 @@
-"""`python -m tests.bench [name ...]`: run the benchmarks; called by `make bench`. See README.md beside this file."""
+"""`python -m tests.bench [name ...]`: run the benchmarks; called by `make bench`. See README.md
+beside this file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""`codec_encode` and `codec_decode`: nanoseconds per sample for batches of 8, 50 and 500; the value is that at 500.
+"""`codec_encode` and `codec_decode`: nanoseconds per sample for batches of 8, 50 and 500; the value
+is that at 500.
 
-One line, 50 signals, mixed types and some Bad values, as a gateway sends them; each batch is an object of its own, so
-that nothing but the dictionary is met twice. Peer: the same bytes parsed by protobuf alone, without columns.
+One line, 50 signals, mixed types and some Bad values, as a gateway sends them; each batch is an
+object of its own, so
+that nothing but the dictionary is met twice. Peer: the same bytes parsed by protobuf alone, without
+columns.
 """
 
 from __future__ import annotations
@@ -115,7 +118,9 @@ def _ns_per_call(function: Callable[[T], object], inputs: Sequence[T]) -> float:
     return best / len(inputs)
 
 
-def _result(bench: str, by_size: dict[int, float], peer: float | None, cpu_s: float) -> dict[str, object]:
+def _result(
+    bench: str, by_size: dict[int, float], peer: float | None, cpu_s: float
+) -> dict[str, object]:
     sizes = ", ".join(f"{n}: {ns:.0f}" for n, ns in by_size.items())
     return {
         "bench": bench,

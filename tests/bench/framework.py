@@ -1,7 +1,9 @@
-"""Finds the benchmarks, runs them, prints one JSON line each and keeps it in `results/<bench>.jsonl`. Called by `__main__.py`.
+"""Finds the benchmarks, runs them, prints one JSON line each and keeps it in
+`results/<bench>.jsonl`. Called by `__main__.py`.
 
-A benchmark is a module of this package with `run() -> Iterator[dict]`; each dict is a result with some of `FIELDS`.
-Standard output carries results only; what a benchmark wants to say to people goes to standard error.
+A benchmark is a module of this package with `run() -> Iterator[dict]`; each dict is a result with
+some of `FIELDS`. Standard output carries results only; what a benchmark wants to say to people goes
+to standard error.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def run(names: list[str]) -> int:
     """Run the benchmarks named, all of them without a name; return the exit code."""
     unknown = [name for name in names if name not in MODULES]
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}: choose from {', '.join(MODULES)}", file=sys.stderr)
+        print(
+            f"no benchmark {', '.join(unknown)}: choose from {', '.join(MODULES)}", file=sys.stderr
+        )
         return 2
     wanted = names or list(MODULES)
     failed = 0
@@ -66,11 +70,14 @@ def run(names: list[str]) -> int:
 
 
 def cpu_and_memory(pid: int) -> tuple[float, float]:
-    """CPU seconds and the peak of the resident memory in MB that a running process has used so far."""
+    """CPU seconds and the peak of the resident memory in MB that a running process has used so
+    far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     ticks = sum(int(field) for field in fields[11:13])
     status = dict(
-        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
+        line.split(":", 1)
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if ":" in line
     )
     return ticks / os.sysconf("SC_CLK_TCK"), int(status["VmHWM"].split()[0]) / 1024
 
@@ -99,7 +106,9 @@ def _report(result: dict[str, Any]) -> None:
 
 def _commit() -> str | None:
     git = ["git", "-C", str(Path(__file__).parent)]
-    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    head = subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     if head.returncode != 0:
         return None
     changed = subprocess.run(
@@ -115,7 +124,11 @@ def _machine() -> dict[str, object]:
     """Cores, memory and load: what figures depend on. No name of the host."""
     memory = next(_lines("/proc/meminfo")).split()[1]
     model = next(
-        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        (
+            line.partition(":")[2].strip()
+            for line in _lines("/proc/cpuinfo")
+            if line.startswith("model name")
+        ),
         platform.machine(),
     )
     return {

@@ -1,9 +1,12 @@
-"""Benchmark `historian_vs_copy`: rows/s of the historian from Kafka into the migrated table, against a raw binary COPY.
+"""Benchmark `historian_vs_copy`: rows/s of the historian from Kafka into the migrated table,
+against a raw binary COPY.
 
-Five million samples of 200 machines, a third each in records of 8, 50 and 500 samples, lie in Kafka. A historian
-process stores them, with indexes, ledger, lanes and rollups; timed from the claim of its partitions, just before the
-first fetch, to the last COMMIT. The peer is psycopg: the same rows, ordered by time as they came, as one binary COPY
-into an identical table of the same server, after it. `ratio` is historian / peer.
+Five million samples of 200 machines, a third each in records of 8, 50 and 500 samples, lie in
+Kafka. A historian process stores them, with indexes, ledger, lanes and rollups; timed from the
+claim of its partitions, just before the
+first fetch, to the last COMMIT. The peer is psycopg: the same rows, ordered by time as they came,
+as one binary COPY into an identical table of the same server, after it. `ratio` is historian /
+peer.
 """
 
 from __future__ import annotations
@@ -41,7 +44,9 @@ def run() -> Iterator[dict[str, object]]:
         records, rows = _fill(broker.bootstrap)
         say(f"{rows} samples in {records} records are in Kafka")
         with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
-            with running_historian(broker.bootstrap, url, Path(folder), log_level="WARNING") as historian:
+            with running_historian(
+                broker.bootstrap, url, Path(folder), log_level="WARNING"
+            ) as historian:
                 seconds = _await_all(url, records)
                 cpu_s, peak_mb = cpu_and_memory(historian.process.pid)
         stored, duplicates = _counts(url)
@@ -78,7 +83,9 @@ def _fill(bootstrap: str) -> tuple[int, int]:
         records += send_batches(bootstrap, batches)
         rows += (records - before) * size
         per_line = (records - before) // telemetry.LINES * size
-        first_second += per_line // (telemetry.ASSETS // telemetry.LINES * telemetry.SIGNALS_PER_ASSET) + 1
+        first_second += (
+            per_line // (telemetry.ASSETS // telemetry.LINES * telemetry.SIGNALS_PER_ASSET) + 1
+        )
     return records, rows
 
 
@@ -103,17 +110,22 @@ def _await_all(url: str, records: int) -> float:
 def _counts(url: str) -> tuple[int, int]:
     with psycopg.connect(url) as conn:
         stored = conn.execute("SELECT count(*) FROM historian.sample_number").fetchone()
-        ledger = conn.execute("SELECT sum(stored), sum(duplicate) FROM historian.ledger_stored").fetchone()
+        ledger = conn.execute(
+            "SELECT sum(stored), sum(duplicate) FROM historian.ledger_stored"
+        ).fetchone()
         minutes = conn.execute("SELECT sum(count) FROM historian.rollup_minute").fetchone()
         hours = conn.execute("SELECT sum(count) FROM historian.rollup_hour").fetchone()
     assert stored and ledger and minutes and hours
     if not stored[0] == ledger[0] == minutes[0] == hours[0]:
-        raise AssertionError(f"rows {stored[0]}, ledger {ledger[0]}, minutes {minutes[0]}, hours {hours[0]}")
+        raise AssertionError(
+            f"rows {stored[0]}, ledger {ledger[0]}, minutes {minutes[0]}, hours {hours[0]}"
+        )
     return int(stored[0]), int(ledger[1])
 
 
 def _copy_raw(url: str, rows: int) -> float:
-    """Seconds of one binary COPY of the same rows, ordered by time as they came, with its COMMIT."""
+    """Seconds of one binary COPY of the same rows, ordered by time as they came, with its
+    COMMIT."""
     with psycopg.connect(url) as conn:
         blocks: list[bytes] = []
         with conn.cursor() as cursor:

@@ -1,8 +1,10 @@
-"""Benchmark `latency_store`: how long after its source time a sample can be queried, in ms; `value` is the 99th percentile.
+"""Benchmark `latency_store`: how long after its source time a sample can be queried, in ms; `value`
+is the 99th percentile.
 
-For 20 s 20 lines make a batch of 25 samples every 100 ms (5,000 samples/s), each stamped when it is made: codec, Kafka,
-historian, committed row. A row can be queried from its transaction's COMMIT on, whose time PostgreSQL keeps
-(`track_commit_timestamp`). The gateway's outbox is measured by `outbox`; it comes on top.
+For 20 s 20 lines make a batch of 25 samples every 100 ms (5,000 samples/s), each stamped when it is
+made: codec, Kafka, historian, committed row. A row can be queried from its transaction's COMMIT on,
+whose time PostgreSQL keeps (`track_commit_timestamp`). The gateway's outbox is measured by
+`outbox`; it comes on top.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def run() -> Iterator[dict[str, object]]:
         declare_log(url, "bench")
         asyncio.run(create_topics(broker.bootstrap))
         with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
-            with running_historian(broker.bootstrap, url, Path(folder), log_level="WARNING") as historian:
+            with running_historian(
+                broker.bootstrap, url, Path(folder), log_level="WARNING"
+            ) as historian:
                 asyncio.run(_send(broker.bootstrap, 0, 2.0))  # learn signals, fill caches
                 records = asyncio.run(_send(broker.bootstrap, 1_000_000, SECONDS))
                 await_offsets(url, records)
@@ -55,7 +59,9 @@ def run() -> Iterator[dict[str, object]]:
                 "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin) - time) * 1000 FROM historian.sample_number "
                 "WHERE sub = 1"
             ).fetchall()
-            duplicates = conn.execute("SELECT sum(duplicate) FROM historian.ledger_stored").fetchone()
+            duplicates = conn.execute(
+                "SELECT sum(duplicate) FROM historian.ledger_stored"
+            ).fetchone()
     milliseconds = np.array([float(row[0]) for row in rows])
     p50, p99 = np.percentile(milliseconds, [50, 99])
     sent = int(SECONDS / INTERVAL_S) * telemetry.LINES * BATCH
@@ -79,7 +85,8 @@ def run() -> Iterator[dict[str, object]]:
 
 
 async def _send(bootstrap: str, first_sequence: int, seconds: float) -> int:
-    """Send at a steady rate; return the records sent in all runs so far. `sub` 1 marks the rows that count."""
+    """Send at a steady rate; return the records sent in all runs so far. `sub` 1 marks the rows
+    that count."""
     settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False, kafka_timeout_s=30)
     lines = [telemetry.signals_of_line(line)[:BATCH] for line in range(telemetry.LINES)]
     counted = first_sequence > 0

@@ -1,8 +1,12 @@
-"""`outbox`: samples per second through the gateway's whole write path, from readings to the synced log.
+"""`outbox`: samples per second through the gateway's whole write path, from readings to the synced
+log.
 
-Contract, ordinals, columns, encoding, numbering and SQLite with synchronous=FULL; one source, deliveries of 100 readings
-of 50 signals, each acknowledged after its commit. Peer: the same encoded bytes appended to a bare file, with an fdatasync
-for as many rows as the outbox had in one commit. Read back afterwards and counted: `lost` and `duplicates`.
+Contract, ordinals, columns, encoding, numbering and SQLite with synchronous=FULL; one source,
+deliveries of 100 readings
+of 50 signals, each acknowledged after its commit. Peer: the same encoded bytes appended to a bare
+file, with an fdatasync
+for as many rows as the outbox had in one commit. Read back afterwards and counted: `lost` and
+`duplicates`.
 """
 
 from __future__ import annotations
@@ -81,7 +85,13 @@ class _Source:
                 received_at=T0 + first,
                 readings=[
                     Reading(
-                        None, model, signals[n % 50], "a/b/c/line", rng.random(), ValueType.DOUBLE, T0 + n
+                        None,
+                        model,
+                        signals[n % 50],
+                        "a/b/c/line",
+                        rng.random(),
+                        ValueType.DOUBLE,
+                        T0 + n,
                     )
                     for n in range(first, first + DELIVERY)
                 ],

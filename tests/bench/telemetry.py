@@ -1,4 +1,5 @@
-"""Seeded telemetry for benchmarks: lines of machines that report doubles once a second. Used by the historian's benches."""
+"""Seeded telemetry for benchmarks: lines of machines that report doubles once a second. Used by the
+historian's benches."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _EMPTY_BOOL = np.zeros(0, np.bool_)
 
 
 def signals_of_line(line: int) -> tuple[Signal, ...]:
-    """The signals of one of `LINES` lines: its share of `ASSETS` machines, `SIGNALS_PER_ASSET` each."""
+    """The signals of one of `LINES` lines: its share of `ASSETS` machines, `SIGNALS_PER_ASSET`
+    each."""
     return tuple(
         Signal(
             f"bench-{line}-{unit}-{n}",
@@ -43,7 +45,8 @@ def line_path(line: int) -> str:
 def make_batches(
     rows: int, size: int, *, first_second: int = 0, sequences: list[int]
 ) -> Iterator[SampleBatch]:
-    """`rows` samples (rounded up to whole rounds) in batches of `size`, line by line in turn, time going on in each line.
+    """`rows` samples (rounded up to whole rounds) in batches of `size`, line by line in turn, time
+    going on in each line.
 
     `sequences` holds the last sequence of each line and is carried on.
     """
@@ -57,7 +60,9 @@ def make_batches(
     while made < rows:
         places = np.arange(position, position + size)
         index = (places % width).astype(np.uint32)
-        time = START_US + (first_second + places // width) * 1_000_000 + index.astype(np.int64) * 100
+        time = (
+            START_US + (first_second + places // width) * 1_000_000 + index.astype(np.int64) * 100
+        )
         for line in range(LINES):
             sequences[line] += 1
             yield SampleBatch(

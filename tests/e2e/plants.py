@@ -1,4 +1,5 @@
-"""Plant models for the end-to-end tests: recordings to be replayed, and a small plant of the tests' own with every protocol."""
+"""Plant models for the end-to-end tests: recordings to be replayed, and a small plant of the tests'
+own with every protocol."""
 
 from __future__ import annotations
 
@@ -66,9 +67,12 @@ class Recorded:
 def write_plants(folder: Path, own_opcua_port: int) -> dict[str, Recorded]:
     """Write the plant models; return the recordings by name.
 
-    `opcua` and `mqtt` are real ones, or the small one where none is there; `opcua-small` and `mqtt-small` are the small one.
+    `opcua` and `mqtt` are real ones, or the small one where none is there; `opcua-small` and
+    `mqtt-small` are the small one.
     """
-    (folder / "own.yaml").write_text(OWN.replace("@PORT@", str(own_opcua_port)).replace("@MQTT@", MQTT))
+    (folder / "own.yaml").write_text(
+        OWN.replace("@PORT@", str(own_opcua_port)).replace("@MQTT@", MQTT)
+    )
     recorded = {}
     for protocol, real in REAL.items():
         recorded[protocol] = _write(folder, protocol, protocol, real if real.exists() else SMALL)
@@ -82,6 +86,8 @@ def _write(folder: Path, name: str, protocol: str, file: Path) -> Recorded:
     copy.write_bytes(file.read_bytes())
     port = any_free()
     url = f"opc.tcp://127.0.0.1:{port}" if protocol == "opcua" else MQTT
-    model = plant_model(read_recording(copy), protocol, url).replace("site: replay", f"site: replay-{name}")
+    model = plant_model(read_recording(copy), protocol, url).replace(
+        "site: replay", f"site: replay-{name}"
+    )
     (folder / f"replay-{name}.yaml").write_text(model)
     return Recorded(copy, protocol, port, f"replay-{name}", f"recordings/replay-{name}/")

@@ -1,4 +1,5 @@
-"""The pages in a real browser: live without reload, honest when data or server are away, one origin, small screens."""
+"""The pages in a real browser: live without reload, honest when data or server are away, one
+origin, small screens."""
 
 import contextlib
 import time
@@ -56,7 +57,9 @@ class Watched:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on(
             "console",
-            lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None,
+            lambda said: (
+                self.complaints.append(said.text) if said.type in ("error", "warning") else None
+            ),
         )
 
 
@@ -76,7 +79,13 @@ def tile(page: Page, theatre: stage.Theatre):  # type: ignore[no-untyped-def]
 
 async def tell_state(on: stage.Stage, theatre: stage.Theatre, state: str) -> None:
     since = datetime.now(UTC).isoformat()
-    data = {"state": state, "previous": "slow", "unit": None, "reason": "because of a test", "since": since}
+    data = {
+        "state": state,
+        "previous": "slow",
+        "unit": None,
+        "reason": "because of a test",
+        "since": since,
+    }
     await on.send_event(theatre.line, events.LINE_STATE_CHANGED, theatre.line.id, data)
 
 
@@ -88,14 +97,20 @@ async def test_tiles_turn_stale_without_a_word_of_running_and_live_again_without
         async with theatre.beating() as on:
             for plant in theatre.plants:
                 for line in plant.lines():
-                    await on.send_values(line, [v for unit in line.units for v in stage.plausible(unit, 0)])
+                    await on.send_values(
+                        line, [v for unit in line.units for v in stage.plausible(unit, 0)]
+                    )
             await tell_state(on, theatre, "running")
             await page.goto("/")
             await page.evaluate("window.sameDocument = true")
             await expect(tile(page, theatre)).to_have_attribute("data-freshness", "live")
             await expect(tile(page, theatre).locator(".band .word")).to_have_text("Running")
-        await expect(page.locator('[data-testid="line-tile"]:not([data-freshness="stale"])')).to_have_count(0)
-        await expect(page.locator('[data-freshness="live"], [data-freshness="late"]')).to_have_count(0)
+        await expect(
+            page.locator('[data-testid="line-tile"]:not([data-freshness="stale"])')
+        ).to_have_count(0)
+        await expect(
+            page.locator('[data-freshness="live"], [data-freshness="late"]')
+        ).to_have_count(0)
         await expect(tile(page, theatre).locator(".band .state")).to_contain_text("No data since")
         assert await page.evaluate(TELLS_RUNNING) == []
         await page.goto(f"/lines/{theatre.line.id}")
@@ -103,7 +118,9 @@ async def test_tiles_turn_stale_without_a_word_of_running_and_live_again_without
         await expect(page.locator('[data-testid]:not([data-freshness="stale"])')).to_have_count(0)
         assert await page.evaluate(TELLS_RUNNING) == []
         async with theatre.beating():
-            await expect(tile(page, theatre).first).to_have_attribute("data-freshness", "live", timeout=5000)
+            await expect(tile(page, theatre).first).to_have_attribute(
+                "data-freshness", "live", timeout=5000
+            )
             await expect(tile(page, theatre).first.locator(".band .word")).to_have_text("Running")
         assert await page.evaluate("window.sameDocument")
         assert watched.complaints == []
@@ -118,7 +135,9 @@ async def test_a_stop_and_a_value_appear_within_two_seconds(theatre: stage.Theat
         await page.goto(f"/lines/{theatre.line.id}")
         await expect(tile(page, theatre).first.locator(".band .word")).to_have_text("Running")
         await tell_state(on, theatre, "down")
-        await expect(tile(page, theatre).first.locator(".band .word")).to_have_text("Down", timeout=2000)
+        await expect(tile(page, theatre).first.locator(".band .word")).to_have_text(
+            "Down", timeout=2000
+        )
         await expect(page.locator("#said")).to_contain_text("Down")
         await page.goto(f"/signals/{signal.id}")
         await on.send_values(theatre.line, [(signal, 2718.25, ValueType.DOUBLE, 0)])
@@ -139,19 +158,23 @@ async def test_a_server_that_goes_away_is_said_so_on_every_tile_and_comes_back_b
         await expect(page.locator("stream-banner")).to_contain_text(
             "No connection to the server since", timeout=12_000
         )
-        await expect(page.locator('[data-testid="line-tile"]:not([data-freshness="offline"])')).to_have_count(
-            0
-        )
+        await expect(
+            page.locator('[data-testid="line-tile"]:not([data-freshness="offline"])')
+        ).to_have_count(0)
         assert await page.evaluate(TELLS_RUNNING) == []
         began = time.monotonic()
         theatre.dashboard.start()
         await page.get_by_role("button", name="Retry now").click()
-        await expect(tile(page, theatre)).to_have_attribute("data-freshness", "live", timeout=35_000)
+        await expect(tile(page, theatre)).to_have_attribute(
+            "data-freshness", "live", timeout=35_000
+        )
         assert time.monotonic() - began < 35
         await expect(page.locator("stream-banner")).to_be_hidden()
 
 
-async def test_every_page_asks_one_origin_only_and_complains_of_nothing(theatre: stage.Theatre) -> None:
+async def test_every_page_asks_one_origin_only_and_complains_of_nothing(
+    theatre: stage.Theatre,
+) -> None:
     signal = next(theatre.line.constraint.signals())
     async with browser(theatre) as watched, theatre.beating():
         for path in ("/", f"/lines/{theatre.line.id}", "/system"):
@@ -161,7 +184,9 @@ async def test_every_page_asks_one_origin_only_and_complains_of_nothing(theatre:
         await watched.page.goto(f"/signals/{signal.id}")
         await expect(watched.page.locator(".note")).to_be_visible()
         assert all("502" in said for said in watched.complaints)  # no history service here
-        assert {url for url in watched.asked if not url.startswith(theatre.dashboard.url + "/")} == set()
+        assert {
+            url for url in watched.asked if not url.startswith(theatre.dashboard.url + "/")
+        } == set()
 
 
 async def test_tabs_of_one_browser_share_one_stream(theatre: stage.Theatre) -> None:
@@ -184,7 +209,9 @@ async def test_tabs_of_one_browser_share_one_stream(theatre: stage.Theatre) -> N
         await expect(tile(second, theatre).locator(".band .word")).to_have_text("Planned")
 
 
-async def test_nothing_is_cut_off_or_too_small_to_touch_on_any_screen(theatre: stage.Theatre) -> None:
+async def test_nothing_is_cut_off_or_too_small_to_touch_on_any_screen(
+    theatre: stage.Theatre,
+) -> None:
     signal = next(theatre.line.constraint.signals())
     async with browser(theatre) as watched, theatre.beating():
         page = watched.page

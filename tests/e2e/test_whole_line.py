@@ -1,4 +1,5 @@
-"""From a machine's value to the store, the history API, the operator's screen and a partner's webhook, through every process."""
+"""From a machine's value to the store, the history API, the operator's screen and a partner's
+webhook, through every process."""
 
 from __future__ import annotations
 
@@ -53,16 +54,22 @@ async def test_every_row_of_a_recording_is_in_the_store_value_for_value(
 async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
     stack: Stack, tmp_path: Path
 ) -> None:
-    """Broker, historian and both gateways end by SIGKILL while 300 rows a protocol are on their way, twenty rows a second."""
+    """Broker, historian and both gateways end by SIGKILL while 300 rows a protocol are on their
+    way, twenty rows a second."""
     folders = {name: tmp_path / name for name in ("opcua-small", "mqtt-small")}
-    replays = [asyncio.create_task(replay(stack, name, folder, speed=20)) for name, folder in folders.items()]
+    replays = [
+        asyncio.create_task(replay(stack, name, folder, speed=20))
+        for name, folder in folders.items()
+    ]
     try:
         for victim in ("historian", "broker", "opcua_gateway", "mqtt_gateway", "historian"):
             await asyncio.sleep(1.5)  # the fault's own rhythm: somewhere in the middle
             before = stack.services[victim]["pid"]
             os.kill(int(str(before)), signal.SIGKILL)
             await until(
-                lambda v=victim, b=before: stack.services[v]["pid"] not in (b, None), f"{victim} back", 30
+                lambda v=victim, b=before: stack.services[v]["pid"] not in (b, None),
+                f"{victim} back",
+                30,
             )  # type: ignore[misc]
         await asyncio.gather(*replays)
     finally:
@@ -76,7 +83,10 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
 async def test_one_marked_value_of_each_protocol_reaches_the_history_and_a_browsers_stream(
     stack: Stack,
 ) -> None:
-    signals = {name: derive_id(f"own/here/hall/line-1/{name}/marked") for name in ("press", "oven", "robot")}
+    signals = {
+        name: derive_id(f"own/here/hall/line-1/{name}/marked")
+        for name in ("press", "oven", "robot")
+    }
     marks = {"press": 4711.25, "oven": 4712, "robot": 4713.5}
     async with (
         _opcua_machine(stack.own_opcua_port, marks["press"]),
@@ -123,7 +133,9 @@ async def test_a_forced_stop_is_an_event_changes_capacity_and_reaches_screen_and
         "--scope",
         "webhooks:write",
     )
-    line = next(each for each in load_plant(stack.plant / "pilot-a.yaml").lines() if each.path == LINE)
+    line = next(
+        each for each in load_plant(stack.plant / "pilot-a.yaml").lines() if each.path == LINE
+    )
     with _receiver() as receiver:
         async with httpx.AsyncClient(
             base_url=stack.service_url("partner_events.api"),
@@ -142,23 +154,32 @@ async def test_a_forced_stop_is_an_event_changes_capacity_and_reaches_screen_and
 
                 async def capacity_moved() -> bool:
                     return bool(
-                        await _events(partner, before, "org.aurelian.capacity.estimate-updated.v1", line.id)
+                        await _events(
+                            partner, before, "org.aurelian.capacity.estimate-updated.v1", line.id
+                        )
                     )
 
                 await until(capacity_moved, "a capacity event of the stopped line", 90)
                 moved = (
-                    await _events(partner, before, "org.aurelian.capacity.estimate-updated.v1", line.id)
+                    await _events(
+                        partner, before, "org.aurelian.capacity.estimate-updated.v1", line.id
+                    )
                 )[0]["data"]
                 assert moved["available"] <= moved["previous_available"] * 0.98
                 assert moved["total"] == pytest.approx(
                     moved["available"] + moved["committed"] + moved["unattainable"], abs=0.01
                 )
-                states = await _events(partner, before, "org.aurelian.line.state-changed.v1", line.id)
+                states = await _events(
+                    partner, before, "org.aurelian.line.state-changed.v1", line.id
+                )
                 assert any(state["data"]["state"] in ("down", "short_stop") for state in states)
 
     def delivered() -> bool:
         types = {json.loads(body)["type"] for _, body in receiver.got}
-        return {"org.aurelian.capacity.estimate-updated.v1", "org.aurelian.line.stop-started.v1"} <= types
+        return {
+            "org.aurelian.capacity.estimate-updated.v1",
+            "org.aurelian.line.stop-started.v1",
+        } <= types
 
     assert delivered()
     for headers, body in receiver.got:
@@ -214,7 +235,8 @@ async def _mqtt_machines(url: str, oven: float, robot: float) -> AsyncIterator[N
             )
             client.publish("spBv1.0/Own/DBIRTH/Node/robot", _payload(now, 1, [("marked", 10, 0.0)]))
         client.publish(
-            "spBv1.0/Own/DDATA/Node/robot", _payload(now, (number + 2) % 256, [("marked", 10, robot)])
+            "spBv1.0/Own/DDATA/Node/robot",
+            _payload(now, (number + 2) % 256, [("marked", 10, robot)]),
         )
         number += 1
 
@@ -336,17 +358,25 @@ async def _fault(stack: Stack, unit: str, fault: str, seconds: float) -> None:
 async def _newest_number(partner: httpx.AsyncClient) -> int:
     number = 0
     while True:
-        page = (await partner.get("/events/v1/events", params={"after": number, "limit": 1000})).json()
+        page = (
+            await partner.get("/events/v1/events", params={"after": number, "limit": 1000})
+        ).json()
         if not page["events"]:
             return number
         number = page["next"]
 
 
-async def _events(partner: httpx.AsyncClient, after: int, type: str, subject: str) -> list[dict[str, object]]:
+async def _events(
+    partner: httpx.AsyncClient, after: int, type: str, subject: str
+) -> list[dict[str, object]]:
     found = []
     while True:
-        page = (await partner.get("/events/v1/events", params={"after": after, "limit": 1000})).json()
+        page = (
+            await partner.get("/events/v1/events", params={"after": after, "limit": 1000})
+        ).json()
         if not page["events"]:
             return found
-        found += [each for each in page["events"] if each["type"] == type and each["subject"] == subject]
+        found += [
+            each for each in page["events"] if each["type"] == type and each["subject"] == subject
+        ]
         after = page["next"]

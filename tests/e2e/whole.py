@@ -1,4 +1,5 @@
-"""The whole stack as a user starts it: `aurelian up` with the pilot plant and plants of the tests; and what its store must hold.
+"""The whole stack as a user starts it: `aurelian up` with the pilot plant and plants of the tests;
+and what its store must hold.
 
 Used by the end-to-end tests and by `tests/faults/`.
 """
@@ -108,7 +109,8 @@ class Stack:
 
 @contextlib.contextmanager
 def running_stack() -> Iterator[Stack]:
-    """A stack of its own, started and ready, and stopped at the end: in order, within its time, leaving no process behind."""
+    """A stack of its own, started and ready, and stopped at the end: in order, within its time,
+    leaving no process behind."""
     with servers.server_folder() as folder:
         plant = folder / "plant"
         plant.mkdir()
@@ -131,7 +133,8 @@ def running_stack() -> Iterator[Stack]:
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
-            # Recordings are old, and a historian that starts drops what is older than it shall keep.
+            # Recordings are old, and a historian that starts drops what is older than it shall
+            # keep.
             env={**os.environ, "AURELIAN_PILOT_SEND_LOG": "1", "AURELIAN_RETENTION_DAYS": "36500"},
             start_new_session=True,
         )
@@ -149,7 +152,9 @@ def running_stack() -> Iterator[Stack]:
                 launcher.wait()
             log.close()
         assert launcher.returncode == 0, (folder / "up.log").read_text()
-        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "processes were left behind"
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], (
+            "processes were left behind"
+        )
 
 
 def _await_start(stack: Stack, log: Path) -> None:
@@ -159,7 +164,8 @@ def _await_start(stack: Stack, log: Path) -> None:
     while waiting:
         if stack.launcher.poll() is not None or time.monotonic() > deadline:
             logs = "".join(
-                f"\n== {f.name}\n{f.read_text()[-1500:]}" for f in (stack.home / "log").glob("*.log")
+                f"\n== {f.name}\n{f.read_text()[-1500:]}"
+                for f in (stack.home / "log").glob("*.log")
             )
             pytest.fail(f"the stack did not start, waiting for {waiting}:\n{log.read_text()}{logs}")
         time.sleep(0.3)
@@ -202,7 +208,10 @@ async def check_store(stack: Stack, name: str, log: Path, limit_s: float = 30) -
     sent = _sent(log)
     assert len(sent) > 500
     with contextlib.suppress(AssertionError):  # the comparison below says what is missing
-        await until(lambda: len(_stored(stack.database_url, recorded.prefix)) >= len(sent), timeout_s=limit_s)
+        await until(
+            lambda: len(_stored(stack.database_url, recorded.prefix)) >= len(sent),
+            timeout_s=limit_s,
+        )
     rows = _stored(stack.database_url, recorded.prefix)
     stored = set(rows)
     assert len(rows) == len(stored), "a value is stored twice"
@@ -218,14 +227,25 @@ async def check_store(stack: Stack, name: str, log: Path, limit_s: float = 30) -
         return received == accounted >= len(sent)
 
     await until(
-        settled, f"a balanced ledger of {recorded.source}: {_ledger(stack.database_url, recorded.source)}", 30
+        settled,
+        f"a balanced ledger of {recorded.source}: {_ledger(stack.database_url, recorded.source)}",
+        30,
     )
 
 
 def _sent(folder: Path) -> set[tuple[str, int, object, int]]:
-    rows = [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for file in folder.glob("*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
     return {
-        ("/".join(row["path"].split("/")[2:]), row["source_time"], _plain(row["value"]), row["status"])
+        (
+            "/".join(row["path"].split("/")[2:]),
+            row["source_time"],
+            _plain(row["value"]),
+            row["status"],
+        )
         for row in rows
     }
 

@@ -1,7 +1,8 @@
-"""Processes of a whole stack are killed and paused at random, while recordings are replayed: nothing lost, nothing doubled.
+"""Processes of a whole stack are killed and paused at random, while recordings are replayed:
+nothing lost, nothing doubled.
 
-AURELIAN_FAULT_SECONDS says for how long (default 60), AURELIAN_FAULT_SEED repeats a run's choices; both are printed.
-AURELIAN_FAULT_EVIDENCE names a folder that gets the logs and the ledger.
+AURELIAN_FAULT_SECONDS says for how long (default 60), AURELIAN_FAULT_SEED repeats a run's choices;
+both are printed. AURELIAN_FAULT_EVIDENCE names a folder that gets the logs and the ledger.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ KILLED = (
     "postgres",
 )
 PAUSED = (*KILLED, "mqtt")
-"""Mosquitto writes what it has acknowledged to disk once a second: it may be paused, and promises nothing beyond."""
+"""Mosquitto writes what it has acknowledged to disk once a second: it may be paused, and promises
+nothing beyond."""
 
 FOLDERS = ("line_health", "maintenance", "capacity")
 """Whose events the log of partner_events must have."""
@@ -60,7 +62,9 @@ async def test_random_kills_and_pauses_lose_nothing_double_nothing_and_leave_no_
     print(f"AURELIAN_FAULT_SEED={SEED} AURELIAN_FAULT_SECONDS={SECONDS:g}")
     folders = {name: tmp_path / name for name in stack.recordings}
     replays = [
-        asyncio.create_task(replay(stack, name, folder, _speed(stack.recordings[name].file), SECONDS + 150))
+        asyncio.create_task(
+            replay(stack, name, folder, _speed(stack.recordings[name].file), SECONDS + 150)
+        )
         for name, folder in folders.items()
     ]
     try:
@@ -91,11 +95,15 @@ async def _break_things(stack: Stack, choose: random.Random) -> None:
             if pid is None:
                 continue
             at = SECONDS - (end - time.monotonic())
-            print(f"{at:6.1f} s: {'kill' if kill else f'pause for {pause_s:g} s'} {name}", flush=True)
+            print(
+                f"{at:6.1f} s: {'kill' if kill else f'pause for {pause_s:g} s'} {name}", flush=True
+            )
             if kill:
                 _send(int(str(pid)), signal.SIGKILL)
             else:
-                pauses.create_task(_pause(int(str(pid)), min(pause_s, max(0.2, end - time.monotonic()))))
+                pauses.create_task(
+                    _pause(int(str(pid)), min(pause_s, max(0.2, end - time.monotonic())))
+                )
 
 
 async def _pause(pid: int, seconds: float) -> None:
@@ -144,9 +152,21 @@ def _keep_evidence(stack: Stack) -> None:
     if not folder:
         return
     shutil.copytree(stack.home / "log", folder, dirs_exist_ok=True)
-    with psycopg.connect(stack.database_url) as connection, (Path(folder) / "tables.txt").open("w") as out:
-        for table in ("ledger_received", "ledger_stored", "gap", "kafka_offset", "delivery", "rejected"):
-            for row in connection.execute(f"SELECT to_jsonb(t) FROM historian.{table} AS t").fetchall():
+    with (
+        psycopg.connect(stack.database_url) as connection,
+        (Path(folder) / "tables.txt").open("w") as out,
+    ):
+        for table in (
+            "ledger_received",
+            "ledger_stored",
+            "gap",
+            "kafka_offset",
+            "delivery",
+            "rejected",
+        ):
+            for row in connection.execute(
+                f"SELECT to_jsonb(t) FROM historian.{table} AS t"
+            ).fetchall():
                 print(table, row[0], file=out)
 
 

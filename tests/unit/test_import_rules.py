@@ -31,7 +31,9 @@ MOST_LINES = 400
 SOLE_IMPORTERS = {
     "aiokafka": {"shared/aurelian/backbone/client.py", "shared/aurelian/backbone/topics.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
-    "sqlite3": {f"shared/aurelian/edge/outbox/{name}.py" for name in ("outbox", "segment", "salvage")},
+    "sqlite3": {
+        f"shared/aurelian/edge/outbox/{name}.py" for name in ("outbox", "segment", "salvage")
+    },
 }
 FOREIGN = (
     "fastapi",
@@ -68,7 +70,11 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*.py")) if "pb" not in path.relative_to(folder).parts[:1])
+    return (
+        path
+        for path in sorted(folder.rglob("*.py"))
+        if "pb" not in path.relative_to(folder).parts[:1]
+    )
 
 
 def _room(path: Path) -> str:

@@ -8,7 +8,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_committed_code_is_what_make_proto_writes(tmp_path: Path) -> None:
-    for name, folder in (("telemetry", ROOT / "proto" / "aurelian" / "v1"), ("sparkplug_b", ROOT / "proto")):
+    for name, folder in (
+        ("telemetry", ROOT / "proto" / "aurelian" / "v1"),
+        ("sparkplug_b", ROOT / "proto"),
+    ):
         code = protoc.main(
             [
                 "protoc",
@@ -21,4 +24,6 @@ def test_the_committed_code_is_what_make_proto_writes(tmp_path: Path) -> None:
         assert code == 0
         for file in (f"{name}_pb2.py", f"{name}_pb2.pyi"):
             committed = ROOT / "shared" / "aurelian" / "pb" / file
-            assert (tmp_path / file).read_text() == committed.read_text(), f"run `make proto`: {file} differs"
+            assert (tmp_path / file).read_text() == committed.read_text(), (
+                f"run `make proto`: {file} differs"
+            )

@@ -17,7 +17,8 @@ from capacity.settings import CapacityApiSettings
 
 
 def make_app(settings: CapacityApiSettings, health: Health) -> FastAPI:
-    """Build the app. It is ready as soon as it listens: a request tells whether the database answers."""
+    """Build the app. It is ready as soon as it listens: a request tells whether the database
+    answers."""
     engine = make_engine(settings.database_url.get_secret_value())
 
     @asynccontextmanager

@@ -32,7 +32,9 @@ async def operations_capabilities(
     if not who.is_platform:
         query = query.where(estimate.c.owner == who.owner)
     rows = await conn.execute(query)
-    return sorted((_capability(row) for row in rows.mappings()), key=lambda c: (c.path, c.week_start))
+    return sorted(
+        (_capability(row) for row in rows.mappings()), key=lambda c: (c.path, c.week_start)
+    )
 
 
 async def find_line(conn: AsyncConnection, who: Principal, line: str) -> tuple[str, str] | None:
@@ -46,7 +48,9 @@ async def find_line(conn: AsyncConnection, who: Principal, line: str) -> tuple[s
     return None if row is None else (row[0], row[1])
 
 
-async def add_commitment(conn: AsyncConnection, line: str, owner: str, wanted: CommitmentIn) -> Commitment:
+async def add_commitment(
+    conn: AsyncConnection, line: str, owner: str, wanted: CommitmentIn
+) -> Commitment:
     """Record a commitment; the worker counts it at its next estimate."""
     row = {
         "id": str(uuid.uuid4()),

@@ -1,1 +1,2 @@
-"""The maintenance API: an entry point of its own, so that a slow reader never stalls the worker (D18)."""
+"""The maintenance API: an entry point of its own, so that a slow reader never stalls the worker
+(D18)."""

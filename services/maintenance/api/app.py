@@ -17,7 +17,8 @@ from maintenance.settings import MaintenanceApiSettings
 
 
 def make_app(settings: MaintenanceApiSettings, health: Health) -> FastAPI:
-    """Build the app. It is ready as soon as it listens: a request tells whether the database answers."""
+    """Build the app. It is ready as soon as it listens: a request tells whether the database
+    answers."""
     engine = make_engine(settings.database_url.get_secret_value())
 
     @asynccontextmanager

@@ -13,7 +13,9 @@ from aurelian.db.tables import asset, case, health
 from maintenance.api.schemas import AssetHealth, Case, HealthPoint
 
 
-async def newest_health(conn: AsyncConnection, who: Principal, wanted: str | None) -> list[AssetHealth]:
+async def newest_health(
+    conn: AsyncConnection, who: Principal, wanted: str | None
+) -> list[AssetHealth]:
     """The newest health of each machine that the key may see, or of one."""
     query = (
         select(health, asset.c.path)
@@ -24,7 +26,9 @@ async def newest_health(conn: AsyncConnection, who: Principal, wanted: str | Non
     if wanted is not None:
         query = query.where(health.c.asset == wanted)
     rows = await conn.execute(_visible(query, who, health.c.owner))
-    return sorted((AssetHealth.model_validate(dict(row)) for row in rows.mappings()), key=lambda h: h.path)
+    return sorted(
+        (AssetHealth.model_validate(dict(row)) for row in rows.mappings()), key=lambda h: h.path
+    )
 
 
 async def health_history(
@@ -55,5 +59,7 @@ async def cases(conn: AsyncConnection, who: Principal, only_open: bool, limit: i
     return [Case.model_validate(dict(row)) for row in rows.mappings()]
 
 
-def _visible(query: Select[tuple[object, ...]], who: Principal, owner: object) -> Select[tuple[object, ...]]:
+def _visible(
+    query: Select[tuple[object, ...]], who: Principal, owner: object
+) -> Select[tuple[object, ...]]:
     return query if who.is_platform else query.where(owner == who.owner)  # type: ignore[arg-type]

@@ -43,7 +43,10 @@ async def list_health_history(
 
 @router.get("/cases")
 async def list_cases(
-    request: Request, who: Who, open: bool = False, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    request: Request,
+    who: Who,
+    open: bool = False,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[Case]:
     """Cases, newest first; `open=true` for those that are still open."""
     async with request.app.state.engine.connect() as conn:

@@ -1,1 +1,2 @@
-"""The HTTP API of partner_events: polling, streams, endpoints, grants. `python -m partner_events.api`."""
+"""The HTTP API of partner_events: polling, streams, endpoints, grants. `python -m
+partner_events.api`."""

@@ -1,4 +1,5 @@
-"""Makes the API's app: engine, keys, the watch over the log's end, routes. Called by `__main__.py` and the tests."""
+"""Makes the API's app: engine, keys, the watch over the log's end, routes. Called by `__main__.py`
+and the tests."""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ def _get(request: Request) -> Context:
 InContext = Annotated[Context, Depends(_get)]
 """Parameter of a route that needs the context."""
 
-PROBLEM: dict[str, object] = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
+PROBLEM: dict[str, object] = {
+    "content": {"application/problem+json": {"schema": {"type": "object"}}}
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
@@ -51,4 +53,6 @@ def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
         422: "unusable parameters",
         503: "the database does not answer, or too many streams",
     }
-    return {status: {"description": words[status], **PROBLEM} for status in (401, 403, 503, *statuses)}
+    return {
+        status: {"description": words[status], **PROBLEM} for status in (401, 403, 503, *statuses)
+    }

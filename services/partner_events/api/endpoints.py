@@ -1,4 +1,5 @@
-"""Routes of webhooks: register, look at, test, replay, enable, delete; and their delivery records."""
+"""Routes of webhooks: register, look at, test, replay, enable, delete; and their delivery
+records."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ Writer = Annotated[Principal, Depends(require("webhooks:write"))]
 
 
 @router.post("", status_code=201, responses=problems(409, 422))
-async def register_endpoint(context: InContext, principal: Writer, body: EndpointRequest) -> EndpointMade:
+async def register_endpoint(
+    context: InContext, principal: Writer, body: EndpointRequest
+) -> EndpointMade:
     """Register a webhook for events from now on. The answer holds the signing secret, this once."""
     subscriber = body.subscriber or principal.owner
     if not principal.is_platform and subscriber != principal.owner:
@@ -63,7 +66,9 @@ async def register_endpoint(context: InContext, principal: Writer, body: Endpoin
             select(func.count()).select_from(endpoint).where(endpoint.c.subscriber == subscriber)
         )
         if (there or 0) >= context.settings.max_endpoints:
-            raise Problem(409, f"{subscriber} has {there} endpoints, no more are possible; delete one")
+            raise Problem(
+                409, f"{subscriber} has {there} endpoints, no more are possible; delete one"
+            )
         made["next_number"] = (await load_bounds(conn))[1] + 1
         await conn.execute(insert(endpoint).values(**made))
     return EndpointMade.model_validate({**made, "pending": 0})
@@ -78,10 +83,14 @@ async def list_endpoints(context: InContext, principal: Writer) -> list[Endpoint
 
 
 @router.get("/{endpoint_id}", responses=problems(404, 422))
-async def get_endpoint(context: InContext, principal: Writer, endpoint_id: uuid.UUID) -> EndpointAnswer:
+async def get_endpoint(
+    context: InContext, principal: Writer, endpoint_id: uuid.UUID
+) -> EndpointAnswer:
     """One of your webhooks."""
     async with context.engine.connect() as conn:
-        return EndpointAnswer.model_validate(dict((await _find(conn, principal, endpoint_id))._mapping))
+        return EndpointAnswer.model_validate(
+            dict((await _find(conn, principal, endpoint_id))._mapping)
+        )
 
 
 @router.delete("/{endpoint_id}", status_code=204, responses=problems(404, 422))
@@ -94,8 +103,11 @@ async def delete_endpoint(context: InContext, principal: Writer, endpoint_id: uu
 
 
 @router.post("/{endpoint_id}/enable", responses=problems(404, 422))
-async def enable_endpoint(context: InContext, principal: Writer, endpoint_id: uuid.UUID) -> EndpointAnswer:
-    """Take a disabled webhook into service again, for events from now on; `replay` sends what was missed."""
+async def enable_endpoint(
+    context: InContext, principal: Writer, endpoint_id: uuid.UUID
+) -> EndpointAnswer:
+    """Take a disabled webhook into service again, for events from now on; `replay` sends what was
+    missed."""
     async with context.engine.begin() as conn:
         if (await _find(conn, principal, endpoint_id, lock=True)).state == "disabled":
             newest = (await load_bounds(conn))[1]
@@ -105,20 +117,30 @@ async def enable_endpoint(context: InContext, principal: Writer, endpoint_id: uu
                 "failing_since": None,
                 "next_number": newest + 1,
             }
-            await conn.execute(update(endpoint).where(endpoint.c.id == str(endpoint_id)).values(**fresh))
-        return EndpointAnswer.model_validate(dict((await _find(conn, principal, endpoint_id))._mapping))
+            await conn.execute(
+                update(endpoint).where(endpoint.c.id == str(endpoint_id)).values(**fresh)
+            )
+        return EndpointAnswer.model_validate(
+            dict((await _find(conn, principal, endpoint_id))._mapping)
+        )
 
 
 @router.post("/{endpoint_id}/test", responses=problems(404, 422))
-async def test_endpoint(context: InContext, principal: Writer, endpoint_id: uuid.UUID) -> TestAnswer:
+async def test_endpoint(
+    context: InContext, principal: Writer, endpoint_id: uuid.UUID
+) -> TestAnswer:
     """Send a signed test event now, once, and answer how it went."""
     async with context.engine.connect() as conn:
         found = await _find(conn, principal, endpoint_id)
-        secret = await conn.scalar(select(endpoint.c.secret).where(endpoint.c.id == str(endpoint_id)))
+        secret = await conn.scalar(
+            select(endpoint.c.secret).where(endpoint.c.id == str(endpoint_id))
+        )
     sent_at, event_id = datetime.now(UTC), str(uuid.uuid4())
     body = _test_event(event_id, found.subscriber, sent_at)
     began = time.monotonic()
-    answer = await delivery.attempt(context.client, found.url, secret or "", event_id, body, sent_at)
+    answer = await delivery.attempt(
+        context.client, found.url, secret or "", event_id, body, sent_at
+    )
     took_ms = (time.monotonic() - began) * 1000
     row = {
         "endpoint": str(endpoint_id),
@@ -147,23 +169,38 @@ async def replay_events(
     context: InContext,
     principal: Writer,
     endpoint_id: uuid.UUID,
-    after: Annotated[int | None, Query(ge=0, le=2**62, description="all events after this number")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=2**62, description="all events after this number")
+    ] = None,
     number: Annotated[int | None, Query(ge=1, le=2**62, description="this event alone")] = None,
 ) -> ReplayAnswer:
-    """Send events again: the same `webhook-id`, a new attempt. What you may not see any more is withheld."""
+    """Send events again: the same `webhook-id`, a new attempt. What you may not see any more is
+    withheld."""
     if (after is None) == (number is None):
         raise invalid("after", "give either `after` or `number`")
     async with context.engine.begin() as conn:
         found = await _find(conn, principal, endpoint_id, lock=True)
         if found.state != "active":
-            raise Problem(409, f"the endpoint is disabled ({found.disabled_reason}); enable it first")
+            raise Problem(
+                409, f"the endpoint is disabled ({found.disabled_reason}); enable it first"
+            )
         # What the worker has not queued yet comes by itself.
-        first, last = (number, number) if number is not None else ((after or 0) + 1, found.next_number - 1)
+        first, last = (
+            (number, number) if number is not None else ((after or 0) + 1, found.next_number - 1)
+        )
         queued = await queue_range(
-            conn, str(endpoint_id), found.subscriber, found.event_types, first, last, datetime.now(UTC)
+            conn,
+            str(endpoint_id),
+            found.subscriber,
+            found.event_types,
+            first,
+            last,
+            datetime.now(UTC),
         )
     if number is not None and not queued:
-        raise Problem(404, f"event {number} is not in the log, not of this endpoint's types, or not yours")
+        raise Problem(
+            404, f"event {number} is not in the log, not of this endpoint's types, or not yours"
+        )
     return ReplayAnswer(queued=queued)
 
 
@@ -172,7 +209,9 @@ async def list_attempts(
     context: InContext,
     principal: Writer,
     endpoint_id: uuid.UUID,
-    number: Annotated[int | None, Query(ge=0, le=2**62, description="of one event; 0: tests")] = None,
+    number: Annotated[
+        int | None, Query(ge=0, le=2**62, description="of one event; 0: tests")
+    ] = None,
     before: Annotated[
         int | None, Query(ge=1, le=2**62, description="`id` of the last record that you have")
     ] = None,
@@ -222,7 +261,9 @@ async def _find(
 ) -> Row[tuple[object, ...]]:
     """Read an endpoint of the principal's; another's is not there (404)."""
     wanted = _select().where(endpoint.c.id == str(endpoint_id), _own(principal))
-    row = (await conn.execute(wanted.with_for_update(of=endpoint) if lock else wanted)).one_or_none()
+    row = (
+        await conn.execute(wanted.with_for_update(of=endpoint) if lock else wanted)
+    ).one_or_none()
     if row is None:
         raise Problem(404, f"you have no endpoint {endpoint_id}")
     return row

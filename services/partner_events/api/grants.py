@@ -60,7 +60,9 @@ async def list_grants(context: InContext, principal: Reader) -> list[GrantAnswer
     mine = or_(grant.c.owner == principal.owner, grant.c.grantee == principal.owner)
     async with context.engine.connect() as conn:
         rows = await conn.execute(
-            select(grant).where(true() if principal.is_platform else mine).order_by(grant.c.created_at)
+            select(grant)
+            .where(true() if principal.is_platform else mine)
+            .order_by(grant.c.created_at)
         )
         return [_answer(row) for row in rows.mappings()]
 

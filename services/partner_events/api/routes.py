@@ -22,9 +22,12 @@ from partner_events.visibility import show
 router = APIRouter(prefix="/events/v1", tags=["events"])
 
 Reader = Annotated[Principal, Depends(require("events:read"))]
-Types = Annotated[list[TypeName], Query(alias="type", description="event types; none: all", max_length=100)]
+Types = Annotated[
+    list[TypeName], Query(alias="type", description="event types; none: all", max_length=100)
+]
 After = Annotated[
-    int, Query(ge=0, le=2**62, description="number of the last event that you have; 0: from the oldest")
+    int,
+    Query(ge=0, le=2**62, description="number of the last event that you have; 0: from the oldest"),
 ]
 
 
@@ -36,7 +39,8 @@ async def list_events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     types: Types = [],  # noqa: B006
 ) -> Response:
-    """Poll the log. Ask again with `after` = `next`; the events are those of the stream, in the same order."""
+    """Poll the log. Ask again with `after` = `next`; the events are those of the stream, in the
+    same order."""
     async with context.engine.connect() as conn:
         oldest, _ = await load_bounds(conn)
         grants = await load_grants(conn, principal.owner)
@@ -63,7 +67,8 @@ async def _open_follower(
     types: Types = [],  # noqa: B006
     last_event_id: Annotated[str | None, Header(description="goes before `after`")] = None,
 ) -> AsyncIterator[Follower]:
-    """Make the follower while there is room; everything that can be refused is refused before the stream begins."""
+    """Make the follower while there is room; everything that can be refused is refused before the
+    stream begins."""
     start = _start(last_event_id, after)
     if context.streams >= context.settings.max_streams:
         raise Problem(
@@ -85,12 +90,17 @@ async def _open_follower(
 async def stream_events(
     follower: Annotated[Follower, Depends(_open_follower)],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream events: `id` = number, `event` = type, `data` = the CloudEvent. Resumes after Last-Event-ID."""
+    """Stream events: `id` = number, `event` = type, `data` = the CloudEvent. Resumes after
+    Last-Event-ID."""
     async for event in follower.follow():
         yield event
 
 
-@router.get("/asyncapi.yaml", response_class=Response, responses={200: {"content": {"application/yaml": {}}}})
+@router.get(
+    "/asyncapi.yaml",
+    response_class=Response,
+    responses={200: {"content": {"application/yaml": {}}}},
+)
 async def get_asyncapi() -> Response:
     """The AsyncAPI 3.0 document of all events. Open to everybody."""
     return Response(render_yaml(), media_type="application/yaml")

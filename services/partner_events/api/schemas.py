@@ -54,7 +54,9 @@ class EndpointRequest(_Request):
     """A webhook to register."""
 
     url: str = Field(max_length=2000, description="https, a public address")
-    event_types: list[TypeName] = Field([], max_length=100, description="empty: all that you may see")
+    event_types: list[TypeName] = Field(
+        [], max_length=100, description="empty: all that you may see"
+    )
     subscriber: Company | None = Field(
         None, description="for the platform's own key only: the company it is for"
     )
@@ -127,10 +129,15 @@ class GrantRequest(_Request):
         None, max_length=100, description="top-level names of `data`; null: all"
     )
     horizon_weeks: int | None = Field(
-        None, ge=1, le=520, description="weeks that are shown, the current one is the first; null: all"
+        None,
+        ge=1,
+        le=520,
+        description="weeks that are shown, the current one is the first; null: all",
     )
     expires_at: AwareDatetime | None = None
-    owner: Company | None = Field(None, description="for the platform's own key only: the company that gives")
+    owner: Company | None = Field(
+        None, description="for the platform's own key only: the company that gives"
+    )
 
 
 class GrantAnswer(BaseModel):

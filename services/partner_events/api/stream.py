@@ -1,6 +1,8 @@
-"""One SSE stream: reads the log at its client's pace, asks key and policy anew at least each second. Used by `routes.py`.
+"""One SSE stream: reads the log at its client's pace, asks key and policy anew at least each
+second. Used by `routes.py`.
 
-The log itself is the buffer: a slow client gets its events later and costs no memory beyond one page. Nothing is conflated.
+The log itself is the buffer: a slow client gets its events later and costs no memory beyond one
+page. Nothing is conflated.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ class Follower:
     after: int | None
 
     async def follow(self) -> AsyncIterator[ServerSentEvent]:
-        """Give events until the client goes, its key ends or the database is away: then the client comes back."""
+        """Give events until the client goes, its key ends or the database is away: then the client
+        comes back."""
         try:
             async for event in self._follow():
                 yield event
@@ -85,7 +88,8 @@ class Follower:
                 if body is not None:
                     yield ServerSentEvent(raw_data=body, event=event.type, id=str(number))
             if len(page) < PAGE:
-                # All up to `seen` was visible before the page was read, so what it lacks is not for this client.
+                # All up to `seen` was visible before the page was read, so what it lacks is not for
+                # this client.
                 number = max(number, seen)
                 await self.tail.wait_beyond(number)
                 fresh = await self._recheck()

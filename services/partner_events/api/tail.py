@@ -1,4 +1,5 @@
-"""Watches the end of the event log for all streams of this process: one connection, whatever their number."""
+"""Watches the end of the event log for all streams of this process: one connection, whatever their
+number."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ class Tail:
         while True:
             heed_cancellation()
             try:
-                async with await connect(self._url, autocommit=True, name="partner_events streams") as conn:
+                async with await connect(
+                    self._url, autocommit=True, name="partner_events streams"
+                ) as conn:
                     await conn.execute(f"LISTEN {CHANNEL}")
                     while True:
                         heed_cancellation()

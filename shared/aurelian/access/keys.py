@@ -1,6 +1,8 @@
-"""API keys: made by the command line and the launcher (`create_key`), checked by every API (`add_auth`, `require`).
+"""API keys: made by the command line and the launcher (`create_key`), checked by every API
+(`add_auth`, `require`).
 
-A key is `ak_<id>.<secret>` with a 256-bit secret; the store holds HMAC-SHA256 of it under the pepper, never the key.
+A key is `ak_<id>.<secret>` with a 256-bit secret; the store holds HMAC-SHA256 of it under the
+pepper, never the key.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ SCOPES = (
 """Every scope that a key may carry. `admin` holds all the others, for its owner's data."""
 
 CACHE_S = 1.0
-"""How long a key that was read from the store is believed: a revoked key works no longer than this."""
+"""How long a key that was read from the store is believed: a revoked key works no longer than
+this."""
 
 CACHE_KEYS = 1000
 
@@ -82,10 +85,11 @@ def create_key(
     pepper: bytes,
     expires_at: datetime | None = None,
 ) -> str:
-    """Make a key and return it: it is shown this once and cannot be read back. Blocks; for command line and launcher.
+    """Make a key and return it: it is shown this once and cannot be read back. Blocks; for command
+    line and launcher.
 
-    `url` must be of a role that may write the schema `platform`. `owner` is a company id, or `*` for the platform's
-    own services only.
+    `url` must be of a role that may write the schema `platform`. `owner` is a company id, or `*`
+    for the platform's own services only.
 
     Raises:
         ValueError: an unknown scope, no scope, no owner, a naive `expires_at` or a short pepper.
@@ -129,7 +133,8 @@ class _StoredKey:
 
 
 class Keys:
-    """Checks keys against the store, believing what it read for `CACHE_S`. One per app, one event loop."""
+    """Checks keys against the store, believing what it read for `CACHE_S`. One per app, one event
+    loop."""
 
     def __init__(
         self,
@@ -176,7 +181,9 @@ class Keys:
             )
             got = answer.one_or_none()
         stored = got and _StoredKey(
-            Principal(got.owner, key_id, frozenset(got.scopes)), bytes(got.secret_hash), got.expires_at
+            Principal(got.owner, key_id, frozenset(got.scopes)),
+            bytes(got.secret_hash),
+            got.expires_at,
         )
         self._cache[key_id] = (self._monotonic(), stored)
         self._cache.move_to_end(key_id)
@@ -219,7 +226,8 @@ def require(scope: str) -> Callable[[Principal], Principal]:
     def check_scope(principal: Annotated[Principal, Depends(_authenticate)]) -> Principal:
         if scope not in principal.scopes and "admin" not in principal.scopes:
             raise HTTPException(
-                403, f"this key lacks the scope {scope}; it has {', '.join(sorted(principal.scopes))}"
+                403,
+                f"this key lacks the scope {scope}; it has {', '.join(sorted(principal.scopes))}",
             )
         return principal
 

@@ -1,6 +1,8 @@
-"""Who may see what: one pure function, asked by every channel (API, SSE, webhook, replay, export) at each delivery (D13).
+"""Who may see what: one pure function, asked by every channel (API, SSE, webhook, replay, export)
+at each delivery (D13).
 
-Deny by default. A company sees its own data; others' only under a live grant; the platform's own services see all.
+Deny by default. A company sees its own data; others' only under a live grant; the platform's own
+services see all.
 """
 
 from __future__ import annotations
@@ -52,8 +54,10 @@ class Grant:
         purpose: what it is for, in words.
         event_types: whole type names; nothing else is given.
         fields: top-level names of the event's `data` that are shown; None: all.
-        resolution: must be None: no other resolution is known yet, and an unknown one gives nothing.
-        horizon_weeks: events of a calendar week are shown for this many weeks from the current one; None: all.
+        resolution: must be None: no other resolution is known yet, and an unknown one gives
+            nothing.
+        horizon_weeks: events of a calendar week are shown for this many weeks from the current one;
+            None: all.
         expires_at: None: until revoked.
         revoked_at: when it ended early.
     """
@@ -81,7 +85,8 @@ class Decision:
     Attributes:
         permit: False: show nothing.
         fields: only these top-level names of `data`; None: all.
-        horizon_weeks: weeks after this many, counted from the current week, are not shown; None: all are.
+        horizon_weeks: weeks after this many, counted from the current week, are not shown; None:
+            all are.
         reason: why, in words, for logs and delivery records.
     """
 
@@ -103,10 +108,12 @@ def decide(
 ) -> Decision:
     """Decide whether `principal` may do `action` with data of `owner`.
 
-    `event_type` None asks for data that is no event: no grant covers that. `grants` may hold any grants; those of
-    other companies are ignored. `week` is the Monday of the week that the data is about: grants whose horizon ends
-    before it are left out and the fields of the rest are added up. Without `week` the grant with the farthest
-    horizon counts, and the caller must apply `Decision.horizon_weeks` itself.
+    `event_type` None asks for data that is no event: no grant covers that. `grants` may hold any
+        grants; those of
+    other companies are ignored. `week` is the Monday of the week that the data is about: grants
+    whose horizon ends before it are left out and the fields of the rest are added up. Without
+    `week` the grant with the farthest horizon counts, and the caller must apply
+    `Decision.horizon_weeks` itself.
     """
     if principal.is_platform:
         return Decision(True, None, None, "the platform's own service")
@@ -129,17 +136,22 @@ def decide(
         ended = "the grant has ended" if mine else "no grant"
         return _deny(f"{ended} of {owner} to {principal.owner} for {event_type}")
     if week is not None:
-        live = [g for g in live if g.horizon_weeks is None or within_horizon(week, g.horizon_weeks, now)]
+        live = [
+            g for g in live if g.horizon_weeks is None or within_horizon(week, g.horizon_weeks, now)
+        ]
         if not live:
             return _deny(f"week {week} is beyond the horizon of the grants of {owner}")
     horizon = _farthest(live)
     if week is None:
         live = [g for g in live if g.horizon_weeks == horizon]
-    return Decision(True, _added_up(live), horizon, f"grant {', '.join(sorted(g.id for g in live))}")
+    return Decision(
+        True, _added_up(live), horizon, f"grant {', '.join(sorted(g.id for g in live))}"
+    )
 
 
 def within_horizon(week: date, horizon_weeks: int, now: datetime) -> bool:
-    """Tell whether the week that begins on `week` is shown: 1 shows the current week (UTC) and those before it."""
+    """Tell whether the week that begins on `week` is shown: 1 shows the current week (UTC) and
+    those before it."""
     today = now.astimezone(UTC).date()
     monday = today - timedelta(days=today.weekday())
     return week < monday + timedelta(weeks=horizon_weeks)

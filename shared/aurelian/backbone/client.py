@@ -1,6 +1,7 @@
 """Kafka for everyone: producer, consumer, records. The only importer of aiokafka beside topics.py.
 
-Every setting that has an unsafe default in the client is set here. Offsets live in the database, not in Kafka (D7).
+Every setting that has an unsafe default in the client is set here. Offsets live in the database,
+not in Kafka (D7).
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ class Unavailable(ConnectionError):
 
 
 class Producer:
-    """Sends records; every send is acknowledged by all in-sync replicas or raises. Async context manager.
+    """Sends records; every send is acknowledged by all in-sync replicas or raises. Async context
+    manager.
 
-    After any `Unavailable` close it and make a new one: the client's idempotent sequence cannot be trusted then.
+    After any `Unavailable` close it and make a new one: the client's idempotent sequence cannot be
+    trusted then.
     """
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
@@ -56,13 +59,15 @@ class Producer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # The client's stop waits for what is unsent; the outbox keeps that, so a dead broker must not hold us.
+        # The client's stop waits for what is unsent; the outbox keeps that, so a dead broker must
+        # not hold us.
         await _end(self._producer.stop)
 
     async def post(
         self, topic: Topic, key: str, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> asyncio.Future[object]:
-        """Hand over one record; the future ends when Kafka has it. Waits while the client's buffer is full.
+        """Hand over one record; the future ends when Kafka has it. Waits while the client's buffer
+        is full.
 
         Raises:
             Unavailable: the client cannot take it. The future raises KafkaError; use `settle`.
@@ -106,9 +111,10 @@ Revoked = Callable[[list[Partition]], Awaitable[None]]
 class Consumer:
     """Takes records of topics. Async context manager.
 
-    With `group`: partitions are shared with the other members; `assigned` answers where to begin in each (missing:
-    at the start of the log), `revoked` is awaited before they go elsewhere. Without `group`: all partitions,
-    beginning where `assigned` says, else at the start (`from_end=True`: at the end).
+    With `group`: partitions are shared with the other members; `assigned` answers where to begin in
+    each (missing: at the start of the log), `revoked` is awaited before they go elsewhere. Without
+    `group`: all partitions, beginning where `assigned` says, else at the start (`from_end=True`: at
+        the end).
     """
 
     def __init__(
@@ -124,7 +130,12 @@ class Consumer:
         fetch_max_bytes: int = 8_388_608,
     ) -> None:
         self._topics = [topic.name for topic in topics]
-        self._group, self._assigned, self._revoked, self._from_end = group, assigned, revoked, from_end
+        self._group, self._assigned, self._revoked, self._from_end = (
+            group,
+            assigned,
+            revoked,
+            from_end,
+        )
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
             client_id=client_id,
@@ -136,7 +147,8 @@ class Consumer:
             max_partition_fetch_bytes=2_097_152,
             fetch_max_wait_ms=100,
             session_timeout_ms=10_000,
-            heartbeat_interval_ms=1_000,  # so long the others wait for us when a member comes or goes
+            # so long the others wait for us when a member comes or goes
+            heartbeat_interval_ms=1_000,
             rebalance_timeout_ms=10_000,
             request_timeout_ms=int(settings.kafka_timeout_s * 1000),
             retry_backoff_ms=500,
@@ -159,18 +171,24 @@ class Consumer:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._stop()
 
     async def take(self, max_records: int = 5000, timeout_s: float = 0.5) -> list[Record]:
-        """Up to `max_records` records, in order within each partition; an empty list after `timeout_s` without any.
+        """Up to `max_records` records, in order within each partition; an empty list after
+        `timeout_s` without any.
 
         Raises:
             Unavailable: the client failed; make a new consumer.
         """
         try:
-            found = await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+            found = await self._consumer.getmany(
+                timeout_ms=int(timeout_s * 1000), max_records=max_records
+            )
         except KafkaError as error:
             raise Unavailable(f"cannot read: {error!r}") from error
         heed_cancellation()
@@ -222,7 +240,9 @@ class Consumer:
         else:
             missing = [topic for topic, found in numbers.items() if not found]
             raise Unavailable(f"no such topic: {', '.join(missing)}; run `aurelian topics create`")
-        partitions = [Partition(topic, n) for topic, found in numbers.items() for n in sorted(found or ())]
+        partitions = [
+            Partition(topic, n) for topic, found in numbers.items() for n in sorted(found or ())
+        ]
         self._consumer.assign([_TopicPartition(*p) for p in partitions])
         if self._from_end:
             await self._consumer.seek_to_end()
@@ -230,7 +250,9 @@ class Consumer:
             await self._begin(partitions)
 
     async def _begin(self, partitions: list[Partition]) -> None:
-        starts = await self._assigned(partitions) if self._assigned is not None and partitions else {}
+        starts = (
+            await self._assigned(partitions) if self._assigned is not None and partitions else {}
+        )
         for partition in partitions:
             self._consumer.seek(_TopicPartition(*partition), starts.get(partition, 0))
 
@@ -255,7 +277,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 async def _end(stop: Callable[[], Awaitable[None]]) -> None:
     """Stop a client within 5 s, whatever state it is in.
 
-    The client awaits tasks of its own that it has just cancelled, so a `CancelledError` may come out of it that nobody
+    The client awaits tasks of its own that it has just cancelled, so a `CancelledError` may come
+    out of it that nobody
     asked for: taken for ours, it would end the whole process without a word.
     """
     try:

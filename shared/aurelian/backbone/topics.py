@@ -1,4 +1,5 @@
-"""The one table of topics: name, key, partitions, retention, who writes, who reads. Made by `aurelian topics create`."""
+"""The one table of topics: name, key, partitions, retention, who writes, who reads. Made by
+`aurelian topics create`."""
 
 from __future__ import annotations
 
@@ -50,14 +51,26 @@ SAMPLES = Topic(
     8_388_608,
 )
 SOURCE_EVENTS = Topic(
-    "aurelian.source-events.v1", "source", 6, 7 * DAY_MS, "gateways", "historian line_health dashboard"
+    "aurelian.source-events.v1",
+    "source",
+    6,
+    7 * DAY_MS,
+    "gateways",
+    "historian line_health dashboard",
 )
 ASSETS = Topic("aurelian.assets.v1", "asset id", 3, None, "gateways", "all")
 REJECTED = Topic("aurelian.rejected.v1", "source", 3, 30 * DAY_MS, "gateways", "historian")
 STORED = Topic("aurelian.stored.v1", "gateway, boot, line", 3, None, "historian", "gateways")
-COMMANDS = Topic("aurelian.commands.v1", "gateway", 3, 1 * DAY_MS, "line_health dashboard", "gateways")
+COMMANDS = Topic(
+    "aurelian.commands.v1", "gateway", 3, 1 * DAY_MS, "line_health dashboard", "gateways"
+)
 LINE_EVENTS = Topic(
-    "aurelian.line-events.v1", "line", 6, 30 * DAY_MS, "line_health", "capacity dashboard partner_events"
+    "aurelian.line-events.v1",
+    "line",
+    6,
+    30 * DAY_MS,
+    "line_health",
+    "capacity dashboard partner_events",
 )
 MAINTENANCE_EVENTS = Topic(
     "aurelian.maintenance-events.v1",
@@ -95,7 +108,9 @@ def topic_settings(topic: Topic) -> dict[str, str]:
     return settings
 
 
-async def create_topics(bootstrap: str, replication_factor: int = 1, timeout_s: float = 30.0) -> list[str]:
+async def create_topics(
+    bootstrap: str, replication_factor: int = 1, timeout_s: float = 30.0
+) -> list[str]:
     """Make every topic that is not there yet and return the names made. Idempotent.
 
     Raises:
@@ -109,7 +124,9 @@ async def create_topics(bootstrap: str, replication_factor: int = 1, timeout_s: 
             return await _create_missing(admin, replication_factor)
         except KafkaError as error:
             if time.monotonic() > deadline:
-                raise ConnectionError(f"no Kafka broker answered at {bootstrap}: {error!r}") from error
+                raise ConnectionError(
+                    f"no Kafka broker answered at {bootstrap}: {error!r}"
+                ) from error
             await asyncio.sleep(0.2)
         finally:
             await admin.close()
@@ -122,7 +139,9 @@ async def _create_missing(admin: AIOKafkaAdminClient, replication_factor: int) -
         try:
             await admin.create_topics(
                 [
-                    NewTopic(t.name, t.partitions, replication_factor, topic_configs=topic_settings(t))
+                    NewTopic(
+                        t.name, t.partitions, replication_factor, topic_configs=topic_settings(t)
+                    )
                     for t in missing
                 ]
             )

@@ -1,4 +1,5 @@
-"""Connections to the store: an engine for APIs, a plain connection for workers with hot COPY. Called by every service."""
+"""Connections to the store: an engine for APIs, a plain connection for workers with hot COPY.
+Called by every service."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg.rows import TupleRow
 
-if TYPE_CHECKING:  # SQLAlchemy takes half a second to import, which workers without an API need not spend
+if (
+    TYPE_CHECKING
+):  # SQLAlchemy takes half a second to import, which workers without an API need not spend
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,7 +21,8 @@ LOCK_TIMEOUT_S = 5
 """A worker waits this long for another transaction, then rolls back and tries again."""
 
 IDLE_IN_TRANSACTION_TIMEOUT_S = 10
-"""A worker that is paused inside a transaction longer than this loses its session, and with it its locks (D7)."""
+"""A worker that is paused inside a transaction longer than this loses its session, and with it its
+locks (D7)."""
 
 _CONNECT = {
     "connect_timeout": 5,
@@ -30,9 +34,11 @@ _CONNECT = {
 
 
 def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """Make a pool of at most `pool_size` connections for an API; nothing connects before the first use.
+    """Make a pool of at most `pool_size` connections for an API; nothing connects before the first
+    use.
 
-    Sessions speak UTC and give up a statement after 15 s. Dispose of it with `await engine.dispose()`.
+    Sessions speak UTC and give up a statement after 15 s. Dispose of it with `await
+    engine.dispose()`.
     """
     from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -53,7 +59,8 @@ def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
 async def connect(
     url: str, *, autocommit: bool = False, name: str = "aurelian"
 ) -> psycopg.AsyncConnection[TupleRow]:
-    """Open one connection for a worker: UTC, bounded waits for locks, and an end to paused transactions.
+    """Open one connection for a worker: UTC, bounded waits for locks, and an end to paused
+    transactions.
 
     Raises:
         psycopg.OperationalError: the database does not answer or refuses.

@@ -1,4 +1,5 @@
-"""Which Kafka log is the current one (D7): declared by the launcher or the administrator, read by every consumer."""
+"""Which Kafka log is the current one (D7): declared by the launcher or the administrator, read by
+every consumer."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ from psycopg.rows import TupleRow
 def declare_log(url: str, log_id: str | UUID) -> None:
     """Say that from now on Kafka's records are those of `log_id`. Idempotent; blocking.
 
-    A new log begins at offset 0 everywhere: consumers start over, gateways and relays send again what is not stored.
+    A new log begins at offset 0 everywhere: consumers start over, gateways and relays send again
+    what is not stored.
 
     Raises:
         psycopg.Error: the database does not take it.
     """
     with psycopg.connect(url, connect_timeout=5) as connection:
         connection.execute(
-            "UPDATE platform.kafka_log SET current = false WHERE current AND log_id <> %s", (str(log_id),)
+            "UPDATE platform.kafka_log SET current = false WHERE current AND log_id <> %s",
+            (str(log_id),),
         )
         connection.execute(
             "INSERT INTO platform.kafka_log (log_id, declared_at, current) VALUES (%s, now(), true) "
@@ -28,7 +31,8 @@ def declare_log(url: str, log_id: str | UUID) -> None:
 
 
 def declare_first_log(url: str, log_id: str) -> bool:
-    """Declare a log unless one is declared already; True when it was done. For an installation's first start.
+    """Declare a log unless one is declared already; True when it was done. For an installation's
+    first start.
 
     Raises:
         psycopg.Error: the database does not take it.

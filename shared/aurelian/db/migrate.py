@@ -1,7 +1,8 @@
-"""Bring a database's schema up to date: roles, schemas, tables, partitions or hypertables, grants. A one-shot.
+"""Bring a database's schema up to date: roles, schemas, tables, partitions or hypertables, grants.
+A one-shot.
 
-Called by `aurelian db upgrade`, the embedded stack and the tests. Steps are expand, then contract: a step never takes
-away what the version before still uses.
+Called by `aurelian db upgrade`, the embedded stack and the tests. Steps are expand, then contract:
+a step never takes away what the version before still uses.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ LOCK = 0x6175_7265_6C69_616E % 2**63
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Run every migration that the database has not had, in one transaction each. Idempotent; blocking.
+    """Run every migration that the database has not had, in one transaction each. Idempotent;
+    blocking.
 
     `url` is the administrator's: it makes roles. A second caller waits for the first.
 

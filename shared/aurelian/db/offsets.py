@@ -1,7 +1,10 @@
-"""Offsets that the database owns (D7). Called by the historian and by fold.py inside their transactions.
+"""Offsets that the database owns (D7). Called by the historian and by fold.py inside their
+transactions.
 
-A consumer claims a partition, which raises the owner epoch, and advances the offset in the same transaction as what
-it stored. Whoever claimed before is fenced: its next advance finds another epoch and must roll back.
+A consumer claims a partition, which raises the owner epoch, and advances the offset in the same
+transaction as what
+it stored. Whoever claimed before is fenced: its next advance finds another epoch and must roll
+back.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from aurelian.model.record import Partition, Record
 
 
 class Fenced(Exception):
-    """Another owner claimed the partition, or its offset is not where we left it: roll back and let it go."""
+    """Another owner claimed the partition, or its offset is not where we left it: roll back and let
+    it go."""
 
     def __init__(self, partition: Partition) -> None:
         super().__init__(f"{partition.topic}/{partition.number} has another owner now")
@@ -27,7 +31,8 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What the record before the next offset was: tells another log from ours when it is read again."""
+    """What the record before the next offset was: tells another log from ours when it is read
+    again."""
 
     timestamp_ms: int
     hash: int
@@ -52,7 +57,9 @@ class Claim:
 
 def fingerprint(record: Record) -> Fingerprint:
     """Take a record's fingerprint: its timestamp and a CRC-32 of key and value."""
-    return Fingerprint(record.timestamp_ms, zlib.crc32(record.value or b"", zlib.crc32(record.key or b"")))
+    return Fingerprint(
+        record.timestamp_ms, zlib.crc32(record.value or b"", zlib.crc32(record.key or b""))
+    )
 
 
 async def claim(
@@ -64,8 +71,8 @@ async def claim(
 ) -> dict[Partition, Claim]:
     """Become the owner of `partitions` in `log_id`, fencing whoever was before; commits.
 
-    Waits for an open transaction of the former owner (at most its idle timeout; `LockNotAvailable` after the
-    session's lock timeout: try again).
+    Waits for an open transaction of the former owner (at most its idle timeout; `LockNotAvailable`
+    after the session's lock timeout: try again).
 
     Raises:
         psycopg.Error: as PostgreSQL says; nothing is claimed then.
@@ -79,7 +86,9 @@ async def claim(
     claims: dict[Partition, Claim] = {}
     async with conn.transaction():
         for partition in sorted(partitions):
-            cursor = await conn.execute(statement, (consumer, log_id, partition.topic, partition.number))
+            cursor = await conn.execute(
+                statement, (consumer, log_id, partition.topic, partition.number)
+            )
             row = await cursor.fetchone()
             assert row is not None
             last = None if row[4] is None else Fingerprint(row[3], row[4])
@@ -134,7 +143,8 @@ async def halt(
     epoch: int,
     reason: str,
 ) -> None:
-    """Write down why a partition may not go on, in the caller's transaction; only a newly declared log frees it.
+    """Write down why a partition may not go on, in the caller's transaction; only a newly declared
+    log frees it.
 
     Raises:
         Fenced: the partition is not ours any more.

@@ -1,7 +1,17 @@
-"""Who has a room in the database: roles and schemas by service. Read by tables.py, roles.py and eventlog.py."""
+"""Who has a room in the database: roles and schemas by service. Read by tables.py, roles.py and
+eventlog.py."""
 
-SERVICES = ("historian", "history", "line_health", "maintenance", "capacity", "partner_events", "dashboard")
-"""Services with a database role `aurelian_<service>`; those that write own a schema of their name."""
+SERVICES = (
+    "historian",
+    "history",
+    "line_health",
+    "maintenance",
+    "capacity",
+    "partner_events",
+    "dashboard",
+)
+"""Services with a database role `aurelian_<service>`; those that write own a schema of their
+name."""
 
 WRITERS = ("historian", "line_health", "maintenance", "capacity", "partner_events")
 """Services that own a schema."""

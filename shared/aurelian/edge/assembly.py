@@ -1,4 +1,5 @@
-"""From deliveries to what the outbox keeps: contract, ordinals, columns, counts. Called by `gateway.forward`. Pure."""
+"""From deliveries to what the outbox keeps: contract, ordinals, columns, counts. Called by
+`gateway.forward`. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class Delivery:
         readings, rejects, events: any of them may be empty. Heartbeats are told on, not kept.
         dropped: values that the gateway knows to be lost (say, a queue overflow that was counted).
         skipped: values left out by a rule (say, a repeated Sparkplug birth that is known already).
-        ack: called on the event loop after the outbox commit that holds all of it; must not block or raise.
+        ack: called on the event loop after the outbox commit that holds all of it; must not block
+            or raise.
     """
 
     source: SourceModel
@@ -69,13 +71,15 @@ class _Open:
 
 
 class Assembly:
-    """Makes groups of one source's deliveries. Not thread safe; keeps the ordinals of recent values."""
+    """Makes groups of one source's deliveries. Not thread safe; keeps the ordinals of recent
+    values."""
 
     def __init__(self, gateway: str, boot: int, ordinals: Ordinals) -> None:
         self._gateway, self._boot, self._ordinals = gateway, boot, ordinals
 
     def assemble(self, deliveries: Iterable[Delivery]) -> Group:
-        """One batch a line (more where it grows too large), each reject and each event a record, all of it counted."""
+        """One batch a line (more where it grows too large), each reject and each event a record,
+        all of it counted."""
         lines: dict[str, _Open] = {}
         entries: list[Entry] = []
         counts: dict[tuple[str, int], Count] = {}
@@ -89,7 +93,9 @@ class Assembly:
                     entries += self._add(lines, reading.line, made)
             entries += [self._rejected(reject, delivery) for reject in rejects]
             entries += [
-                self._event(each, delivery) for each in delivery.events if not each.HasField("heartbeat")
+                self._event(each, delivery)
+                for each in delivery.events
+                if not each.HasField("heartbeat")
             ]
             _count(counts, delivery, sum(reject.samples for reject in rejects))
         entries += [self._batch(line, batch) for line, batch in lines.items() if batch.samples]
@@ -159,7 +165,8 @@ class Assembly:
 class Heard:
     """When each source was last heard, for the heartbeats that tell readers what is fresh.
 
-    A heartbeat of the source (its keep-alive) stands for all of its assets; fresh readings stand for theirs,
+    A heartbeat of the source (its keep-alive) stands for all of its assets; fresh readings stand
+    for theirs,
     but not Bad ones: a server that cannot reach a machine says so with them.
     """
 
@@ -224,7 +231,12 @@ def _count(counts: dict[tuple[str, int], Count], delivery: Delivery, rejected: i
         return
     key = (delivery.source.id, delivery.received_at // HOUR * HOUR)
     count = Count(
-        *key, delivery.owner, received, dropped=delivery.dropped, skipped=delivery.skipped, rejected=rejected
+        *key,
+        delivery.owner,
+        received,
+        dropped=delivery.dropped,
+        skipped=delivery.skipped,
+        rejected=rejected,
     )
     before = counts.get(key)
     counts[key] = count if before is None else before.plus(count)
@@ -237,7 +249,10 @@ def _fault(reading: Reading, delivery: Delivery) -> Reject | None:
     if not path.startswith(prefix) or not reading.line.startswith(prefix):
         reason, error_class = f"the source writes for {delivery.owner!r} only", "owner"
     elif reading.model is None and delivery.source.closed:
-        reason, error_class = "the plant model does not have it, and the source is closed", "unknown_signal"
+        reason, error_class = (
+            "the plant model does not have it, and the source is closed",
+            "unknown_signal",
+        )
     elif reading.model is None and not _is_unicode(path, reading.signal.unit):
         reason, error_class = "its name is no Unicode", "encoding"
     else:

@@ -1,7 +1,8 @@
-"""What a signal's model promises, applied to each value before the outbox; called by `gateway.forward`. Pure.
+"""What a signal's model promises, applied to each value before the outbox; called by
+`gateway.forward`. Pure.
 
-A value comes out as a sample, flagged where it is doubtful, or as a reject with its bytes and the reason: never not
-at all (decision 8).
+A value comes out as a sample, flagged where it is doubtful, or as a reject with its bytes and the
+reason: never not at all (decision 8).
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import BAD, MAX_EXACT_INT, Flag, Sample, Signal, Value, ValueType
 
 MAX_AHEAD = 3_600_000_000
-"""Microseconds that a source's clock may be ahead of the gateway's before its time counts as unusable."""
+"""Microseconds that a source's clock may be ahead of the gateway's before its time counts as
+unusable."""
 
 MAX_SKEW = 300_000_000
-"""Microseconds between source and gateway time beyond which the source's time is flagged as uncertain."""
+"""Microseconds between source and gateway time beyond which the source's time is flagged as
+uncertain."""
 
 MAX_VALUE_BYTES = 8_000_000
 """The largest text, bytes or JSON value: with its dictionary it still fits a record of 8 MB."""
@@ -49,7 +52,8 @@ class Reading:
     Attributes:
         unit: the unit that the address belongs to; None: unknown to the plant model.
         model: the signal's model; None: discovered.
-        signal: from the plant model, or discovered (id `derive_id(path)`); `signal.source` is the delivering source.
+        signal: from the plant model, or discovered (id `derive_id(path)`); `signal.source` is the
+            delivering source.
         line: path of the line (the record's key); the site's path when there is none.
         value, type: as the protocol typed it; None with NULL when there is no value.
         source_time: microseconds since 1970, None when the source gave none.
@@ -94,15 +98,17 @@ class _Broken(Exception):
 
 
 def apply(reading: Reading, received_at: int) -> Sample | Reject:
-    """Make a sample of a reading, or a reject. `received_at`: microseconds since 1970, receipt at the gateway.
+    """Make a sample of a reading, or a reject. `received_at`: microseconds since 1970, receipt at
+    the gateway.
 
     - Stored value = raw * scale + offset; a declared integer is rounded after scaling.
-    - A value that is not of the declared type is converted where nothing is lost (integer to double and back,
-      0 and 1 to bool, anything to JSON, numbers to text), else rejected (`type`, `overflow`). An integer beyond
-      2^53 where a double is declared stays an integer.
+    - A value that is not of the declared type is converted where nothing is lost (integer to double
+      and back, 0 and 1 to bool, anything to JSON, numbers to text), else rejected (`type`,
+      `overflow`). An integer beyond 2^53 where a double is declared stays an integer.
     - NaN and infinity: no value, with a Bad status.
-    - No time, a time up to 1970 (so also 1601) or over an hour ahead: TIME_REPLACED, the original kept (0: none).
-      Over 5 minutes from the gateway's: TIME_UNCERTAIN, unless it is old by nature (history, retained, initial).
+    - No time, a time up to 1970 (so also 1601) or over an hour ahead: TIME_REPLACED, the original
+      kept (0: none). Over 5 minutes from the gateway's: TIME_UNCERTAIN, unless it is old by nature
+      (history, retained, initial).
     - Outside the declared range: OUT_OF_RANGE, or rejected (`range`) under a closed contract.
     """
     signal, model, status = reading.signal, reading.model, reading.status & 0xFFFFFFFF
@@ -145,7 +151,8 @@ def apply(reading: Reading, received_at: int) -> Sample | Reject:
 
 
 class Ordinals:
-    """Gives each distinct value of a signal at one time its ordinal (`sub`); the same value again has the same one.
+    """Gives each distinct value of a signal at one time its ordinal (`sub`); the same value again
+    has the same one.
 
     Remembers the last `times` times of at most `signals` signals.
     """
@@ -175,7 +182,9 @@ class Ordinals:
                 del self._recent[next(iter(self._recent))]
             recent = self._recent[sample.signal.id] = {}
         # As `Sample.time`, without the cost of an enum's `&` for each value.
-        time = sample.gateway_time if int.__and__(sample.flags, _TIME_REPLACED) else sample.source_time
+        time = (
+            sample.gateway_time if int.__and__(sample.flags, _TIME_REPLACED) else sample.source_time
+        )
         distinct = recent.get(time)
         if distinct is None:
             if len(recent) >= self._times:
@@ -218,11 +227,15 @@ def _check_size(value: str | bytes) -> None:
         try:
             size = len(value.encode())
         except UnicodeEncodeError:
-            raise _Broken("encoding", "a text with half of a surrogate pair is no Unicode") from None
+            raise _Broken(
+                "encoding", "a text with half of a surrogate pair is no Unicode"
+            ) from None
     else:
         size = len(value)
     if size > MAX_VALUE_BYTES:
-        raise _Broken("too_large", f"{size} bytes in one value, at most {MAX_VALUE_BYTES} can be kept")
+        raise _Broken(
+            "too_large", f"{size} bytes in one value, at most {MAX_VALUE_BYTES} can be kept"
+        )
 
 
 def _scaled(value: float, kind: ValueType, model: SignalModel) -> tuple[Value, ValueType]:
@@ -236,7 +249,9 @@ def _scaled(value: float, kind: ValueType, model: SignalModel) -> tuple[Value, V
     except OverflowError:
         scaled = math.inf
     if not math.isfinite(scaled):
-        raise _Broken("overflow", f"{_short(value)} * {model.scale} + {model.offset} is beyond a double")
+        raise _Broken(
+            "overflow", f"{_short(value)} * {model.scale} + {model.offset} is beyond a double"
+        )
     if model.type is ValueType.INT64 or model.type is ValueType.UINT64:
         return _whole(round(scaled), model.type), model.type
     return scaled, ValueType.DOUBLE
@@ -248,7 +263,9 @@ def _converted(value: Value, kind: ValueType, declared: ValueType) -> tuple[Valu
         match declared:
             case ValueType.DOUBLE:
                 exact = -MAX_EXACT_INT <= value <= MAX_EXACT_INT
-                return (float(value), declared) if exact or isinstance(value, float) else (value, kind)
+                return (
+                    (float(value), declared) if exact or isinstance(value, float) else (value, kind)
+                )
             case ValueType.INT64 | ValueType.UINT64:
                 return _whole(value, declared), declared
             case ValueType.BOOL if value in (0, 1):
@@ -283,7 +300,9 @@ def _reject(reading: Reading, error_class: str, reason: str) -> Reject:
     else:
         payload = _short(value).encode()
     origin = (
-        reading.model.address if reading.model is not None and reading.model.address else reading.signal.path
+        reading.model.address
+        if reading.model is not None and reading.model.address
+        else reading.signal.path
     )
     return Reject(f"{reading.signal.path}: {reason}", error_class, origin, payload)
 

@@ -1,7 +1,8 @@
 """From the outbox to Kafka, and the news of what is stored back; run by `gateway.run_gateway`.
 
-Rows are sent in order and stay in the outbox until the historian says on `aurelian.stored.v1` that they are stored. A new
-log (the historian's heartbeat names it), a new producer and a new start each send again all that is unreleased.
+Rows are sent in order and stay in the outbox until the historian says on `aurelian.stored.v1` that
+they are stored. A new log (the historian's heartbeat names it), a new producer and a new start each
+send again all that is unreleased.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ ACKED_KEEP_S = 900.0
 """How long rows stay after Kafka's ack where three brokers hold them."""
 
 SILENT_S = 15.0
-"""A historian's heartbeat comes every 2 s; when none does, the consumer is made anew (it may stand in an old log)."""
+"""A historian's heartbeat comes every 2 s; when none does, the consumer is made anew (it may stand
+in an old log)."""
 
 RESEND_AFTER_S = 900.0
-"""Rows that a running historian has not stored after this long are sent again: a broker may have lost its tail."""
+"""Rows that a running historian has not stored after this long are sent again: a broker may have
+lost its tail."""
 
 _BACKOFF_S = (0.5, 10.0)
 _TOPIC = {Lane.SAMPLES: SAMPLES, Lane.EVENTS: SOURCE_EVENTS, Lane.REJECTED: REJECTED}
@@ -47,7 +50,9 @@ SENT = Counter(
     "Records that Kafka has acknowledged, repeated ones included; flat while rows wait: is Kafka there?",
     ["topic"],
 )
-KAFKA_UP = Gauge("gateway_kafka_up", "1 while Kafka takes records; 0: the outbox fills, look at the brokers.")
+KAFKA_UP = Gauge(
+    "gateway_kafka_up", "1 while Kafka takes records; 0: the outbox fills, look at the brokers."
+)
 RESENDS = Counter(
     "gateway_resends_total",
     "Times that all unreleased rows were sent again; often: the brokers restart, or lose data.",
@@ -192,7 +197,9 @@ class Drain:
         if now - self._started_over_at > RESEND_AFTER_S and now - self._historian_at < SILENT_S:
             level = await self._outbox.call(self._outbox.outbox.level)
             if level.oldest_age_s > RESEND_AFTER_S:
-                log.warning("sending again what is not stored", extra={"fields": {"rows": level.rows}})
+                log.warning(
+                    "sending again what is not stored", extra={"fields": {"rows": level.rows}}
+                )
                 self._resend = True
 
     async def _release_acked(self) -> None:
@@ -219,7 +226,9 @@ class Drain:
             return  # the outbox keeps it for the next start
 
     async def _listen(self, connected: Callable[[], None]) -> None:
-        async with Consumer(self._settings, [STORED], client_id=f"{self._gateway}-stored") as consumer:
+        async with Consumer(
+            self._settings, [STORED], client_id=f"{self._gateway}-stored"
+        ) as consumer:
             connected()
             heard = time.monotonic()
             while time.monotonic() - heard < SILENT_S:
@@ -245,14 +254,18 @@ class Drain:
         is_new = self._log_id is not None and log_id != self._log_id
         self._log_id = log_id
         if is_new:
-            log.info("new kafka log, sending again what is not stored", extra={"fields": {"log_id": log_id}})
+            log.info(
+                "new kafka log, sending again what is not stored",
+                extra={"fields": {"log_id": log_id}},
+            )
             self._resend = True
             self._outbox.appended.set()
         return is_new
 
 
 def _said(record: Record, gateway: str) -> str | tuple[Mark, int] | None:
-    """A log id (heartbeat), a mark with its sequence, or None: for another gateway, or unreadable."""
+    """A log id (heartbeat), a mark with its sequence, or None: for another gateway, or
+    unreadable."""
     try:
         key = (record.key or b"").decode()
         body = json.loads(record.value or b"null")
@@ -265,7 +278,8 @@ def _said(record: Record, gateway: str) -> str | tuple[Mark, int] | None:
 
 
 async def _persist(what: str, attempt: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
-    """Run `attempt` again and again; `Unavailable` backs off from 0.5 s to 10 s and is logged once."""
+    """Run `attempt` again and again; `Unavailable` backs off from 0.5 s to 10 s and is logged
+    once."""
     delay, away = _BACKOFF_S[0], False
 
     def connected() -> None:

@@ -1,6 +1,8 @@
-"""What an adapter of a machine protocol gives and gets: readings in, acknowledgement after the disk has them.
+"""What an adapter of a machine protocol gives and gets: readings in, acknowledgement after the disk
+has them.
 
-Implemented and called by the gateways (`services/*_gateway/source.py`); moved on by `forward` and `run_gateway`.
+Implemented and called by the gateways (`services/*_gateway/source.py`); moved on by `forward` and
+`run_gateway`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ S = TypeVar("S", bound="GatewaySettings")
 
 _REMEMBERED_ROWS, _REMEMBERED_SAMPLES = 500, 20_000
 _INLINE_READINGS = 500
-"""Groups from this size on are made in a thread: the loop would stand still for some milliseconds."""
+"""Groups from this size on are made in a thread: the loop would stand still for some
+milliseconds."""
 
 _INBOX_BYTES = 4 * 2**20
 _READING_BYTES = 200
@@ -73,14 +76,19 @@ COMMIT_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 OUTBOX_ROWS = Gauge(
-    "gateway_outbox_rows", "Records that nobody has stored yet; growing: is Kafka there, is the historian?"
+    "gateway_outbox_rows",
+    "Records that nobody has stored yet; growing: is Kafka there, is the historian?",
 )
 OUTBOX_BYTES = Gauge(
-    "gateway_outbox_bytes", "Disk that the outbox uses; near its limit the gateway stops acknowledging."
+    "gateway_outbox_bytes",
+    "Disk that the outbox uses; near its limit the gateway stops acknowledging.",
 )
-OUTBOX_AGE = Gauge("gateway_outbox_oldest_age_seconds", "Age of the oldest record that nobody has stored.")
+OUTBOX_AGE = Gauge(
+    "gateway_outbox_oldest_age_seconds", "Age of the oldest record that nobody has stored."
+)
 OUTBOX_ACCEPTING = Gauge(
-    "gateway_outbox_accepting", "0: a limit is reached and machines get no acknowledgement; free the disk."
+    "gateway_outbox_accepting",
+    "0: a limit is reached and machines get no acknowledgement; free the disk.",
 )
 LOST_FILES = Counter(
     "gateway_lost_files_total",
@@ -100,7 +108,8 @@ class Source(Protocol):
     owner: str
 
     def deliveries(self) -> AsyncGenerator[Delivery, None]:
-        """Yield what arrives, until cancelled; reconnects by itself. Waiting for the next `__anext__` is backpressure."""
+        """Yield what arrives, until cancelled; reconnects by itself. Waiting for the next
+        `__anext__` is backpressure."""
 
 
 class GatewaySettings(KafkaSettings):
@@ -117,16 +126,20 @@ class GatewaySettings(KafkaSettings):
         description="copies that Kafka keeps; from 3 on rows may leave the outbox 15 minutes after its ack",
     )
     outbox_max_bytes: int = Field(4 * 2**30, ge=2**27, description="disk that the outbox may use")
-    outbox_max_age_s: float = Field(14 * 86_400.0, description="oldest row that may wait in the outbox")
+    outbox_max_age_s: float = Field(
+        14 * 86_400.0, description="oldest row that may wait in the outbox"
+    )
     outbox_min_free: float = Field(0.1, description="share of the disk that stays free")
 
 
 MakeSources = Callable[[S, Sequence[Plant]], Sequence[Source]]
-"""Makes a gateway's sources, those of its own kind, out of all plant models under `settings.plant`."""
+"""Makes a gateway's sources, those of its own kind, out of all plant models under
+`settings.plant`."""
 
 
 async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S]) -> None:
-    """Run a gateway until cancelled: sources, outbox, drain to Kafka, releases, heartbeats and counts.
+    """Run a gateway until cancelled: sources, outbox, drain to Kafka, releases, heartbeats and
+    counts.
 
     Ready when its outbox takes samples; Kafka being away does not matter to that.
 
@@ -153,15 +166,21 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
             replication=settings.kafka_replication,
             live=lambda: heard.take(_now()),
         )
-        ordinals = await asyncio.to_thread(_remember, await outbox.call(opened.newest, _REMEMBERED_ROWS))
+        ordinals = await asyncio.to_thread(
+            _remember, await outbox.call(opened.newest, _REMEMBERED_ROWS)
+        )
         async with asyncio.TaskGroup() as kafka_side:
             kafka_side.create_task(drain.send(), name="send")
             kafka_side.create_task(drain.listen(), name="listen")
-            kafka_side.create_task(_watch(outbox, sources, settings.gateway, health), name="watch outbox")
+            kafka_side.create_task(
+                _watch(outbox, sources, settings.gateway, health), name="watch outbox"
+            )
             # The sources end first, so that the drain's last round has all of theirs.
             async with asyncio.TaskGroup() as machine_side:
                 for source in sources:
-                    work = forward(source, outbox, settings.gateway, heard, ordinals.get(source.model.id))
+                    work = forward(
+                        source, outbox, settings.gateway, heard, ordinals.get(source.model.id)
+                    )
                     machine_side.create_task(work, name=f"source {source.model.id}")
 
 
@@ -172,9 +191,11 @@ async def forward(
     heard: Heard | None = None,
     ordinals: Ordinals | None = None,
 ) -> None:
-    """Move what a source delivers into the outbox and acknowledge it then; ends when the source does.
+    """Move what a source delivers into the outbox and acknowledge it then; ends when the source
+    does.
 
-    While a commit runs deliveries collect, up to a bound, and go into the next one; beyond it the source waits.
+    While a commit runs deliveries collect, up to a bound, and go into the next one; beyond it the
+    source waits.
     """
     inbox = _Inbox()
     assembly = Assembly(gateway, outbox.outbox.boot, ordinals or Ordinals())
@@ -205,7 +226,8 @@ async def _read(source: Source, inbox: _Inbox) -> None:
 
 
 async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
-    """Append a group; while the outbox is full, wait: nothing is acknowledged, so the source holds on to it."""
+    """Append a group; while the outbox is full, wait: nothing is acknowledged, so the source holds
+    on to it."""
     full = False
     started = time.perf_counter()
     records = list(group.entries)
@@ -215,7 +237,9 @@ async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
             break
         except Full as error:
             if not full:
-                log.warning("outbox is full", extra={"fields": {"source": source, "error": str(error)}})
+                log.warning(
+                    "outbox is full", extra={"fields": {"source": source, "error": str(error)}}
+                )
                 full = True
                 events = [entry for entry in records if entry.lane is Lane.EVENTS]
                 records = [entry for entry in records if entry.lane is not Lane.EVENTS]
@@ -234,21 +258,28 @@ async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
         SKIPPED.labels(source).inc(count.skipped)
 
 
-async def _watch(outbox: OutboxThread, sources: Sequence[Source], gateway: str, health: Health) -> None:
-    """Every second: readiness, metrics, gap records for damaged files, counts too old to tell again."""
+async def _watch(
+    outbox: OutboxThread, sources: Sequence[Source], gateway: str, health: Health
+) -> None:
+    """Every second: readiness, metrics, gap records for damaged files, counts too old to tell
+    again."""
     while True:
         for lost in await outbox.call(outbox.outbox.lost):
             LOST_FILES.inc()
             log.error("outbox file was damaged", extra={"fields": {"file": lost.path.name}})
             with suppress(Full):
-                await outbox.append([event_entry(_gap(lost, source, gateway, outbox)) for source in sources])
+                await outbox.append(
+                    [event_entry(_gap(lost, source, gateway, outbox)) for source in sources]
+                )
                 await outbox.call(outbox.outbox.confirm, lost)
         level = await outbox.call(outbox.outbox.level)
         OUTBOX_ROWS.set(level.rows)
         OUTBOX_BYTES.set(level.bytes)
         OUTBOX_AGE.set(level.oldest_age_s)
         OUTBOX_ACCEPTING.set(level.accepting)
-        health.ready = None if level.accepting else f"outbox: limit of {level.why.name.lower()} reached"
+        health.ready = (
+            None if level.accepting else f"outbox: limit of {level.why.name.lower()} reached"
+        )
         health.tick()
         await outbox.call(outbox.outbox.forget_counts, _now() - _COUNTS_KEPT)
         await asyncio.sleep(1)
@@ -269,12 +300,16 @@ def _assets_of(sources: Sequence[Source], plants: Sequence[Plant]) -> list[Asset
     """All assets of the plants that the sources belong to."""
     mine = {source.model.id for source in sources}
     return [
-        asset for plant in plants if mine & {each.id for each in plant.sources} for asset in plant.assets()
+        asset
+        for plant in plants
+        if mine & {each.id for each in plant.sources}
+        for asset in plant.assets()
     ]
 
 
 def _remember(rows: Sequence[Row]) -> dict[str, Ordinals]:
-    """The ordinals of each source's newest values: a machine sends again what was not acknowledged."""
+    """The ordinals of each source's newest values: a machine sends again what was not
+    acknowledged."""
     ordinals: dict[str, Ordinals] = {}
     newest: list[Row] = []
     samples = 0

@@ -1,6 +1,8 @@
-"""Business events: CloudEvents 1.0 in and out. The event outbox, its relay and the inbox are in `eventlog.py`.
+"""Business events: CloudEvents 1.0 in and out. The event outbox, its relay and the inbox are in
+`eventlog.py`.
 
-Made by line_health, maintenance and capacity; read by capacity, dashboard and partner_events. Pure; no I/O.
+Made by line_health, maintenance and capacity; read by capacity, dashboard and partner_events. Pure;
+no I/O.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def make_event(
     data: dict[str, object],
     revision: int = 0,
 ) -> Event:
-    """Make an event whose id follows from what it is: UUIDv5 of subject, type, time and revision (D7).
+    """Make an event whose id follows from what it is: UUIDv5 of subject, type, time and revision
+    (D7).
 
     Folding the same records again therefore makes the same event. `time` must be aware.
     """

@@ -1,8 +1,11 @@
-"""The event outbox, its relay to Kafka, and the inbox (D14). Called by fold.py and by services that make or take events.
+"""The event outbox, its relay to Kafka, and the inbox (D14). Called by fold.py and by services that
+make or take events.
 
-A service writes its events in the transaction that made them (`enqueue`); one `relay` of the service sends them to
-Kafka in order and marks them. A crash between the two sends an event twice, never not at all: the reader's inbox
-(`first_seen`) or its unique key knows the event again by its stable id. Each new Kafka log gets the past again.
+A service writes its events in the transaction that made them (`enqueue`); one `relay` of the
+service sends them to
+Kafka in order and marks them. A crash between the two sends an event twice, never not at all: the
+reader's inbox (`first_seen`) or its unique key knows the event again by its stable id. Each new
+Kafka log gets the past again.
 """
 
 from __future__ import annotations
@@ -25,19 +28,26 @@ from aurelian.backbone.topics import TOPICS, Topic
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
 from aurelian.db.rooms import FOLDERS
-from aurelian.events.cloudevent import LINE_KPI_UPDATED, MAINTENANCE_HEALTH_UPDATED, Event, encode_event
+from aurelian.events.cloudevent import (
+    LINE_KPI_UPDATED,
+    MAINTENANCE_HEALTH_UPDATED,
+    Event,
+    encode_event,
+)
 from aurelian.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
 KEEP = timedelta(days=30)
-"""How long an event stays in the outbox, and how far back a new Kafka log is filled; as the topics' retention."""
+"""How long an event stays in the outbox, and how far back a new Kafka log is filled; as the topics'
+retention."""
 
 KEEP_READINGS = timedelta(days=1)
 """The same for `READINGS`."""
 
 READINGS = (LINE_KPI_UPDATED, MAINTENANCE_HEALTH_UPDATED)
-"""Types of which a later event replaces an earlier one; they are many, and their tables have the history."""
+"""Types of which a later event replaces an earlier one; they are many, and their tables have the
+history."""
 
 KEEP_SEEN = timedelta(days=40)
 """How long the inbox remembers: longer than any log or outbox can bring an event back."""
@@ -48,7 +58,9 @@ MAX_REPUBLISHED = 100_000
 _BATCH = 500
 _POLL_S = 1.0
 _TRIM_EVERY_S = 3600.0
-_SETTLED_S = 300.0  # no transaction stays open that long, so no row can still appear below an older one
+_SETTLED_S = (
+    300.0  # no transaction stays open that long, so no row can still appear below an older one
+)
 
 _PUBLISHED = Counter(
     "eventlog_published_total",
@@ -67,7 +79,8 @@ _TOPIC = {topic.name: topic for topic in TOPICS}
 async def enqueue(
     conn: AsyncConnection, service: str, topic: Topic, key: str, events: Sequence[Event]
 ) -> None:
-    """Add events to the service's outbox, in order, within the caller's transaction. Idempotent by event id.
+    """Add events to the service's outbox, in order, within the caller's transaction. Idempotent by
+    event id.
 
     Args:
         conn: has an open transaction; the events are sent only when it commits.
@@ -85,7 +98,8 @@ async def enqueue(
 
 
 async def first_seen(conn: AsyncConnection, service: str, source: str, id: str) -> bool:
-    """Note an event in the service's inbox; False when it was there. Within the caller's transaction.
+    """Note an event in the service's inbox; False when it was there. Within the caller's
+    transaction.
 
     The note and what the event causes then commit together, so that each event counts once.
     """
@@ -96,9 +110,9 @@ async def first_seen(conn: AsyncConnection, service: str, source: str, id: str) 
 async def relay(settings: KafkaSettings, database_url: str, service: str) -> None:
     """Send the outbox of a service to Kafka until cancelled. Task of the service's worker.
 
-    Events leave in the order of their numbers and are marked with the `log_id` that has them. Under a new log the
-    last `KEEP` are sent again (at most `MAX_REPUBLISHED`). Of several instances one relays, the others stand by. Kafka
-    or the database being away is retried with backoff.
+    Events leave in the order of their numbers and are marked with the `log_id` that has them. Under
+    a new log the last `KEEP` are sent again (at most `MAX_REPUBLISHED`). Of several instances one
+    relays, the others stand by. Kafka or the database being away is retried with backoff.
     """
     away, delay_s = False, 0.5
     while True:
@@ -123,8 +137,8 @@ async def relay(settings: KafkaSettings, database_url: str, service: str) -> Non
 class _Relay:
     """One connection's life of the relay.
 
-    `floor`: no row at or below this number needs sending. It lags behind by `_SETTLED_S`, because rows of a
-    transaction that is still open have lower numbers than rows that are visible already.
+    `floor`: no row at or below this number needs sending. It lags behind by `_SETTLED_S`, because
+    rows of a transaction that is still open have lower numbers than rows that are visible already.
     """
 
     conn: AsyncConnection
@@ -156,7 +170,8 @@ class _Relay:
         if not rows:
             return False
         futures = [
-            await self.producer.post(_TOPIC[topic], key, body.encode()) for _, topic, key, body in rows
+            await self.producer.post(_TOPIC[topic], key, body.encode())
+            for _, topic, key, body in rows
         ]
         await self.producer.settle(futures)
         await self.conn.execute(
@@ -168,13 +183,15 @@ class _Relay:
     async def _first_floor(self, log_id: str) -> int:
         """Where to begin under a log: below the oldest row that it shall have and has not."""
         cursor = await self.conn.execute(
-            self._sql(_FIRST), {"log": log_id, "keep": KEEP, "most": MAX_REPUBLISHED, "settled_s": _SETTLED_S}
+            self._sql(_FIRST),
+            {"log": log_id, "keep": KEEP, "most": MAX_REPUBLISHED, "settled_s": _SETTLED_S},
         )
         row = await cursor.fetchone()
         return int(row[0]) if row is not None else 0
 
     async def _tidy(self) -> None:
-        """Raise the floor over settled rows, measure the backlog and, each hour, delete what is too old."""
+        """Raise the floor over settled rows, measure the backlog and, each hour, delete what is too
+        old."""
         cursor = await self.conn.execute(
             self._sql(_SETTLED), {"floor": self.floor, "log": self.log_id, "settled_s": _SETTLED_S}
         )

@@ -1,4 +1,5 @@
-"""What a service built on fold.py brings and gives back: settings, a pure `Fold`, its `Effects`. No I/O."""
+"""What a service built on fold.py brings and gives back: settings, a pure `Fold`, its `Effects`. No
+I/O."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class FoldSettings(KafkaSettings, StoreSettings):
     """For services built on `run_fold`."""
 
     commit_interval_s: float = Field(
-        0.25, gt=0, description="what was folded commits this often: less is faster, more is cheaper"
+        0.25,
+        gt=0,
+        description="what was folded commits this often: less is faster, more is cheaper",
     )
     fold_exclusive: bool = Field(
         False,
@@ -46,7 +49,8 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Effects(Generic[Row]):
-    """What follows from a record or from time passing: rows for the service's `write`, events for Kafka; in order."""
+    """What follows from a record or from time passing: rows for the service's `write`, events for
+    Kafka; in order."""
 
     rows: list[Row] = field(default_factory=list)
     events: list[Outgoing] = field(default_factory=list)
@@ -61,11 +65,13 @@ class Effects(Generic[Row]):
 
 
 class Fold(Protocol[Row]):
-    """A service's state by key and what records do to it. Pure: no I/O, no clock of its own, never blocks.
+    """A service's state by key and what records do to it. Pure: no I/O, no clock of its own, never
+    blocks.
 
-    The same records folded into the same state must give the same rows and the same event ids (`events.make_event`):
-    after a crash the last ones are folded again. `now` is in microseconds since 1970 UTC. A record that cannot be read
-    may raise `codec.DecodeError` or `events.EventError` before it changes anything; it is counted and passed over.
+    The same records folded into the same state must give the same rows and the same event ids
+    (`events.make_event`): after a crash the last ones are folded again. `now` is in microseconds
+    since 1970 UTC. A record that cannot be read may raise `codec.DecodeError` or
+    `events.EventError` before it changes anything; it is counted and passed over.
     """
 
     def learn(self, record: Record, now: int) -> None:
@@ -75,23 +81,28 @@ class Fold(Protocol[Row]):
         """Take in a record of an owned topic and say what follows. In order within a partition."""
 
     def tick(self, now: int) -> Effects[Row]:
-        """Say what follows from the time alone; called about once a second, when all that was there is folded."""
+        """Say what follows from the time alone; called about once a second, when all that was there
+        is folded."""
 
     def changed(self) -> Mapping[str, State]:
         """Snapshots of the keys that changed since the last call, which thereby count as saved."""
 
     def restore(self, states: Mapping[str, State]) -> None:
-        """Forget the state of all keys and go on from these; what was learned from shared topics stays."""
+        """Forget the state of all keys and go on from these; what was learned from shared topics
+        stays."""
 
     def memory(self) -> State:
-        """Snapshot of what was learned from shared topics that are not compacted; {} where there are none."""
+        """Snapshot of what was learned from shared topics that are not compacted; {} where there
+        are none."""
 
     def recall(self, memory: State) -> None:
-        """Go on from a snapshot of `memory`; called before anything is learned, in each session anew."""
+        """Go on from a snapshot of `memory`; called before anything is learned, in each session
+        anew."""
 
 
 Write = Callable[[AsyncConnection, Sequence[Row]], Awaitable[None]]
-"""Writes rows in the open transaction. Must be idempotent by key (upsert): a fold may give a row again."""
+"""Writes rows in the open transaction. Must be idempotent by key (upsert): a fold may give a row
+again."""
 
 
 def now_us() -> int:

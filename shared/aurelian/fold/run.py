@@ -1,7 +1,9 @@
-"""The stateful consumer (D7): offset, state, rows and outgoing events of the records taken commit in one transaction.
+"""The stateful consumer (D7): offset, state, rows and outgoing events of the records taken commit
+in one transaction.
 
-Used by line_health, maintenance, capacity and partner_events. A service brings a `Fold`, which is pure, and a function
-that writes its rows; `run_fold` does everything else: partitions, restart, fencing, log changes, the event relay.
+Used by line_health, maintenance, capacity and partner_events. A service brings a `Fold`, which is
+pure, and a function that writes its rows; `run_fold` does everything else: partitions, restart,
+fencing, log changes, the event relay.
 
     async def main(settings: MaintenanceSettings, health: Health) -> None:
         await run_fold(settings, health, service="maintenance", fold=Machines(), write=insert_rows,
@@ -9,18 +11,21 @@ that writes its rows; `run_fold` does everything else: partitions, restart, fenc
 
 Two kinds of topics:
 
-- `owned`: each record is folded once, effectively, by the one instance that owns its partition; what it changes is
-  committed with its offset. Instances share the partitions as a Kafka consumer group, which allows one owned topic
-  only, whose record key is the key of the state. With `exclusive=True` one instance owns all partitions of all
-  owned topics, any state may follow from any of them, and further instances stand by.
-- `shared`: each instance learns all of it, from the start where the topic is compacted, else from where the memory
-  (`Fold.memory`) was last saved. It is read to its end before the first owned record is folded. Learning has no effects.
+- `owned`: each record is folded once, effectively, by the one instance that owns its partition;
+  what it changes is committed with its offset. Instances share the partitions as a Kafka consumer
+  group, which allows one owned topic only, whose record key is the key of the state. With
+  `exclusive=True` one instance owns all partitions of all owned topics, any state may follow from
+  any of them, and further instances stand by.
+- `shared`: each instance learns all of it, from the start where the topic is compacted, else from
+  where the memory (`Fold.memory`) was last saved. It is read to its end before the first owned
+  record is folded. Learning has no effects.
 
-What happens when: the process dies -> the next one begins at the committed offset with the committed state. Partitions
-move -> the state is loaded anew, and what the old owner still commits is refused (`Fenced`). Kafka or the database is
-away -> retried with backoff from the committed state. A new log that the administrator declared (`platform.kafka_log`)
--> read from its start, with the state as it is: records may come again, so a fold must know them (`sequences.py`, newest
-times, the inbox). A log that changed undeclared -> its partitions halt and the process is not ready.
+What happens when: the process dies -> the next one begins at the committed offset with the
+committed state. Partitions move -> the state is loaded anew, and what the old owner still commits
+is refused (`Fenced`). Kafka or the database is away -> retried with backoff from the committed
+state. A new log that the administrator declared (`platform.kafka_log`) -> read from its start, with
+the state as it is: records may come again, so a fold must know them (`sequences.py`, newest times,
+    the inbox). A log that changed undeclared -> its partitions halt and the process is not ready.
 """
 
 from __future__ import annotations
@@ -47,14 +52,34 @@ from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced, advance, claim, fingerprint, halt
 from aurelian.events.cloudevent import EventError
 from aurelian.events.outbox import enqueue, relay
-from aurelian.fold.contract import Clock, Effects, Fold, FoldSettings, Outgoing, Row, State, Write, now_us
+from aurelian.fold.contract import (
+    Clock,
+    Effects,
+    Fold,
+    FoldSettings,
+    Outgoing,
+    Row,
+    State,
+    Write,
+    now_us,
+)
 from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
 from aurelian.fold.store import FoldStore, Position
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.health import Health
 
-__all__ = ["Clock", "Effects", "Fold", "FoldSettings", "Outgoing", "State", "Write", "now_us", "run_fold"]
+__all__ = [
+    "Clock",
+    "Effects",
+    "Fold",
+    "FoldSettings",
+    "Outgoing",
+    "State",
+    "Write",
+    "now_us",
+    "run_fold",
+]
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +97,8 @@ async def run_fold(
     consumer: str = "fold",
     clock: Clock = now_us,
 ) -> None:
-    """Fold until cancelled: take, fold, write, commit, tick; and relay the service's events to Kafka beside it.
+    """Fold until cancelled: take, fold, write, commit, tick; and relay the service's events to
+    Kafka beside it.
 
     Args:
         settings: of the service.
@@ -83,7 +109,8 @@ async def run_fold(
         owned: topics folded once.
         shared: topics that every instance learns in full.
         exclusive: one instance at a time owns everything; as the setting `fold_exclusive`.
-        consumer: name under which offsets and snapshots are kept; a service with two folds gives each its own.
+        consumer: name under which offsets and snapshots are kept; a service with two folds gives
+            each its own.
         clock: for tests.
 
     Raises:
@@ -94,7 +121,17 @@ async def run_fold(
     url = settings.database_url.get_secret_value()
     alone = exclusive or settings.fold_exclusive
     task = _Task(
-        settings, url, health, service, consumer, fold, write, tuple(owned), tuple(shared), alone, clock
+        settings,
+        url,
+        health,
+        service,
+        consumer,
+        fold,
+        write,
+        tuple(owned),
+        tuple(shared),
+        alone,
+        clock,
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(relay(settings, url, service), name=f"{service} relay")
@@ -131,7 +168,8 @@ class _LogChanged(Exception):
 
 
 async def _fold_forever(task: _Task[Row]) -> None:
-    """Session after session: each ends when Kafka or the database goes away, the log changes, or we are fenced."""
+    """Session after session: each ends when Kafka or the database goes away, the log changes, or we
+    are fenced."""
     delay_s, away = AGAIN_AFTER_S, False
     while True:
         heed_cancellation()
@@ -152,7 +190,8 @@ async def _fold_forever(task: _Task[Row]) -> None:
 
 
 class _Session(Generic[Row]):
-    """One life of the fold between two failures: one database connection, one log, one membership of the group."""
+    """One life of the fold between two failures: one database connection, one log, one membership
+    of the group."""
 
     def __init__(self, task: _Task[Row]) -> None:
         self.task = task
@@ -164,7 +203,9 @@ class _Session(Generic[Row]):
         self.positions: dict[Partition, Position] = {}
         # What Kafka and the database gave us; `_load` makes it ours.
         self.assigned: dict[Partition, Position] = {}
-        self.partition_of: dict[str, int] = {}  # key of a state -> number of the partition that it came from
+        self.partition_of: dict[
+            str, int
+        ] = {}  # key of a state -> number of the partition that it came from
         self.effects: Effects[Row] = Effects()
         self.pending = 0
         self.assignment = 0
@@ -174,7 +215,8 @@ class _Session(Generic[Row]):
         self.committed_at = self.ticked_at = self.loaded_at = time.monotonic()
 
     async def run(self) -> None:
-        """Open, learn what is shared, then take, fold, tick and commit until something goes away."""
+        """Open, learn what is shared, then take, fold, tick and commit until something goes
+        away."""
         task = self.task
         async with AsyncExitStack() as stack:
             self.conn = await stack.enter_async_context(
@@ -187,7 +229,9 @@ class _Session(Generic[Row]):
             if task.shared:
                 shared = SharedTopics(self.store, self.log_id, task.fold, task.shared, task.clock)
                 consumer = await stack.enter_async_context(
-                    Consumer(task.settings, task.shared, client_id=task.group, assigned=shared.start)
+                    Consumer(
+                        task.settings, task.shared, client_id=task.group, assigned=shared.start
+                    )
                 )
                 await shared.learn_to_end(consumer)
                 self.shared = shared, consumer
@@ -226,7 +270,9 @@ class _Session(Generic[Row]):
                 await self._commit()
             except Fenced:
                 if self.loaded == self.assignment:
-                    raise  # else Kafka moved partitions meanwhile, and the next round loads what is ours now
+                    # else Kafka moved partitions meanwhile, and the next
+                    # round loads what is ours now
+                    raise
         task.health.tick()
 
     async def _fold(self, records: Sequence[Record]) -> None:
@@ -258,7 +304,8 @@ class _Session(Generic[Row]):
         _RECORDS.labels(task.service).inc(len(records))
 
     async def _tick(self) -> None:
-        """Every `TICK_EVERY_S`: let time pass, see whether the log is still ours, save what was learned."""
+        """Every `TICK_EVERY_S`: let time pass, see whether the log is still ours, save what was
+        learned."""
         self.ticked_at = time.monotonic()
         if await current_log(self.conn) != self.log_id:
             raise _LogChanged("another Kafka log was declared")
@@ -270,7 +317,9 @@ class _Session(Generic[Row]):
                 log.info("folding", extra={"fields": {"partitions": len(self.positions)}})
         if self.caught_up:
             self.effects.add(self.task.fold.tick(self.task.clock()))
-            halted = [p for p, position in self.positions.items() if position.claim.halted is not None]
+            halted = [
+                p for p, position in self.positions.items() if position.claim.halted is not None
+            ]
             _HALTED.labels(self.task.service).set(len(halted))
             self.task.health.ready = (
                 f"{len(halted)} partitions halt, {halted[0].topic}/{halted[0].number} first: see the log"
@@ -284,7 +333,11 @@ class _Session(Generic[Row]):
         """Rows, events, snapshots and offsets in one transaction, if there is anything."""
         task = self.task
         self.committed_at = time.monotonic()
-        moved = {p: position for p, position in self.positions.items() if position.next > position.committed}
+        moved = {
+            p: position
+            for p, position in self.positions.items()
+            if position.next > position.committed
+        }
         if self.loaded != self.assignment or not (moved or self.effects):
             return
         with _COMMIT_S.labels(task.service).time():
@@ -296,25 +349,36 @@ class _Session(Generic[Row]):
                 )
                 for partition, position in sorted(moved.items()):
                     offsets = position.committed, position.next, position.claim.epoch, position.last
-                    await advance(self.conn, task.service, task.consumer, self.log_id, partition, *offsets)
+                    await advance(
+                        self.conn, task.service, task.consumer, self.log_id, partition, *offsets
+                    )
                 if self.effects.rows:
                     await task.write(self.conn, self.effects.rows)
-                for (topic, key), events in groupby(self.effects.events, lambda out: (out.topic, out.key)):
-                    await enqueue(self.conn, task.service, topic, key, [out.event for out in events])
+                for (topic, key), events in groupby(
+                    self.effects.events, lambda out: (out.topic, out.key)
+                ):
+                    await enqueue(
+                        self.conn, task.service, topic, key, [out.event for out in events]
+                    )
                 await self.store.save(task.fold.changed(), self.partition_of)
         for position in moved.values():
             position.committed = position.next
         self.effects, self.pending = Effects(), 0
 
     async def _load(self) -> None:
-        """Take the committed state of what is ours now, and begin at its offsets; what was folded since is dropped."""
+        """Take the committed state of what is ours now, and begin at its offsets; what was folded
+        since is dropped."""
         self.loaded, self.positions = self.assignment, dict(self.assigned)
         self.effects, self.pending, self.caught_up = Effects(), 0, False
         for partition, position in self.positions.items():
             self.owned.seek(partition, position.start)
-        numbers = None if self.task.exclusive else [partition.number for partition in self.positions]
+        numbers = (
+            None if self.task.exclusive else [partition.number for partition in self.positions]
+        )
         states = await self.store.load(numbers)
-        self.partition_of = {key: number for key, (number, _) in states.items() if number is not None}
+        self.partition_of = {
+            key: number for key, (number, _) in states.items() if number is not None
+        }
         self.task.fold.restore({key: state for key, (_, state) in states.items()})
         self.loaded_at, ends = time.monotonic(), await self.owned.end_offsets(list(self.positions))
         for partition, position in self.positions.items():
@@ -325,10 +389,15 @@ class _Session(Generic[Row]):
     async def _halt_short_logs(self) -> None:
         """Halt what seems to end before our offset and did not give us the record before it.
 
-        Not at once: the embedded broker's end offset leaves out the records of the last batch after its first.
+        Not at once: the embedded broker's end offset leaves out the records of the last batch after
+        its first.
         """
         for partition, position in list(self.positions.items()):
-            if position.claim.halted is None and not position.proven and position.end < position.committed:
+            if (
+                position.claim.halted is None
+                and not position.proven
+                and position.end < position.committed
+            ):
                 reason = f"the log ends at {position.end}, before {position.committed}"
                 await self._halt(partition, position, reason)
 
@@ -338,14 +407,21 @@ class _Session(Generic[Row]):
         task = self.task
         async with self.conn.transaction():
             await halt(
-                self.conn, task.service, task.consumer, self.log_id, partition, position.claim.epoch, reason
+                self.conn,
+                task.service,
+                task.consumer,
+                self.log_id,
+                partition,
+                position.claim.epoch,
+                reason,
             )
         self.owned.pause(partition)
         position.claim = Claim(position.claim.next_offset, position.claim.epoch, reason)
         position.next = position.committed
 
     async def _assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
-        """Claim what Kafka gave us. Runs beside the loop, so on a connection of its own; the loop then loads."""
+        """Claim what Kafka gave us. Runs beside the loop, so on a connection of its own; the loop
+        then loads."""
         task = self.task
         try:
             async with await connect(task.url, autocommit=True) as conn:
@@ -375,7 +451,8 @@ MAX_RECORDS = 500
 """Records taken at once; a transaction holds at most five times as many."""
 
 TICK_EVERY_S, AGAIN_AFTER_S = 1.0, 0.5
-"""How often time passes and a new log is looked for; how soon, about, a session follows one that ended."""
+"""How often time passes and a new log is looked for; how soon, about, a session follows one that
+ended."""
 
 PROOF_WITHIN_S = 15.0
 """A log that is as long as we know it gives the record before our offset in this time."""

@@ -1,4 +1,5 @@
-"""Which batches were folded already: part of the state of services that fold samples (line_health, maintenance). Pure."""
+"""Which batches were folded already: part of the state of services that fold samples (line_health,
+maintenance). Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +9,13 @@ from typing import ClassVar
 
 @dataclass(slots=True)
 class Sequences:
-    """Which batches of a line were folded already, by (gateway, boot, sequence); part of a line's state.
+    """Which batches of a line were folded already, by (gateway, boot, sequence); part of a line's
+    state.
 
-    Gateways send again in order what may not have arrived, after failures and into each new log. Per run of a gateway
-    it keeps the sequence up to which all are known and those seen above a hole, at most `MAX_BEYOND`: then the
-    hole counts as lost. It remembers `MAX_RUNS` runs.
+    Gateways send again in order what may not have arrived, after failures and into each new log.
+    Per run of a gateway
+    it keeps the sequence up to which all are known and those seen above a hole, at most
+    `MAX_BEYOND`: then the hole counts as lost. It remembers `MAX_RUNS` runs.
     """
 
     MAX_BEYOND: ClassVar[int] = 64

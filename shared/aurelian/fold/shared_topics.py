@@ -1,4 +1,5 @@
-"""The shared topics of a fold: every instance learns all of them, before and beside its owned ones. Used by fold.py."""
+"""The shared topics of a fold: every instance learns all of them, before and beside its owned ones.
+Used by fold.py."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ _MOST = 500
 
 
 class SharedTopics(Generic[Row]):
-    """What is learned, and how far. `start` is the `assigned` of the consumer that is given to `learn_to_end`."""
+    """What is learned, and how far. `start` is the `assigned` of the consumer that is given to
+    `learn_to_end`."""
 
     def __init__(
         self, store: FoldStore, log_id: str, fold: Fold[Row], topics: Sequence[Topic], clock: Clock
@@ -41,7 +43,8 @@ class SharedTopics(Generic[Row]):
         self._saved_at = time.monotonic()
 
     async def start(self, partitions: list[Partition]) -> dict[Partition, int]:
-        """Recall the saved memory; begin where it was saved, and compacted topics at their start."""
+        """Recall the saved memory; begin where it was saved, and compacted topics at their
+        start."""
         memory, starts = await self._store.load_memory(self._log_id, partitions)
         if memory:
             self._fold.recall(memory)
@@ -51,8 +54,8 @@ class SharedTopics(Generic[Row]):
     async def learn_to_end(self, consumer: Consumer) -> None:
         """Learn all that was there when this began."""
         ends = await consumer.end_offsets(list(self._next))
-        # The embedded broker's end offset leaves out the records of the last batch after its first: so go on while
-        # there is something.
+        # The embedded broker's end offset leaves out the records of the last batch after its first:
+        # so go on while there is something.
         while await self._take_in(consumer, 0.2) or await self._is_behind(consumer, ends):
             heed_cancellation()
 

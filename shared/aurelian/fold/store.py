@@ -1,4 +1,5 @@
-"""The rows that fold.py keeps of a consumer: who owns its partitions, states by key, the memory of shared topics."""
+"""The rows that fold.py keeps of a consumer: who owns its partitions, states by key, the memory of
+shared topics."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _MEMORY = "@memory"
 
 @dataclass(frozen=True, slots=True)
 class FoldStore:
-    """`<service>.fold_state` and `<service>.kafka_offset` of one consumer, on the caller's connection."""
+    """`<service>.fold_state` and `<service>.kafka_offset` of one consumer, on the caller's
+    connection."""
 
     conn: AsyncConnection
     service: str
@@ -60,7 +62,9 @@ class FoldStore:
         cursor = await self.conn.execute(
             _OWNERS.format(sql.Identifier(self.service, "kafka_offset")), [self.consumer, log_id]
         )
-        epochs = {Partition(topic, number): epoch for topic, number, epoch in await cursor.fetchall()}
+        epochs = {
+            Partition(topic, number): epoch for topic, number, epoch in await cursor.fetchall()
+        }
         for partition, claim in claims.items():
             if epochs.get(partition) != claim.epoch:
                 raise Fenced(partition)
@@ -68,7 +72,11 @@ class FoldStore:
     async def save(self, states: Mapping[str, State], partition_of: Mapping[str, int]) -> None:
         """Write the snapshots of the keys given."""
         rows = [
-            (self.consumer, key, Jsonb({"partition": partition_of.get(key), "state": state}, _dumps))
+            (
+                self.consumer,
+                key,
+                Jsonb({"partition": partition_of.get(key), "state": state}, _dumps),
+            )
             for key, state in states.items()
         ]
         if rows:
@@ -82,7 +90,9 @@ class FoldStore:
         )
         return {key: (row["partition"], row["state"]) for key, row in await cursor.fetchall()}
 
-    async def save_memory(self, log_id: str, offsets: Mapping[Partition, int], memory: State) -> None:
+    async def save_memory(
+        self, log_id: str, offsets: Mapping[Partition, int], memory: State
+    ) -> None:
         """Write the memory and the offsets that it has learned up to."""
         at = {f"{p.topic}/{p.number}": offset for p, offset in offsets.items()}
         state = Jsonb({"log_id": log_id, "offsets": at, "memory": memory}, _dumps)
@@ -97,7 +107,9 @@ class FoldStore:
         if row is None:
             return {}, dict.fromkeys(partitions, 0)
         offsets = row[0]["offsets"] if row[0]["log_id"] == log_id else {}
-        return row[0]["memory"], {p: int(offsets.get(f"{p.topic}/{p.number}", 0)) for p in partitions}
+        return row[0]["memory"], {
+            p: int(offsets.get(f"{p.topic}/{p.number}", 0)) for p in partitions
+        }
 
     def _sql(self, statement: sql.SQL) -> sql.Composed:
         return statement.format(sql.Identifier(self.service, "fold_state"))
@@ -106,7 +118,8 @@ class FoldStore:
 class Position:
     """Where a fold is in an owned partition.
 
-    It begins one record early, at the last one that was folded: if that is another record now, so is the log.
+    It begins one record early, at the last one that was folded: if that is another record now, so
+    is the log.
 
     Attributes:
         claim: what we claimed.
@@ -131,7 +144,8 @@ class Position:
         return max(self.claim.next_offset - 1, 0)
 
     def contradicts(self, record: Record) -> str | None:
-        """Say why the record shows that this is not the log that we read before; None when it does not."""
+        """Say why the record shows that this is not the log that we read before; None when it does
+        not."""
         if self.proven:
             if record.offset < self.next:
                 return f"offset {record.offset} came after {self.next - 1}"
@@ -142,7 +156,11 @@ class Position:
         if record.offset == self.next - 1 and fingerprint(record) != self.last:
             return f"the record at offset {record.offset} is not the one that was folded"
         if record.offset > self.next:
-            fields = {"topic": record.topic, "partition": record.partition, "lost": record.offset - self.next}
+            fields = {
+                "topic": record.topic,
+                "partition": record.partition,
+                "lost": record.offset - self.next,
+            }
             log.warning("records went before they were folded", extra={"fields": fields})
         return None
 

@@ -1,1 +1,2 @@
-"""The embedded stack: a database, two brokers and every service on one machine. Started by `aurelian up`."""
+"""The embedded stack: a database, two brokers and every service on one machine. Started by
+`aurelian up`."""

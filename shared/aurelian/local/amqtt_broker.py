@@ -1,4 +1,5 @@
-"""Run an `amqtt` broker on one address until SIGTERM; started by the stack where Mosquitto is not installed.
+"""Run an `amqtt` broker on one address until SIGTERM; started by the stack where Mosquitto is not
+installed.
 
 Usage: python -m aurelian.local.amqtt_broker HOST PORT
 """

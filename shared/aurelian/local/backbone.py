@@ -1,6 +1,8 @@
-"""What the rest of the kit does for the embedded stack: schema, declared log, topics, first keys; called by `stack.py`.
+"""What the rest of the kit does for the embedded stack: schema, declared log, topics, first keys;
+called by `stack.py`.
 
-The imports are inside the functions: a launcher that only prints its help, or stops another, loads no database code.
+The imports are inside the functions: a launcher that only prints its help, or stops another, loads
+no database code.
 """
 
 import os
@@ -17,16 +19,19 @@ DEVELOPMENT_SCOPES = (*DASHBOARD_SCOPES, "webhooks:write", "grants:write")
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """The steps between an empty server and a usable one; a test may put smaller ones in their place."""
+    """The steps between an empty server and a usable one; a test may put smaller ones in their
+    place."""
 
     migrate: Callable[[str], None]
     """(database URL): bring the schema up to date. Blocks."""
     declare_log: Callable[[str, uuid.UUID], None]
     """(database URL, log id): say that the broker's log is a new one. Blocks."""
     create_topics: Callable[[str, int], Awaitable[object]]
-    """(bootstrap, replication factor): make what is missing. Raises OSError where no broker answers."""
+    """(bootstrap, replication factor): make what is missing. Raises OSError where no broker
+    answers."""
     create_keys: Callable[[str, Path, Path], tuple[str, ...]]
-    """(database URL, state folder, plant folder): make the keys of a first start; return lines that show them. Blocks."""
+    """(database URL, state folder, plant folder): make the keys of a first start; return lines that
+    show them. Blocks."""
 
 
 def _migrate(url: str) -> None:
@@ -48,7 +53,8 @@ async def _create_topics(bootstrap: str, replication_factor: int) -> object:
 
 
 def _create_keys(url: str, home: Path, plant: Path) -> tuple[str, ...]:
-    """Make the dashboard's key, in a file of its own, and one development key per company of the plant model."""
+    """Make the dashboard's key, in a file of its own, and one development key per company of the
+    plant model."""
     from aurelian.access.keys import create_key, make_pepper
     from aurelian.model.plant_file import load_plants
 

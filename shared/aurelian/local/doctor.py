@@ -19,7 +19,12 @@ from aurelian.local.ports import LOOPBACK, accepts, is_free
 from aurelian.local.status import is_ready
 
 ENOUGH_FREE_MB = 2000
-_USUAL_PORTS = {"page": 8080, "Kafka-protocol broker": 9092, "MQTT broker": 1883, "pilot OPC UA server": 4840}
+_USUAL_PORTS = {
+    "page": 8080,
+    "Kafka-protocol broker": 9092,
+    "MQTT broker": 1883,
+    "pilot OPC UA server": 4840,
+}
 
 
 class Verdict(enum.StrEnum):
@@ -41,7 +46,8 @@ class Finding:
 
 
 async def examine(folder: Path) -> list[Finding]:
-    """Run every check on the stack whose state folder is `folder`. Takes at most some seconds; changes nothing."""
+    """Run every check on the stack whose state folder is `folder`. Takes at most some seconds;
+    changes nothing."""
     status = home.read_status(folder) if home.is_held(folder) else None
     findings = [check_python(), check_time_zones(), check_write_access(folder), check_disk(folder)]
     if status is None:
@@ -82,7 +88,10 @@ def check_write_access(folder: Path) -> Finding:
     nearest = _nearest_existing(folder)
     if not nearest.is_dir():
         return Finding(
-            "write-access", Verdict.FAULT, f"{nearest} is not a folder", "set AURELIAN_HOME to a folder"
+            "write-access",
+            Verdict.FAULT,
+            f"{nearest} is not a folder",
+            "set AURELIAN_HOME to a folder",
         )
     if not os.access(nearest, os.W_OK | os.X_OK):
         return Finding(
@@ -107,14 +116,18 @@ def check_disk(folder: Path) -> Finding:
 
 
 def check_ports() -> Iterator[Finding]:
-    """Are the usual ports free? The next free one is used otherwise, which clients have to be told."""
+    """Are the usual ports free? The next free one is used otherwise, which clients have to be
+    told."""
     for what, port in _USUAL_PORTS.items():
         if is_free(port):
             yield Finding("port", Verdict.WELL, f"port {port} ({what}) is free")
         else:
             text = f"port {port} ({what}) is in use; the next free one will be taken"
             yield Finding(
-                "port", Verdict.WARNING, text, f"to keep {port}, end the program that 'ss -ltnp' shows for it"
+                "port",
+                Verdict.WARNING,
+                text,
+                f"to keep {port}, end the program that 'ss -ltnp' shows for it",
             )
 
 
@@ -143,7 +156,10 @@ def check_broker(status: dict[str, Any]) -> Finding:
 
 def check_broker_memory(status: dict[str, Any]) -> Finding:
     """The broker keeps its whole log in memory and never trims it."""
-    used, limit = status.get("broker_memory_mb"), int(status.get("broker_memory_limit_mb") or MEMORY_LIMIT_MB)
+    used, limit = (
+        status.get("broker_memory_mb"),
+        int(status.get("broker_memory_limit_mb") or MEMORY_LIMIT_MB),
+    )
     text = f"the broker holds {used if used is not None else '?'} of {limit} MB"
     if used is not None and int(used) > limit:
         return Finding(
@@ -186,7 +202,9 @@ def check_database(status: dict[str, Any]) -> Finding:
     if found is None or found[0] != head:
         text = f"the database schema is at {found[0] if found else 'nothing'}, this version needs {head}"
         return Finding("database", Verdict.FAULT, text, "aurelian db upgrade")
-    return Finding("database", Verdict.WELL, f"the database answers, its schema is up to date ({head})")
+    return Finding(
+        "database", Verdict.WELL, f"the database answers, its schema is up to date ({head})"
+    )
 
 
 async def check_services(status: dict[str, Any]) -> list[Finding]:

@@ -1,8 +1,10 @@
-"""The state folder of the embedded stack: where it is, who holds it, what the running launcher says; used by stack, CLI and doctor.
+"""The state folder of the embedded stack: where it is, who holds it, what the running launcher
+says; used by stack, CLI and doctor.
 
 <home>/postgres/         the database            <home>/run/launcher.json  who runs here
-<home>/mqtt/             Mosquitto's queues      <home>/run/status.json    what runs, written every 2 s
-<home>/state/<service>/  a service's own disk    <home>/log/<name>.log     output of each process
+<home>/mqtt/             Mosquitto's queues      <home>/run/status.json    what runs, written every
+2 s <home>/state/<service>/  a service's own disk    <home>/log/<name>.log     output of each
+process
 """
 
 import fcntl
@@ -18,7 +20,8 @@ from typing import Any
 from aurelian.local.processes import start_time
 
 LEAST_FREE_MB = 300
-"""Below this the stack does not start: an empty database with its write-ahead log takes about 100 MB."""
+"""Below this the stack does not start: an empty database with its write-ahead log takes about 100
+MB."""
 
 
 class AlreadyRunningError(Exception):
@@ -27,7 +30,8 @@ class AlreadyRunningError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """A launcher that runs: its pid, when it started (clock ticks since boot), the URL that it serves."""
+    """A launcher that runs: its pid, when it started (clock ticks since boot), the URL that it
+    serves."""
 
     pid: int
     started: float
@@ -54,7 +58,8 @@ def free_mb(folder: Path) -> int:
 
 @contextmanager
 def hold(home: Path) -> Iterator[None]:
-    """Hold `home` for this process alone; the kernel lets go when the process ends, however it ends.
+    """Hold `home` for this process alone; the kernel lets go when the process ends, however it
+    ends.
 
     Raises:
         AlreadyRunningError: somebody else holds it.
@@ -86,7 +91,8 @@ def write_launcher(home: Path, url: str) -> None:
 
 
 def read_launcher(home: Path) -> Launcher | None:
-    """Return the launcher that runs on `home`, or None. A pid that now belongs to another process is nobody."""
+    """Return the launcher that runs on `home`, or None. A pid that now belongs to another process
+    is nobody."""
     found = read_json(home / "run" / "launcher.json")
     if found is None:
         return None

@@ -1,4 +1,5 @@
-"""Run the stack for somebody at a terminal: signals, the words before and after, the exit code; called by `cli.py`."""
+"""Run the stack for somebody at a terminal: signals, the words before and after, the exit code;
+called by `cli.py`."""
 
 import asyncio
 import os
@@ -19,7 +20,8 @@ from aurelian.local.words import give_up, words
 
 
 def run_stack(options: Options) -> NoReturn:
-    """Run until SIGINT, SIGTERM or SIGHUP, then end the process: 0 stopped or already running, 1 could not start."""
+    """Run until SIGINT, SIGTERM or SIGHUP, then end the process: 0 stopped or already running, 1
+    could not start."""
 
     async def until_signal() -> list[str]:
         stop = asyncio.Event()
@@ -59,7 +61,8 @@ def delete_state(folder: Path) -> None:
 
 
 def _stop_or_die(stop: asyncio.Event) -> None:
-    """First signal: stop in order. Second: at once; the kernel ends what we started, since we are gone."""
+    """First signal: stop in order. Second: at once; the kernel ends what we started, since we are
+    gone."""
     if stop.is_set():
         os._exit(130)
     words.print("stopping")
@@ -71,7 +74,9 @@ def _welcome(options: Options, stack: Stack) -> None:
     print(stack.url, flush=True)
     if options.fixed_ports and not stack.url.endswith(f":{options.dashboard_port}"):
         words.print(f"  (port {options.dashboard_port} is in use by another program)")
-    words.print(f"  Kafka protocol 127.0.0.1:{stack.ports.kafka}   MQTT 127.0.0.1:{stack.ports.mqtt}")
+    words.print(
+        f"  Kafka protocol 127.0.0.1:{stack.ports.kafka}   MQTT 127.0.0.1:{stack.ports.mqtt}"
+    )
     if options.pilot:
         words.print(f"  pilot plant's OPC UA server opc.tcp://127.0.0.1:{stack.ports.pilot_opcua}")
         words.print(

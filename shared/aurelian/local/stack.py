@@ -1,8 +1,9 @@
-"""Start the embedded stack and every service, keep them alive, stop them in order; called by `aurelian up`.
+"""Start the embedded stack and every service, keep them alive, stop them in order; called by
+`aurelian up`.
 
-Order: MQTT broker and database, migrations, a declared log, Kafka-protocol broker, topics, services. The broker's
-log lives in memory, so each of its starts is declared in the database first as a new log; who must send again
-what was in the old one (gateways, event relays) then does.
+Order: MQTT broker and database, migrations, a declared log, Kafka-protocol broker, topics,
+services. The broker's log lives in memory, so each of its starts is declared in the database first
+as a new log; who must send again what was in the old one (gateways, event relays) then does.
 """
 
 import asyncio
@@ -51,7 +52,8 @@ _STOP_STEPS: tuple[tuple[Rank | tuple[str, ...], float, float], ...] = (
     (("mqtt", "broker"), 1.0, 0.5),
     (("postgres",), 3.0, 1.5),
 )
-"""Who is stopped together, in order; how long they may take at most, and at least however slow those before were."""
+"""Who is stopped together, in order; how long they may take at most, and at least however slow
+those before were."""
 
 
 class StackError(Exception):
@@ -99,15 +101,18 @@ class Stack:
     ports: Ports
     database_url: str
     keys: tuple[str, ...]
-    """The development keys, on a first start only: they are stored hashed and cannot be shown again."""
+    """The development keys, on a first start only: they are stored hashed and cannot be shown
+    again."""
     seconds: float
     """Time that the start took."""
 
 
 async def run(options: Options, stop: asyncio.Event, on_up: Callable[[Stack], None]) -> list[str]:
-    """Run the stack until `stop` is set, then stop everything in order within 10 s. Holds the state folder.
+    """Run the stack until `stop` is set, then stop everything in order within 10 s. Holds the state
+    folder.
 
-    `on_up` is called when every process is started and the last service of the table answers `/readyz`.
+    `on_up` is called when every process is started and the last service of the table answers
+    `/readyz`.
 
     Returns:
         The names of the processes that did not end by themselves and were killed.
@@ -184,7 +189,9 @@ class _Launch:
         options, ports = self.options, self.ports
         self.keep(self.mqtt_server())
         database = postgres.prepare(options.home, self.logs / "postgres.log")
-        server = self.keep(Kept(database.program, after=functools.partial(_await_database, database)))
+        server = self.keep(
+            Kept(database.program, after=functools.partial(_await_database, database))
+        )
         options.tell("starting the database")
         await await_up(server, 30)
         owner_url = database.url(DATABASE)
@@ -212,7 +219,11 @@ class _Launch:
     @property
     def services(self) -> list[Service]:
         """The table without what was not asked for."""
-        return [each for each in self.options.services if self.options.pilot or each.rank is not Rank.PLANT]
+        return [
+            each
+            for each in self.options.services
+            if self.options.pilot or each.rank is not Rank.PLANT
+        ]
 
     def keep(self, kept: Kept) -> Kept:
         """Start a process and keep it alive until the end of the run."""
@@ -222,19 +233,24 @@ class _Launch:
         return kept
 
     def tell_end(self, name: str, reason: str, pause_s: float) -> None:
-        """Say that a process ended by itself: the first time, and when it does not stop doing so."""
+        """Say that a process ended by itself: the first time, and when it does not stop doing
+        so."""
         if pause_s == FIRST_PAUSE_S:
             self.told.pop(name, None)
         elif pause_s != LONGEST_PAUSE_S or self.told.get(name) == reason:
             return
         else:
             self.told[name] = reason
-        self.options.tell(f"{name} {reason}, starts again in {pause_s:g} s; its log: {self.logs / name}.log")
+        self.options.tell(
+            f"{name} {reason}, starts again in {pause_s:g} s; its log: {self.logs / name}.log"
+        )
 
     def mqtt_server(self) -> Kept:
         """Describe the MQTT broker."""
         port = self.ports.mqtt
-        program = mqtt.program(port, self.options.home / "mqtt", self.logs / "mqtt.log", self.account)
+        program = mqtt.program(
+            port, self.options.home / "mqtt", self.logs / "mqtt.log", self.account
+        )
         return Kept(program, after=functools.partial(_await_port, port))
 
     def kafka_server(self, owner_url: str) -> Kept:
@@ -250,11 +266,13 @@ class _Launch:
         async def create_topics() -> None:
             await _await_port(port)
             await kit.create_topics(f"{LOOPBACK}:{port}", 1)
-            # Who sent to the new broker before it had its topics may have been acknowledged for nothing: a log
-            # declared anew makes everyone send again.
+            # Who sent to the new broker before it had its topics may have been acknowledged for
+            # nothing: a log declared anew makes everyone send again.
             await declare_log()
 
-        return Kept(broker.program(port, self.logs / "broker.log"), before=declare_log, after=create_topics)
+        return Kept(
+            broker.program(port, self.logs / "broker.log"), before=declare_log, after=create_topics
+        )
 
     async def make_first_keys(self, owner_url: str) -> tuple[str, ...]:
         """Make the keys, on the first start of a home only."""
@@ -277,7 +295,8 @@ class _Launch:
                 each.role: database.url(DATABASE, each.role)
                 for each in self.services
                 if each.rank
-                is not Rank.PLANT  # machines know no database; their seeded past is the owner's step
+                # machines know no database; their seeded past is the owner's step
+                is not Rank.PLANT
             },
             owner_url=database.url(DATABASE),
             ops_port=ports.ops,
@@ -289,14 +308,18 @@ class _Launch:
             program = to_program(service, options.services, around)
             port = ports.ops[service.name]
             self.ranks[service.name] = service.rank
-            self.keep(Kept(program, port, after=functools.partial(_await_port, port), after_limit_s=120))
+            self.keep(
+                Kept(program, port, after=functools.partial(_await_port, port), after_limit_s=120)
+            )
         fixed_status: dict[str, Any] = {
             "url": self.url,
             "broker_memory_limit_mb": options.broker_memory_limit_mb,
             "kafka_bootstrap": around.kafka_bootstrap,
             "mqtt_url": around.mqtt_url,
             "opcua_url": f"opc.tcp://{LOOPBACK}:{ports.pilot_opcua}" if options.pilot else None,
-            "pilot_control_url": f"http://{LOOPBACK}:{ports.pilot_control}" if options.pilot else None,
+            "pilot_control_url": f"http://{LOOPBACK}:{ports.pilot_control}"
+            if options.pilot
+            else None,
             "database_url": database.url(DATABASE),
         }
         report = report_status(options.home, fixed_status, self.kept)
@@ -304,7 +327,8 @@ class _Launch:
         self.around = around
 
     async def seed_history(self, around: Surroundings) -> None:
-        """Fill the trends of a first start in the background; tried again at the next start unless it went well."""
+        """Fill the trends of a first start in the background; tried again at the next start unless
+        it went well."""
         done = self.options.home / "state" / "history-seeded"
         if done.exists():
             return
@@ -320,7 +344,9 @@ class _Launch:
         if code == 0:
             done.touch(mode=0o600)
         else:
-            self.options.tell(f"the seeded history is not complete (exit code {code}); its log: {told.log}")
+            self.options.tell(
+                f"the seeded history is not complete (exit code {code}); its log: {told.log}"
+            )
 
     async def await_ready(self, page: Kept) -> None:
         """Wait until the last service answers that it is ready."""
@@ -335,7 +361,8 @@ class _Launch:
             await asyncio.sleep(0.1)
 
     async def stop_in_order(self) -> list[str]:
-        """Stop sources first and the database last; return the names of those that had to be killed."""
+        """Stop sources first and the database last; return the names of those that had to be
+        killed."""
         for task in self.side_tasks:
             task.cancel()
         deadline = time.monotonic() + _STOP_LIMIT_S

@@ -1,4 +1,5 @@
-"""What runs, how well, and how large the broker has grown: asked every 2 s and written to `<home>/run/status.json`.
+"""What runs, how well, and how large the broker has grown: asked every 2 s and written to
+`<home>/run/status.json`.
 
 Called by `stack.py`; read by the dashboard, `aurelian doctor` and `aurelian up`.
 """
@@ -19,7 +20,8 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 async def report_status(folder: Path, fixed: Mapping[str, Any], kept: Mapping[str, Kept]) -> None:
-    """Write the status until cancelled; `fixed` is what does not change in a run (addresses, limits)."""
+    """Write the status until cancelled; `fixed` is what does not change in a run (addresses,
+    limits)."""
     while True:
         await ask_readiness(kept.values())
         write_status(folder, fixed, kept)
@@ -40,12 +42,14 @@ def write_status(folder: Path, fixed: Mapping[str, Any], kept: Mapping[str, Kept
     broker = kept.get("broker")
     memory_mb = resident_mb(broker.pid) if broker and broker.pid else None
     home.write_json(
-        folder / "run" / "status.json", {**fixed, "broker_memory_mb": memory_mb, "services": services}
+        folder / "run" / "status.json",
+        {**fixed, "broker_memory_mb": memory_mb, "services": services},
     )
 
 
 async def ask_readiness(kept: Iterable[Kept]) -> None:
-    """Set the state of each running service from its `/readyz`; a server without one is ready once it was up."""
+    """Set the state of each running service from its `/readyz`; a server without one is ready once
+    it was up."""
     async with asyncio.TaskGroup() as group:
         for each in kept:
             if each.state in (State.RUNNING, State.READY):
@@ -67,15 +71,19 @@ async def is_ready(ops_port: int, timeout_s: float = 2.0) -> bool:
 
 
 async def get_status(port: int, path: str, timeout_s: float = 2.0) -> int | None:
-    """GET a path of a local service and return the HTTP status, or None where nobody answers in time.
+    """GET a path of a local service and return the HTTP status, or None where nobody answers in
+    time.
 
-    Written on bare streams: an HTTP client's import would cost the launcher more than all its questions.
+    Written on bare streams: an HTTP client's import would cost the launcher more than all its
+    questions.
     """
     with contextlib.suppress(OSError, TimeoutError, ValueError, IndexError):
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode())
+                writer.write(
+                    f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode()
+                )
                 return int((await reader.readline()).split()[1])
             finally:
                 writer.close()

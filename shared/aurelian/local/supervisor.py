@@ -31,15 +31,16 @@ async def _nothing() -> None:
 
 
 class NotStartedError(Exception):
-    """A process ended, or its first steps failed, before it was up; the message has the end of its log."""
+    """A process ended, or its first steps failed, before it was up; the message has the end of its
+    log."""
 
 
 @dataclass
 class Kept:
     """A process that is started again whenever it ends, until `stop` is asked for.
 
-    `before` runs before each start, `after` once the process runs and must return when it is up; where either fails
-    or takes over `after_limit_s`, the process is ended and tried again.
+    `before` runs before each start, `after` once the process runs and must return when it is up;
+    where either fails or takes over `after_limit_s`, the process is ended and tried again.
     """
 
     program: Program
@@ -87,7 +88,8 @@ class Kept:
             self._ended.set()
 
     async def stop(self, limit_s: float) -> bool:
-        """Ask the process to end; kill it after `limit_s`. Returns False when it had to be killed."""
+        """Ask the process to end; kill it after `limit_s`. Returns False when it had to be
+        killed."""
         self._stopping.set()
         if self.pid is not None and self.process is not None:
             self.process.send_signal(self.program.stop_signal)
@@ -154,7 +156,9 @@ async def await_up(kept: Kept, limit_s: float) -> None:
             await kept.up.wait()
     except TimeoutError:
         reason = tail_of(kept.program.log) or "its log is empty"
-        raise NotStartedError(f"{kept.program.name} did not start within {limit_s:.0f} s: {reason}") from None
+        raise NotStartedError(
+            f"{kept.program.name} did not start within {limit_s:.0f} s: {reason}"
+        ) from None
 
 
 async def stop_all(kept: Iterable[Kept], limit_s: float) -> list[str]:

@@ -15,21 +15,27 @@ from aurelian.model.sample import Sample
 from aurelian.runtime.settings import KafkaSettings
 
 
-async def tail_samples(bootstrap: str, match: str, *, from_start: bool, as_json: bool) -> AsyncIterator[str]:
+async def tail_samples(
+    bootstrap: str, match: str, *, from_start: bool, as_json: bool
+) -> AsyncIterator[str]:
     """Yield a line for each sample whose signal's path contains `match`, until cancelled.
 
     Raises:
         ConnectionError: no broker, or no topic.
     """
     settings = _settings(bootstrap)
-    async with Consumer(settings, [SAMPLES], client_id="aurelian-tail", from_end=not from_start) as consumer:
+    async with Consumer(
+        settings, [SAMPLES], client_id="aurelian-tail", from_end=not from_start
+    ) as consumer:
         while True:
             for record in await consumer.take():
                 for line in _sample_lines(record, match, as_json):
                     yield line
 
 
-async def tail_events(bootstrap: str, match: str, *, from_start: bool, as_json: bool) -> AsyncIterator[str]:
+async def tail_events(
+    bootstrap: str, match: str, *, from_start: bool, as_json: bool
+) -> AsyncIterator[str]:
     """Yield a line for each business event whose type or subject contains `match`, until cancelled.
 
     Raises:
@@ -37,7 +43,9 @@ async def tail_events(bootstrap: str, match: str, *, from_start: bool, as_json: 
     """
     topics = [LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS]
     settings = _settings(bootstrap)
-    async with Consumer(settings, topics, client_id="aurelian-tail", from_end=not from_start) as consumer:
+    async with Consumer(
+        settings, topics, client_id="aurelian-tail", from_end=not from_start
+    ) as consumer:
         while True:
             for record in await consumer.take():
                 line = _event_line(record, match, as_json)
@@ -64,8 +72,15 @@ def _sample_line(sample: Sample, as_json: bool) -> str:
     time = datetime.fromtimestamp(sample.time / 1e6, UTC).isoformat(timespec="milliseconds")
     if as_json:
         value = sample.value.hex() if isinstance(sample.value, bytes) else sample.value
-        fields = {"time": time, "signal": sample.signal.path, "value": value, "unit": sample.signal.unit}
-        return json.dumps({**fields, "status": f"{sample.status:#010x}", "flags": int(sample.flags)})
+        fields = {
+            "time": time,
+            "signal": sample.signal.path,
+            "value": value,
+            "unit": sample.signal.unit,
+        }
+        return json.dumps(
+            {**fields, "status": f"{sample.status:#010x}", "flags": int(sample.flags)}
+        )
     quality = "" if sample.status == 0 else f"  status {sample.status:#010x}"
     return f"{time}  {sample.signal.path} = {sample.value!r} {sample.signal.unit}{quality}".rstrip()
 

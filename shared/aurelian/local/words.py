@@ -1,4 +1,5 @@
-"""Words for people on standard error, and the end with a reason; called by `cli.py` and `launcher.py`."""
+"""Words for people on standard error, and the end with a reason; called by `cli.py` and
+`launcher.py`."""
 
 import errno
 import sys
@@ -12,7 +13,8 @@ words = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def give_up(reason: str, fix: str, code: int = 1) -> NoReturn:
-    """Say what is in the way and what to do next; end with exit code `code`: 1, or 2 for wrong usage."""
+    """Say what is in the way and what to do next; end with exit code `code`: 1, or 2 for wrong
+    usage."""
     words.print(f"[red]✖[/] {escape(reason)}\n    next: {escape(fix)}")
     sys.exit(code)
 

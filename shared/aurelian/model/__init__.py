@@ -1,1 +1,2 @@
-"""The vocabulary of the plant and of telemetry: pure values, no I/O; imports nothing else of ours."""
+"""The vocabulary of the plant and of telemetry: pure values, no I/O; imports nothing else of
+ours."""

@@ -1,8 +1,10 @@
-"""Shifts, breaks and holidays in a site's time zone; ISO weeks. Called by line_health, capacity and the dashboard. Pure.
+"""Shifts, breaks and holidays in a site's time zone; ISO weeks. Called by line_health, capacity and
+the dashboard. Pure.
 
-A shift belongs to the local day on which it starts; on a holiday no shift starts. Local times that the clock skips
-in spring count as the moment of the change, those that it shows twice in autumn as the first of the two. So a night
-shift from 22:00 to 06:00 has 7 or 9 hours then, shifts never overlap, and the parts of a time add up to the whole.
+A shift belongs to the local day on which it starts; on a holiday no shift starts. Local times that
+the clock skips in spring count as the moment of the change, those that it shows twice in autumn as
+the first of the two. So a night shift from 22:00 to 06:00 has 7 or 9 hours then, shifts never
+overlap, and the parts of a time add up to the whole.
 """
 
 from __future__ import annotations
@@ -53,13 +55,18 @@ class ShiftSpan(Span):
 
 
 def check_calendar(calendar: CalendarModel) -> None:
-    """Refuse a calendar whose shifts overlap or whose breaks are not inside their shift, one after the other.
+    """Refuse a calendar whose shifts overlap or whose breaks are not inside their shift, one after
+    the other.
 
     Raises:
         CalendarError: naming the two shifts, or the shift and its break.
     """
     spans = sorted(
-        (_DAYS.index(day) * 1440 + _minute(shift.start), _minutes_long(shift), f"{shift.name!r} on {day}")
+        (
+            _DAYS.index(day) * 1440 + _minute(shift.start),
+            _minutes_long(shift),
+            f"{shift.name!r} on {day}",
+        )
         for shift in calendar.shifts
         for day in shift.days
     )
@@ -96,7 +103,9 @@ def shifts_between(
         for shift in calendar.shifts
         if (span := _on_day(calendar, shift, zone, first + offset * _DAY)) is not None
     ]
-    return sorted((span for span in found if span.start < end and span.end > start), key=lambda s: s.start)
+    return sorted(
+        (span for span in found if span.start < end and span.end > start), key=lambda s: s.start
+    )
 
 
 def shift_at(calendar: CalendarModel, zone: ZoneInfo, instant: datetime) -> ShiftSpan | None:
@@ -109,19 +118,25 @@ def shift_at(calendar: CalendarModel, zone: ZoneInfo, instant: datetime) -> Shif
     return found[0] if found else None
 
 
-def planned_seconds(calendar: CalendarModel, zone: ZoneInfo, start: datetime, end: datetime) -> float:
-    """Planned time (ISO 22400 PBT before planned downtime): shifts without breaks within [start, end).
+def planned_seconds(
+    calendar: CalendarModel, zone: ZoneInfo, start: datetime, end: datetime
+) -> float:
+    """Planned time (ISO 22400 PBT before planned downtime): shifts without breaks within [start,
+    end).
 
     Additive: planned(a, b) + planned(b, c) = planned(a, c).
 
     Raises:
         CalendarError: the calendar contradicts itself.
     """
-    return sum(span.planned_seconds(start, end) for span in shifts_between(calendar, zone, start, end))
+    return sum(
+        span.planned_seconds(start, end) for span in shifts_between(calendar, zone, start, end)
+    )
 
 
 def planned_week_seconds(calendar: CalendarModel, zone: ZoneInfo, monday: date) -> float:
-    """Planned time of the local week that begins on `monday`; the weeks of changed clocks have 167 and 169 hours."""
+    """Planned time of the local week that begins on `monday`; the weeks of changed clocks have 167
+    and 169 hours."""
     week = week_span(monday, zone)
     return planned_seconds(calendar, zone, week.start, week.end)
 
@@ -165,7 +180,9 @@ def _on_day(calendar: CalendarModel, shift: Shift, zone: ZoneInfo, day: date) ->
         return None  # all of it is in the hour that the clock skips
     breaks: list[Span] = []
     for pause in sorted(shift.breaks, key=lambda pause: _offset(shift, pause)):
-        begin = max(_to_utc(day if pause.start >= shift.start else day + _DAY, pause.start, zone), start)
+        begin = max(
+            _to_utc(day if pause.start >= shift.start else day + _DAY, pause.start, zone), start
+        )
         begin = max(begin, breaks[-1].end if breaks else start)
         breaks.append(Span(begin, max(min(begin + timedelta(minutes=pause.minutes), end), begin)))
     return ShiftSpan(start, end, shift.name, tuple(breaks))

@@ -1,4 +1,5 @@
-"""Batches and events to and from the bytes of `proto/aurelian/v1`; the only importer of the generated code.
+"""Batches and events to and from the bytes of `proto/aurelian/v1`; the only importer of the
+generated code.
 
 Called by gateways (encode) and by every reader of Kafka (decode). Pure; no I/O.
 """
@@ -19,7 +20,8 @@ from aurelian.pb import telemetry_pb2 as pb
 SCHEMA_VERSION = 1
 
 MAX_SAMPLES = 1_000_000
-"""The most samples that one batch may have: bounds what a few wrong bytes can make a reader allocate."""
+"""The most samples that one batch may have: bounds what a few wrong bytes can make a reader
+allocate."""
 
 T = TypeVar("T")
 
@@ -46,7 +48,8 @@ def encode_dictionary(signals: tuple[Signal, ...]) -> bytes:
 def encode(batch: SampleBatch) -> bytes:
     """Serialise a batch.
 
-    Columns whose entries are all zero are left out. Fixed-width columns are written from the arrays'
+    Columns whose entries are all zero are left out. Fixed-width columns are written from the
+    arrays'
     memory: a packed field is its tag, its length and the little-endian values.
     """
     types = batch.type.tobytes()
@@ -103,7 +106,9 @@ def decode(data: bytes) -> SampleBatch:
     except ProtobufError as error:
         raise DecodeError(f"not a SampleBatch: {error}") from error
     if message.schema_version != SCHEMA_VERSION:
-        raise DecodeError(f"schema version {message.schema_version}, this reader knows {SCHEMA_VERSION}")
+        raise DecodeError(
+            f"schema version {message.schema_version}, this reader knows {SCHEMA_VERSION}"
+        )
     n = message.count
     if n > MAX_SAMPLES:
         raise DecodeError(f"{n} samples in one batch, at most {MAX_SAMPLES} may be")
@@ -158,7 +163,9 @@ def decode_event(data: bytes) -> SourceEvent:
     except ProtobufError as error:
         raise DecodeError(f"not a SourceEvent: {error}") from error
     if event.schema_version != SCHEMA_VERSION or event.WhichOneof("kind") is None:
-        raise DecodeError(f"SourceEvent of schema version {event.schema_version} without a known kind")
+        raise DecodeError(
+            f"SourceEvent of schema version {event.schema_version} without a known kind"
+        )
     return event
 
 
@@ -185,7 +192,8 @@ def decode_rejected(data: bytes) -> Rejected:
 
 @lru_cache(maxsize=65_536)
 def _encode_entry(signal: Signal) -> bytes:
-    # A dictionary of one: entries of a repeated field stand one after the other, so they can be joined.
+    # A dictionary of one: entries of a repeated field stand one after the other, so they can be
+    # joined.
     entry = pb.Signal(
         id=signal.id,
         asset=signal.asset,
@@ -203,21 +211,26 @@ def _decode_dictionary(data: bytes) -> tuple[Signal, ...]:
     try:
         message = pb.Dictionary.FromString(data)
         return tuple(
-            _signal(s.id, s.asset, s.path, s.type, s.unit, s.source, s.discovered) for s in message.signals
+            _signal(s.id, s.asset, s.path, s.type, s.unit, s.source, s.discovered)
+            for s in message.signals
         )
     except (ProtobufError, ValueError) as error:
         raise DecodeError(f"not a Dictionary: {error}") from error
 
 
 @lru_cache(maxsize=65_536)
-def _signal(id: str, asset: str, path: str, type: int, unit: str, source: str, discovered: bool) -> Signal:
+def _signal(
+    id: str, asset: str, path: str, type: int, unit: str, source: str, discovered: bool
+) -> Signal:
     return Signal(id, asset, path, ValueType(type), unit, source, discovered)
 
 
 def _split(data: bytes) -> tuple[bytes, dict[str, bytes]] | None:
-    """Take the packed columns out of a message as they stand, little-endian; the rest is for protobuf.
+    """Take the packed columns out of a message as they stand, little-endian; the rest is for
+    protobuf.
 
-    None where protobuf must read it all: columns unpacked or in pieces, many texts, or something broken.
+    None where protobuf must read it all: columns unpacked or in pieces, many texts, or something
+    broken.
     """
     columns: dict[str, bytes] = {}
     rest: list[bytes] = []
@@ -271,7 +284,9 @@ def _split_any(data: bytes) -> tuple[bytes, dict[str, bytes]]:
         message = pb.SampleBatch.FromString(data)
     except ProtobufError as error:
         raise DecodeError(f"not a SampleBatch: {error}") from error
-    return data, {name: np.array(getattr(message, name), kind).tobytes() for name, kind in _KIND.items()}
+    return data, {
+        name: np.array(getattr(message, name), kind).tobytes() for name, kind in _KIND.items()
+    }
 
 
 def _column(columns: dict[str, bytes], name: str, n: int) -> NDArray[Any]:
@@ -343,4 +358,5 @@ _COLUMN = {number << 3 | 2: (name, _KIND[name].itemsize) for name, number in _NU
 _ELSEWHERE = frozenset(_NUMBER.values())
 _TYPE_CODES = bytes(ValueType)
 _FEW_FIELDS = 40
-"""Beyond this many fields (each text is one) walking them here costs more than protobuf's arrays."""
+"""Beyond this many fields (each text is one) walking them here costs more than protobuf's
+arrays."""

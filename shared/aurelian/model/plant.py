@@ -1,7 +1,9 @@
-"""The plant model: a site's ISA-95 tree with signals, sources, calendar and products, and its asset records.
+"""The plant model: a site's ISA-95 tree with signals, sources, calendar and products, and its asset
+records.
 
-Used by gateways (what to connect to), line_health, maintenance, capacity (what it means) and pilot_factory (what to
-simulate). Values only; `plant_file.py` reads them from one YAML file per site, `plant_parts.py` has the parts.
+Used by gateways (what to connect to), line_health, maintenance, capacity (what it means) and
+pilot_factory (what to simulate). Values only; `plant_file.py` reads them from one YAML file per
+site, `plant_parts.py` has the parts.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from aurelian.model.sample import Signal
 
 
 class Plant(PlantPart):
-    """One site's plant model, as its file says. `line_count` and others below answer what services ask."""
+    """One site's plant model, as its file says. `line_count` and others below answer what services
+    ask."""
 
     company: Company
     site: Name
@@ -53,7 +56,10 @@ class Plant(PlantPart):
         for number, source in enumerate(self.sources):
             if source.id in kinds:
                 raise problem_at(
-                    "sources", number, "id", said=f"source {source.id!r} stands in more than one place"
+                    "sources",
+                    number,
+                    "id",
+                    said=f"source {source.id!r} stands in more than one place",
                 )
             kinds[source.id] = source.kind
         paths: set[str] = set()
@@ -65,7 +71,9 @@ class Plant(PlantPart):
                 for field in ("output", "constraint"):
                     wanted = getattr(model, field)
                     if wanted is not None and wanted not in names:
-                        said = f"line {model.name!r}: {field} {wanted!r} is none of its units {names}"
+                        said = (
+                            f"line {model.name!r}: {field} {wanted!r} is none of its units {names}"
+                        )
                         raise problem_at(*place, field, said=said)
                 for u, unit in enumerate(line.units):
                     _check_unit(unit, kinds, paths, (*place, "units", u))
@@ -98,7 +106,8 @@ class Plant(PlantPart):
             yield from line.units
 
     def assets(self) -> Iterator[Asset]:
-        """The ISA-95 tree from the enterprise down, parents first; what goes to `aurelian.assets.v1`."""
+        """The ISA-95 tree from the enterprise down, parents first; what goes to
+        `aurelian.assets.v1`."""
         enterprise = Asset(
             derive_id(self.owner),
             self.owner,
@@ -128,10 +137,18 @@ class Plant(PlantPart):
             yield area
             for model in area_model.lines:
                 line = Line(self, area_model, model)
-                yield Asset(line.id, self.owner, area.id, "line", model.name, line.path, line.meaning())
+                yield Asset(
+                    line.id, self.owner, area.id, "line", model.name, line.path, line.meaning()
+                )
                 for unit in line.units:
                     yield Asset(
-                        unit.id, self.owner, line.id, "unit", unit.model.name, unit.path, unit.meaning()
+                        unit.id,
+                        self.owner,
+                        line.id,
+                        "unit",
+                        unit.model.name,
+                        unit.path,
+                        unit.meaning(),
                     )
 
 
@@ -212,7 +229,12 @@ class Unit:
         for signal in self.model.signals:
             path = f"{self.path}/{signal.name}"
             yield Signal(
-                signal.id or derive_id(path), self.id, path, signal.type, signal.unit, self.model.source
+                signal.id or derive_id(path),
+                self.id,
+                path,
+                signal.type,
+                signal.unit,
+                self.model.source,
             )
 
     def meaning(self) -> dict[str, object]:
@@ -236,8 +258,11 @@ class Unit:
         }
 
 
-def _check_unit(unit: Unit, kinds: dict[str, str], paths: set[str], place: tuple[int | str, ...]) -> None:
-    """Check a unit against the sources by id and the paths before it, to which its own are added."""
+def _check_unit(
+    unit: Unit, kinds: dict[str, str], paths: set[str], place: tuple[int | str, ...]
+) -> None:
+    """Check a unit against the sources by id and the paths before it, to which its own are
+    added."""
     source = unit.model.source
     if source not in kinds:
         raise problem_at(
@@ -248,7 +273,9 @@ def _check_unit(unit: Unit, kinds: dict[str, str], paths: set[str], place: tuple
     paths.add(unit.path)
     for number, (model, signal) in enumerate(zip(unit.model.signals, unit.signals(), strict=True)):
         if signal.path in paths:
-            raise problem_at(*place, "signals", number, "name", said=f"{signal.path!r} stands twice")
+            raise problem_at(
+                *place, "signals", number, "name", said=f"{signal.path!r} stands twice"
+            )
         paths.add(signal.path)
         if "address" in model.model_fields_set and not model.address.strip():
             said = f"signal {signal.path!r}: the address is empty; say where {source!r} has it, or leave the field out"
@@ -256,5 +283,6 @@ def _check_unit(unit: Unit, kinds: dict[str, str], paths: set[str], place: tuple
 
 
 def derive_id(path: str) -> str:
-    """The id of what has none of its own: UUIDv5 of its path. Give an `id` in the file before you rename."""
+    """The id of what has none of its own: UUIDv5 of its path. Give an `id` in the file before you
+    rename."""
     return str(uuid.uuid5(NAMESPACE, path))

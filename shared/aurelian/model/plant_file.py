@@ -1,4 +1,5 @@
-"""Read plant models from YAML files; a mistake is answered with file, line and field. Called by gateways, launcher, CLI."""
+"""Read plant models from YAML files; a mistake is answered with file, line and field. Called by
+gateways, launcher, CLI."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def load_plant(path: Path) -> Plant:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise PlantError(f"{where}: {' '.join(filter(None, (error.context, error.problem)))}") from error
+        raise PlantError(
+            f"{where}: {' '.join(filter(None, (error.context, error.problem)))}"
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PlantError(f"{path}: {error}") from error
     for line_number, key in _keys_twice(node):
@@ -61,11 +64,15 @@ def load_plants(folder: Path) -> list[Plant]:
     """
     files = {path: load_plant(path) for path in sorted(folder.glob("*.yaml"))}
     if not files:
-        raise PlantError(f"{folder}: no plant-model file (*.yaml); the README shows one to start from")
+        raise PlantError(
+            f"{folder}: no plant-model file (*.yaml); the README shows one to start from"
+        )
     found: dict[tuple[str, str], Path] = {}
     for path, plant in files.items():
         places: list[tuple[str, str, tuple[int | str, ...]]] = [("site", plant.path, ("site",))]
-        places += [("source", source.id, ("sources", n, "id")) for n, source in enumerate(plant.sources)]
+        places += [
+            ("source", source.id, ("sources", n, "id")) for n, source in enumerate(plant.sources)
+        ]
         for what, name, place in places:
             if (what, name) in found:
                 node = yaml.compose(_fill(path.read_text(encoding="utf-8")), Loader=yaml.SafeLoader)
@@ -82,7 +89,8 @@ def _fill(text: str) -> str:
 
 
 def _root_problems(error: ValidationError) -> list[ErrorDetails]:
-    """The problems without those that only follow from another: a list counts as empty when its items are invalid."""
+    """The problems without those that only follow from another: a list counts as empty when its
+    items are invalid."""
     problems = error.errors()
 
     def follows(problem: ErrorDetails) -> bool:
@@ -95,7 +103,8 @@ def _root_problems(error: ValidationError) -> list[ErrorDetails]:
 
 
 def _keys_twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
-    """Line and key of each key that stands twice in one mapping; YAML itself lets the last one win."""
+    """Line and key of each key that stands twice in one mapping; YAML itself lets the last one
+    win."""
     waiting, seen = [node], set()
     while waiting:
         each = waiting.pop()
@@ -123,7 +132,9 @@ def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
         line = node.start_mark.line + 1
         if isinstance(node, yaml.MappingNode):
             node = next((value for key, value in node.value if key.value == part), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        elif (
+            isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value)
+        ):
             node = node.value[part]
         else:
             break

@@ -1,4 +1,5 @@
-"""The parts of a plant model as its file writes them: signals, units, lines, sources, calendar, products.
+"""The parts of a plant model as its file writes them: signals, units, lines, sources, calendar,
+products.
 
 Used by `plant.py`, which puts them together, and wherever one part alone is needed. Values only.
 """
@@ -72,7 +73,9 @@ def _value_type(text: object) -> object:
     if not isinstance(text, str):
         return text
     if text.upper() not in ValueType.__members__:
-        raise ValueError(f"{text!r} is no type; say double, int64, uint64, bool, text, bytes or json")
+        raise ValueError(
+            f"{text!r} is no type; say double, int64, uint64, bool, text, bytes or json"
+        )
     return ValueType[text.upper()]
 
 
@@ -103,7 +106,8 @@ class SignalModel(PlantPart):
 
     Attributes:
         name: last part of its path.
-        address: where its source has it (an OPC UA node id, a Sparkplug metric, a field of a JSON payload).
+        address: where its source has it (an OPC UA node id, a Sparkplug metric, a field of a JSON
+            payload).
         type: declared type; `double int64 uint64 bool text bytes json`.
         unit: UCUM code.
         scale, offset: stored value = raw * scale + offset.
@@ -207,7 +211,8 @@ class SourceModel(PlantPart):
     Attributes:
         kind: which gateway and which decoder.
         url: `opc.tcp://…` or `mqtt://…`; `${NAME:-default}` is filled from the environment.
-        topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say `plant/{unit}/state`.
+        topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say
+            `plant/{unit}/state`.
         group, edge_node: sparkplug: which edge nodes; `+` for all.
         publishing_interval_ms: opcua.
         closed: reject unknown signals instead of registering them as discovered.

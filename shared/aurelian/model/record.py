@@ -1,4 +1,5 @@
-"""A record of Kafka and its place, for code that does not speak to Kafka itself. Made by `backbone/client.py`."""
+"""A record of Kafka and its place, for code that does not speak to Kafka itself. Made by
+`backbone/client.py`."""
 
 from __future__ import annotations
 

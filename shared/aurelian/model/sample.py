@@ -1,4 +1,5 @@
-"""The vocabulary of telemetry: signals, samples and columnar batches of them. Used by every service; does no I/O."""
+"""The vocabulary of telemetry: signals, samples and columnar batches of them. Used by every
+service; does no I/O."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value of one signal. Times are int64 microseconds since 1970 UTC; `server_time` 0 means none."""
+    """One value of one signal. Times are int64 microseconds since 1970 UTC; `server_time` 0 means
+    none."""
 
     signal: Signal
     value: Value
@@ -96,7 +98,8 @@ class Sample:
 
     @property
     def time(self) -> int:
-        """The time that the sample counts at: the source's, or the gateway's where that was unusable."""
+        """The time that the sample counts at: the source's, or the gateway's where that was
+        unusable."""
         return self.gateway_time if self.flags & Flag.TIME_REPLACED else self.source_time
 
 
@@ -142,7 +145,8 @@ class SampleBatch:
         return np.where(replaced, self.gateway_time, self.source_time)
 
     def values(self) -> list[Value]:
-        """The n values in order, as Python objects. For tests, pages and single values: not for the hot path."""
+        """The n values in order, as Python objects. For tests, pages and single values: not for the
+        hot path."""
         if len(self.doubles) == len(self):
             doubles: list[Value] = self.doubles.tolist()
             return doubles
@@ -156,11 +160,13 @@ class SampleBatch:
             ValueType.JSON: iter(self.jsons),
         }
         return [
-            None if code == ValueType.NULL else next(columns[ValueType(code)]) for code in self.type.tolist()
+            None if code == ValueType.NULL else next(columns[ValueType(code)])
+            for code in self.type.tolist()
         ]
 
     def numbers(self) -> NDArray[np.float64]:
-        """(n,) the values as doubles; NaN where a sample is no number. Integers beyond 2^53 lose digits here."""
+        """(n,) the values as doubles; NaN where a sample is no number. Integers beyond 2^53 lose
+        digits here."""
         if len(self.doubles) == len(self):
             return self.doubles
         out = np.full(len(self), np.nan)
@@ -189,7 +195,8 @@ class SampleBatch:
         ]
 
     def take(self, keep: NDArray[np.bool_]) -> SampleBatch:
-        """The batch with only the samples where `keep` (n,) is true; dictionary and identity stay."""
+        """The batch with only the samples where `keep` (n,) is true; dictionary and identity
+        stay."""
 
         def of(kind: ValueType) -> NDArray[np.bool_]:
             chosen: NDArray[np.bool_] = keep[self.type == kind]
@@ -221,7 +228,8 @@ def make_batch(
     """Turn rows into columns. The dictionary lists each signal once, in order of first use.
 
     Raises:
-        ValueError: a value does not fit its type (say, text with type INT64, or an integer beyond 64 bits).
+        ValueError: a value does not fit its type (say, text with type INT64, or an integer beyond
+        64 bits).
     """
     index: dict[Signal, int] = {}
     signal = [index.setdefault(s.signal, len(index)) for s in samples]

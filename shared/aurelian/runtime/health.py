@@ -14,7 +14,9 @@ from starlette.routing import Route
 from aurelian import __version__
 
 _BUILD = Gauge(
-    "aurelian_build_info", "1; the labels say which service and version this is.", ["service", "version"]
+    "aurelian_build_info",
+    "1; the labels say which service and version this is.",
+    ["service", "version"],
 )
 
 
@@ -24,7 +26,8 @@ class Health:
     Attributes:
         service: its name.
         ready: None when it may take work, else a sentence that says what it waits for.
-        stall_limit_s: how long the loop may go without `tick` before `/livez` fails; None: never checked.
+        stall_limit_s: how long the loop may go without `tick` before `/livez` fails; None: never
+            checked.
         stopping: set when the process is to end; endless answers (event streams) end then.
         error: what ended it, when it was no signal.
     """
@@ -75,4 +78,8 @@ def add_ops_routes(app: Starlette, health: Health) -> None:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    app.router.routes += [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+    app.router.routes += [
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+    ]

@@ -1,4 +1,5 @@
-"""Errors of the HTTP APIs as RFC 9457 problem bodies (`application/problem+json`). Every `make_app` calls `add_problem_handlers`."""
+"""Errors of the HTTP APIs as RFC 9457 problem bodies (`application/problem+json`). Every `make_app`
+calls `add_problem_handlers`."""
 
 from __future__ import annotations
 
@@ -48,12 +49,16 @@ class Problem(Exception):
 def invalid(field: str, detail: str) -> Problem:
     """Make the 422 problem of one parameter that is well formed and yet unusable."""
     return Problem(
-        422, f"{field}: {detail}", title="Invalid parameter", errors=[{"field": field, "detail": detail}]
+        422,
+        f"{field}: {detail}",
+        title="Invalid parameter",
+        errors=[{"field": field, "detail": detail}],
     )
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer every error of `app` with a problem body, an absent database with 503 and Retry-After."""
+    """Answer every error of `app` with a problem body, an absent database with 503 and
+    Retry-After."""
 
     @app.exception_handler(Problem)
     async def of_problem(request: Request, problem: Problem) -> JSONResponse:
@@ -62,7 +67,10 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def of_validation(request: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            {"field": ".".join(str(part) for part in each["loc"][1:]) or "body", "detail": each["msg"]}
+            {
+                "field": ".".join(str(part) for part in each["loc"][1:]) or "body",
+                "detail": each["msg"],
+            }
             for each in error.errors()
         ]
         detail = "; ".join(f"{each['field']}: {each['detail']}" for each in errors)
@@ -89,7 +97,9 @@ def _add_database_handlers(app: FastAPI) -> None:
     async def of_database(request: Request, error: Exception) -> JSONResponse:
         log.warning("database did not answer", extra={"fields": {"path": request.url.path}})
         return _respond(
-            Problem(503, "the database does not answer; try again later", headers={"Retry-After": "5"})
+            Problem(
+                503, "the database does not answer; try again later", headers={"Retry-After": "5"}
+            )
         )
 
     app.add_exception_handler(OperationalError, of_database)

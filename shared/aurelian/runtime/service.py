@@ -1,4 +1,5 @@
-"""How every process starts and ends: settings, logging, signals, ops endpoints, exit code. Called by each `__main__.py`."""
+"""How every process starts and ends: settings, logging, signals, ops endpoints, exit code. Called
+by each `__main__.py`."""
 
 from __future__ import annotations
 
@@ -30,14 +31,19 @@ S = TypeVar("S", bound=CommonSettings)
 log = logging.getLogger(__name__)
 
 EXIT_SETTINGS = 2
-"""Exit code for unusable settings or plant models; 1 is a bug or a lost essential task, 0 a wanted stop."""
+"""Exit code for unusable settings or plant models; 1 is a bug or a lost essential task, 0 a wanted
+stop."""
 
 
-def run_worker(name: str, settings_type: type[S], main: Callable[[S, Health], Awaitable[None]]) -> None:
+def run_worker(
+    name: str, settings_type: type[S], main: Callable[[S, Health], Awaitable[None]]
+) -> None:
     """Run `main(settings, health)` until it returns or SIGTERM/SIGINT cancels it; never returns.
 
-    `main` must set `health.ready` when it can take work and call `health.tick()` in its loop. On a signal its task
-    is cancelled: it finishes or rolls back what is open within 10 s. `--check` prints the settings and ends.
+    `main` must set `health.ready` when it can take work and call `health.tick()` in its loop. On a
+    signal its task
+    is cancelled: it finishes or rolls back what is open within 10 s. `--check` prints the settings
+        and ends.
     """
     settings = _start(name, settings_type)
 
@@ -50,7 +56,8 @@ def run_worker(name: str, settings_type: type[S], main: Callable[[S, Health], Aw
 
 
 def run_app(name: str, settings_type: type[S], make_app: Callable[[S, Health], FastAPI]) -> None:
-    """Serve the FastAPI app of `make_app(settings, health)` with the ops endpoints beside it; never returns.
+    """Serve the FastAPI app of `make_app(settings, health)` with the ops endpoints beside it; never
+    returns.
 
     Long work of an app (a hub, a relay) belongs in its lifespan, in a TaskGroup.
     """
@@ -66,7 +73,8 @@ def run_app(name: str, settings_type: type[S], make_app: Callable[[S, Health], F
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, service, logger, message, and the fields given as `extra={"fields": {}}`."""
+    """One JSON object a line: time, level, service, logger, message, and the fields given as
+    `extra={"fields": {}}`."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -103,7 +111,9 @@ class TextFormatter(logging.Formatter):
 def configure_logging(service: str, settings: CommonSettings) -> None:
     """Send all logs to standard error in the wanted form; libraries speak from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(service) if settings.log_format == "json" else TextFormatter(service))
+    handler.setFormatter(
+        JsonFormatter(service) if settings.log_format == "json" else TextFormatter(service)
+    )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(True)
     for name in (service, service.split(".", maxsplit=1)[0], "aurelian"):
@@ -133,7 +143,10 @@ def _print_settings(settings: CommonSettings) -> None:
     for key, field in type(settings).model_fields.items():
         value = getattr(settings, key)
         shown = "(set, hidden)" if isinstance(value, SecretStr) else value
-        print(f"AURELIAN_{key.upper()}={shown}" + (f"  # {field.description}" if field.description else ""))
+        print(
+            f"AURELIAN_{key.upper()}={shown}"
+            + (f"  # {field.description}" if field.description else "")
+        )
 
 
 class _Server(uvicorn.Server):
@@ -163,7 +176,8 @@ def _server(app: Starlette, settings: CommonSettings) -> _Server:
 
 
 async def _supervise(main: Awaitable[None] | None, server: _Server, health: Health) -> None:
-    """Run the server and, if given, the worker; the end of either, a signal, or `health.crash` ends both."""
+    """Run the server and, if given, the worker; the end of either, a signal, or `health.crash` ends
+    both."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, health.stopping.set)

@@ -141,7 +141,9 @@ def test_a_pepper_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_an_api_without_a_pepper_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_without_a_pepper_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AURELIAN_KEY_PEPPER_FILE", raising=False)
     short = tmp_path / "short"
     short.write_bytes(b"salt")
@@ -172,7 +174,9 @@ async def test_a_route_answers_401_without_key_and_403_without_scope(
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
 
         async def get(authorization: str | None) -> httpx.Response:
-            return await client.get("/", headers={"Authorization": authorization} if authorization else {})
+            return await client.get(
+                "/", headers={"Authorization": authorization} if authorization else {}
+            )
 
         for bad in (None, "Bearer x", "Basic YTpi", "Bearer ", f"Basic {make(database_url)}"):
             answer = await get(bad)

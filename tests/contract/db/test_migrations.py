@@ -1,4 +1,5 @@
-"""The migrations make what tables.py says, on plain PostgreSQL and on TimescaleDB; roles keep to their rooms."""
+"""The migrations make what tables.py says, on plain PostgreSQL and on TimescaleDB; roles keep to
+their rooms."""
 
 from __future__ import annotations
 
@@ -78,7 +79,9 @@ def test_a_second_upgrade_and_a_concurrent_one_change_nothing(empty_database_url
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_reads_everything_and_writes_its_own_schema_only(database_url: str, service: str) -> None:
+def test_a_service_reads_everything_and_writes_its_own_schema_only(
+    database_url: str, service: str
+) -> None:
     with psycopg.connect(as_role(database_url, service), autocommit=True) as conn:
         for table in metadata.sorted_tables:
             name = f'"{table.schema}"."{table.name}"'
@@ -94,14 +97,20 @@ def test_a_service_reads_everything_and_writes_its_own_schema_only(database_url:
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     conn.execute(statement)  # type: ignore[arg-type]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            conn.execute(f'CREATE TABLE "{service if service in WRITERS else "platform"}".mine (id int)')  # type: ignore[arg-type]
+            conn.execute(
+                f'CREATE TABLE "{service if service in WRITERS else "platform"}".mine (id int)'
+            )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("column", "table", "readers"),
     [
         ("secret", "partner_events.endpoint", {"partner_events"}),
-        ("secret_hash", "platform.api_key", {"history", "maintenance", "capacity", "partner_events"}),
+        (
+            "secret_hash",
+            "platform.api_key",
+            {"history", "maintenance", "capacity", "partner_events"},
+        ),
     ],
 )
 def test_a_secret_is_read_by_those_alone_that_need_it(
@@ -139,7 +148,9 @@ def test_weeks_are_made_ahead_and_old_ones_dropped(database_url: str) -> None:
         )
     with psycopg.connect(as_role(database_url, "historian"), autocommit=True) as conn:
         conn.execute("SELECT historian.maintain_samples(400)")
-        where = conn.execute("SELECT tableoid::regclass::text FROM historian.sample_number").fetchall()
+        where = conn.execute(
+            "SELECT tableoid::regclass::text FROM historian.sample_number"
+        ).fetchall()
         assert sorted("default" in name for (name,) in where) == [False, False, True]
         names = [name for (name,) in conn.execute(_PARTITIONS).fetchall()]
         assert "sample_number_2019w40" not in names and newest[0] in names
@@ -161,7 +172,8 @@ WHERE i.inhparent = 'historian.sample_number'::regclass AND c.relname NOT LIKE '
 
 
 def _differences(url: str) -> list[object]:
-    """What Alembic would change to reach tables.py; partitions and the extension's own tables aside."""
+    """What Alembic would change to reach tables.py; partitions and the extension's own tables
+    aside."""
 
     def ours(name: str | None, kind: str, parents: dict[str, str | None]) -> bool:
         if kind == "schema":

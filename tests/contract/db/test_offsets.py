@@ -26,7 +26,10 @@ async def test_a_claim_goes_on_where_the_last_owner_committed(database_url: str)
 
 async def test_whoever_claimed_before_is_fenced(database_url: str) -> None:
     url = as_role(database_url, "historian")
-    async with await connect(url, autocommit=True) as old, await connect(url, autocommit=True) as new:
+    async with (
+        await connect(url, autocommit=True) as old,
+        await connect(url, autocommit=True) as new,
+    ):
         await claim(old, *CONSUMER, [ONE])
         await claim(new, *CONSUMER, [ONE])
         with pytest.raises(Fenced):
@@ -40,7 +43,9 @@ async def test_whoever_claimed_before_is_fenced(database_url: str) -> None:
         assert (await claim(old, *CONSUMER, [ONE]))[ONE].next_offset == 7
 
 
-async def test_a_zombie_between_update_and_commit_loses_its_session_and_its_writes(database_url: str) -> None:
+async def test_a_zombie_between_update_and_commit_loses_its_session_and_its_writes(
+    database_url: str,
+) -> None:
     url = as_role(database_url, "historian")
     async with await connect(url, autocommit=True) as new:
         zombie = await connect(url, autocommit=True)
@@ -48,10 +53,13 @@ async def test_a_zombie_between_update_and_commit_loses_its_session_and_its_writ
         await zombie.execute("SET idle_in_transaction_session_timeout = '1s'")
         await zombie.execute("BEGIN")
         await advance(zombie, *CONSUMER, ONE, 0, 99, 1, None)
-        # Paused here. The heir waits for the row at most until the server ends the zombie's session.
+        # Paused here. The heir waits for the row at most until the server ends the zombie's
+        # session.
         heir = await claim(new, *CONSUMER, [ONE])
         assert heir[ONE] == Claim(0, 2, None)
-        with pytest.raises((psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)):
+        with pytest.raises(
+            (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
+        ):
             await zombie.execute("COMMIT")
         await zombie.close()
 

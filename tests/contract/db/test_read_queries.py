@@ -51,7 +51,9 @@ def test_every_read_query_answers_on_plain_postgresql(database_url: str) -> None
 
 
 @pytest.mark.timescale
-def test_every_read_query_answers_the_same_on_timescale(timescale: Timescale, database_url: str) -> None:
+def test_every_read_query_answers_the_same_on_timescale(
+    timescale: Timescale, database_url: str
+) -> None:
     _fill(database_url)
     assert asyncio.run(_ask_everything(timescale.url)) == asyncio.run(_ask_everything(database_url))
 
@@ -61,11 +63,15 @@ async def _ask_everything(url: str) -> dict[str, object]:
     answers: dict[str, object] = {}
     end = START + timedelta(days=2)
     async with engine.connect() as conn:
-        answers["assets"] = [each.path for each in await queries.find_assets(conn, ACME, "acme/site")]
+        answers["assets"] = [
+            each.path for each in await queries.find_assets(conn, ACME, "acme/site")
+        ]
         signals = await queries.find_signals(conn, ACME, path="acme")
         answers["signals"] = [each.name for each in signals.values()]
         latest = await queries.read_latest(conn, signals)
-        answers["latest"] = [(each.signal.name, each.latest and each.latest.value) for each in latest]
+        answers["latest"] = [
+            (each.signal.name, each.latest and each.latest.value) for each in latest
+        ]
         key = next(key for key, each in signals.items() if each.name == "power")
         raw = await queries.read_samples(conn, key, START, START + timedelta(hours=1), 100)
         answers["raw"] = [each.value for each in raw]
@@ -79,7 +85,8 @@ async def _ask_everything(url: str) -> dict[str, object]:
         ):
             wanted = cut(queries.to_us(START), queries.to_us(until), points)
             answers[name] = [
-                tuple(each.model_dump().values()) for each in await queries.read_buckets(conn, key, wanted)
+                tuple(each.model_dump().values())
+                for each in await queries.read_buckets(conn, key, wanted)
             ]
         ledger = await records.read_ledger(conn, ACME, START, end, None)
         answers["ledger"] = [(row.source, row.received, row.in_flight) for row in ledger]
@@ -128,9 +135,12 @@ def _fill(url: str) -> None:
                 (unit,),
             )
         conn.execute(
-            "INSERT INTO historian.ledger_received VALUES ('g', 1, 'src', %s, 'acme', 10, 0, 0, 0)", (START,)
+            "INSERT INTO historian.ledger_received VALUES ('g', 1, 'src', %s, 'acme', 10, 0, 0, 0)",
+            (START,),
         )
-        conn.execute("INSERT INTO historian.ledger_stored VALUES ('src', %s, 'acme', 5, 1, 1)", (START,))
+        conn.execute(
+            "INSERT INTO historian.ledger_stored VALUES ('src', %s, 'acme', 5, 1, 1)", (START,)
+        )
         conn.execute(
             "INSERT INTO historian.gap VALUES (gen_random_uuid(), 'acme', 'src', 'line', %s, %s, 1, 'why', false, now())",
             (START, START),

@@ -1,7 +1,8 @@
-"""A real TimescaleDB for contract tests: the server that TEST_TIMESCALE_URL names, or the WebAssembly build in Node.js.
+"""A real TimescaleDB for contract tests: the server that TEST_TIMESCALE_URL names, or the
+WebAssembly build in Node.js.
 
-The WebAssembly build serves one connection at a time and no COPY FROM STDIN. Its packages come through npm, once, into
-`.cache/timescale` of the checkout.
+The WebAssembly build serves one connection at a time and no COPY FROM STDIN. Its packages come
+through npm, once, into `.cache/timescale` of the checkout.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Timescale:
 
 @contextlib.contextmanager
 def timescale_server() -> Iterator[Timescale]:
-    """Give a fresh database on the native server, else start the WebAssembly build; skip where neither can be."""
+    """Give a fresh database on the native server, else start the WebAssembly build; skip where
+    neither can be."""
     native = os.environ.get("TEST_TIMESCALE_URL")
     if native:
         with _fresh_database(native) as url:
@@ -60,7 +62,8 @@ def timescale_server() -> Iterator[Timescale]:
         if said != "ready":
             raise RuntimeError(f"TimescaleDB as WebAssembly did not start: {said or 'it ended'}")
         yield Timescale(
-            f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres?sslmode=disable", native=False
+            f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres?sslmode=disable",
+            native=False,
         )
     finally:
         process.stdin.close()
@@ -95,7 +98,11 @@ def _install(npm: str) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copy(FOLDER / name, CACHE / name)
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    result = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(
+        command, cwd=CACHE, capture_output=True, text=True, timeout=120, check=False
+    )
     if result.returncode != 0:
-        cannot_run(f"npm cannot get TimescaleDB as WebAssembly: {result.stderr.strip().splitlines()[-1:]}")
+        cannot_run(
+            f"npm cannot get TimescaleDB as WebAssembly: {result.stderr.strip().splitlines()[-1:]}"
+        )
     done.write_text(wanted)

@@ -1,4 +1,5 @@
-"""The outbox's promise: what was acknowledged is on the disk, whenever and however the process or its power ends."""
+"""The outbox's promise: what was acknowledged is on the disk, whenever and however the process or
+its power ends."""
 
 import re
 import shutil
@@ -122,16 +123,21 @@ def test_each_acknowledgement_comes_after_a_sync_of_the_log_that_holds_its_data(
 def test_every_prefix_of_the_recorded_writes_opens_and_holds_a_prefix_of_the_rows(
     folder: Path, tmp_path: Path
 ) -> None:
-    """The log is cut at each commit, each frame and at odd bytes: no garbage, nothing that was synced is missing."""
+    """The log is cut at each commit, each frame and at odd bytes: no garbage, nothing that was
+    synced is missing."""
     at_commit: list[tuple[int, int]] = []
     with Outbox.open(folder, 1, ROOMY) as outbox:
         for n in range(24):
-            outbox.append([batch(b"x" * (n * 613 % 9000))], [Count("source", 0, "owner", received=1)])
+            outbox.append(
+                [batch(b"x" * (n * 613 % 9000))], [Count("source", 0, "owner", received=1)]
+            )
             at_commit.append((n + 1, wal_of(folder).stat().st_size))
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
         wal = wal_of(folder).name
     frames = list(range(32, len(files[wal]) + 1, 24 + 4096))
-    cuts = sorted({0, 1, 31, *frames, *(frame + 11 for frame in frames), *(frame + 2048 for frame in frames)})
+    cuts = sorted(
+        {0, 1, 31, *frames, *(frame + 11 for frame in frames), *(frame + 2048 for frame in frames)}
+    )
     for cut in cuts[:: max(1, len(cuts) // 100)] + [size for _, size in at_commit]:
         copy = tmp_path / "copy"
         copy.mkdir()
@@ -140,8 +146,12 @@ def test_every_prefix_of_the_recorded_writes_opens_and_holds_a_prefix_of_the_row
         with Outbox.open(copy, 2, ROOMY) as outbox:
             rows = everything(outbox)
             assert not outbox.lost()
-            assert [(row.boot, row.sequence) for row in rows] == [(1, n + 1) for n in range(len(rows))]
-            assert all(row.data == b"x" * (n * 613 % 9000) + b" %d" % (n + 1) for n, row in enumerate(rows))
+            assert [(row.boot, row.sequence) for row in rows] == [
+                (1, n + 1) for n in range(len(rows))
+            ]
+            assert all(
+                row.data == b"x" * (n * 613 % 9000) + b" %d" % (n + 1) for n, row in enumerate(rows)
+            )
             durable = max((number for number, size in at_commit if size <= cut), default=0)
             assert len(rows) >= durable
             assert sum(count.received for count in outbox.counts()) == len(rows)
@@ -152,7 +162,9 @@ def test_every_prefix_of_the_recorded_writes_opens_and_holds_a_prefix_of_the_row
 
 @pytest.mark.parametrize("after_acks", [1, 60])
 def test_all_acknowledged_rows_are_there_after_kill_9(folder: Path, after_acks: int) -> None:
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder), "100000"], stdout=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder), "100000"], stdout=subprocess.PIPE
+    )
     assert child.stdout is not None
     acked = [child.stdout.readline() for _ in range(after_acks)]
     child.send_signal(signal.SIGKILL)
@@ -240,7 +252,9 @@ def test_disk_is_given_back_when_rows_are_released(folder: Path) -> None:
         assert sequences(everything(outbox)) == [(1, 60)]
 
 
-def test_a_full_outbox_refuses_samples_and_still_takes_events_until_its_reserve_is_used(folder: Path) -> None:
+def test_a_full_outbox_refuses_samples_and_still_takes_events_until_its_reserve_is_used(
+    folder: Path,
+) -> None:
     limits = Limits(max_bytes=400_000, min_free=0.0, segment_bytes=50_000)
     with Outbox.open(folder, 1, limits) as outbox:
         with pytest.raises(Full, match="bytes"):
@@ -254,10 +268,15 @@ def test_a_full_outbox_refuses_samples_and_still_takes_events_until_its_reserve_
         outbox.release(1, "line", taken)
         assert outbox.level().accepting
         outbox.append([batch()])
-        assert sequences(everything(outbox))[-1] == (1, taken + 1)  # what was refused took no number
+        assert sequences(everything(outbox))[-1] == (
+            1,
+            taken + 1,
+        )  # what was refused took no number
 
 
-def test_one_segment_larger_than_the_limit_does_not_hold_the_outbox_full_for_ever(folder: Path) -> None:
+def test_one_segment_larger_than_the_limit_does_not_hold_the_outbox_full_for_ever(
+    folder: Path,
+) -> None:
     with Outbox.open(folder, 1, Limits(max_bytes=400_000, min_free=0.0)) as outbox:
         outbox.append([batch(b"x" * 600_000)])
         with pytest.raises(Full):
@@ -268,7 +287,9 @@ def test_one_segment_larger_than_the_limit_does_not_hold_the_outbox_full_for_eve
         assert outbox.level().accepting
 
 
-def test_rows_that_nobody_stores_for_too_long_and_a_disk_without_room_stop_samples(folder: Path) -> None:
+def test_rows_that_nobody_stores_for_too_long_and_a_disk_without_room_stop_samples(
+    folder: Path,
+) -> None:
     clock = Ticks()
     with Outbox.open(folder, 1, Limits(max_age_s=60, min_free=0.0), clock) as outbox:
         outbox.append([batch()])
@@ -285,7 +306,9 @@ def test_rows_that_nobody_stores_for_too_long_and_a_disk_without_room_stop_sampl
 
 
 @pytest.mark.parametrize("name", ["samples", "records"])
-def test_a_damaged_file_is_set_aside_once_and_what_is_readable_stays(folder: Path, name: str) -> None:
+def test_a_damaged_file_is_set_aside_once_and_what_is_readable_stays(
+    folder: Path, name: str
+) -> None:
     with Outbox.open(folder, 1, ROOMY) as outbox:
         for _ in range(50):
             outbox.append([batch(b"x" * 3000), reject(b"y" * 3000)])
@@ -305,7 +328,9 @@ def test_a_damaged_file_is_set_aside_once_and_what_is_readable_stays(folder: Pat
         assert (2, 1) in sequences(everything(outbox))
 
 
-@pytest.mark.parametrize("content", [b"", b"no database at all" * 500, b"SQLite format 3\0" + b"\xff" * 9000])
+@pytest.mark.parametrize(
+    "content", [b"", b"no database at all" * 500, b"SQLite format 3\0" + b"\xff" * 9000]
+)
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_a_file_of_rubbish_never_stops_a_start(folder: Path, content: bytes, suffix: str) -> None:
     with Outbox.open(folder, 1, ROOMY) as outbox:
@@ -339,7 +364,9 @@ def test_counts_add_up_over_commits_and_outlive_restarts_and_segments(folder: Pa
     limits = Limits(min_free=0.0, segment_bytes=20_000)
     with Outbox.open(folder, 1, limits) as outbox:
         for n in range(20):
-            outbox.append([batch(b"x" * 5000)], [Count("s", n % 2 * HOUR, "o", received=3, skipped=1)])
+            outbox.append(
+                [batch(b"x" * 5000)], [Count("s", n % 2 * HOUR, "o", received=3, skipped=1)]
+            )
             outbox.release(1, "line", n)
     with Outbox.open(folder, 2, limits) as outbox:
         outbox.append([batch()], [Count("s", HOUR, "o", received=1)])

@@ -1,4 +1,5 @@
-"""The event outbox, its relay and the inbox: committed events reach Kafka in order, and each counts once."""
+"""The event outbox, its relay and the inbox: committed events reach Kafka in order, and each counts
+once."""
 
 import asyncio
 import contextlib
@@ -13,7 +14,13 @@ from aurelian.backbone.client import Consumer
 from aurelian.backbone.topics import LINE_EVENTS, create_topics
 from aurelian.db.engine import as_role, connect
 from aurelian.db.logs import declare_log
-from aurelian.events.cloudevent import LINE_KPI_UPDATED, LINE_STATE_CHANGED, Event, decode_event, make_event
+from aurelian.events.cloudevent import (
+    LINE_KPI_UPDATED,
+    LINE_STATE_CHANGED,
+    Event,
+    decode_event,
+    make_event,
+)
 from aurelian.events.outbox import enqueue, first_seen, relay
 from aurelian.runtime.settings import KafkaSettings
 from tests.servers import tansu_broker
@@ -59,7 +66,8 @@ class Reader:
         self.key, self.numbers = key, list[object]()
 
     async def read_until(self, numbers: list[int]) -> None:
-        """Wait until these are the last ones, and the only ones but for what was sent twice before them."""
+        """Wait until these are the last ones, and the only ones but for what was sent twice before
+        them."""
         async with Consumer(self.settings, [LINE_EVENTS], client_id="test") as consumer:
             self.numbers = []
 
@@ -67,7 +75,9 @@ class Reader:
                 for record in await consumer.take(timeout_s=0.1):
                     if record.key == self.key.encode() and record.value is not None:
                         self.numbers.append(decode_event(record.value).data["number"])
-                return self.numbers[-len(numbers) :] == numbers and set(self.numbers) == set(numbers)
+                return self.numbers[-len(numbers) :] == numbers and set(self.numbers) == set(
+                    numbers
+                )
 
             await until(arrived, f"events {numbers}", 20)
 
@@ -94,7 +104,9 @@ async def test_committed_events_reach_kafka_in_order_and_rolled_back_ones_never(
         await Reader(tansu, key).read_until([1, 2, 3])
 
 
-async def test_an_event_that_is_made_again_is_not_sent_again(database_url: str, tansu: str, key: str) -> None:
+async def test_an_event_that_is_made_again_is_not_sent_again(
+    database_url: str, tansu: str, key: str
+) -> None:
     async with relaying(database_url, tansu):
         await put(database_url, key, 1, 2)
         await Reader(tansu, key).read_until([1, 2])
@@ -143,7 +155,9 @@ async def test_a_new_log_gets_what_is_young_enough_and_what_no_log_ever_had(
         await Reader(tansu, key).read_until([2, 3])
 
 
-async def test_old_events_are_deleted_and_readings_earlier(database_url: str, tansu: str, key: str) -> None:
+async def test_old_events_are_deleted_and_readings_earlier(
+    database_url: str, tansu: str, key: str
+) -> None:
     await put(database_url, key, 1, 2)
     await put(database_url, key, 3, 4, kind=LINE_KPI_UPDATED)
     with psycopg.connect(database_url) as conn:
@@ -156,7 +170,9 @@ async def test_old_events_are_deleted_and_readings_earlier(database_url: str, ta
 
     def left() -> list[int]:
         with psycopg.connect(database_url) as conn:
-            found = conn.execute("SELECT body FROM line_health.event_outbox ORDER BY number").fetchall()
+            found = conn.execute(
+                "SELECT body FROM line_health.event_outbox ORDER BY number"
+            ).fetchall()
         return [int(str(decode_event(body).data["number"])) for (body,) in found]
 
     async with relaying(database_url, tansu):

@@ -1,4 +1,5 @@
-"""The stateful consumer: each record counts once over restarts, crashes, new logs and moves of partitions."""
+"""The stateful consumer: each record counts once over restarts, crashes, new logs and moves of
+partitions."""
 
 import asyncio
 import contextlib
@@ -115,12 +116,16 @@ class Bench:
         await create_topics(self.bootstrap)
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
-        await admin.create_topics([NewTopic(t.name, t.partitions, 1) for t in (self.numbers, self.factors)])
+        await admin.create_topics(
+            [NewTopic(t.name, t.partitions, 1) for t in (self.numbers, self.factors)]
+        )
         await admin.close()
 
     async def send(self, topic: Topic, *records: tuple[str, str]) -> None:
         async with Producer(self.settings, "test") as producer:
-            await producer.settle([await producer.post(topic, key, value.encode()) for key, value in records])
+            await producer.settle(
+                [await producer.post(topic, key, value.encode()) for key, value in records]
+            )
 
     async def send_numbers(self, count: int, keys: Sequence[str] = ("a",)) -> None:
         records = [(key, f"{self.sent + i + 1}:1") for i in range(count) for key in keys]
@@ -132,7 +137,9 @@ class Bench:
         health = Health("line_health")
         arguments: dict[str, Any] = {"owned": [self.numbers], "exclusive": True, **more}
         task = asyncio.create_task(
-            run_fold(self.settings, health, service="line_health", fold=fold, write=write, **arguments)
+            run_fold(
+                self.settings, health, service="line_health", fold=fold, write=write, **arguments
+            )
         )
         try:
             yield health
@@ -161,7 +168,9 @@ async def bench(database_url: str, tansu: str) -> Bench:
     return bench
 
 
-async def test_a_restart_goes_on_with_the_committed_state_at_the_committed_offset(bench: Bench) -> None:
+async def test_a_restart_goes_on_with_the_committed_state_at_the_committed_offset(
+    bench: Bench,
+) -> None:
     await bench.send_numbers(10)
     async with bench.folding(Sums()):
         await until(lambda: bench.total() == 10)
@@ -192,7 +201,9 @@ async def test_records_that_were_folded_but_not_committed_are_folded_again_with_
     assert bench.events() == 10
 
 
-async def test_a_fenced_owner_commits_nothing_and_begins_anew_from_the_committed_state(bench: Bench) -> None:
+async def test_a_fenced_owner_commits_nothing_and_begins_anew_from_the_committed_state(
+    bench: Bench,
+) -> None:
     await bench.send_numbers(10)
     fold = Sums()
     async with bench.folding(fold):
@@ -218,9 +229,9 @@ async def test_a_declared_new_log_is_read_from_its_start_and_known_records_chang
         await until(lambda: bench.total() == 15)
         await until(
             lambda: (
-                bench.query("SELECT sum(next_offset) FROM line_health.kafka_offset WHERE log_id = 'log-2'")[
-                    0
-                ][0]
+                bench.query(
+                    "SELECT sum(next_offset) FROM line_health.kafka_offset WHERE log_id = 'log-2'"
+                )[0][0]
                 == 15
             )
         )
@@ -255,10 +266,14 @@ async def test_a_log_that_is_shorter_than_it_was_halts_its_partition(
         conn.execute("UPDATE line_health.kafka_offset SET next_offset = 1000 WHERE next_offset > 0")
     async with bench.folding(Sums()) as health:
         await until(lambda: health.ready is not None and "halt" in health.ready)
-    assert "before 1000" in str(bench.query("SELECT halted FROM line_health.kafka_offset WHERE halted <> ''"))
+    assert "before 1000" in str(
+        bench.query("SELECT halted FROM line_health.kafka_offset WHERE halted <> ''")
+    )
 
 
-async def test_shared_topics_are_learned_to_their_end_before_the_first_owned_record(bench: Bench) -> None:
+async def test_shared_topics_are_learned_to_their_end_before_the_first_owned_record(
+    bench: Bench,
+) -> None:
     await bench.send_numbers(10)
     await bench.send(bench.factors, *[("f", str(factor)) for factor in range(1, 101)])
     async with bench.folding(Sums(), shared=[bench.factors]):
@@ -300,7 +315,11 @@ async def test_two_instances_share_the_partitions_and_one_takes_over_from_the_ot
         await until(lambda: all_at(5))
         async with bench.folding(second, **group):
             await until(
-                lambda: bool(first.sums) and bool(second.sums) and not set(first.sums) & set(second.sums),
+                lambda: (
+                    bool(first.sums)
+                    and bool(second.sums)
+                    and not set(first.sums) & set(second.sums)
+                ),
                 "each to own a partition alone",
                 30,
             )

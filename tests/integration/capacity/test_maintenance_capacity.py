@@ -1,4 +1,5 @@
-"""maintenance and capacity on a real broker and a real database: events and rows out, APIs that keep owners apart."""
+"""maintenance and capacity on a real broker and a real database: events and rows out, APIs that
+keep owners apart."""
 
 from __future__ import annotations
 
@@ -20,7 +21,14 @@ import capacity.processor
 import maintenance.processor
 from aurelian.access.keys import create_key, make_pepper
 from aurelian.backbone.client import Consumer, Producer
-from aurelian.backbone.topics import ASSETS, CAPACITY_EVENTS, LINE_EVENTS, SAMPLES, Topic, create_topics
+from aurelian.backbone.topics import (
+    ASSETS,
+    CAPACITY_EVENTS,
+    LINE_EVENTS,
+    SAMPLES,
+    Topic,
+    create_topics,
+)
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
 from aurelian.events import cloudevent as events
@@ -39,7 +47,9 @@ from maintenance.settings import MaintenanceApiSettings, MaintenanceSettings
 from tests import servers
 from tests.waiting import until
 
-PLANT = load_plant(Path(__file__).parents[3] / "services" / "pilot_factory" / "plants" / "pilot-a.yaml")
+PLANT = load_plant(
+    Path(__file__).parents[3] / "services" / "pilot_factory" / "plants" / "pilot-a.yaml"
+)
 LINE = next(PLANT.lines())
 
 
@@ -61,12 +71,16 @@ async def test_a_worn_machine_becomes_a_case_that_costs_capacity_and_only_its_ow
             def case_open() -> bool:
                 with psycopg.connect(database_url) as conn:
                     return (
-                        conn.execute("SELECT 1 FROM maintenance.case WHERE closed_at IS NULL").fetchone()
+                        conn.execute(
+                            "SELECT 1 FROM maintenance.case WHERE closed_at IS NULL"
+                        ).fetchone()
                         is not None
                     )
 
             await until(case_open, "an open case", 40)
-            estimates = [e async for e in _read(kafka, CAPACITY_EVENTS, lambda found: _costs_a_week(found))]
+            estimates = [
+                e async for e in _read(kafka, CAPACITY_EVENTS, lambda found: _costs_a_week(found))
+            ]
             assert {e.owner for e in estimates} == {"pilot-a"}
         url = SecretStr(as_role(database_url, "capacity"))
         capacity_app = make_capacity_app(
@@ -89,9 +103,12 @@ async def test_a_worn_machine_becomes_a_case_that_costs_capacity_and_only_its_ow
             assert mine.status_code == 200, mine.text
             assert mine.json()[0]["path"] == LINE.units[1].path
             assert mine.json()[0]["drivers"][0]["path"].endswith("vibration")
-            health = (await api.get("/maintenance/v1/health", headers=_bearer(keys["pilot-a"]))).json()
+            health = (
+                await api.get("/maintenance/v1/health", headers=_bearer(keys["pilot-a"]))
+            ).json()
             history = await api.get(
-                f"/maintenance/v1/health/{health[0]['asset']}/history", headers=_bearer(keys["pilot-a"])
+                f"/maintenance/v1/health/{health[0]['asset']}/history",
+                headers=_bearer(keys["pilot-a"]),
             )
             assert history.json()
             for path in ("cases", "health", f"health/{health[0]['asset']}/history"):
@@ -105,7 +122,9 @@ async def test_a_worn_machine_becomes_a_case_that_costs_capacity_and_only_its_ow
 
 async def _check_capacity_api(api: httpx.AsyncClient, keys: dict[str, str]) -> None:
     path = "/capacity/v1/operations-capabilities"
-    weeks = (await api.get(path, headers=_bearer(keys["pilot-a"]), params={"line": LINE.path})).json()
+    weeks = (
+        await api.get(path, headers=_bearer(keys["pilot-a"]), params={"line": LINE.path})
+    ).json()
     assert len(weeks) == 8
     for week in weeks:
         quantity = {q["capability_type"]: q["quantity"] for q in week["quantities"]}
@@ -115,20 +134,25 @@ async def _check_capacity_api(api: httpx.AsyncClient, keys: dict[str, str]) -> N
     assert (await api.get(path, params={"line": LINE.path})).status_code == 401
     monday = start_of_week(datetime.now(UTC), PLANT.zone)
     order = {"line": LINE.path, "week": monday.isoformat(), "quantity": 10, "reference": "order 1"}
-    foreign = await api.post("/capacity/v1/commitments", json=order, headers=_bearer(keys["pilot-b"]))
+    foreign = await api.post(
+        "/capacity/v1/commitments", json=order, headers=_bearer(keys["pilot-b"])
+    )
     assert foreign.status_code == 404, "another company's line is as good as none"
     assert (
         await api.post("/capacity/v1/commitments", json=order, headers=_bearer(keys["pilot-a"]))
     ).status_code == 201
     tuesday = {**order, "week": (monday + timedelta(days=1)).isoformat()}
-    refused = await api.post("/capacity/v1/commitments", json=tuesday, headers=_bearer(keys["pilot-a"]))
+    refused = await api.post(
+        "/capacity/v1/commitments", json=tuesday, headers=_bearer(keys["pilot-a"])
+    )
     assert refused.status_code == 422
     assert "is no Monday" in refused.text
     assert refused.headers["content-type"] == "application/problem+json"
 
 
 async def _send_samples(producer: Producer, line: Line) -> None:
-    """Eight minutes of one machine, its bearing worn in the last three, ending now; then its last second goes on."""
+    """Eight minutes of one machine, its bearing worn in the last three, ending now; then its last
+    second goes on."""
     unit = line.units[1]
     chosen = {s.path.rpartition("/")[2]: s for s in unit.signals()}
     state, vibration = chosen["state"], chosen["vibration"]
@@ -138,9 +162,14 @@ async def _send_samples(producer: Producer, line: Line) -> None:
     for second in range(480):
         level = 2.0 if second < 300 else 12.0
         samples = _second(
-            state, vibration, level + 0.05 * float(rng.standard_normal()), start + second * 1_000_000
+            state,
+            vibration,
+            level + 0.05 * float(rng.standard_normal()),
+            start + second * 1_000_000,
         )
-        batch = make_batch(samples, owner="pilot-a", gateway="g", boot=1, sequence=second + 1, line=line.path)
+        batch = make_batch(
+            samples, owner="pilot-a", gateway="g", boot=1, sequence=second + 1, line=line.path
+        )
         futures.append(await producer.post(SAMPLES, line.path, codec.encode(batch)))
     await producer.settle(futures)
 
@@ -155,14 +184,21 @@ def _second(state: Signal, vibration: Signal, level: float, time_us: int) -> lis
 async def _send_line_event(producer: Producer, state: str, since: datetime) -> None:
     data: dict[str, object] = {"line": LINE.path, "state": state, "since": since.isoformat()}
     event = make_event(
-        events.LINE_STATE_CHANGED, source="/test", subject=LINE.id, owner="pilot-a", time=since, data=data
+        events.LINE_STATE_CHANGED,
+        source="/test",
+        subject=LINE.id,
+        owner="pilot-a",
+        time=since,
+        data=data,
     )
     await producer.send(LINE_EVENTS, LINE.path, encode_event(event).encode())
 
 
 def _costs_a_week(found: Event) -> bool:
     reasons = found.data["reasons"]
-    return isinstance(reasons, list) and any(reason["reason"] == "maintenance" for reason in reasons)
+    return isinstance(reasons, list) and any(
+        reason["reason"] == "maintenance" for reason in reasons
+    )
 
 
 async def _read(
@@ -215,7 +251,9 @@ def _name_assets(database_url: str) -> None:
 @contextlib.asynccontextmanager
 async def _client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with app.router.lifespan_context(app):
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://test"
+        ) as client:
             yield client
 
 

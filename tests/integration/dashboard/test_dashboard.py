@@ -1,4 +1,5 @@
-"""The dashboard as a process on a real broker and a real store: values, states and freshness reach a browser's stream."""
+"""The dashboard as a process on a real broker and a real store: values, states and freshness reach
+a browser's stream."""
 
 import asyncio
 import contextlib
@@ -24,13 +25,18 @@ Told = tuple[int, str, dict]
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[dict[str, str]], Path]]:
-    """A stand-in for an API behind the dashboard: its URL, the headers that it was asked with, the key's file."""
+def api(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, list[dict[str, str]], Path]]:
+    """A stand-in for an API behind the dashboard: its URL, the headers that it was asked with, the
+    key's file."""
     asked: list[dict[str, str]] = []
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append({"path": self.path, **{name.lower(): value for name, value in self.headers.items()}})
+            asked.append(
+                {"path": self.path, **{name.lower(): value for name, value in self.headers.items()}}
+            )
             self.send_response(200)
             stream = "/stream" in self.path
             self.send_header("content-type", "text/event-stream" if stream else "application/json")
@@ -57,7 +63,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[di
 
 @pytest.fixture(scope="module")
 def theatre(
-    postgres: servers.PostgresServer, migrated_template: str, api: tuple[str, list[dict[str, str]], Path]
+    postgres: servers.PostgresServer,
+    migrated_template: str,
+    api: tuple[str, list[dict[str, str]], Path],
 ) -> Iterator[stage.Theatre]:
     settings = {
         "AURELIAN_HISTORY_URL": api[0],
@@ -117,7 +125,9 @@ async def page(theatre: stage.Theatre, path: str = "/") -> str:
 
 
 def tile(text: str, line: str) -> str:
-    return text.partition(f'<line-frame class="tile" data-line="{line}"')[2].partition("</line-frame>")[0]
+    return text.partition(f'<line-frame class="tile" data-line="{line}"')[2].partition(
+        "</line-frame>"
+    )[0]
 
 
 async def until_page(
@@ -131,7 +141,9 @@ async def until_page(
 
 
 def double_of(theatre: stage.Theatre) -> Signal:
-    return next(signal for signal in theatre.line.constraint.signals() if signal.type is ValueType.DOUBLE)
+    return next(
+        signal for signal in theatre.line.constraint.signals() if signal.type is ValueType.DOUBLE
+    )
 
 
 async def test_one_marked_value_reaches_a_browsers_stream(theatre: stage.Theatre) -> None:
@@ -140,15 +152,21 @@ async def test_one_marked_value_reaches_a_browsers_stream(theatre: stage.Theatre
         _, _, snap = await browser.wait_for(lambda told: told[1] == "snap")
         index = [entry[0] for entry in snap["signals"]].index(signal.id)
         await on.send_values(theatre.line, [(signal, 4711.0815, ValueType.DOUBLE, 0)])
-        _, _, frame = await browser.wait_for(lambda told: told[1] == "v" and 4711.0815 in told[2]["v"])
+        _, _, frame = await browser.wait_for(
+            lambda told: told[1] == "v" and 4711.0815 in told[2]["v"]
+        )
         assert frame["i"][frame["v"].index(4711.0815)] == index
 
 
-async def test_a_page_shows_the_last_known_values_without_javascript(theatre: stage.Theatre) -> None:
+async def test_a_page_shows_the_last_known_values_without_javascript(
+    theatre: stage.Theatre,
+) -> None:
     signal = double_of(theatre)
     async with theatre.beating() as on:
         await on.send_values(theatre.line, [(signal, 1234.5, ValueType.DOUBLE, 0x80310000)])
-        text = await until_page(theatre, f"/lines/{theatre.line.id}", lambda text: "1,234.5" in text)
+        text = await until_page(
+            theatre, f"/lines/{theatre.line.id}", lambda text: "1,234.5" in text
+        )
         assert "Bad: no communication" in text
         assert theatre.line.model.title in text
         text = await page(theatre)
@@ -162,18 +180,26 @@ async def test_a_line_whose_source_falls_silent_turns_stale_and_is_no_longer_sai
 ) -> None:
     line = theatre.line.id
     async with theatre.beating():
-        await until_page(theatre, "/", lambda text: 'data-freshness="live"' in tile(text, line)[:100])
-    text = await until_page(theatre, "/", lambda text: 'data-freshness="stale"' in tile(text, line)[:100])
+        await until_page(
+            theatre, "/", lambda text: 'data-freshness="live"' in tile(text, line)[:100]
+        )
+    text = await until_page(
+        theatre, "/", lambda text: 'data-freshness="stale"' in tile(text, line)[:100]
+    )
     assert "Running" not in tile(text, line)
     assert "No data" in tile(text, line)
     async with theatre.beating():
-        await until_page(theatre, "/", lambda text: 'data-freshness="live"' in tile(text, line)[:100], 5)
+        await until_page(
+            theatre, "/", lambda text: 'data-freshness="live"' in tile(text, line)[:100], 5
+        )
 
 
 async def test_a_dead_source_is_told_at_once_with_its_reason(theatre: stage.Theatre) -> None:
     async with theatre.beating() as on, stream(theatre.dashboard.url) as browser:
         await browser.wait_for(lambda told: told[1] == "snap")
-        await on.die(theatre.plants[0], theatre.source, "pulled by a test", [theatre.line.constraint.id])
+        await on.die(
+            theatre.plants[0], theatre.source, "pulled by a test", [theatre.line.constraint.id]
+        )
         dead = await browser.wait_for(lambda told: told[1] == "source")
         assert dead[2] == {
             "key": theatre.line.constraint.id,
@@ -186,10 +212,18 @@ async def test_a_dead_source_is_told_at_once_with_its_reason(theatre: stage.Thea
         assert alive[2]["dead"] is None
 
 
-async def test_a_browser_that_comes_back_misses_no_state_and_sees_none_twice(theatre: stage.Theatre) -> None:
+async def test_a_browser_that_comes_back_misses_no_state_and_sees_none_twice(
+    theatre: stage.Theatre,
+) -> None:
     async def tell(on: stage.Stage, number: int) -> None:
         since = f"2099-01-01T00:00:{number:02d}Z"
-        data = {"state": "running", "previous": "down", "unit": None, "reason": str(number), "since": since}
+        data = {
+            "state": "running",
+            "previous": "down",
+            "unit": None,
+            "reason": str(number),
+            "since": since,
+        }
         await on.send_event(theatre.line, events.LINE_STATE_CHANGED, theatre.line.id, data)
 
     async with theatre.stage() as on:
@@ -197,14 +231,18 @@ async def test_a_browser_that_comes_back_misses_no_state_and_sees_none_twice(the
             await browser.wait_for(lambda told: told[1] == "snap")
             for number in range(3):
                 await tell(on, number)
-            last = await browser.wait_for(lambda told: told[1] == "state" and told[2]["reason"] == "2")
+            last = await browser.wait_for(
+                lambda told: told[1] == "state" and told[2]["reason"] == "2"
+            )
             seen = browser.told
         for number in range(3, 6):
             await tell(on, number)
         async with stream(theatre.dashboard.url, last[0]) as browser:
             await browser.wait_for(lambda told: told[1] == "state" and told[2]["reason"] == "5")
             seen = seen + browser.told
-    assert [body["reason"] for _, kind, body in seen if kind == "state"] == [str(n) for n in range(6)]
+    assert [body["reason"] for _, kind, body in seen if kind == "state"] == [
+        str(n) for n in range(6)
+    ]
     assert "reset" not in {kind for _, kind, _ in seen}
     numbers = [number for number, _, _ in seen]
     assert numbers == sorted(set(numbers))
@@ -222,7 +260,9 @@ async def test_a_new_kafka_log_makes_a_new_picture(theatre: stage.Theatre) -> No
         await asyncio.to_thread(declare_log, theatre.database_url, uuid4())
         await browser.wait_for(lambda told: told[1] == "reset")
         _, _, snap = await browser.wait_for(lambda told: told[1] == "snap")
-    assert len(snap["units"]) == sum(len(line.units) for plant in theatre.plants for line in plant.lines())
+    assert len(snap["units"]) == sum(
+        len(line.units) for plant in theatre.plants for line in plant.lines()
+    )
 
 
 async def test_bytes_that_nobody_can_read_stop_nothing(theatre: stage.Theatre) -> None:
@@ -268,7 +308,9 @@ async def test_an_api_that_is_away_is_a_problem_with_a_name(theatre: stage.Theat
     assert answer.json()["title"] == "The capacity service does not answer"
 
 
-async def test_another_host_name_is_refused_and_every_answer_has_its_policy(theatre: stage.Theatre) -> None:
+async def test_another_host_name_is_refused_and_every_answer_has_its_policy(
+    theatre: stage.Theatre,
+) -> None:
     async with httpx.AsyncClient(base_url=theatre.dashboard.url) as client:
         assert (await client.get("/", headers={"host": "rebound.example"})).status_code == 421
         assert (await client.get("/", headers={"host": "localhost:8080"})).status_code == 200
@@ -285,11 +327,15 @@ async def test_every_other_page_answers(theatre: stage.Theatre, path: str) -> No
         assert (await client.get(path)).status_code == 200
 
 
-async def test_a_broker_that_goes_away_is_named_and_its_successor_is_followed(theatre: stage.Theatre) -> None:
+async def test_a_broker_that_goes_away_is_named_and_its_successor_is_followed(
+    theatre: stage.Theatre,
+) -> None:
     async with stream(theatre.dashboard.url) as browser:
         await browser.wait_for(lambda told: told[1] == "snap")
         theatre.kafka.kill()
-        await browser.wait_for(lambda told: told[1] == "hb" and told[2]["problem"] == "Kafka does not answer")
+        await browser.wait_for(
+            lambda told: told[1] == "hb" and told[2]["problem"] == "Kafka does not answer"
+        )
         theatre.kafka.start()
         await create_topics(theatre.kafka.bootstrap)
         await asyncio.to_thread(declare_log, theatre.database_url, uuid4())

@@ -1,4 +1,5 @@
-"""The gateway's whole path: readings to the outbox, to a real broker, and released when stored; also when the broker dies."""
+"""The gateway's whole path: readings to the outbox, to a real broker, and released when stored;
+also when the broker dies."""
 
 import asyncio
 import contextlib
@@ -56,7 +57,8 @@ T0 = time.time_ns() // 1000 - 60_000_000
 
 @dataclass
 class PressSource:
-    """Delivers what the test gives it, ten readings at a time, and remembers what was acknowledged."""
+    """Delivers what the test gives it, ten readings at a time, and remembers what was
+    acknowledged."""
 
     model: SourceModel
     owner: str
@@ -121,14 +123,18 @@ async def test_ten_thousand_readings_reach_a_broker_that_is_killed_and_replaced_
             await until(lambda: values(historian) >= 2_000)
         await asyncio.to_thread(broker.kill)
         pause.set()
-        await until(lambda: len(made[0].acked) == 10_000)  # the machine is served while Kafka is away
+        await until(
+            lambda: len(made[0].acked) == 10_000
+        )  # the machine is served while Kafka is away
         before = values(historian)
         await asyncio.to_thread(broker.start)
         await create_topics(broker.bootstrap)
         async with running(historian.follow("log-2")):
             await until(lambda: values(historian) == 10_000)
             await until(lambda: historian.counts()["received"] == 10_000)
-            await until(lambda: sum(1 for each in historian.events if each.HasField("heartbeat")) > 0)
+            await until(
+                lambda: sum(1 for each in historian.events if each.HasField("heartbeat")) > 0
+            )
 
     assert before < 10_000
     assert made[0].acked == list(range(10_000))
@@ -142,13 +148,16 @@ async def test_ten_thousand_readings_reach_a_broker_that_is_killed_and_replaced_
         for sample in batch.samples()
     }
     assert got == sent
-    assert {asset["path"] for asset in historian.assets.values()} >= {"pilot-x/north/forming/line-1/press"}
+    assert {asset["path"] for asset in historian.assets.values()} >= {
+        "pilot-x/north/forming/line-1/press"
+    }
 
 
 async def test_a_restart_sends_the_rows_of_the_old_boot_as_they_are_and_forgets_what_is_stored(
     broker: servers.KafkaServer, settings: GatewaySettings
 ) -> None:
-    """Kafka is away in the first boot; the second sends both; the third has nothing left to send."""
+    """Kafka is away in the first boot; the second sends both; the third has nothing left to
+    send."""
     broker.kill()
     release = asyncio.Event()
     release.set()
@@ -196,7 +205,9 @@ async def test_what_breaks_the_contract_is_rejected_with_its_bytes_and_counted(
         source = press(plants[0], 0, go)
         unit = next(plants[0].units())
         force, _parts, note = zip(unit.signals(), unit.model.signals, strict=True)
-        foreign = Signal("x", "y", "pilot-y/south/line/unit/speed", ValueType.DOUBLE, source="press-opcua")
+        foreign = Signal(
+            "x", "y", "pilot-y/south/line/unit/speed", ValueType.DOUBLE, source="press-opcua"
+        )
 
         def reading(of: tuple[Signal, SignalModel], value: Value, kind: ValueType) -> Reading:
             return Reading(unit, of[1], of[0], unit.line.path, value, kind, T0)
@@ -234,7 +245,10 @@ async def test_what_breaks_the_contract_is_rejected_with_its_bytes_and_counted(
     assert by_class["json"].payload_size == 600_000 and len(by_class["json"].payload) == 512 * 1024
     assert by_class["json"].origin == "topic/\\udcff"
     assert by_class["too_large"].payload_size == 9_000_000
-    assert sorted(len(str(v)) for batch in historian.batches for v in batch.values()) == [3, 7_000_000]
+    assert sorted(len(str(v)) for batch in historian.batches for v in batch.values()) == [
+        3,
+        7_000_000,
+    ]
 
 
 async def test_a_full_outbox_acknowledges_nothing_until_there_is_room_and_keeps_events(
@@ -252,7 +266,9 @@ async def test_a_full_outbox_acknowledges_nothing_until_there_is_room_and_keeps_
             source=source.model,
             owner=source.owner,
             received_at=T0 + n,
-            readings=[Reading(unit, model, signal, unit.line.path, "x" * 20_000, ValueType.TEXT, T0 + n)],
+            readings=[
+                Reading(unit, model, signal, unit.line.path, "x" * 20_000, ValueType.TEXT, T0 + n)
+            ],
             events=[codec.SourceEvent(birth=codec.Birth(detail=str(n)))],
             ack=lambda n=n: acked.append(n),  # type: ignore[misc]
         )

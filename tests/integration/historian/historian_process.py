@@ -1,4 +1,5 @@
-"""A historian process of a test's own, and how to feed it. Used by the historian's tests and benches."""
+"""A historian process of a test's own, and how to feed it. Used by the historian's tests and
+benches."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ class HistorianProcess:
         self.process.send_signal(signal.SIGCONT)
 
 
-def start_historian(bootstrap: str, database_url: str, folder: Path, **settings: object) -> HistorianProcess:
+def start_historian(
+    bootstrap: str, database_url: str, folder: Path, **settings: object
+) -> HistorianProcess:
     """Start one as its own database role; `settings` become AURELIAN_* variables."""
     env = {
         **os.environ,
@@ -63,7 +66,9 @@ def start_historian(bootstrap: str, database_url: str, folder: Path, **settings:
     }
     log = folder / f"historian-{time.monotonic_ns()}.log"
     with log.open("wb") as out:
-        process = subprocess.Popen([sys.executable, "-m", "historian"], env=env, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "historian"], env=env, stdout=out, stderr=out
+        )
     return HistorianProcess(process, log)
 
 
@@ -98,7 +103,9 @@ def send_batches(bootstrap: str, batches: Iterable[SampleBatch]) -> int:
 
 def send_events(bootstrap: str, events: Sequence[codec.SourceEvent]) -> int:
     """Send source events in order, keyed by their source."""
-    return send(bootstrap, ((SOURCE_EVENTS, event.source, codec.encode_event(event)) for event in events))
+    return send(
+        bootstrap, ((SOURCE_EVENTS, event.source, codec.encode_event(event)) for event in events)
+    )
 
 
 def await_offsets(

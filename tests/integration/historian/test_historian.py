@@ -1,4 +1,5 @@
-"""The historian against the embedded broker and a real database: oracle, ledger, bad input, other logs."""
+"""The historian against the embedded broker and a real database: oracle, ledger, bad input, other
+logs."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ NOW = oracle.START_US
 
 @pytest.fixture
 def broker() -> Iterator[servers.KafkaServer]:
-    """A broker of the test's own, with all topics: the services' names are fixed, so tests cannot share one."""
+    """A broker of the test's own, with all topics: the services' names are fixed, so tests cannot
+    share one."""
     with servers.tansu_broker() as server:
         asyncio.run(create_topics(server.bootstrap))
         yield server
@@ -60,7 +62,8 @@ def test_every_value_of_the_oracle_is_stored_once_and_the_ledger_balances(
         assert oracle.imbalance(database_url) == {}
         assert _rollups(database_url) == _recomputed(database_url)
 
-        # All of it once more under a new log: every batch is known, nothing changes, and gateways are told.
+        # All of it once more under a new log: every batch is known, nothing changes, and gateways
+        # are told.
         declare_log(database_url, "log-2")
         broker.restart()
         asyncio.run(create_topics(broker.bootstrap))
@@ -68,7 +71,9 @@ def test_every_value_of_the_oracle_is_stored_once_and_the_ledger_balances(
         await_offsets(database_url, again, log_id="log-2")
         assert oracle.ledger_totals(database_url) == totals
         assert oracle.count_rows(database_url) == len(expected)
-        heads = {f"{oracle.GATEWAY}/{oracle.BOOT}/{batch.line}": batch.sequence for batch in batches}
+        heads = {
+            f"{oracle.GATEWAY}/{oracle.BOOT}/{batch.line}": batch.sequence for batch in batches
+        }
         _await_announced(broker.bootstrap, heads, "log-2")
         assert historian.stop() == 0
 
@@ -81,7 +86,9 @@ def test_rows_of_another_gateway_with_the_same_keys_are_counted_as_duplicates(
     declare_log(database_url, "log-1")
     with running_historian(broker.bootstrap, database_url, tmp_path):
         sent = send_batches(broker.bootstrap, batches)
-        sent += send_batches(broker.bootstrap, [replace(batch, gateway="second") for batch in batches])
+        sent += send_batches(
+            broker.bootstrap, [replace(batch, gateway="second") for batch in batches]
+        )
         await_offsets(database_url, sent)
         stored = len(oracle.expect(samples))
         totals = oracle.ledger_totals(database_url)
@@ -106,7 +113,9 @@ def test_a_batch_that_never_comes_shows_in_delivery_gap_and_ledger(
             last = max(batch.sequence for batch in batches if batch.line == lost.line)
             assert conn.execute(head, (lost.line,)).fetchone() == (2, [4, last])
             gap = "SELECT reason, recovered FROM historian.gap WHERE line = %s"
-            wait_until(lambda: conn.execute(gap, (lost.line,)).fetchone() is not None, 25, "a gap record")
+            wait_until(
+                lambda: conn.execute(gap, (lost.line,)).fetchone() is not None, 25, "a gap record"
+            )
             assert conn.execute(gap, (lost.line,)).fetchone() == (
                 f"batch 3 of {oracle.GATEWAY} (boot {oracle.BOOT}) did not come",
                 False,
@@ -125,7 +134,9 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
     broker: servers.KafkaServer, database_url: str, tmp_path: Path
 ) -> None:
     declare_log(database_url, "log-1")
-    number = Signal("number", "unit", "oracle/site/area/line-0/unit/number", ValueType.DOUBLE, "", "src")
+    number = Signal(
+        "number", "unit", "oracle/site/area/line-0/unit/number", ValueType.DOUBLE, "", "src"
+    )
     text = Signal("text", "unit", "oracle/site/area/line-0/unit/text", ValueType.TEXT, "", "src")
     line = "oracle/site/area/line-0"
 
@@ -143,13 +154,23 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
     records = [
         (SAMPLES, line, b"\xff\xff no protobuf"),
         (SAMPLES, line, b""),
-        (SAMPLES, line, batch(1, sample(number, float("nan"), NOW), sample(number, float("-inf"), NOW + 1))),
-        (SAMPLES, line, batch(2, sample(number, "hot", NOW, ValueType.TEXT), sample(number, 2.0, NOW + 2))),
+        (
+            SAMPLES,
+            line,
+            batch(1, sample(number, float("nan"), NOW), sample(number, float("-inf"), NOW + 1)),
+        ),
+        (
+            SAMPLES,
+            line,
+            batch(2, sample(number, "hot", NOW, ValueType.TEXT), sample(number, 2.0, NOW + 2)),
+        ),
         (
             SAMPLES,
             line,
             batch(
-                3, sample(number, 3.0, -11_644_473_600_000_000, received=NOW + 50), sample(text, "ok", NOW)
+                3,
+                sample(number, 3.0, -11_644_473_600_000_000, received=NOW + 50),
+                sample(text, "ok", NOW),
             ),
         ),
         (SAMPLES, line, batch(4, sample(text, "in the future", NOW + day, received=NOW + 60))),
@@ -192,7 +213,9 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
         assert rejected[2][1] == records[0][2]
         assert codec.decode(rejected[4][1]).texts == ("hot",)
         assert codec.decode(rejected[5][1]).texts == ("poison \0 text",)
-        rows = {(row.path.rpartition("/")[2], row.value): row for row in oracle.read_store(database_url)}
+        rows = {
+            (row.path.rpartition("/")[2], row.value): row for row in oracle.read_store(database_url)
+        }
         none = [row for row in oracle.read_store(database_url) if row.value == "null"]
         assert [(row.status, row.type) for row in none] == [(BAD, ValueType.NULL)] * 2
         ancient = rows["number", "double 0x1.8000000000000p+1"]
@@ -222,7 +245,9 @@ def test_another_log_that_nobody_declared_halts_and_a_declared_one_goes_on(
     with running_historian(broker.bootstrap, database_url, tmp_path):
         with psycopg.connect(database_url, autocommit=True) as conn:
             halted = "SELECT halted FROM historian.kafka_offset WHERE halted IS NOT NULL"
-            wait_until(lambda: conn.execute(halted).fetchone() is not None, 25, "a halted partition")
+            wait_until(
+                lambda: conn.execute(halted).fetchone() is not None, 25, "a halted partition"
+            )
             assert "another log" in conn.execute(halted).fetchone()[0]
             gaps = conn.execute("SELECT source, owner FROM historian.gap").fetchall()
             assert gaps == [("kafka", "*")]
@@ -238,7 +263,9 @@ def test_events_of_sources_and_assets_reach_their_tables(
     declare_log(database_url, "log-1")
 
     def event(time: int, **kind: object) -> codec.SourceEvent:
-        return codec.SourceEvent(owner="oracle", gateway="g", boot=1, source="src", time=time, **kind)  # type: ignore[arg-type]
+        return codec.SourceEvent(
+            owner="oracle", gateway="g", boot=1, source="src", time=time, **kind
+        )  # type: ignore[arg-type]
 
     gap = codec.Gap(from_time=NOW, to_time=NOW + 10, count=3, reason="queue overflow")
     events = [
@@ -259,12 +286,18 @@ def test_events_of_sources_and_assets_reach_their_tables(
         "level": "unit",
         "name": "saw",
         "path": "oracle/site/area/line-0/saw",
-        "meaning": {"source": "src", "signals": [{"id": "s1", "name": "speed", "type": 1, "role": "other"}]},
+        "meaning": {
+            "source": "src",
+            "signals": [{"id": "s1", "name": "speed", "type": 1, "role": "other"}],
+        },
     }
     renamed = {**asset, "name": "saw-2", "path": "oracle/site/area/line-0/saw-2"}
     with running_historian(broker.bootstrap, database_url, tmp_path):
         send_events(broker.bootstrap, events)
-        send(broker.bootstrap, [(ASSETS, "a1", json.dumps(each).encode()) for each in (asset, renamed)])
+        send(
+            broker.bootstrap,
+            [(ASSETS, "a1", json.dumps(each).encode()) for each in (asset, renamed)],
+        )
         await_offsets(database_url, len(events), topic="aurelian.source-events.v1")
         await_offsets(database_url, 2, topic=ASSETS.name)
     with psycopg.connect(database_url) as conn:
@@ -272,8 +305,12 @@ def test_events_of_sources_and_assets_reach_their_tables(
             "SELECT state, detail, extract(epoch FROM heard_at) * 1000000 FROM historian.source"
         )
         assert source.fetchall() == [("dead", "cable", NOW + 3)]
-        assert conn.execute("SELECT count, reason FROM historian.gap").fetchall() == [(3, "queue overflow")]
-        received = conn.execute("SELECT received, dropped FROM historian.ledger_received").fetchall()
+        assert conn.execute("SELECT count, reason FROM historian.gap").fetchall() == [
+            (3, "queue overflow")
+        ]
+        received = conn.execute(
+            "SELECT received, dropped FROM historian.ledger_received"
+        ).fetchall()
         assert received == [(10, 1)]
         paths = conn.execute(
             "SELECT path, valid_to IS NULL FROM historian.asset_path ORDER BY valid_from, path"
@@ -309,7 +346,9 @@ def _rollups(url: str) -> list[tuple[object, ...]]:
         return [
             row
             for table in ("rollup_minute", "rollup_hour")
-            for row in conn.execute(f"SELECT '{table}', {columns} FROM historian.{table} ORDER BY 2, 3")
+            for row in conn.execute(
+                f"SELECT '{table}', {columns} FROM historian.{table} ORDER BY 2, 3"
+            )
         ]
 
 

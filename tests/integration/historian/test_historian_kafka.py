@@ -1,4 +1,5 @@
-"""The historian against real Apache Kafka: killed, paused, doubled. Nothing may be lost or stored twice."""
+"""The historian against real Apache Kafka: killed, paused, doubled. Nothing may be lost or stored
+twice."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def test_redelivery_and_poison_on_apache_kafka(
         assert oracle.differences(oracle.expect(samples), oracle.read_store(database_url)) == []
         wait_until(lambda: oracle.imbalance(database_url) == {}, 10, "a balanced ledger")
         with psycopg.connect(database_url) as conn:
-            rejected = conn.execute("SELECT error_class, payload FROM historian.rejected").fetchall()
+            rejected = conn.execute(
+                "SELECT error_class, payload FROM historian.rejected"
+            ).fetchall()
         assert rejected == [("unreadable", b"\xde\xad poison")]
 
         # A clean stop and a new process go on where the last one was: the fingerprint fits.
@@ -79,7 +82,9 @@ def test_a_historian_killed_over_and_over_loses_nothing_and_doubles_nothing(
         try:
             goal = oracle.count_rows(database_url) + 3000
             wait_until(
-                lambda goal=goal: oracle.count_rows(database_url) >= goal, 30, f"progress before kill {kills}"
+                lambda goal=goal: oracle.count_rows(database_url) >= goal,
+                30,
+                f"progress before kill {kills}",
             )  # type: ignore[misc]
         finally:
             historian.kill()
@@ -99,19 +104,24 @@ def test_a_paused_zombie_is_fenced_and_its_group_goes_on(
     limits = {**GROUP, "transaction_limit_s": 3}
     with running_historian(broker.bootstrap, database_url, tmp_path, **limits) as zombie:
         sent = send_batches(broker.bootstrap, batches[:half])
-        # Its transactions wait here between their UPDATE of the offsets and the COMMIT: the lanes are written before.
+        # Its transactions wait here between their UPDATE of the offsets and the COMMIT: the lanes
+        # are written before.
         with psycopg.connect(as_role(database_url, "historian")) as blocker:
             await_offsets(database_url, 1)
             blocker.execute("LOCK TABLE historian.delivery IN SHARE MODE")
             sent += send_batches(broker.bootstrap, batches[half:])
-            wait_until(lambda: _waiting(database_url) > 0, 20, "a transaction that waits for the lock")
+            wait_until(
+                lambda: _waiting(database_url) > 0, 20, "a transaction that waits for the lock"
+            )
             zombie.pause()
             blocker.rollback()
         with running_historian(broker.bootstrap, database_url, tmp_path, **limits) as heir:
             await_offsets(database_url, sent, timeout_s=60)
             zombie.resume()
             wait_until(
-                lambda: "fenced" in zombie.log.read_text() or "interrupted" in zombie.log.read_text(),
+                lambda: (
+                    "fenced" in zombie.log.read_text() or "interrupted" in zombie.log.read_text()
+                ),
                 30,
                 "the zombie notices",
             )

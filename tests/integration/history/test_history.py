@@ -40,7 +40,9 @@ class Api:
     loop: asyncio.AbstractEventLoop
     keys: dict[str, str]
 
-    def get(self, route: str, /, who: str = "acme", accept: str = "", **params: object) -> httpx.Response:
+    def get(
+        self, route: str, /, who: str = "acme", accept: str = "", **params: object
+    ) -> httpx.Response:
         """Ask a route; `from_` is the parameter `from`."""
         named = {name.rstrip("_"): value for name, value in params.items()}
         headers = {"Authorization": f"Bearer {self.keys[who]}"} if who else {}
@@ -53,7 +55,9 @@ class Api:
 
 @pytest.fixture(scope="module")
 def api(
-    postgres: servers.PostgresServer, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+    postgres: servers.PostgresServer,
+    migrated_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Api]:
     """The app in this process, over a database with a few signals, which the tests only read."""
     database_url = postgres.create_database(migrated_template)
@@ -61,7 +65,11 @@ def api(
     make_pepper(pepper)
     keys = {
         owner: create_key(
-            database_url, owner=owner, name="test", scopes=["history:read"], pepper=pepper.read_bytes()
+            database_url,
+            owner=owner,
+            name="test",
+            scopes=["history:read"],
+            pepper=pepper.read_bytes(),
         )
         for owner in ("acme", "rival", "*")
     }
@@ -75,7 +83,8 @@ def api(
             Health("history"),
         )
         client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://history"
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://history",
         )
         yield Api(client, runner.get_loop(), keys)
         runner.run(client.aclose())
@@ -112,7 +121,9 @@ def test_values_of_every_type_come_back_as_they_were_sent(api: Api) -> None:
 
 
 def test_csv_has_the_same_rows(api: Api) -> None:
-    json_rows = api.get("samples", signal="acme-mixed", from_=_iso(0), to=_iso(60)).json()["samples"]
+    json_rows = api.get("samples", signal="acme-mixed", from_=_iso(0), to=_iso(60)).json()[
+        "samples"
+    ]
     for answer in (
         api.get("samples", signal="acme-mixed", from_=_iso(0), to=_iso(60), format="csv"),
         api.get("samples", signal="acme-mixed", from_=_iso(0), to=_iso(60), accept="text/csv"),
@@ -124,12 +135,15 @@ def test_csv_has_the_same_rows(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "points", "read_from"), [(600, 100, "raw"), (7200, 50, "minutes"), (86400, 20, "hours")]
+    ("seconds", "points", "read_from"),
+    [(600, 100, "raw"), (7200, 50, "minutes"), (86400, 20, "hours")],
 )
 def test_buckets_are_exact_whatever_they_are_read_from(
     api: Api, seconds: int, points: int, read_from: str
 ) -> None:
-    body = api.get("samples", signal="acme-power", from_=_iso(0), to=_iso(seconds), points=points).json()
+    body = api.get(
+        "samples", signal="acme-power", from_=_iso(0), to=_iso(seconds), points=points
+    ).json()
     assert body["read_from"] == read_from
     buckets = body["buckets"]
     assert 0 < len(buckets) <= points
@@ -163,7 +177,9 @@ def test_latest_gives_a_whole_line_at_once_and_no_historical_value(api: Api) -> 
 def test_texts_come_page_by_page(api: Api) -> None:
     start, seen = _iso(0), []
     for _ in range(20):
-        body = api.get("samples", signal="acme-words", from_=start, to=_iso(7200), points=300).json()
+        body = api.get(
+            "samples", signal="acme-words", from_=start, to=_iso(7200), points=300
+        ).json()
         seen += [each["value"] for each in body["samples"]]
         if "next" not in body:
             break
@@ -174,9 +190,15 @@ def test_texts_come_page_by_page(api: Api) -> None:
 def test_a_key_sees_only_what_its_owner_has(api: Api) -> None:
     assert api.get("samples", signal="rival-secret").status_code == 404
     assert (
-        api.get("samples", signal="rival-secret", who="rival", from_=_iso(0), to=_iso(9)).status_code == 200
+        api.get(
+            "samples", signal="rival-secret", who="rival", from_=_iso(0), to=_iso(9)
+        ).status_code
+        == 200
     )
-    assert api.get("samples", signal="rival-secret", who="*", from_=_iso(0), to=_iso(9)).status_code == 200
+    assert (
+        api.get("samples", signal="rival-secret", who="*", from_=_iso(0), to=_iso(9)).status_code
+        == 200
+    )
     assert api.get("latest", path="rival").json()["values"] == []
     assert api.get("assets", path="").json()["assets"] == []
     assert [each["owner"] for each in api.get("assets", who="rival").json()["assets"]] == ["rival"]
@@ -235,7 +257,18 @@ def test_bad_parameters_are_problems_that_name_the_field(
     route=st.sampled_from(["samples", "latest", "assets", "ledger", "gaps", "rejected"]),
     params=st.dictionaries(
         st.sampled_from(
-            ["signal", "path", "from_", "to", "points", "format", "source", "line", "before", "limit"]
+            [
+                "signal",
+                "path",
+                "from_",
+                "to",
+                "points",
+                "format",
+                "source",
+                "line",
+                "before",
+                "limit",
+            ]
         ),
         st.one_of(
             st.text(max_size=20),
@@ -261,7 +294,9 @@ def _power() -> np.ndarray:
     return np.random.default_rng(3).normal(10, 2, 7200)
 
 
-def _sample(of: Signal, value: object, n: float, kind: ValueType | None = None, **more: object) -> Sample:
+def _sample(
+    of: Signal, value: object, n: float, kind: ValueType | None = None, **more: object
+) -> Sample:
     time = START_US + int(n * 1_000_000)
     return Sample(of, value, of.type if kind is None else kind, time, time + 5000, **more)  # type: ignore[arg-type]
 
@@ -307,7 +342,8 @@ async def _fill(url: str) -> None:
                 (owner, START, owner),
             )
             await conn.execute(
-                "INSERT INTO historian.ledger_stored VALUES (%s, %s, %s, 5, 1, 1)", (owner, START, owner)
+                "INSERT INTO historian.ledger_stored VALUES (%s, %s, %s, 5, 1, 1)",
+                (owner, START, owner),
             )
             await conn.execute(
                 "INSERT INTO historian.gap VALUES (gen_random_uuid(), %s, 'src', '', %s, %s, 1, 'why', false, now())",

@@ -1,4 +1,5 @@
-"""line_health with a real broker and a real database: from a batch on Kafka to its rows and its events on Kafka."""
+"""line_health with a real broker and a real database: from a batch on Kafka to its rows and its
+events on Kafka."""
 
 import asyncio
 import contextlib
@@ -40,7 +41,9 @@ class Stage:
             always, {"high": 80, "deadband": 2, "priority": "high", "action": "Look."}, "UTC"
         )
         self.signals: dict[str, Signal] = {
-            s.path.removeprefix(LINE + "/"): s for unit in self.plant.units() for s in unit.signals()
+            s.path.removeprefix(LINE + "/"): s
+            for unit in self.plant.units()
+            for s in unit.signals()
         }
         self.settings = LineHealthSettings(
             kafka_bootstrap=bootstrap,
@@ -57,7 +60,8 @@ class Stage:
             await self.producer.send(ASSETS, asset.id, json.dumps(asset.as_dict()).encode())
 
     async def send(self, **values: Value) -> datetime:
-        """Send values of now, in one batch; return their time. `mill__state=4` is the signal mill/state."""
+        """Send values of now, in one batch; return their time. `mill__state=4` is the signal
+        mill/state."""
         self.sequence += 1
         now = time.time_ns() // 1000
         kinds = {int: ValueType.INT64, float: ValueType.DOUBLE}
@@ -73,7 +77,12 @@ class Stage:
 
     async def send_source(self, **kind: Any) -> None:
         event = codec.SourceEvent(
-            owner="pilot-a", gateway="opcua-1", boot=1, source=SOURCE, time=time.time_ns() // 1000, **kind
+            owner="pilot-a",
+            gateway="opcua-1",
+            boot=1,
+            source=SOURCE,
+            time=time.time_ns() // 1000,
+            **kind,
         )
         await self.producer.send(SOURCE_EVENTS, SOURCE, codec.encode_event(event))
 
@@ -85,7 +94,8 @@ class Stage:
         return [row["state"] for row in self.rows("line_state", "started_at")]
 
     def good(self) -> float:
-        """Good pieces of the shift as the snapshot has them: the KPI row follows every ten seconds."""
+        """Good pieces of the shift as the snapshot has them: the KPI row follows every ten
+        seconds."""
         row = next(row for row in self.rows("fold_state", "key") if row["key"] == LINE)
         return float(row["state"]["state"]["memory"]["shift"]["good"])
 
@@ -101,7 +111,9 @@ class Stage:
                 return wanted <= {event.type.rsplit(".", 2)[1] for event in found.values()}
 
             await until(arrived, f"events {wanted}")
-        return [{"type": e.type.rsplit(".", 2)[1], "owner": e.owner, **e.data} for e in found.values()]
+        return [
+            {"type": e.type.rsplit(".", 2)[1], "owner": e.owner, **e.data} for e in found.values()
+        ]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Health]:
@@ -127,19 +139,33 @@ async def stage(database_url: str) -> AsyncIterator[Stage]:
 
 
 @pytest.mark.usefixtures("quick_fold")
-async def test_a_stop_becomes_rows_and_events_and_a_restart_goes_on_where_it_was(stage: Stage) -> None:
+async def test_a_stop_becomes_rows_and_events_and_a_restart_goes_on_where_it_was(
+    stage: Stage,
+) -> None:
     await stage.send_assets()
     await stage.send(mill__state=4, wash__good=100, wash__scrap=0)
     async with stage.running():
         await until(lambda: stage.states() == ["running"], "running")
-        stopped = await stage.send(mill__state=8, mill__reason=30, mill__temperature=95.0, wash__good=103)
+        stopped = await stage.send(
+            mill__state=8, mill__reason=30, mill__temperature=95.0, wash__good=103
+        )
         await until(lambda: stage.states() == ["running", "short_stop"], "the stop")
-        events = await stage.events({"state-changed", "stop-started", "alarm-raised", "kpi-updated"})
+        events = await stage.events(
+            {"state-changed", "stop-started", "alarm-raised", "kpi-updated"}
+        )
     stop = next(e for e in events if e["type"] == "stop-started")
-    assert (stop["reason"], stop["reason_code"], stop["owner"]) == ("Bearing failure", 30, "pilot-a")
+    assert (stop["reason"], stop["reason_code"], stop["owner"]) == (
+        "Bearing failure",
+        30,
+        "pilot-a",
+    )
     assert datetime.fromisoformat(stop["started_at"]) == stopped
     alarm = next(e for e in events if e["type"] == "alarm-raised")
-    assert (alarm["path"], alarm["priority"], alarm["value"]) == (f"{LINE}/mill/temperature", "high", 95.0)
+    assert (alarm["path"], alarm["priority"], alarm["value"]) == (
+        f"{LINE}/mill/temperature",
+        "high",
+        95.0,
+    )
     (row,) = stage.rows("alarm", "raised_at")
     assert (str(row["id"]), row["cleared_at"]) == (alarm["alarm"], None)
 

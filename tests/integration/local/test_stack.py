@@ -1,4 +1,5 @@
-"""The embedded stack with real servers and small stand-ins for the services: start, crash, restart, stop."""
+"""The embedded stack with real servers and small stand-ins for the services: start, crash, restart,
+stop."""
 
 import asyncio
 import json
@@ -70,15 +71,24 @@ def options(monkeypatch: pytest.MonkeyPatch) -> Iterator[Options]:
 
 
 def make_options(folder: Path) -> Options:
-    """Return what runs the stand-ins with their state below `folder`; sets the module path of this process for them."""
+    """Return what runs the stand-ins with their state below `folder`; sets the module path of this
+    process for them."""
     modules = folder / "modules"
     modules.mkdir(exist_ok=True)
     (modules / "stand_in.py").write_text(SERVICE_SOURCE)
-    paths = [str(modules), *(each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each)]
+    paths = [
+        str(modules),
+        *(each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each),
+    ]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     kit = Backbone(_migrate, _declare_log, create_topics, _create_keys)
     return Options(
-        folder / "home", folder / "plants", fixed_ports=False, services=SERVICES, seed="", backbone=kit
+        folder / "home",
+        folder / "plants",
+        fixed_ports=False,
+        services=SERVICES,
+        seed="",
+        backbone=kit,
     )
 
 
@@ -87,15 +97,26 @@ async def test_the_stack_starts_is_usable_and_stops_in_order(options: Options) -
         assert _get(f"{stack.url}/readyz") == 200
         assert stack.keys == ("a key",)
         assert len(_declared_logs(stack)) == PER_START
-        status = await _status(options, lambda found: found["services"]["stand_in_page"]["state"] == "ready")
+        status = await _status(
+            options, lambda found: found["services"]["stand_in_page"]["state"] == "ready"
+        )
         assert status["url"] == stack.url
         assert status["broker_memory_limit_mb"] == 2048
         assert status["broker_memory_mb"] > 0
         pids = [each["pid"] for each in status["services"].values()]
-        environment = json.loads((options.home / "state" / "stand_in_page" / "environment.json").read_text())
-        assert environment["AURELIAN_HISTORY_URL"] == f"http://127.0.0.1:{stack.ports.ops['stand_in_api']}"
-    assert [pid for pid in pids if start_time(pid) is not None] == [], "a process outlived the stack"
-    ended = [float((options.home / "state" / each.name / "stopped").read_text()) for each in SERVICES]
+        environment = json.loads(
+            (options.home / "state" / "stand_in_page" / "environment.json").read_text()
+        )
+        assert (
+            environment["AURELIAN_HISTORY_URL"]
+            == f"http://127.0.0.1:{stack.ports.ops['stand_in_api']}"
+        )
+    assert [pid for pid in pids if start_time(pid) is not None] == [], (
+        "a process outlived the stack"
+    )
+    ended = [
+        float((options.home / "state" / each.name / "stopped").read_text()) for each in SERVICES
+    ]
     assert ended == sorted(ended), "sources end first, the page last"
     assert home.read_launcher(options.home) is None
 
@@ -108,12 +129,18 @@ async def test_a_second_start_finds_the_data_again_and_makes_no_new_keys(options
         with psycopg.connect(stack.database_url) as connection:
             assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
         assert stack.keys == ()
-        assert len(_declared_logs(stack)) == 2 * PER_START, "each start of the broker is a log of its own"
+        assert len(_declared_logs(stack)) == 2 * PER_START, (
+            "each start of the broker is a log of its own"
+        )
 
 
-async def test_a_killed_broker_comes_back_on_its_port_as_a_declared_new_log(options: Options) -> None:
+async def test_a_killed_broker_comes_back_on_its_port_as_a_declared_new_log(
+    options: Options,
+) -> None:
     async with _running(options) as stack:
-        status = await _status(options, lambda found: found["services"]["broker"]["state"] == "ready")
+        status = await _status(
+            options, lambda found: found["services"]["broker"]["state"] == "ready"
+        )
         os.kill(status["services"]["broker"]["pid"], signal.SIGKILL)
         await _status(options, lambda found: found["services"]["broker"]["starts"] == 2)
         await _status(options, lambda found: found["services"]["broker"]["state"] == "ready")
@@ -132,8 +159,12 @@ async def test_killed_servers_and_services_come_back(options: Options) -> None:
             )
             os.kill(found["services"][victim]["pid"], signal.SIGKILL)
         for victim in victims:
-            await _status(options, lambda found, name=victim: found["services"][name]["starts"] == 2)
-            await _status(options, lambda found, name=victim: found["services"][name]["state"] == "ready")
+            await _status(
+                options, lambda found, name=victim: found["services"][name]["starts"] == 2
+            )
+            await _status(
+                options, lambda found, name=victim: found["services"][name]["state"] == "ready"
+            )
         with psycopg.connect(stack.database_url) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
@@ -162,10 +193,14 @@ async def test_a_stop_in_the_middle_of_the_start_leaves_nothing(options: Options
     assert processes_of(options.home) == []
 
 
-async def test_a_page_that_never_gets_ready_is_a_sentence_with_the_end_of_its_log(options: Options) -> None:
+async def test_a_page_that_never_gets_ready_is_a_sentence_with_the_end_of_its_log(
+    options: Options,
+) -> None:
     broken = Service("broken_page", "no_such_module", Rank.PAGE)
     options = replace(options, services=(*SERVICES[:-1], broken), start_limit_s=3)
-    with pytest.raises(StackError, match=r"broken_page was not ready within 3 s(?s:.*)No module named"):
+    with pytest.raises(
+        StackError, match=r"broken_page was not ready within 3 s(?s:.*)No module named"
+    ):
         await run(options, asyncio.Event(), lambda _: None)
     assert processes_of(options.home) == []
 
@@ -210,7 +245,9 @@ async def _running(options: Options) -> AsyncIterator[Stack]:
             stop.set()
             killed = await running
             assert time.monotonic() - began < 10
-            assert killed == [], {name: tail_of(options.home / "log" / f"{name}.log") for name in killed}
+            assert killed == [], {
+                name: tail_of(options.home / "log" / f"{name}.log") for name in killed
+            }
 
 
 async def _status(options: Options, wanted: Callable[[dict], bool], limit_s: float = 20) -> dict:
@@ -224,12 +261,19 @@ async def _status(options: Options, wanted: Callable[[dict], bool], limit_s: flo
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of the processes, other than this one, whose command line or environment names `folder`."""
+    """Command lines of the processes, other than this one, whose command line or environment names
+    `folder`."""
     found = []
     for process in Path("/proc").iterdir():
         with suppress(OSError):
-            if process.name.isdigit() and int(process.name) != os.getpid() and start_time(int(process.name)):
-                surroundings = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+            if (
+                process.name.isdigit()
+                and int(process.name) != os.getpid()
+                and start_time(int(process.name))
+            ):
+                surroundings = (process / "environ").read_bytes() + (
+                    process / "cmdline"
+                ).read_bytes()
                 if str(folder).encode() in surroundings:
                     found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
     return found
@@ -242,7 +286,9 @@ def _get(url: str) -> int:
 
 def _migrate(url: str) -> None:
     with psycopg.connect(url) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS declared_log (id uuid, at timestamptz DEFAULT now())")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS declared_log (id uuid, at timestamptz DEFAULT now())"
+        )
 
 
 def _declare_log(url: str, log_id: uuid.UUID) -> None:

@@ -1,4 +1,5 @@
-"""The launcher as a person sees it: one URL on standard output, Ctrl-C, a second start, `aurelian down`, `aurelian reset`."""
+"""The launcher as a person sees it: one URL on standard output, Ctrl-C, a second start, `aurelian
+down`, `aurelian reset`."""
 
 import asyncio
 import os
@@ -35,7 +36,11 @@ async def test_the_launcher_prints_one_url_and_ends_everything_when_asked(
         assert url.startswith("http://127.0.0.1:")
 
         second = await _aurelian("up", "--any-ports", "--home", str(home))
-        assert second == (0, f"{url}\n", f"already running on {home}; stop it with: aurelian down\n")
+        assert second == (
+            0,
+            f"{url}\n",
+            f"already running on {home}; stop it with: aurelian down\n",
+        )
         refused = await _aurelian("reset", "--yes", "--home", str(home))
         assert refused[0] == 1
 

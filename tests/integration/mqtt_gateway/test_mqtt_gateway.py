@@ -1,4 +1,5 @@
-"""The MQTT gateway's whole path: real brokers, bad input, messages that come again, and a Sparkplug B edge node."""
+"""The MQTT gateway's whole path: real brokers, bad input, messages that come again, and a Sparkplug
+B edge node."""
 
 import asyncio
 import contextlib
@@ -63,7 +64,9 @@ class Peer:
         self.seen: list[tuple[str, bytes]] = []
         self._subscribed = threading.Event()
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        self.client.on_message = lambda _c, _d, message: self.seen.append((message.topic, message.payload))
+        self.client.on_message = lambda _c, _d, message: self.seen.append(
+            (message.topic, message.payload)
+        )
         self.client.on_subscribe = lambda *_: self._subscribed.set()
         self.client.connect(parts.hostname or "", parts.port or 1883)
         self.client.loop_start()
@@ -78,7 +81,9 @@ class Peer:
         self.client.disconnect()
         self.client.loop_stop()
 
-    async def send(self, topic: str, payload: bytes | str, qos: int = 1, *, retain: bool = False) -> None:
+    async def send(
+        self, topic: str, payload: bytes | str, qos: int = 1, *, retain: bool = False
+    ) -> None:
         """Publish, and wait until the broker has it."""
         info = self.client.publish(topic, payload, qos=qos, retain=retain)
         await asyncio.to_thread(info.wait_for_publish, 20)
@@ -118,9 +123,13 @@ async def running(
         task = asyncio.create_task(run_gateway(settings, Health("mqtt_gateway"), make_sources))
         try:
             with Peer(url, f"spBv1.0/STATE/{name}") as peer:
-                await until(lambda: peer.states(f"spBv1.0/STATE/{name}")[-1:] == [True], "the host's birth")
+                await until(
+                    lambda: peer.states(f"spBv1.0/STATE/{name}")[-1:] == [True], "the host's birth"
+                )
                 # The JSON source is connected when a message that is sent again and again arrives.
-                await until(lambda: poke(peer, name, lambda: bool(log.of("ready"))), "the first message")
+                await until(
+                    lambda: poke(peer, name, lambda: bool(log.of("ready"))), "the first message"
+                )
             yield log, plant
         finally:
             task.cancel()
@@ -141,7 +150,8 @@ async def test_json_values_and_all_bad_input_end_where_they_belong(
             ts = now_ms()
             for n in range(200):
                 await machine.send(
-                    topic, json.dumps({"ts": ts + n, "fields": {"force": n / 7, "count": 2**53 + n}})
+                    topic,
+                    json.dumps({"ts": ts + n, "fields": {"force": n / 7, "count": 2**53 + n}}),
                 )
             await machine.send(topic, f'{{"ts": {ts + 200}, "force": NaN}}')
             await machine.send(topic, f'{{"ts": {ts + 201}, "force": "much", "count": 5}}')
@@ -152,7 +162,8 @@ async def test_json_values_and_all_bad_input_end_where_they_belong(
             await machine.send(topic, b"1" * 10_000_000)
             await machine.send("mqtt-json/robot/state", f'{{"ts": {ts}, "speed": 1}}')
             await until(
-                lambda: bool(log.of("speed")) and len(log.rejected) == 3, "the last message and all rejects"
+                lambda: bool(log.of("speed")) and len(log.rejected) == 3,
+                "the last message and all rejects",
             )
         force = {s.source_time: s for s in log.of("force")}
         count = {s.source_time: s for s in log.of("count")}
@@ -173,7 +184,8 @@ async def test_json_values_and_all_bad_input_end_where_they_belong(
         assert len(rejected["too_large"].payload) <= 512 * 1024
         press = next(plant.units()).id
         await until(
-            lambda: any(press in event.heartbeat.assets for event in log.kind("heartbeat")), "a heartbeat"
+            lambda: any(press in event.heartbeat.assets for event in log.kind("heartbeat")),
+            "a heartbeat",
         )
 
 
@@ -205,7 +217,9 @@ def send_odd_topic(url: str, topic: bytes) -> None:
             wire.recv(1)
 
 
-async def test_what_was_received_and_not_acknowledged_comes_again(mqtt_broker: str, tmp_path: Path) -> None:
+async def test_what_was_received_and_not_acknowledged_comes_again(
+    mqtt_broker: str, tmp_path: Path
+) -> None:
     plant = make_plant(tmp_path, mqtt_broker, "mqtt-again")
     with Peer(mqtt_broker) as machine:
         async with taking(json_source(plant, "mqtt-again")) as taken:
@@ -237,7 +251,9 @@ async def test_a_broker_sends_no_more_than_the_window_before_an_acknowledgement(
     with Peer(mosquitto) as machine:
         async with taking(json_source(plant, "mqtt-window", mqtt_window=5)) as taken:
             await until_connected(machine, "mqtt-window", taken)
-        async with taking(json_source(plant, "mqtt-window", mqtt_window=5), acknowledge=False) as taken:
+        async with taking(
+            json_source(plant, "mqtt-window", mqtt_window=5), acknowledge=False
+        ) as taken:
             for n in range(20):
                 await machine.send("mqtt-window/press/state", json.dumps({"count": n}))
             await until(lambda: len(values(taken)) == 5, "the window")
@@ -246,7 +262,9 @@ async def test_a_broker_sends_no_more_than_the_window_before_an_acknowledgement(
             def all_came() -> bool:
                 nonlocal done
                 now, done = taken[done:], len(taken)
-                for delivery in reversed(now):  # whatever the order, PUBACKs leave in the order of receipt
+                for delivery in reversed(
+                    now
+                ):  # whatever the order, PUBACKs leave in the order of receipt
                     if delivery.ack is not None:
                         delivery.ack()
                 return len(values(taken)) >= 20
@@ -255,7 +273,9 @@ async def test_a_broker_sends_no_more_than_the_window_before_an_acknowledgement(
             assert values(taken) == list(range(20))
 
 
-async def test_a_killed_gateway_loses_no_message(every_kafka: str, mqtt_broker: str, tmp_path: Path) -> None:
+async def test_a_killed_gateway_loses_no_message(
+    every_kafka: str, mqtt_broker: str, tmp_path: Path
+) -> None:
     make_plant(tmp_path, mqtt_broker, "mqtt-killed")
     environment = os.environ | {
         "AURELIAN_KAFKA_BOOTSTRAP": every_kafka,
@@ -266,7 +286,9 @@ async def test_a_killed_gateway_loses_no_message(every_kafka: str, mqtt_broker: 
     }
 
     async def start() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "mqtt_gateway", env=environment)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mqtt_gateway", env=environment
+        )
 
     async def write(machine: Peer) -> None:
         ts = now_ms()
@@ -286,7 +308,9 @@ async def test_a_killed_gateway_loses_no_message(every_kafka: str, mqtt_broker: 
                 await process.wait()
                 process = await start()
                 await writing
-                await until(lambda: any(s.value == 199 for s in log.of("count")), "the last value", 30)
+                await until(
+                    lambda: any(s.value == 199 for s in log.of("count")), "the last value", 30
+                )
         finally:
             process.terminate()
             await process.wait()
@@ -304,11 +328,16 @@ def payload(seq: int | None, *metrics: dict[str, object]) -> bytes:
     return message.SerializeToString()
 
 
-async def test_an_edge_nodes_life_from_birth_to_death(tansu: str, mqtt_broker: str, tmp_path: Path) -> None:
+async def test_an_edge_nodes_life_from_birth_to_death(
+    tansu: str, mqtt_broker: str, tmp_path: Path
+) -> None:
     name = "mqtt-spb"
     state = f"spBv1.0/STATE/{name}"
     with Peer(mqtt_broker, f"spBv1.0/{name}/NCMD/#", state) as edge:
-        async with running(tansu, mqtt_broker, tmp_path, name, sparkplug_reorder_s=0.5) as (log, plant):
+        async with running(tansu, mqtt_broker, tmp_path, name, sparkplug_reorder_s=0.5) as (
+            log,
+            plant,
+        ):
             oven = list(plant.units())[1].id
             bd_seq = {"name": "bdSeq", "datatype": 4, "long_value": 1}
             await edge.send(f"spBv1.0/{name}/NBIRTH/E", payload(0, bd_seq), 0)
@@ -329,38 +358,50 @@ async def test_an_edge_nodes_life_from_birth_to_death(tansu: str, mqtt_broker: s
             assert edge.rebirths() == 0
 
             await edge.send(
-                f"spBv1.0/{name}/DDATA/E/oven", payload(60, {"alias": 1, "double_value": math.pi}), 0
+                f"spBv1.0/{name}/DDATA/E/oven",
+                payload(60, {"alias": 1, "double_value": math.pi}),
+                0,
             )
             await until(lambda: edge.rebirths() == 1 and bool(log.kind("gap")), "the rebirth")
             await edge.send(
                 f"spBv1.0/{name}/DDATA/E/oven", payload(61, {"alias": 1, "double_value": 61.0}), 0
             )
             await until(
-                lambda: [s.value for s in log.of("heat")][-2:] == [math.pi, 61.0], "data after the gap"
+                lambda: [s.value for s in log.of("heat")][-2:] == [math.pi, 61.0],
+                "data after the gap",
             )
             assert edge.rebirths() == 1
 
             await until(
-                lambda: any(oven in event.heartbeat.assets for event in log.kind("heartbeat")), "a heartbeat"
+                lambda: any(oven in event.heartbeat.assets for event in log.kind("heartbeat")),
+                "a heartbeat",
             )
-            await edge.send(f"spBv1.0/{name}/NDEATH/E", payload(None, bd_seq | {"long_value": 0}), 0)
+            await edge.send(
+                f"spBv1.0/{name}/NDEATH/E", payload(None, bd_seq | {"long_value": 0}), 0
+            )
             await edge.send(f"spBv1.0/{name}/NDEATH/E", payload(None, bd_seq))
             await until(lambda: bool(log.kind("death")), "the death")
             assert [list(event.death.assets) for event in log.kind("death")] == [[oven]]
         await until(lambda: edge.states(state)[-2:] == [True, False], "the host's death")
 
 
-async def test_the_host_is_offline_while_the_outbox_takes_nothing(mqtt_broker: str, tmp_path: Path) -> None:
+async def test_the_host_is_offline_while_the_outbox_takes_nothing(
+    mqtt_broker: str, tmp_path: Path
+) -> None:
     name = "mqtt-stuck"
     state = f"spBv1.0/STATE/{name}"
     plant = make_plant(tmp_path, mqtt_broker, name)
-    settings = MqttGatewaySettings(gateway=name, sparkplug_host_id=name, sparkplug_offline_after_s=0.3)
+    settings = MqttGatewaySettings(
+        gateway=name, sparkplug_host_id=name, sparkplug_offline_after_s=0.3
+    )
     source = make_sources(settings, [plant])[1]
     with Peer(mqtt_broker, state, f"spBv1.0/{name}/NCMD/#") as edge:
         async with taking(source, acknowledge=False) as taken:
             await until(lambda: edge.states(state)[-1:] == [True], "the host's birth")
             # Somebody else says that the host is offline: it contradicts at once.
-            await edge.send(state, json.dumps({"online": False, "timestamp": now_ms()}), retain=True)
+            await edge.send(
+                state, json.dumps({"online": False, "timestamp": now_ms()}), retain=True
+            )
             await until(lambda: edge.states(state)[-2:] == [False, True], "the contradiction")
 
             async def said_offline() -> bool:
@@ -412,7 +453,8 @@ def values(taken: list[Delivery]) -> list[object]:
 
 
 async def poke(machine: Peer, name: str, arrived: Callable[[], bool]) -> bool:
-    """Send something, as a subscription that is not there yet takes nothing; True when it arrived."""
+    """Send something, as a subscription that is not there yet takes nothing; True when it
+    arrived."""
     await machine.send(f"{name}/press/state", '{"ready": 1}')
     return arrived()
 

@@ -1,4 +1,5 @@
-"""The OPC UA gateway's whole path: a real server, sessions that break, and every value compared at the broker."""
+"""The OPC UA gateway's whole path: a real server, sessions that break, and every value compared at
+the broker."""
 
 import asyncio
 import contextlib
@@ -56,7 +57,8 @@ NODES: list[tuple[str, ua.VariantType, str]] = [
 
 
 def make_value(name: str, kind: ua.VariantType, n: int) -> tuple[object, Value]:
-    """The n-th value of a node as the server writes it, and as it shall arrive. Every third equals the one before."""
+    """The n-th value of a node as the server writes it, and as it shall arrive. Every third equals
+    the one before."""
     k = n - 1 if n % 3 == 2 else n
     match name:
         case "flag":
@@ -112,7 +114,9 @@ class Machine:
             if name != without:
                 await self.add(name, kind, index)
         limit = server.get_node(
-            ua.NodeId(ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall)
+            ua.NodeId(
+                ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall
+            )
         )
         await limit.write_value(ua.Variant(7, T.UInt32))
         await server.start()
@@ -120,12 +124,18 @@ class Machine:
     async def add(self, name: str, kind: ua.VariantType, index: int) -> None:
         first = make_value(name, kind, 0)[0] if name != "counter" else 0
         self.nodes[name] = ua.NodeId(name, index)
-        await self.server.nodes.objects.add_variable(self.nodes[name], name, ua.Variant(first, kind))
+        await self.server.nodes.objects.add_variable(
+            self.nodes[name], name, ua.Variant(first, kind)
+        )
 
     async def write(self, name: str, value: ua.Variant, at: int, status: int = 0) -> None:
         when = EPOCH + timedelta(microseconds=at)
-        found = ua.DataValue(value, ua.StatusCode(status), SourceTimestamp=when, ServerTimestamp=when)
-        await self.server.iserver.aspace.write_attribute_value(self.nodes[name], ua.AttributeIds.Value, found)
+        found = ua.DataValue(
+            value, ua.StatusCode(status), SourceTimestamp=when, ServerTimestamp=when
+        )
+        await self.server.iserver.aspace.write_attribute_value(
+            self.nodes[name], ua.AttributeIds.Value, found
+        )
 
     async def count(self, first: int, last: int, pause_s: float = 0.02) -> None:
         for n in range(first, last + 1):
@@ -139,7 +149,8 @@ class Machine:
 
 
 class Wire:
-    """A TCP relay in front of the machine that can hold all bytes back while the connection stays up."""
+    """A TCP relay in front of the machine that can hold all bytes back while the connection stays
+    up."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port, self._target = port, target
@@ -214,7 +225,9 @@ def counted(log: Log) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def running(tansu: str, folder: Path, port: int, gateway: str, **more: object) -> AsyncIterator[Log]:
+async def running(
+    tansu: str, folder: Path, port: int, gateway: str, **more: object
+) -> AsyncIterator[Log]:
     """A gateway in this process, and what it sends."""
     write_plant(folder / "plant", port)
     settings = OpcuaGatewaySettings(
@@ -248,7 +261,9 @@ async def test_two_thousand_values_of_all_types_arrive_as_they_were_written(
 ) -> None:
     expected: dict[tuple[str, int], tuple[ValueType, Value, int]] = {}
     async with running(tansu, tmp_path, machine.port, "opcua-types") as log:
-        await until(lambda: len({s.signal.id for s in log.samples}) == len(NODES) + 1, "first values")
+        await until(
+            lambda: len({s.signal.id for s in log.samples}) == len(NODES) + 1, "first values"
+        )
         assert all(s.flags & Flag.INITIAL for s in log.samples)
         at = now()
         for n in range(1, 2001 // len(NODES) + 2):
@@ -258,7 +273,9 @@ async def test_two_thousand_values_of_all_types_arrive_as_they_were_written(
                 status, type = (0x408F0000 if n % 10 == 0 else 0), ValueType[declared.upper()]
                 if n % 20 == 5:
                     sent, value, status, type = None, None, BAD, ValueType.NULL
-                await machine.write(name, ua.Variant(sent, T.Null if sent is None else kind), at, status)
+                await machine.write(
+                    name, ua.Variant(sent, T.Null if sent is None else kind), at, status
+                )
                 expected[name, at] = type, value, status
         assert len(expected) >= 2000
         last = max(expected, key=lambda key: key[1])
@@ -271,7 +288,9 @@ async def test_two_thousand_values_of_all_types_arrive_as_they_were_written(
         assert found == expected
         assert sum(not s.flags & Flag.INITIAL for s in log.samples) == len(expected)
         assert all(
-            s.sub == 0 and s.server_time == s.source_time for s in log.samples if not s.flags & Flag.INITIAL
+            s.sub == 0 and s.server_time == s.source_time
+            for s in log.samples
+            if not s.flags & Flag.INITIAL
         )
         assert not log.kind("gap")
         assert [len(event.birth.assets) for event in log.kind("birth")] == [1]
@@ -311,7 +330,9 @@ async def test_a_cut_and_a_freeze_lose_and_double_nothing(
 async def test_a_killed_gateway_goes_on_with_its_subscription_and_nothing_is_lost(
     every_kafka: str, tmp_path: Path, machine: Machine, request: pytest.FixtureRequest
 ) -> None:
-    first = 1000 if "tansu" in request.node.name else 2000  # the machine keeps its counter between the two
+    first = (
+        1000 if "tansu" in request.node.name else 2000
+    )  # the machine keeps its counter between the two
     write_plant(tmp_path / "plant", machine.port)
     environment = os.environ | {
         "AURELIAN_KAFKA_BOOTSTRAP": every_kafka,
@@ -322,7 +343,9 @@ async def test_a_killed_gateway_goes_on_with_its_subscription_and_nothing_is_los
     }
 
     async def start() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "opcua_gateway", env=environment)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "opcua_gateway", env=environment
+        )
 
     async with followed(every_kafka, "opcua-killed") as log:
         process = await start()
@@ -356,7 +379,11 @@ async def test_a_missing_node_costs_no_other_and_a_restart_with_a_namespace_in_f
         async with running(tansu, tmp_path, machine.port, "opcua-restarted", **fast) as log:
             await until(lambda: bool(log.of("counter")) and bool(log.of("double")), "first values")
             (refused,) = log.of("double")
-            assert (refused.value, refused.type, refused.status) == (None, ValueType.NULL, 0x80340000)
+            assert (refused.value, refused.type, refused.status) == (
+                None,
+                ValueType.NULL,
+                0x80340000,
+            )
             await machine.add("double", T.Double, machine.nodes["counter"].NamespaceIndex)
             await until(lambda: len(log.of("double")) == 2, "the node's value")
             assert log.of("double")[1].value == 0.0

@@ -18,13 +18,21 @@ from partner_events.sender import Sender
 from partner_events.settings import PartnerEventsApiSettings
 from partner_events.ssrf import parse_allowed
 from tests.builders import ManualClock
-from tests.integration.partner_events.partner import LOOPBACK, Api, Post, Receiver, receiving, serving
+from tests.integration.partner_events.partner import (
+    LOOPBACK,
+    Api,
+    Post,
+    Receiver,
+    receiving,
+    serving,
+)
 from tests.servers import PostgresServer
 
 
 @pytest.fixture(scope="module")
 def module_database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """One database for this file; `database_url` empties it before each test, which is faster than a fresh one."""
+    """One database for this file; `database_url` empties it before each test, which is faster than
+    a fresh one."""
     url = postgres.create_database(migrated_template)
     yield url
     postgres.drop_database(url)
@@ -65,7 +73,10 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def post(database_url: str) -> AsyncIterator[Post]:
-    engine, clock = make_engine(as_role(database_url, "partner_events")), ManualClock(datetime.now(UTC))
+    engine, clock = (
+        make_engine(as_role(database_url, "partner_events")),
+        ManualClock(datetime.now(UTC)),
+    )
     async with make_client(parse_allowed(LOOPBACK)) as client:
         yield Post(Sender(engine, client, now=clock.now, rng=random.Random(7)), clock)
     await engine.dispose()

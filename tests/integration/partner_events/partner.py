@@ -1,4 +1,5 @@
-"""What tests of partner_events share: events in the log, the served API, a receiver, streams. Used with `conftest.py`."""
+"""What tests of partner_events share: events in the log, the served API, a receiver, streams. Used
+with `conftest.py`."""
 
 import asyncio
 import contextlib
@@ -21,7 +22,12 @@ from tests.builders import ManualClock, make_line_event
 from tests.waiting import until
 
 LOOPBACK = "127.0.0.0/8"
-ESTIMATE = {"line": "pilot-a/north/machining/line-1", "total": 100.0, "available": 60.0, "committed": 40.0}
+ESTIMATE = {
+    "line": "pilot-a/north/machining/line-1",
+    "total": 100.0,
+    "available": 60.0,
+    "committed": 40.0,
+}
 
 
 async def log_events(url: str, *events: Event) -> None:
@@ -39,7 +45,13 @@ def make_events(count: int, first: int = 0, **told: Any) -> list[Event]:
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve an app on a free port; gives its base URL."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
@@ -61,7 +73,9 @@ class Api:
 
     def key(self, owner: str, *scopes: str) -> str:
         wanted = scopes or ("events:read", "webhooks:write", "grants:write")
-        return create_key(self.database_url, owner=owner, name="test", scopes=wanted, pepper=self.pepper)
+        return create_key(
+            self.database_url, owner=owner, name="test", scopes=wanted, pepper=self.pepper
+        )
 
     def client(self, owner: str, *scopes: str) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self.key(owner, *scopes)}"}
@@ -84,7 +98,9 @@ class Receiver:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in head.split("\r\n")[1:-2])}
+        headers = {
+            k.lower(): v for k, v in (line.split(": ", 1) for line in head.split("\r\n")[1:-2])
+        }
         body = await reader.readexactly(int(headers["content-length"]))
         self.calls += 1
         self.open += 1
@@ -137,7 +153,9 @@ async def register(client: httpx.AsyncClient, receiver: Receiver, **more: object
     return made
 
 
-async def attempts(client: httpx.AsyncClient, endpoint: dict[str, Any], **query: int) -> list[dict[str, Any]]:
+async def attempts(
+    client: httpx.AsyncClient, endpoint: dict[str, Any], **query: int
+) -> list[dict[str, Any]]:
     """Delivery records, the oldest first."""
     answer = await client.get(f"/endpoints/{endpoint['id']}/attempts", params=query)
     assert answer.status_code == 200, answer.text

@@ -13,7 +13,12 @@ import pytest
 
 from aurelian.access.keys import revoke_key
 from aurelian.db.engine import as_role, connect
-from aurelian.events.cloudevent import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED, EventError, encode_event
+from aurelian.events.cloudevent import (
+    CAPACITY_ESTIMATE_UPDATED,
+    LINE_STATE_CHANGED,
+    EventError,
+    encode_event,
+)
 from partner_events.fold import read_event
 from partner_events.writer import trim
 from tests.builders import make_line_event
@@ -84,7 +89,9 @@ async def test_old_events_go_and_numbers_go_on(database_url: str) -> None:
         await trim(conn2, timedelta(days=40), timedelta(days=3))
     await log_events(database_url, *make_events(1, 10))
     with psycopg.connect(database_url) as conn:
-        rows = conn.execute("SELECT number FROM partner_events.event_log ORDER BY number").fetchall()
+        rows = conn.execute(
+            "SELECT number FROM partner_events.event_log ORDER BY number"
+        ).fetchall()
     assert rows == [(3,), (4,)]
 
 
@@ -152,7 +159,9 @@ async def test_a_stream_resumed_by_last_event_id_loses_and_doubles_nothing(api: 
         async def read() -> None:
             while len(got) < 60:
                 got.extend(
-                    await read_stream(client, min(7, 60 - len(got)), last_id=got[-1].id if got else "0")
+                    await read_stream(
+                        client, min(7, 60 - len(got)), last_id=got[-1].id if got else "0"
+                    )
                 )
 
         await asyncio.gather(write(), read())
@@ -192,7 +201,9 @@ async def test_a_last_event_id_that_is_not_kept_gives_a_reset(api: Api) -> None:
 async def test_a_stream_ends_soon_after_its_key_is_revoked(api: Api) -> None:
     key = api.key("pilot-a")
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=api.url + "/events/v1", headers=headers, timeout=10) as client:
+    async with httpx.AsyncClient(
+        base_url=api.url + "/events/v1", headers=headers, timeout=10
+    ) as client:
         async with open_stream(client) as answer:
             revoke_key(api.database_url, key)
             await log_events(api.database_url, *make_events(1))
@@ -218,7 +229,12 @@ async def test_one_stream_too_many_is_refused_and_a_closed_one_makes_room(api: A
 
 
 async def give(client: httpx.AsyncClient, **more: object) -> str:
-    told = {"grantee": "pilot-b", "purpose": "planning", "event_types": [CAPACITY_ESTIMATE_UPDATED], **more}
+    told = {
+        "grantee": "pilot-b",
+        "purpose": "planning",
+        "event_types": [CAPACITY_ESTIMATE_UPDATED],
+        **more,
+    }
     answer = await client.post("/grants", json=told)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
@@ -277,7 +293,9 @@ async def _data_until(lines: AsyncIterator[str], event_id: str) -> AsyncIterator
 
 
 async def test_a_grant_shows_its_fields_and_weeks_only(api: Api) -> None:
-    await log_events(api.database_url, estimate(1, monday()), estimate(2, monday(1)), estimate(3, monday(2)))
+    await log_events(
+        api.database_url, estimate(1, monday()), estimate(2, monday(1)), estimate(3, monday(2))
+    )
     async with api.client("pilot-a") as a, api.client("pilot-b") as b:
         await give(a, fields=["week_start", "available"], horizon_weeks=2)
         events = (await b.get("/events")).json()["events"]
@@ -287,11 +305,17 @@ async def test_a_grant_shows_its_fields_and_weeks_only(api: Api) -> None:
 
 
 async def test_grants_are_given_and_taken_by_their_owner_alone(api: Api) -> None:
-    async with api.client("pilot-a") as a, api.client("pilot-b") as b, api.client("*", "admin") as platform:
+    async with (
+        api.client("pilot-a") as a,
+        api.client("pilot-b") as b,
+        api.client("*", "admin") as platform,
+    ):
         told = {"grantee": "pilot-b", "purpose": "p", "event_types": [CAPACITY_ESTIMATE_UPDATED]}
         assert (await b.post("/grants", json={**told, "owner": "pilot-a"})).status_code == 403
         assert (await platform.post("/grants", json=told)).status_code == 422
-        assert (await platform.post("/grants", json={**told, "owner": "pilot-a"})).status_code == 201
+        assert (
+            await platform.post("/grants", json={**told, "owner": "pilot-a"})
+        ).status_code == 201
         grant = await give(a)
         assert (await b.delete(f"/grants/{grant}")).status_code == 404
         assert len((await b.get("/grants")).json()) == 2

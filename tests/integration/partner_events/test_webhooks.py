@@ -50,7 +50,9 @@ async def test_a_receiver_that_fails_twice_gets_three_attempts_with_one_id(
         (2, 500, "failed: HTTP 500", "hello", False),
         (3, 200, "delivered", "hello", False),
     ]
-    assert all(r["event_id"] == event.id and r["duration_ms"] > 0 and r["of"] == 10 for r in records)
+    assert all(
+        r["event_id"] == event.id and r["duration_ms"] > 0 and r["of"] == 10 for r in records
+    )
     assert [r["next_at"] is None for r in records] == [False, False, True]
     assert (listed["pending"], listed["failing_since"], "secret" in listed) == (0, None, False)
 
@@ -114,7 +116,10 @@ async def test_gone_disables_at_once(api: Api, post: Post, receiver: Receiver) -
         await log_events(api.database_url, *make_events(3))
         await post.send()
         shown = (await client.get(f"/endpoints/{endpoint['id']}")).json()
-    assert (shown["state"], shown["disabled_reason"]) == ("disabled", "the receiver answered 410 Gone")
+    assert (shown["state"], shown["disabled_reason"]) == (
+        "disabled",
+        "the receiver answered 410 Gone",
+    )
     assert receiver.calls == 1
 
 
@@ -134,7 +139,9 @@ async def test_a_busy_receiver_is_left_alone_as_long_as_it_asks(
     assert len(set(receiver.ids)) == 3 and receiver.calls == 4
 
 
-async def test_a_redirect_is_a_failure_and_is_not_followed(api: Api, post: Post, receiver: Receiver) -> None:
+async def test_a_redirect_is_a_failure_and_is_not_followed(
+    api: Api, post: Post, receiver: Receiver
+) -> None:
     async with receiving() as other, api.client("pilot-a") as client:
         receiver.answers = [(307, {"Location": other.url})]
         endpoint = await register(client, receiver)
@@ -159,7 +166,9 @@ async def test_events_after_a_failed_one_go_on_and_types_are_chosen(
     assert receiver.ids[3:] == [events[0].id]
 
 
-async def test_a_replay_is_a_new_attempt_with_the_same_id(api: Api, post: Post, receiver: Receiver) -> None:
+async def test_a_replay_is_a_new_attempt_with_the_same_id(
+    api: Api, post: Post, receiver: Receiver
+) -> None:
     events = make_events(3)
     async with api.client("pilot-a") as client:
         endpoint = await register(client, receiver)
@@ -184,7 +193,9 @@ async def test_a_replay_is_a_new_attempt_with_the_same_id(api: Api, post: Post, 
     assert [(r["attempt"], r["replay"]) for r in records] == [(1, False), (1, True), (1, True)]
 
 
-async def test_one_slow_endpoint_never_delays_another(api: Api, post: Post, receiver: Receiver) -> None:
+async def test_one_slow_endpoint_never_delays_another(
+    api: Api, post: Post, receiver: Receiver
+) -> None:
     async with receiving() as slow, api.client("pilot-a") as client:
         slow.delay_s = 30
         await register(client, slow)
@@ -199,7 +210,9 @@ async def test_one_slow_endpoint_never_delays_another(api: Api, post: Post, rece
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_receiver_that_nobody_answers_for_is_recorded_in_words(api: Api, post: Post) -> None:
+async def test_a_receiver_that_nobody_answers_for_is_recorded_in_words(
+    api: Api, post: Post
+) -> None:
     async with receiving() as gone:
         url = gone.url
     async with api.client("pilot-a") as client:
@@ -214,14 +227,20 @@ async def test_a_test_event_is_signed_and_answered_at_once(api: Api, receiver: R
     async with api.client("pilot-a") as client:
         endpoint = await register(client, receiver)
         answer = (await client.post(f"/endpoints/{endpoint['id']}/test")).json()
-        assert (answer["status"], answer["outcome"], answer["response"]) == (200, "delivered", "hello")
+        assert (answer["status"], answer["outcome"], answer["response"]) == (
+            200,
+            "delivered",
+            "hello",
+        )
         [(headers, body)] = receiver.requests
         Webhook(endpoint["secret"]).verify(body, headers)
         assert headers["webhook-id"] == answer["webhook_id"] == json.loads(body)["id"]
         assert (await attempts(client, endpoint, number=0))[0]["outcome"] == "delivered"
 
 
-async def test_deleting_an_endpoint_ends_its_deliveries(api: Api, post: Post, receiver: Receiver) -> None:
+async def test_deleting_an_endpoint_ends_its_deliveries(
+    api: Api, post: Post, receiver: Receiver
+) -> None:
     async with api.client("pilot-a") as client:
         endpoint = await register(client, receiver)
         receiver.answers = [(500, {})]
@@ -234,11 +253,15 @@ async def test_deleting_an_endpoint_ends_its_deliveries(api: Api, post: Post, re
         assert (await client.get("/endpoints")).json() == []
 
 
-@pytest.mark.parametrize("url", ["http://10.0.0.1/", "https://[::1]/", "https://169.254.169.254/", "x"])
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1/", "https://[::1]/", "https://169.254.169.254/", "x"]
+)
 async def test_an_endpoint_that_leads_inside_cannot_be_registered(api: Api, url: str) -> None:
     async with api.client("pilot-a") as client:
         answer = await client.post("/endpoints", json={"url": url})
-    assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
+    assert (
+        answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
+    )
 
 
 async def test_a_company_has_a_limited_number_of_endpoints(api: Api, receiver: Receiver) -> None:
@@ -250,7 +273,10 @@ async def test_a_company_has_a_limited_number_of_endpoints(api: Api, receiver: R
 
 
 async def test_every_route_wants_a_key_with_its_scope(api: Api) -> None:
-    async with httpx.AsyncClient(base_url=api.url) as client, api.client("pilot-a", "history:read") as other:
+    async with (
+        httpx.AsyncClient(base_url=api.url) as client,
+        api.client("pilot-a", "history:read") as other,
+    ):
         document = (await client.get("/events/v1/openapi.json")).json()
         assert document["openapi"].startswith("3.1")
         routes = [(path, method) for path, ways in document["paths"].items() for method in ways]

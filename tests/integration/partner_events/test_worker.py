@@ -47,9 +47,14 @@ async def publish(server: servers.KafkaServer, *events: Event | bytes) -> None:
     settings = KafkaSettings(kafka_bootstrap=server.bootstrap, kafka_idempotent=False)
     topics = (LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS)
     async with Producer(settings, "test") as producer:
-        bodies = [each if isinstance(each, bytes) else encode_event(each).encode() for each in events]
+        bodies = [
+            each if isinstance(each, bytes) else encode_event(each).encode() for each in events
+        ]
         await producer.settle(
-            [await producer.post(topics[n % 3], f"key-{n % 7}", body) for n, body in enumerate(bodies)]
+            [
+                await producer.post(topics[n % 3], f"key-{n % 7}", body)
+                for n, body in enumerate(bodies)
+            ]
         )
 
 
@@ -76,7 +81,9 @@ async def working(server: servers.KafkaServer, database_url: str) -> AsyncIterat
 
 def logged(database_url: str) -> list[tuple[int, str]]:
     with psycopg.connect(database_url) as conn:
-        rows = conn.execute("SELECT number, id FROM partner_events.event_log ORDER BY number").fetchall()
+        rows = conn.execute(
+            "SELECT number, id FROM partner_events.event_log ORDER BY number"
+        ).fetchall()
     return [(int(number), str(event_id)) for number, event_id in rows]
 
 
@@ -136,7 +143,9 @@ async def test_kill_9_in_the_middle_of_a_delivery_loses_no_event(
 
     def start() -> "subprocess.Popen[bytes]":
         with log.open("ab") as file:
-            return subprocess.Popen([sys.executable, "-m", "partner_events"], env=environment, stderr=file)
+            return subprocess.Popen(
+                [sys.executable, "-m", "partner_events"], env=environment, stderr=file
+            )
 
     async with api.client("pilot-a") as client:
         await register(client, receiver)

@@ -1,4 +1,5 @@
-"""The pilot plant as other programs see it: an OPC UA client, MQTT subscribers, the control API, a replayed file."""
+"""The pilot plant as other programs see it: an OPC UA client, MQTT subscribers, the control API, a
+replayed file."""
 
 import asyncio
 import json
@@ -50,7 +51,12 @@ def load_lines_without_opcua(monkeypatch: pytest.MonkeyPatch, mqtt_url: str) -> 
 @asynccontextmanager
 async def running(plants: list[Plant], state: Path, **settings: Any) -> AsyncIterator[Factory]:
     """The pilot plant on free ports, ten steps a second, faster than life."""
-    values = {"pilot_step_s": 0.1, "pilot_speed": 5.0, "pilot_retry_s": 0.2, "pilot_host": ""} | settings
+    values = {
+        "pilot_step_s": 0.1,
+        "pilot_speed": 5.0,
+        "pilot_retry_s": 0.2,
+        "pilot_host": "",
+    } | settings
     factory = Factory(
         plants,
         PilotSettings(
@@ -84,7 +90,8 @@ def sent_by(state: Path, source: str) -> list[dict[str, Any]]:
 
 @dataclass
 class Seen:
-    """A subscription handler that keeps (node id, value, source time in µs, status) of each notification."""
+    """A subscription handler that keeps (node id, value, source time in µs, status) of each
+    notification."""
 
     values: list[tuple[str, object, int, int]] = field(default_factory=list)
 
@@ -94,7 +101,9 @@ class Seen:
         self.values.append((node.nodeid.Identifier, value, microseconds, found.StatusCode.value))
 
 
-async def subscribe(client: Client, identifiers: list[str], seen: Seen, queue_size: int = 1000) -> None:
+async def subscribe(
+    client: Client, identifiers: list[str], seen: Seen, queue_size: int = 1000
+) -> None:
     """Watch nodes of the last registered namespace, every new source time counts."""
     namespaces = await client.get_namespace_array()
     nodes = [client.get_node(ua.NodeId(each, len(namespaces) - 1)) for each in identifiers]
@@ -152,7 +161,9 @@ async def test_the_control_api_stops_machines_and_names_what_is_wrong(
 
             wear = {"unit": PRESS, "fault": "wear", "factor": 5000}
             assert (await control.post("/faults", json=wear)).status_code == 201
-            await until(lambda: _is(state_of(PRESS), ("aborted", "bearing_failure")), "the bearing's end")
+            await until(
+                lambda: _is(state_of(PRESS), ("aborted", "bearing_failure")), "the bearing's end"
+            )
 
             unknown = await control.post("/faults", json=body | {"unit": "no/such/unit"})
             assert unknown.status_code == 404 and "no/such/unit" in unknown.json()["detail"]
@@ -205,7 +216,9 @@ async def test_the_edge_node_is_born_speaks_by_alias_and_is_born_again_when_aske
             births = {device: p for kind, device, p in host.messages if kind == "DBIRTH"}
             assert set(births) == {"erector-1", "cartoner-1", "weigher-1", "palletizer-1"}
             by_name = {metric.name: metric for metric in births["cartoner-1"].metrics}
-            assert by_name["product"].string_value == "carton-12" and by_name["state"].long_value == 4
+            assert (
+                by_name["product"].string_value == "carton-12" and by_name["state"].long_value == 4
+            )
             assert by_name["vibration"].properties.values[0].string_value == "mm/s"
             aliases = {m.alias: m.name for p in births.values() for m in p.metrics}
             assert len(aliases) == sum(len(p.metrics) for p in births.values())
@@ -258,7 +271,8 @@ async def test_the_edge_node_waits_for_its_host_and_dies_with_it(
             outlet = factory.outlets["pilot-a-spb"]
             link.publish("spBv1.0/STATE/other-host", state(True, 1000), retain=True)
             await until(
-                lambda: bool(sent_by(tmp_path, "pilot-b-json")), "the JSON machines, which wait for nobody"
+                lambda: bool(sent_by(tmp_path, "pilot-b-json")),
+                "the JSON machines, which wait for nobody",
             )
             assert not outlet.online.is_set() and link.messages.empty()  # type: ignore[attr-defined]
             link.publish("spBv1.0/STATE/our-host", state(True, 2000), retain=True)
@@ -314,7 +328,9 @@ async def test_a_broker_that_is_away_stops_only_its_own_part_and_is_found_when_i
             await until(lambda: bool(sent_by(tmp_path, "pilot-a-spb")), "the edge node")
 
 
-async def test_every_row_of_a_recording_reaches_an_opcua_client_value_for_value(tmp_path: Path) -> None:
+async def test_every_row_of_a_recording_reaches_an_opcua_client_value_for_value(
+    tmp_path: Path,
+) -> None:
     recording = read_recording(RECORDING)
     expected = {
         (f"machine.{column.name}", value, row.time)
@@ -322,7 +338,9 @@ async def test_every_row_of_a_recording_reaches_an_opcua_client_value_for_value(
         for column, value, _ in row.values
     }
     port = servers.ports.any_free()
-    task = asyncio.create_task(replay(RECORDING, "opcua", 0, port=port, send_log=tmp_path), name="replay")
+    task = asyncio.create_task(
+        replay(RECORDING, "opcua", 0, port=port, send_log=tmp_path), name="replay"
+    )
     await until(lambda: task.done() or servers.ports.accepts(port), "the server")
     seen = Seen()
     async with Client(f"opc.tcp://127.0.0.1:{port}") as client:
@@ -330,10 +348,15 @@ async def test_every_row_of_a_recording_reaches_an_opcua_client_value_for_value(
         async with asyncio.timeout(20):
             assert await task == recording.values
     assert {(name, value, time) for name, value, time, _ in seen.values} == expected
-    assert len((tmp_path / "replay-small_recording.jsonl").read_text().splitlines()) == recording.values
+    assert (
+        len((tmp_path / "replay-small_recording.jsonl").read_text().splitlines())
+        == recording.values
+    )
 
 
-async def subscribe_with_time(client: Client, identifiers: list[str], seen: Seen, queue_size: int) -> None:
+async def subscribe_with_time(
+    client: Client, identifiers: list[str], seen: Seen, queue_size: int
+) -> None:
     """Watch nodes so that a new source time alone is a notification too, with small queues."""
     subscription = await client.create_subscription(20, seen)
     index = await client.get_namespace_index("urn:aurelian:replay")
@@ -361,19 +384,25 @@ async def test_every_row_of_a_recording_is_published_once_somebody_listens(
     found: dict[int, dict[str, object]] = {}
     topic = [("replay/small_recording/machine", 1)]
     async with connect(mqtt_broker, "listener", subscriptions=topic) as link:
-        task = asyncio.create_task(replay(RECORDING, "mqtt", 0, mqtt_url=mqtt_broker), name="replay")
+        task = asyncio.create_task(
+            replay(RECORDING, "mqtt", 0, mqtt_url=mqtt_broker), name="replay"
+        )
         async with asyncio.timeout(20):
             while len(found) < len(recording.rows):
                 message = json.loads((await link.messages.get())[1])
                 found[message["ts"] * 1000] = message["fields"]
             assert await task == recording.values
-    assert found == {row.time: {c.name: value for c, value, _ in row.values} for row in recording.rows}
+    assert found == {
+        row.time: {c.name: value for c, value, _ in row.values} for row in recording.rows
+    }
 
 
 def test_the_plant_model_of_a_recording_is_valid_and_names_its_columns(tmp_path: Path) -> None:
     recording = read_recording(RECORDING)
     for kind in ("opcua", "mqtt"):
-        (tmp_path / f"{kind}.yaml").write_text(plant_model(recording, kind, "opc.tcp://127.0.0.1:4841"))
+        (tmp_path / f"{kind}.yaml").write_text(
+            plant_model(recording, kind, "opc.tcp://127.0.0.1:4841")
+        )
         (plant,) = load_plants(tmp_path)
         (unit,) = plant.units()
         assert [s.path for s in unit.signals()] == [recording.path(c) for c in recording.columns]

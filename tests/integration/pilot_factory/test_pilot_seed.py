@@ -25,7 +25,9 @@ SAME_ROLLUPS = """
 """
 
 
-def test_seeded_history_balances_the_ledger_fits_its_rollups_and_is_written_once(database_url: str) -> None:
+def test_seeded_history_balances_the_ledger_fits_its_rollups_and_is_written_once(
+    database_url: str,
+) -> None:
     plants = load_plants(PLANTS)
     # An hour and a half into a UTC hour, so that whole hours and a running one are both there.
     now = (time.time_ns() // 1000) // HOUR * HOUR - HOUR // 2
@@ -46,9 +48,14 @@ def test_seeded_history_balances_the_ledger_fits_its_rollups_and_is_written_once
         assert ask(SAME_ROLLUPS.format(unit="minute")) == 0
         assert ask(SAME_ROLLUPS.format(unit="hour")) == 0
         assert (
-            ask(f"SELECT count(*) FROM historian.sample_number WHERE flags & {int(Flag.HISTORICAL)} = 0") == 0
+            ask(
+                f"SELECT count(*) FROM historian.sample_number WHERE flags & {int(Flag.HISTORICAL)} = 0"
+            )
+            == 0
         )
-        newest = ask("SELECT (extract(epoch FROM max(time)) * 1e6)::bigint FROM historian.sample_number")
+        newest = ask(
+            "SELECT (extract(epoch FROM max(time)) * 1e6)::bigint FROM historian.sample_number"
+        )
         assert isinstance(newest, int) and now - LEAD_US - 20_000_000 <= newest < now - LEAD_US
 
         lines = ask("SELECT count(DISTINCT line) FROM line_health.line_state")

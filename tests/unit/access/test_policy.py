@@ -26,7 +26,9 @@ def grant(**changes: object) -> Grant:
     return Grant(**{**told, **changes})  # type: ignore[arg-type]
 
 
-def sees(*grants: Grant, principal: Principal = B, type: str | None = CAPACITY_ESTIMATE_UPDATED) -> bool:
+def sees(
+    *grants: Grant, principal: Principal = B, type: str | None = CAPACITY_ESTIMATE_UPDATED
+) -> bool:
     return decide(principal, Action.READ, "a", type, grants, NOW).permit
 
 
@@ -56,7 +58,9 @@ def test_a_live_grant_shows_the_types_that_it_names_and_no_others() -> None:
         {"resolution": "day"},
     ],
 )
-def test_a_grant_that_ended_or_asks_for_what_is_unknown_shows_nothing(ended: dict[str, object]) -> None:
+def test_a_grant_that_ended_or_asks_for_what_is_unknown_shows_nothing(
+    ended: dict[str, object],
+) -> None:
     assert not sees(grant(**ended))
 
 
@@ -106,7 +110,11 @@ grants = st.builds(
 )
 
 
-@given(st.lists(grants, max_size=6), st.sampled_from([A, B, Principal("c")]), st.none() | st.just(MONDAY))
+@given(
+    st.lists(grants, max_size=6),
+    st.sampled_from([A, B, Principal("c")]),
+    st.none() | st.just(MONDAY),
+)
 def test_every_permit_of_foreign_data_rests_on_a_live_grant(
     some: list[Grant], who: Principal, week: date | None
 ) -> None:

@@ -1,4 +1,5 @@
-"""The capacity worker's fold: what line and maintenance events do to weekly estimates; repeated events do nothing."""
+"""The capacity worker's fold: what line and maintenance events do to weekly estimates; repeated
+events do nothing."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -67,7 +68,12 @@ def _lines() -> Lines:
 
 
 def _send(
-    lines: Lines, topic: Topic, type: str, subject: str, data: dict[str, object], time: datetime = NOW
+    lines: Lines,
+    topic: Topic,
+    type: str,
+    subject: str,
+    data: dict[str, object],
+    time: datetime = NOW,
 ) -> None:
     event = make_event(type, source="/t", subject=subject, owner="c", time=time, data=data)
     lines.fold(Record(topic.name, 0, 0, 0, None, encode_event(event).encode()), _us(time))
@@ -75,12 +81,19 @@ def _send(
 
 def _state(lines: Lines, state: str, since: datetime) -> None:
     _send(
-        lines, LINE_EVENTS, LINE_STATE_CHANGED, "line-1", {"state": state, "since": since.isoformat()}, since
+        lines,
+        LINE_EVENTS,
+        LINE_STATE_CHANGED,
+        "line-1",
+        {"state": state, "since": since.isoformat()},
+        since,
     )
 
 
 def _available(effects: Effects[Row], week: date = MONDAY) -> float:
-    return next(float(row.values["available"]) for row in effects.rows if row.values["week"] == week)  # type: ignore[arg-type]
+    return next(
+        float(row.values["available"]) for row in effects.rows if row.values["week"] == week
+    )  # type: ignore[arg-type]
 
 
 def test_eight_weeks_are_told_at_first_and_nothing_more_while_nothing_moves() -> None:
@@ -163,4 +176,6 @@ def test_a_restored_fold_goes_on_as_the_old_one_would() -> None:
     one.tick(_us(NOW))
     other.restore(json.loads(json.dumps(one.changed())))
     later = _us(NOW + timedelta(minutes=1))
-    assert [row.values for row in one.tick(later).rows] == [row.values for row in other.tick(later).rows]
+    assert [row.values for row in one.tick(later).rows] == [
+        row.values for row in other.tick(later).rows
+    ]

@@ -1,4 +1,5 @@
-"""Weekly capacity: the sum always holds, the measured ratios act in the right direction, publishing has hysteresis."""
+"""Weekly capacity: the sum always holds, the measured ratios act in the right direction, publishing
+has hysteresis."""
 
 import pytest
 from hypothesis import given
@@ -14,9 +15,9 @@ from capacity.model import (
 
 seconds = st.floats(0, 1e7)
 pieces = st.floats(0, 1e6)
-measured = st.builds(Measured, seconds, seconds, seconds, seconds, pieces, pieces, st.floats(0, 2e9)).filter(
-    lambda m: m.good <= m.produced
-)
+measured = st.builds(
+    Measured, seconds, seconds, seconds, seconds, pieces, pieces, st.floats(0, 2e9)
+).filter(lambda m: m.good <= m.produced)
 
 
 @given(st.floats(0, 604_800), st.floats(0.1, 3600), measured, st.floats(0, 1e6), st.floats(0, 1e7))
@@ -44,9 +45,18 @@ def test_a_week_worked_by_hand() -> None:
 @given(measured, st.floats(1, 1e5))
 def test_more_downtime_never_gives_more_capacity(seen: Measured, more_s: float) -> None:
     worse = Measured(
-        seen.running_s, seen.down_s + more_s, seen.ideal_s, seen.produced_s, seen.good, seen.produced, seen.at
+        seen.running_s,
+        seen.down_s + more_s,
+        seen.ideal_s,
+        seen.produced_s,
+        seen.good,
+        seen.produced,
+        seen.at,
     )
-    assert estimate_week(1e5, 5, worse, 0, 0).available <= estimate_week(1e5, 5, seen, 0, 0).available + 1e-9
+    assert (
+        estimate_week(1e5, 5, worse, 0, 0).available
+        <= estimate_week(1e5, 5, seen, 0, 0).available + 1e-9
+    )
 
 
 def test_commitments_beyond_what_is_attainable_are_named_and_do_not_break_the_sum() -> None:

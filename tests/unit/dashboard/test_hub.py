@@ -1,4 +1,5 @@
-"""The live picture and what browsers are told: folding, freshness, conflation, resume, reset. No I/O."""
+"""The live picture and what browsers are told: folding, freshness, conflation, resume, reset. No
+I/O."""
 
 import asyncio
 import json
@@ -41,19 +42,31 @@ def plant() -> LivePlant:
         )
     )
     live.put_asset(
-        LiveAsset("unit", "acme", "line", "unit", "unit", "acme/site/area/line/unit", {"source": "source"})
+        LiveAsset(
+            "unit", "acme", "line", "unit", "unit", "acme/site/area/line/unit", {"source": "source"}
+        )
     )
     return live
 
 
-def batch(*values: float, at_ms: int = NOW, flags: Flag = Flag.NONE, status: int = 0) -> SampleBatch:
+def batch(
+    *values: float, at_ms: int = NOW, flags: Flag = Flag.NONE, status: int = 0
+) -> SampleBatch:
     samples = [
         Sample(
-            SIGNAL, value, ValueType.DOUBLE, (at_ms + place) * 1000, at_ms * 1000, status=status, flags=flags
+            SIGNAL,
+            value,
+            ValueType.DOUBLE,
+            (at_ms + place) * 1000,
+            at_ms * 1000,
+            status=status,
+            flags=flags,
         )
         for place, value in enumerate(values)
     ]
-    return make_batch(samples, owner="acme", gateway="g", boot=1, sequence=1, line="acme/site/area/line")
+    return make_batch(
+        samples, owner="acme", gateway="g", boot=1, sequence=1, line="acme/site/area/line"
+    )
 
 
 def events(text: str) -> list[tuple[int, str, dict]]:
@@ -203,7 +216,15 @@ def test_a_machine_that_is_declared_silent_stays_so_while_its_source_beats() -> 
 def test_a_source_that_speaks_for_one_machine_says_nothing_of_its_neighbour() -> None:
     live = plant()
     live.put_asset(
-        LiveAsset("other", "acme", "line", "unit", "other", "acme/site/area/line/other", {"source": "source"})
+        LiveAsset(
+            "other",
+            "acme",
+            "line",
+            "unit",
+            "other",
+            "acme/site/area/line/other",
+            {"source": "source"},
+        )
     )
     beat = codec.SourceEvent(source="source", time=NOW * 1000)
     beat.heartbeat.heard_at = NOW * 1000
@@ -223,7 +244,9 @@ def test_a_gateway_with_a_fast_clock_is_not_heard_in_the_future() -> None:
     assert live.freshness("unit", NOW + 31_000) is Freshness.STALE
 
 
-@given(st.lists(st.tuples(st.integers(0, 60_000), st.booleans()), max_size=20), st.integers(0, 120_000))
+@given(
+    st.lists(st.tuples(st.integers(0, 60_000), st.booleans()), max_size=20), st.integers(0, 120_000)
+)
 def test_a_stale_line_is_never_said_to_run(told: list[tuple[int, bool]], later_ms: int) -> None:
     live = plant()
     live.put_state({"line": "line", "state": "running", "unit": None, "reason": "", "since": NOW})
@@ -255,7 +278,9 @@ def test_states_are_never_conflated() -> None:
     on = hub()
     slow = joined(on)
     on.publish(Message("state", {"n": n}) for n in range(50))
-    assert [body["n"] for _, kind, body in events(on.take(slow, NOW)) if kind == "state"] == list(range(50))
+    assert [body["n"] for _, kind, body in events(on.take(slow, NOW)) if kind == "state"] == list(
+        range(50)
+    )
 
 
 def test_a_browser_too_slow_for_its_states_gets_a_reset_and_a_snapshot() -> None:
@@ -355,7 +380,9 @@ def test_every_moment_of_the_past_hours_has_one_state_in_the_timeline() -> None:
     assert [row.label for row in rows] == ["04", "03", "02", "02", "01", "00", "23", "22"]
     for row in rows:
         filled = sum(bar.width for bar in row.bars)
-        assert filled == pytest.approx(row.now_x if row.now_x is not None else timeline.WIDTH, abs=1)
+        assert filled == pytest.approx(
+            row.now_x if row.now_x is not None else timeline.WIDTH, abs=1
+        )
     assert sum(row.lost_s for row in rows) == pytest.approx(5400)
     assert not any("Running" in bar.title for row in rows for bar in row.bars)
 
@@ -386,7 +413,9 @@ def test_durations_have_at_most_two_parts(seconds: float, wanted: str) -> None:
         (None, "–"),
     ],
 )
-def test_values_are_said_with_the_digits_that_their_size_deserves(value: object, wanted: str) -> None:
+def test_values_are_said_with_the_digits_that_their_size_deserves(
+    value: object, wanted: str
+) -> None:
     assert words.value(value) == wanted  # type: ignore[arg-type]
 
 

@@ -25,6 +25,14 @@ def test_every_vendored_file_has_its_licence_beside_it() -> None:
 
 def test_no_page_script_or_style_names_another_host() -> None:
     root = VENDOR.parents[1]
-    texts = [*root.glob("templates/*.html"), *root.glob("static/*.css"), *root.glob("static/js/*.js")]
-    naming = [path.name for path in texts if "https://" in path.read_text() or "http://" in path.read_text()]
+    texts = [
+        *root.glob("templates/*.html"),
+        *root.glob("static/*.css"),
+        *root.glob("static/js/*.js"),
+    ]
+    naming = [
+        path.name
+        for path in texts
+        if "https://" in path.read_text() or "http://" in path.read_text()
+    ]
     assert naming == []

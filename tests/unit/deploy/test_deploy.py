@@ -1,4 +1,5 @@
-"""The production files are well formed: docker-compose.yml against the Compose specification, Prometheus' targets."""
+"""The production files are well formed: docker-compose.yml against the Compose specification,
+Prometheus' targets."""
 
 import json
 from pathlib import Path
@@ -17,7 +18,9 @@ def test_the_compose_file_fits_the_compose_specification() -> None:
 
 
 def test_every_service_of_the_repository_has_a_place_in_compose() -> None:
-    folders = {path.name for path in (ROOT / "services").iterdir() if (path / "__main__.py").exists()}
+    folders = {
+        path.name for path in (ROOT / "services").iterdir() if (path / "__main__.py").exists()
+    }
     # The simulated plant is for trying out; production has machines.
     assert folders - {"pilot_factory"} <= OURS
     for folder in folders:
@@ -35,7 +38,9 @@ def test_every_container_of_ours_runs_without_rights_and_on_a_read_only_root() -
     assert "/livez" in dockerfile
 
 
-def test_every_secret_that_a_service_names_is_declared_and_published_ports_are_loopback_only() -> None:
+def test_every_secret_that_a_service_names_is_declared_and_published_ports_are_loopback_only() -> (
+    None
+):
     for name, service in COMPOSE["services"].items():
         assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"]), name
         for port in service.get("ports", []):

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurelian.edge.assembly import MAX_BATCH_SAMPLES, Assembly, Delivery, Heard
-from aurelian.edge.contract import BAD_OUT_OF_RANGE, MAX_VALUE_BYTES, Ordinals, Reading, Reject, apply
+from aurelian.edge.contract import (
+    BAD_OUT_OF_RANGE,
+    MAX_VALUE_BYTES,
+    Ordinals,
+    Reading,
+    Reject,
+    apply,
+)
 from aurelian.edge.outbox.segment import Lane
 from aurelian.model.codec import Birth, Death, Heartbeat, SourceEvent, decode
 from aurelian.model.plant_parts import SignalModel, SourceModel
@@ -121,7 +128,11 @@ def test_a_value_that_fits_no_record_is_rejected_and_the_largest_is_kept() -> No
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_nan_and_infinity_become_no_value_with_a_bad_status(value: float) -> None:
-    assert (made(value, D).value, made(value, D).type, made(value, D).status) == (None, N, BAD_OUT_OF_RANGE)
+    assert (made(value, D).value, made(value, D).type, made(value, D).status) == (
+        None,
+        N,
+        BAD_OUT_OF_RANGE,
+    )
     assert made(value, D, I).type is N
     assert made(value, D, status=BAD | 0x00310000).status == BAD | 0x00310000
     assert made(value, D, status=0x40000000).status == BAD_OUT_OF_RANGE
@@ -217,7 +228,9 @@ def test_every_reading_is_a_sample_that_fits_its_column_or_a_reject(
     value: Value, kind: ValueType, declared: ValueType | None, at: int | None, scale: float,
     bounds: tuple[float, float] | None, closed: bool,
 ) -> None:  # fmt: skip
-    result = apply(reading(value, kind, declared, at=at, scale=scale, range=bounds, closed=closed), NOW)
+    result = apply(
+        reading(value, kind, declared, at=at, scale=scale, range=bounds, closed=closed), NOW
+    )
     if isinstance(result, Sample):
         batch = make_batch([result], owner="a", gateway="g", boot=1, sequence=1, line="l")
         assert batch.values() == [result.value]
@@ -256,13 +269,24 @@ def test_a_group_has_one_batch_a_line_and_counts_everything_that_came() -> None:
     hour = NOW // 3_600_000_000 * 3_600_000_000
     deliveries = [
         Delivery(
-            source=SOURCE, owner="a", received_at=NOW, readings=[reading(1.0, D), reading("x", T)], skipped=2
+            source=SOURCE,
+            owner="a",
+            received_at=NOW,
+            readings=[reading(1.0, D), reading("x", T)],
+            skipped=2,
         ),
         Delivery(
-            source=SOURCE, owner="a", received_at=NOW, rejects=[Reject("bad", "json", "t", b"", 5)], dropped=1
+            source=SOURCE,
+            owner="a",
+            received_at=NOW,
+            rejects=[Reject("bad", "json", "t", b"", 5)],
+            dropped=1,
         ),
         Delivery(
-            source=SOURCE, owner="a", received_at=NOW, events=[SourceEvent(birth=Birth(assets=["asset"]))]
+            source=SOURCE,
+            owner="a",
+            received_at=NOW,
+            events=[SourceEvent(birth=Birth(assets=["asset"]))],
         ),
     ]
     group = Assembly("g", 7, Ordinals()).assemble(deliveries)
@@ -274,7 +298,13 @@ def test_a_group_has_one_batch_a_line_and_counts_everything_that_came() -> None:
         "src", hour, 10, 6, 1, 2,
     )  # fmt: skip
     batch = decode(group.entries[-1].encode(42))
-    assert (batch.owner, batch.gateway, batch.boot, batch.sequence, batch.line) == ("a", "g", 7, 42, "a/b/c")
+    assert (batch.owner, batch.gateway, batch.boot, batch.sequence, batch.line) == (
+        "a",
+        "g",
+        7,
+        42,
+        "a/b/c",
+    )
 
 
 def test_batches_end_at_their_limits_and_a_large_value_stands_alone() -> None:
@@ -310,7 +340,10 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
     )
     heard.hear(
         Delivery(
-            source=SOURCE, owner="a", received_at=NOW + 5, events=[SourceEvent(death=Death(assets=["y"]))]
+            source=SOURCE,
+            owner="a",
+            received_at=NOW + 5,
+            events=[SourceEvent(death=Death(assets=["y"]))],
         )
     )
     (told,) = heard.take(NOW + 9)
@@ -323,7 +356,10 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
     assert heard.take(NOW) == []
     heard.hear(
         Delivery(
-            source=SOURCE, owner="a", received_at=NOW, events=[SourceEvent(heartbeat=Heartbeat(heard_at=3))]
+            source=SOURCE,
+            owner="a",
+            received_at=NOW,
+            events=[SourceEvent(heartbeat=Heartbeat(heard_at=3))],
         )
     )
     (told,) = heard.take(NOW)

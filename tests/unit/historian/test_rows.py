@@ -46,7 +46,15 @@ def test_the_first_of_two_samples_with_one_key_is_kept() -> None:
 
 def test_times_that_nothing_can_mean_are_replaced_by_the_gateways() -> None:
     received = NOW
-    times = [0, -1, -(2**63), 2**63 - 1, received + HOUR_US + 10, received + HOUR_US, received - 10**15]
+    times = [
+        0,
+        -1,
+        -(2**63),
+        2**63 - 1,
+        received + HOUR_US + 10,
+        received + HOUR_US,
+        received - 10**15,
+    ]
     rows = _rows([_sample(1.0, time, received=received + n) for n, time in enumerate(times)])
     flagged = {
         (int(t), bool(f & Flag.TIME_REPLACED))
@@ -77,7 +85,9 @@ def test_doubles_that_are_no_numbers_become_nulls_with_a_bad_status() -> None:
         max_size=60,
     )
 )
-def test_rollups_are_what_the_rows_say(drawn: list[tuple[int, int, int, float | None, int]]) -> None:
+def test_rollups_are_what_the_rows_say(
+    drawn: list[tuple[int, int, int, float | None, int]],
+) -> None:
     samples = [
         _sample(value, NOW + offset, signal=n, sub=sub, status=status, received=NOW + 4 * HOUR_US)
         for n, offset, sub, value, status in drawn
@@ -86,9 +96,13 @@ def test_rollups_are_what_the_rows_say(drawn: list[tuple[int, int, int, float | 
     minutes = by_minute(numbers)
     for rollup, width in ((minutes, 60_000_000), (by_hour(minutes), HOUR_US)):
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for i, (key, time) in enumerate(zip(numbers.signal.tolist(), numbers.time.tolist(), strict=True)):
+        for i, (key, time) in enumerate(
+            zip(numbers.signal.tolist(), numbers.time.tolist(), strict=True)
+        ):
             groups[key, time - time % width].append(i)
-        assert list(zip(rollup.signal.tolist(), rollup.bucket.tolist(), strict=True)) == sorted(groups)
+        assert list(zip(rollup.signal.tolist(), rollup.bucket.tolist(), strict=True)) == sorted(
+            groups
+        )
         for i, rows in enumerate(groups[key] for key in sorted(groups)):
             good = [r for r in rows if not np.isnan(numbers.value[r]) and numbers.status[r] < BAD]
             assert (rollup.count[i], rollup.bad[i]) == (len(good), len(rows) - len(good))
@@ -114,14 +128,17 @@ def test_blocks_have_the_bytes_of_postgresqls_binary_format() -> None:
     assert sorted(by_time) == [NOW, NOW + 1, NOW + 2, NOW + 3]
     assert [field is None for field in by_time[NOW]] == [False] * 3 + [True, True] + [False] * 5
     assert by_time[NOW][9] == struct.pack(">d", 1.5)
-    assert by_time[NOW + 1][9] is None and by_time[NOW + 1][4] == struct.pack(">q", NOW - PG_EPOCH_US)
+    assert by_time[NOW + 1][9] is None and by_time[NOW + 1][4] == struct.pack(
+        ">q", NOW - PG_EPOCH_US
+    )
     assert by_time[NOW + 2][3] == struct.pack(">q", -5 - PG_EPOCH_US)
     assert by_time[NOW + 2][6] == struct.pack(">q", BAD)
 
 
 def test_blocks_of_texts_carry_each_text_with_its_row() -> None:
     samples = [
-        _sample(f"läuft {n}", NOW + n, kind=ValueType.TEXT, server=NOW if n % 2 else 0) for n in range(7)
+        _sample(f"läuft {n}", NOW + n, kind=ValueType.TEXT, server=NOW if n % 2 else 0)
+        for n in range(7)
     ]
     texts = _rows(samples).texts
     values = [[str(text).encode() for text in texts.objects]]
@@ -147,7 +164,9 @@ def test_a_lane_knows_what_is_stored_in_whatever_order_it_comes(sequences: list[
         first_missing = next(n for n in range(1, 100) if n not in stored)
         assert head.stored_to == first_missing - 1
         ranges = list(zip(head.beyond[::2], head.beyond[1::2], strict=True))
-        assert {n for a, b in ranges for n in range(a, b + 1)} == {n for n in stored if n > head.stored_to}
+        assert {n for a, b in ranges for n in range(a, b + 1)} == {
+            n for n in stored if n > head.stored_to
+        }
         assert all(b + 1 < c for (_, b), (c, _) in pairwise(ranges))
         assert head.missing() == len(set(range(1, max(stored) + 1)) - stored)
 
@@ -166,7 +185,10 @@ def test_a_hole_that_is_filled_is_told_once() -> None:
 
 def _rows(samples: list[Sample]) -> Rows:
     batches = oracle.make_batches(samples)
-    ids = {signal.id: n for n, signal in enumerate(sorted({s.signal for s in samples}, key=lambda s: s.id))}
+    ids = {
+        signal.id: n
+        for n, signal in enumerate(sorted({s.signal for s in samples}, key=lambda s: s.id))
+    }
     plans = [
         Plan(
             np.array([ids[s.id] for s in batch.signals], np.int32),

@@ -43,7 +43,12 @@ def test_a_stop_is_short_for_two_minutes_and_then_down_from_its_start() -> None:
     assert rig.states()[-2:] == [(100, 250, "down"), (250, None, "running")]
     (stop,) = rig.stops()
     assert (stop.state, stop.ended_at) == ("down", moment(250))
-    assert [e["state"] for e in rig.told("state-changed")] == ["running", "short_stop", "down", "running"]
+    assert [e["state"] for e in rig.told("state-changed")] == [
+        "running",
+        "short_stop",
+        "down",
+        "running",
+    ]
     (ended,) = rig.told("stop-ended")
     assert ended["duration_s"] == 150
     assert len(rig.told("stop-started")) == 1
@@ -142,7 +147,9 @@ def test_a_line_that_is_not_heard_for_30_s_has_no_data_from_when_it_was_last_hea
     assert rig.states() == [(0, 60, "running"), (60, None, "no_data")]
 
 
-def test_a_constraint_that_falls_silent_has_no_data_while_other_machines_of_its_source_go_on() -> None:
+def test_a_constraint_that_falls_silent_has_no_data_while_other_machines_of_its_source_go_on() -> (
+    None
+):
     rig = running_rig(beats=False)
     rig.live(0, 60, units=["saw", "mill", "wash"])
     rig.live(61, 90, 1, units=["saw", "wash"])
@@ -166,7 +173,9 @@ def test_data_of_a_neighbour_do_not_speak_for_the_constraint_and_its_own_bring_i
     assert rig.states() == [(0, 10, "running"), (10, 60, "no_data"), (60, None, "running")]
 
 
-def test_a_silence_of_the_constraint_that_nobody_saw_is_found_though_its_neighbour_was_heard() -> None:
+def test_a_silence_of_the_constraint_that_nobody_saw_is_found_though_its_neighbour_was_heard() -> (
+    None
+):
     rig = running_rig(beats=False)
     for at in range(0, 100, 10):
         rig.hear(at, "saw")
@@ -256,7 +265,8 @@ def test_data_that_were_delayed_on_their_way_tell_afterwards_what_the_line_did()
     rig.tick(100)
     assert rig.state == "no_data"
     rig.fold(
-        rig.record([rig.sample(70, "mill/state", EXECUTE), rig.sample(80, "mill/state", ABORTED)]), now=200
+        rig.record([rig.sample(70, "mill/state", EXECUTE), rig.sample(80, "mill/state", ABORTED)]),
+        now=200,
     )
     assert rig.states() == [
         (0, 60, "running"),
@@ -344,7 +354,14 @@ def test_event_ids_follow_from_what_they_tell() -> None:
     assert len(set(ids())) == len(ids())
 
 
-LIMITS = {"high": 80.0, "low": 10.0, "deadband": 2.0, "delay_s": 5.0, "priority": "high", "action": "Look."}
+LIMITS = {
+    "high": 80.0,
+    "low": 10.0,
+    "deadband": 2.0,
+    "delay_s": 5.0,
+    "priority": "high",
+    "action": "Look.",
+}
 
 
 def test_an_alarm_waits_for_its_delay_and_clears_below_the_deadband() -> None:
@@ -355,7 +372,12 @@ def test_an_alarm_waits_for_its_delay_and_clears_below_the_deadband() -> None:
     rig.hear(15)
     rig.tick(15)
     (alarm,) = rig.alarms()
-    assert (alarm.raised_at, alarm.limit, alarm.priority, alarm.action) == (moment(15), 80, "high", "Look.")
+    assert (alarm.raised_at, alarm.limit, alarm.priority, alarm.action) == (
+        moment(15),
+        80,
+        "high",
+        "Look.",
+    )
     assert alarm.message == "Mill: temperature 82 Cel is above 80 Cel"
     rig.send(20, "mill/temperature", 79.0)
     rig.live(20, 60)
@@ -433,12 +455,16 @@ actions = st.lists(
     min_size=3,
     max_size=40,
 )
-gaps = st.lists(st.sampled_from([0.0, 0.5, 7.0, 29.0, 45.0, 130.0, 2000.0, 9000.0]), min_size=40, max_size=40)
+gaps = st.lists(
+    st.sampled_from([0.0, 0.5, 7.0, 29.0, 45.0, 130.0, 2000.0, 9000.0]), min_size=40, max_size=40
+)
 
 
 @settings(max_examples=150, deadline=None)
 @given(actions, gaps)
-def test_states_never_overlap_and_cover_the_time(steps: list[tuple[str, float]], waits: list[float]) -> None:
+def test_states_never_overlap_and_cover_the_time(
+    steps: list[tuple[str, float]], waits: list[float]
+) -> None:
     rig = running_rig(beats=False)
     at = 0.0
     for (what, value), wait in zip(steps, waits, strict=False):
@@ -476,7 +502,9 @@ def test_states_never_overlap_and_cover_the_time(steps: list[tuple[str, float]],
         }
     assert states[-1][1] is None
     for stop in rig.stops():
-        assert any(stop.started_at == row.started_at for row in rig.rows if isinstance(row, StateRow))
+        assert any(
+            stop.started_at == row.started_at for row in rig.rows if isinstance(row, StateRow)
+        )
     for kpi in (row for row in rig.rows if isinstance(row, KpiRow)):
         assert kpi.production_s + kpi.no_data_s <= kpi.planned_busy_s + 1e-6
         assert 0 <= kpi.planned_busy_s <= 7.5 * 3600

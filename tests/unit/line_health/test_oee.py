@@ -1,4 +1,5 @@
-"""OEE after ISO 22400-2: a shift computed by hand, counters that restart, and the identity A*E*Q = OEE."""
+"""OEE after ISO 22400-2: a shift computed by hand, counters that restart, and the identity A*E*Q =
+OEE."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -17,9 +18,10 @@ HOUR = 3600.0
 def golden_rig() -> Rig:
     """An early shift of 8 h with a break of 30 min, ideal cycle 6 s.
 
-    07:00 running; 08:00 jam, 1 min; 08:01 running; 09:00 bearing failure, 29 min; 09:29 running; 10:00 cleaning
-    (planned), 15 min; 10:15 running; 11:00 break of 30 min in which it stands; 11:30 running; 13:00 silent for 10 min;
-    13:10 running; 15:00 end. Good pieces 3000, scrap 100; the counter restarts once.
+    07:00 running; 08:00 jam, 1 min; 08:01 running; 09:00 bearing failure, 29 min; 09:29 running;
+    10:00 cleaning (planned), 15 min; 10:15 running; 11:00 break of 30 min in which it stands; 11:30
+    running; 13:00 silent for 10 min; 13:10 running; 15:00 end. Good pieces 3000, scrap 100; the
+    counter restarts once.
     """
     rig = Rig(make_plant())
     steps = [
@@ -62,7 +64,11 @@ def test_a_golden_shift_gives_what_was_computed_by_hand() -> None:
     planned_busy = 8 * HOUR - 30 * 60 - 15 * 60  # 26,100 s: without break and cleaning
     production = planned_busy - 60 - 29 * 60 - 600  # 23,700 s: without jam, failure and silence
     good, scrap = 1400 + 600 + 1000, 50 + 50
-    assert (kpi.shift, kpi.shift_start, kpi.shift_end) == ("early", START, START + timedelta(hours=8))
+    assert (kpi.shift, kpi.shift_start, kpi.shift_end) == (
+        "early",
+        START,
+        START + timedelta(hours=8),
+    )
     assert kpi.planned_busy_s == pytest.approx(planned_busy)
     assert kpi.production_s == pytest.approx(production)
     assert kpi.no_data_s == pytest.approx(600)
@@ -126,9 +132,17 @@ def test_the_mix_of_products_is_weighted_by_their_ideal_cycles() -> None:
 
 @pytest.mark.parametrize(
     ("previous", "total", "made"),
-    [(None, 500.0, 0.0), (500.0, 507.0, 7.0), (507.0, 507.0, 0.0), (507.0, 0.0, 0.0), (507.0, 3.0, 3.0)],
+    [
+        (None, 500.0, 0.0),
+        (500.0, 507.0, 7.0),
+        (507.0, 507.0, 0.0),
+        (507.0, 0.0, 0.0),
+        (507.0, 3.0, 3.0),
+    ],
 )
-def test_a_total_that_restarts_counts_from_zero(previous: float | None, total: float, made: float) -> None:
+def test_a_total_that_restarts_counts_from_zero(
+    previous: float | None, total: float, made: float
+) -> None:
     assert count_increment(previous, total) == made
 
 
@@ -151,7 +165,9 @@ def test_counts_are_never_negative(totals: list[int]) -> None:
 def test_a_zero_denominator_is_null_and_neither_zero_nor_a_hundred_percent(
     busy: float, production: float, good: float, nulls: tuple[str, ...]
 ) -> None:
-    oee = compute_oee(planned_busy_s=busy, production_s=production, ideal_s=good * 6.0, good=good, scrap=0)
+    oee = compute_oee(
+        planned_busy_s=busy, production_s=production, ideal_s=good * 6.0, good=good, scrap=0
+    )
     for name in ("availability", "effectiveness", "quality", "oee"):
         assert (getattr(oee, name) is None) == (name in nulls)
 
@@ -163,7 +179,9 @@ seconds = st.floats(1, 1e5)
 def test_oee_is_availability_times_effectiveness_times_quality(
     busy: float, production: float, ideal: float, good: int, scrap: int
 ) -> None:
-    oee = compute_oee(planned_busy_s=busy, production_s=production, ideal_s=ideal, good=good, scrap=scrap)
+    oee = compute_oee(
+        planned_busy_s=busy, production_s=production, ideal_s=ideal, good=good, scrap=scrap
+    )
     if good + scrap == 0:
         assert oee.oee is None
         return

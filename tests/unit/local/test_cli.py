@@ -1,4 +1,5 @@
-"""The `aurelian` command's answers when something is in the way: one sentence, the next step, exit code 1."""
+"""The `aurelian` command's answers when something is in the way: one sentence, the next step, exit
+code 1."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""`aurelian doctor` finds injected faults, says how to mend them, and ends with the right exit code."""
+"""`aurelian doctor` finds injected faults, says how to mend them, and ends with the right exit
+code."""
 
 import json
 import socket
@@ -104,7 +105,9 @@ async def test_dead_servers_and_services_of_a_running_stack_are_faults(tmp_path:
     with home.hold(tmp_path):
         findings = await doctor.examine(tmp_path)
     verdicts = {
-        each.text.split(" at ")[0]: each.verdict for each in findings if each.verdict is not Verdict.WELL
+        each.text.split(" at ")[0]: each.verdict
+        for each in findings
+        if each.verdict is not Verdict.WELL
     }
     assert verdicts["the broker does not answer"] is Verdict.FAULT
     assert verdicts["the MQTT broker does not answer"] is Verdict.FAULT

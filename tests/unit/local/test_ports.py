@@ -1,4 +1,5 @@
-"""Free ports, process identity, logs and the table of processes: `aurelian.local` without a server."""
+"""Free ports, process identity, logs and the table of processes: `aurelian.local` without a
+server."""
 
 import os
 import signal
@@ -39,7 +40,9 @@ def test_a_port_is_never_given_twice() -> None:
 def test_no_free_port_says_which_range_and_what_to_do() -> None:
     with socket.create_server((ports.LOOPBACK, 0)) as holder:
         port = holder.getsockname()[1]
-        with pytest.raises(ports.NoFreePortError, match=rf"{port} to {port} .* are in use: stop one"):
+        with pytest.raises(
+            ports.NoFreePortError, match=rf"{port} to {port} .* are in use: stop one"
+        ):
             ports.first_free(port, tries=1)
 
 
@@ -68,7 +71,10 @@ def test_a_state_folder_is_held_by_one_launcher_only(tmp_path: Path) -> None:
     ("variables", "expected"),
     [
         ({"AURELIAN_HOME": "/srv/a"}, "/srv/a"),
-        ({"XDG_DATA_HOME": "/data"}, "/var/lib/aurelian" if os.geteuid() == 0 else "/data/aurelian"),
+        (
+            {"XDG_DATA_HOME": "/data"},
+            "/var/lib/aurelian" if os.geteuid() == 0 else "/data/aurelian",
+        ),
     ],
 )
 def test_the_state_folder_is_where_the_environment_says(
@@ -142,14 +148,22 @@ def test_every_service_is_told_where_the_others_are(tmp_path: Path) -> None:
     )
     told = {each.name: to_program(each, SERVICES, around).env for each in SERVICES}
     ports_by_name = around.ops_port
-    assert told["dashboard"]["AURELIAN_HISTORY_URL"] == f"http://127.0.0.1:{ports_by_name['history']}"
-    assert told["dashboard"]["AURELIAN_CAPACITY_URL"] == f"http://127.0.0.1:{ports_by_name['capacity.api']}"
     assert (
-        told["dashboard"]["AURELIAN_EVENTS_URL"] == f"http://127.0.0.1:{ports_by_name['partner_events.api']}"
+        told["dashboard"]["AURELIAN_HISTORY_URL"] == f"http://127.0.0.1:{ports_by_name['history']}"
+    )
+    assert (
+        told["dashboard"]["AURELIAN_CAPACITY_URL"]
+        == f"http://127.0.0.1:{ports_by_name['capacity.api']}"
+    )
+    assert (
+        told["dashboard"]["AURELIAN_EVENTS_URL"]
+        == f"http://127.0.0.1:{ports_by_name['partner_events.api']}"
     )
     assert told["capacity.api"]["AURELIAN_DATABASE_URL"] == "postgresql://aurelian_capacity@/x"
     assert told["historian"]["AURELIAN_STATE"] != told["capacity"]["AURELIAN_STATE"]
-    assert not told["historian"]["AURELIAN_API_KEY_FILE"], "only the dashboard has the platform's key"
+    assert not told["historian"]["AURELIAN_API_KEY_FILE"], (
+        "only the dashboard has the platform's key"
+    )
     assert all(each["AURELIAN_KAFKA_IDEMPOTENT"] == "0" for each in told.values())
 
 

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from aurelian.local.processes import Program, start_time
 from aurelian.local.stack import Options, _Launch
-from aurelian.local.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, Kept, NotStartedError, State, stop_all
+from aurelian.local.supervisor import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    Kept,
+    NotStartedError,
+    State,
+    stop_all,
+)
 
 
 async def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
@@ -117,7 +124,9 @@ async def _until(condition: Callable[[], bool], limit_s: float = 10) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_process_that_keeps_ending_is_said_once_and_again_after_it_ran_well(tmp_path: Path) -> None:
+def test_a_process_that_keeps_ending_is_said_once_and_again_after_it_ran_well(
+    tmp_path: Path,
+) -> None:
     said: list[str] = []
     launch = _Launch(Options(home=tmp_path, fixed_ports=False, tell=said.append), None)
     for pause_s in (FIRST_PAUSE_S, 1.0, 2.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_PAUSE_S):

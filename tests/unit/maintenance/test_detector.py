@@ -1,4 +1,5 @@
-"""The health index of a machine: learns its own baseline, falls when a signal leaves it, names what drove it."""
+"""The health index of a machine: learns its own baseline, falls when a signal leaves it, names what
+drove it."""
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 from maintenance.detector import TRAINING, SignalState, assess, health_index, update_signal
 
 
-def _series(n: int, level: float, noise: float, seed: int, start: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def _series(
+    n: int, level: float, noise: float, seed: int, start: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     times = (np.arange(start, start + n) * 1_000_000).astype(np.int64)
     return times, level + noise * rng.standard_normal(n)
@@ -52,7 +55,9 @@ def test_values_from_the_past_and_missing_values_change_nothing() -> None:
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=20))
-def test_the_index_falls_as_the_score_rises_and_stays_between_one_and_zero(scores: list[float]) -> None:
+def test_the_index_falls_as_the_score_rises_and_stays_between_one_and_zero(
+    scores: list[float],
+) -> None:
     indices = [health_index(score) for score in sorted(scores)]
     assert indices == sorted(indices, reverse=True)
     assert all(0 <= index <= 1 for index in indices)

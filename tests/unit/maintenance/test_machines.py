@@ -1,4 +1,5 @@
-"""The maintenance worker's fold: what batches of samples do to machines, cases and events; snapshots lose nothing."""
+"""The maintenance worker's fold: what batches of samples do to machines, cases and events;
+snapshots lose nothing."""
 
 import json
 
@@ -47,7 +48,9 @@ def _batch(second: int, vibration: float, *, state: int = 4, sequence: int | Non
         Sample(STATE, state, ValueType.INT64, time, time),
         Sample(VIBRATION, vibration, ValueType.DOUBLE, time, time),
     ]
-    batch = make_batch(samples, owner="c", gateway="g", boot=1, sequence=sequence or second + 1, line=LINE)
+    batch = make_batch(
+        samples, owner="c", gateway="g", boot=1, sequence=sequence or second + 1, line=LINE
+    )
     return Record(SAMPLES.name, 0, second, 0, LINE.encode(), codec.encode(batch))
 
 
@@ -63,7 +66,8 @@ def _run(machines: Machines, seconds: range, level: float, state: int = 4) -> li
     told = []
     for second in seconds:
         machines.fold(
-            _batch(second, level + 0.02 * rng.standard_normal(), state=state), START + second * SECOND
+            _batch(second, level + 0.02 * rng.standard_normal(), state=state),
+            START + second * SECOND,
         )
         told += [out.event.type for out in machines.tick(START + second * SECOND).events]
     return told

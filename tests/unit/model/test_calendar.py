@@ -56,7 +56,9 @@ def local(*parts: int) -> datetime:
 @pytest.mark.parametrize(
     ("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 1), 24)]
 )
-def test_a_day_of_shifts_around_the_clock_has_as_many_hours_as_the_day(day: date, hours: int) -> None:
+def test_a_day_of_shifts_around_the_clock_has_as_many_hours_as_the_day(
+    day: date, hours: int
+) -> None:
     start = datetime.combine(day, time(), OSLO).astimezone(UTC)
     end = datetime.combine(day + timedelta(days=1), time(), OSLO).astimezone(UTC)
     breaks = 1.0
@@ -64,14 +66,18 @@ def test_a_day_of_shifts_around_the_clock_has_as_many_hours_as_the_day(day: date
 
 
 @pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 28), 7), (date(2026, 10, 24), 9)])
-def test_a_night_shift_over_the_change_of_clocks_has_seven_or_nine_hours(day: date, hours: int) -> None:
+def test_a_night_shift_over_the_change_of_clocks_has_seven_or_nine_hours(
+    day: date, hours: int
+) -> None:
     shift = shift_at(THREE, OSLO, datetime.combine(day, time(23), OSLO).astimezone(UTC))
     assert shift is not None and shift.name == "night"
     assert (shift.end - shift.start) == timedelta(hours=hours)
 
 
 def test_a_night_shift_belongs_to_the_day_on_which_it_starts() -> None:
-    calendar = CalendarModel(shifts=(Shift(name="night", start=time(22), end=time(6), days=("fri",)),))
+    calendar = CalendarModel(
+        shifts=(Shift(name="night", start=time(22), end=time(6), days=("fri",)),)
+    )
     assert shift_at(calendar, OSLO, local(2026, 1, 10, 5)) is not None
     assert shift_at(calendar, OSLO, local(2026, 1, 9, 5)) is None
 
@@ -94,13 +100,26 @@ def test_a_shift_ends_before_its_last_moment_and_a_break_counts_as_inside() -> N
 @pytest.mark.parametrize(
     "shifts",
     [
-        (Shift(name="a", start=time(6), end=time(14)), Shift(name="b", start=time(13, 59), end=time(20))),
+        (
+            Shift(name="a", start=time(6), end=time(14)),
+            Shift(name="b", start=time(13, 59), end=time(20)),
+        ),
         (
             Shift(name="a", start=time(22), end=time(6), days=("sun",)),
             Shift(name="b", start=time(5), end=time(9), days=("mon",)),
         ),
-        (Shift(name="a", start=time(6), end=time(5, 59)), Shift(name="b", start=time(12), end=time(13))),
-        (Shift(name="a", start=time(6), end=time(14), breaks=(Break(start=time(13, 50), minutes=20),)),),
+        (
+            Shift(name="a", start=time(6), end=time(5, 59)),
+            Shift(name="b", start=time(12), end=time(13)),
+        ),
+        (
+            Shift(
+                name="a",
+                start=time(6),
+                end=time(14),
+                breaks=(Break(start=time(13, 50), minutes=20),),
+            ),
+        ),
         (
             Shift(
                 name="a",
@@ -120,7 +139,9 @@ def test_overlapping_shifts_and_stray_breaks_are_refused(shifts: tuple[Shift, ..
 
 
 def test_a_shift_of_24_hours_is_allowed_once_a_day() -> None:
-    calendar = CalendarModel(shifts=(Shift(name="all", start=time(6), end=time(6), days=EVERY_DAY),))
+    calendar = CalendarModel(
+        shifts=(Shift(name="all", start=time(6), end=time(6), days=EVERY_DAY),)
+    )
     assert planned_week_seconds(calendar, OSLO, date(2026, 1, 5)) == 7 * 86400
 
 
@@ -129,7 +150,11 @@ def test_shifts_that_touch_do_not_overlap() -> None:
 
 
 def test_weeks_of_changed_clocks_have_167_and_169_hours() -> None:
-    for monday, hours in ((date(2026, 3, 23), 167), (date(2026, 10, 19), 169), (date(2026, 1, 5), 168)):
+    for monday, hours in (
+        (date(2026, 3, 23), 167),
+        (date(2026, 10, 19), 169),
+        (date(2026, 1, 5), 168),
+    ):
         week = week_span(monday, OSLO)
         assert week.end - week.start == timedelta(hours=hours)
         assert planned_week_seconds(THREE, OSLO, monday) == hours * 3600 - 7 * 3600
@@ -162,10 +187,17 @@ def calendars(draw: st.DrawFn) -> CalendarModel:
     marks = sorted(draw(st.sets(st.integers(0, 24 * 12 - 1), min_size=1, max_size=6)))
     walls = [time(m * 5 // 60, m * 5 % 60) for m in marks]
     shifts = [
-        Shift(name=f"s{i}", start=start, end=end, days=tuple(draw(st.sets(st.sampled_from(EVERY_DAY)))))
+        Shift(
+            name=f"s{i}",
+            start=start,
+            end=end,
+            days=tuple(draw(st.sets(st.sampled_from(EVERY_DAY)))),
+        )
         for i, (start, end) in enumerate(zip(walls, [*walls[1:], walls[0]], strict=True))
     ]
-    holidays = draw(st.sets(st.sampled_from([date(2026, 3, 29), date(2026, 10, 25), date(2026, 5, 1)])))
+    holidays = draw(
+        st.sets(st.sampled_from([date(2026, 3, 29), date(2026, 10, 25), date(2026, 5, 1)]))
+    )
     return CalendarModel(shifts=tuple(shifts), holidays=tuple(holidays))
 
 
@@ -181,7 +213,9 @@ def test_the_parts_of_a_time_add_up_to_the_whole(
 
 
 @given(calendars(), times)
-def test_shifts_never_overlap_and_breaks_stay_inside(calendar: CalendarModel, start: datetime) -> None:
+def test_shifts_never_overlap_and_breaks_stay_inside(
+    calendar: CalendarModel, start: datetime
+) -> None:
     spans = shifts_between(calendar, OSLO, start, start + timedelta(days=9))
     for before, after in itertools.pairwise(spans):
         assert before.end <= after.start

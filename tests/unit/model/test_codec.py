@@ -25,7 +25,14 @@ VALUES: dict[ValueType, st.SearchStrategy[Value]] = {
     ValueType.JSON: st.sampled_from(["[1,2]", '{"a":null}', "12345678901234567890"]),
 }
 SIGNALS = st.builds(
-    Signal, TEXT, TEXT, TEXT, st.sampled_from(ValueType), unit=TEXT, source=TEXT, discovered=st.booleans()
+    Signal,
+    TEXT,
+    TEXT,
+    TEXT,
+    st.sampled_from(ValueType),
+    unit=TEXT,
+    source=TEXT,
+    discovered=st.booleans(),
 )
 
 
@@ -103,10 +110,17 @@ def test_protobuf_reads_the_same_columns_as_the_fast_way(batch: SampleBatch) -> 
 
 @settings(deadline=None)
 @given(batches(), st.randoms(use_true_random=False))
-def test_a_foreign_writer_may_send_columns_unpacked_and_in_pieces(batch: SampleBatch, random) -> None:  # type: ignore[no-untyped-def]
+def test_a_foreign_writer_may_send_columns_unpacked_and_in_pieces(
+    batch: SampleBatch, random
+) -> None:  # type: ignore[no-untyped-def]
     message = pb.SampleBatch.FromString(codec.encode(batch))
     chunks = []
-    for name, form in (("signal", "<I"), ("gateway_time", "<q"), ("doubles", "<d"), ("uints", "<Q")):
+    for name, form in (
+        ("signal", "<I"),
+        ("gateway_time", "<q"),
+        ("doubles", "<d"),
+        ("uints", "<Q"),
+    ):
         number = pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number
         entries = list(getattr(message, name))
         message.ClearField(name)  # type: ignore[arg-type]

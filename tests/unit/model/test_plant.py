@@ -63,7 +63,11 @@ def test_a_good_file_gives_paths_signals_and_defaults(tmp_path: Path) -> None:
     assert [unit.path for unit in plant.units()] == [f"{line.path}/press", f"{line.path}/drill"]
     assert line.output.model.name == "drill" and line.constraint.model.name == "drill"
     state, temperature = line.units[0].signals()
-    assert (state.path, state.type, state.source) == (f"{line.path}/press/state", ValueType.INT64, "plc")
+    assert (state.path, state.type, state.source) == (
+        f"{line.path}/press/state",
+        ValueType.INT64,
+        "plc",
+    )
     assert (temperature.type, temperature.unit) == (ValueType.DOUBLE, "Cel")
     assert line.units[0].model.signals[0].role is Role.STATE
     assert plant.owner == "acme" and str(plant.zone) == "Europe/Oslo"
@@ -76,7 +80,8 @@ def test_ids_follow_from_paths_and_a_given_id_outlives_a_rename(tmp_path: Path) 
     assert len({asset.id for asset in plant.assets()}) == 6
     renamed = load_plant(
         write(
-            tmp_path, GOOD.replace("- name: press\n", f"- name: stamp\n            id: {line.units[0].id}\n")
+            tmp_path,
+            GOOD.replace("- name: press\n", f"- name: stamp\n            id: {line.units[0].id}\n"),
         )
     )
     assert next(renamed.units()).id == line.units[0].id
@@ -106,7 +111,9 @@ def test_assets_come_parents_first_and_belong_to_the_company(tmp_path: Path) -> 
         ("role: state", "role: status", "role: state", r"signals\.0\.role: "),
     ],
 )  # fmt: skip
-def test_a_wrong_field_is_named_with_its_line(tmp_path: Path, old: str, new: str, at: str, says: str) -> None:
+def test_a_wrong_field_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, at: str, says: str
+) -> None:
     message = problem(tmp_path, old, new)
     assert re.search(says, message), message
     assert f"plant.yaml:{line_number(at)}: " in message, message
@@ -122,7 +129,9 @@ def test_a_wrong_field_is_named_with_its_line(tmp_path: Path, old: str, new: str
         ("      - name: line-1\n", "      - name: line-1\n        output: saw\n", "output 'saw' is none of its units"),
     ],
 )  # fmt: skip
-def test_parts_that_contradict_each_other_are_named(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_parts_that_contradict_each_other_are_named(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
     assert says in problem(tmp_path, old, new)
 
 
@@ -138,7 +147,9 @@ def test_parts_that_contradict_each_other_are_named(tmp_path: Path, old: str, ne
         ("type: int64", "type: float", "no type; say double"),
     ],
 )  # fmt: skip
-def test_every_mistake_is_named_with_line_and_field(tmp_path: Path, old: str, new: str, place: str) -> None:
+def test_every_mistake_is_named_with_line_and_field(
+    tmp_path: Path, old: str, new: str, place: str
+) -> None:
     message = problem(tmp_path, old, new)
     assert place in message and re.search(r"plant\.yaml:([2-9]|\d\d+): ", message), message
 
@@ -185,8 +196,12 @@ def test_a_folder_without_plants_and_two_files_for_one_site_are_refused(tmp_path
         load_plants(tmp_path)
     write(tmp_path, GOOD, "a.yaml")
     write(tmp_path, GOOD, "b.yaml")
-    with pytest.raises(PlantError, match=r"b\.yaml:\d+: site: site 'acme/north' stands in .*a\.yaml"):
+    with pytest.raises(
+        PlantError, match=r"b\.yaml:\d+: site: site 'acme/north' stands in .*a\.yaml"
+    ):
         load_plants(tmp_path)
     write(tmp_path, GOOD.replace("site: north", "site: south"), "b.yaml")
-    with pytest.raises(PlantError, match=r"b\.yaml:\d+: sources\.0\.id: source 'plc' stands in .*a\.yaml"):
+    with pytest.raises(
+        PlantError, match=r"b\.yaml:\d+: sources\.0\.id: source 'plc' stands in .*a\.yaml"
+    ):
         load_plants(tmp_path)

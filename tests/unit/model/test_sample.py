@@ -46,7 +46,9 @@ def test_numbers_leaves_nan_where_there_is_no_number() -> None:
 def test_taking_some_samples_keeps_each_with_its_value(keep: list[bool]) -> None:
     batch = batch_of(ROWS)
     taken = batch.take(np.array(keep))
-    assert taken.samples() == [sample for sample, kept in zip(batch.samples(), keep, strict=True) if kept]
+    assert taken.samples() == [
+        sample for sample, kept in zip(batch.samples(), keep, strict=True) if kept
+    ]
     assert taken.signals == batch.signals
 
 
@@ -75,4 +77,9 @@ def test_a_value_that_does_not_fit_its_type_is_refused(value: Value, kind: Value
 
 
 def test_numbers_and_bools_have_a_place_on_a_numeric_axis() -> None:
-    assert [kind.name for kind in ValueType if kind.is_number] == ["DOUBLE", "INT64", "UINT64", "BOOL"]
+    assert [kind.name for kind in ValueType if kind.is_number] == [
+        "DOUBLE",
+        "INT64",
+        "UINT64",
+        "BOOL",
+    ]

@@ -1,4 +1,5 @@
-"""Topics and JSON payloads without a broker: templates, fields, times, what is discovered and what is rejected."""
+"""Topics and JSON payloads without a broker: templates, fields, times, what is discovered and what
+is rejected."""
 
 import json
 import math
@@ -54,7 +55,11 @@ def make_plant(
                                     "source": "x-json",
                                     "signals": [
                                         {"name": "force", "unit": "kN"},
-                                        {"name": "parts", "address": "counts.good", "type": "int64"},
+                                        {
+                                            "name": "parts",
+                                            "address": "counts.good",
+                                            "type": "int64",
+                                        },
                                         {"name": "mode", "type": "text"},
                                         {"name": "setup", "type": "json"},
                                     ],
@@ -77,7 +82,9 @@ def map_message(
     max_discovered: int = 10,
 ) -> Mapped:
     plant = make_plant(template, closed=closed)
-    mapping = JsonMap(plant, plant.sources[0], max_payload_bytes=1_000_000, max_discovered=max_discovered)
+    mapping = JsonMap(
+        plant, plant.sources[0], max_payload_bytes=1_000_000, max_discovered=max_discovered
+    )
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return mapping.map(topic, body, Flag.NONE)
 
@@ -94,7 +101,12 @@ def told(mapped: Mapped) -> dict[str, object]:
     [
         ("plant/{unit}/state", "plant/+/state", "plant/press/state", {"unit": "press"}),
         ("plant/{unit}/state", "plant/+/state", "plant/press/other", None),
-        ("plant/{unit}/{signal}", "plant/+/+", "plant/press/force", {"unit": "press", "signal": "force"}),
+        (
+            "plant/{unit}/{signal}",
+            "plant/+/+",
+            "plant/press/force",
+            {"unit": "press", "signal": "force"},
+        ),
         ("p/+/m-{unit}/x", "p/+/+/x", "p/any/m-7/x", {"unit": "7"}),
         ("p/{unit}/#", "p/+/#", "p/press/a/b", {"unit": "press", "signal": "a/b"}),
         ("p/{unit}/#", "p/+/#", "p/press", {"unit": "press"}),
@@ -118,7 +130,9 @@ def test_an_unusable_template_is_refused_with_its_source(template: str) -> None:
         make_sources(MqttGatewaySettings(), [make_plant(template)])
 
 
-@pytest.mark.parametrize("url", ["mqtts://127.0.0.1:8883", "mqtt://user:word@127.0.0.1", "127.0.0.1:1883"])
+@pytest.mark.parametrize(
+    "url", ["mqtts://127.0.0.1:8883", "mqtt://user:word@127.0.0.1", "127.0.0.1:1883"]
+)
 def test_a_broker_that_needs_what_is_not_there_is_refused(url: str) -> None:
     with pytest.raises(PlantError, match="no plain MQTT address"):
         make_sources(MqttGatewaySettings(), [make_plant(url=url)])
@@ -154,7 +168,10 @@ def test_nan_and_infinity_are_read_as_they_stand() -> None:
 
 def test_a_declared_name_is_never_taken_for_a_time_or_taken_apart() -> None:
     fields = read_fields(b'{"time":5,"setup":{"a":1},"ts":1767592800}', declared={"time", "setup"})
-    assert fields == [Field("time", 5, ValueType.INT64, AT), Field("setup", '{"a":1}', ValueType.JSON, AT)]
+    assert fields == [
+        Field("time", 5, ValueType.INT64, AT),
+        Field("setup", '{"a":1}', ValueType.JSON, AT),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -228,11 +245,17 @@ def test_known_fields_get_their_signals_and_unknown_ones_are_discovered() -> Non
 def test_an_unknown_unit_is_discovered_under_the_site() -> None:
     mapped = map_message("plant/robot/state", {"speed": 1.0})
     assert [reading.signal.path for reading in mapped.readings] == ["pilot-x/north/robot/speed"]
-    assert (mapped.readings[0].line, mapped.readings[0].unit, mapped.unit) == ("pilot-x/north", None, None)
+    assert (mapped.readings[0].line, mapped.readings[0].unit, mapped.unit) == (
+        "pilot-x/north",
+        None,
+        None,
+    )
 
 
 def test_a_signal_may_stand_in_the_topic() -> None:
-    assert told(map_message("p/press/force", 1.5, template="p/{unit}/{signal}")) == {"press/force": 1.5}
+    assert told(map_message("p/press/force", 1.5, template="p/{unit}/{signal}")) == {
+        "press/force": 1.5
+    }
     assert told(map_message("p/press/counts", {"good": 5}, template="p/{unit}/{signal}")) == {
         "press/parts": 5
     }
@@ -243,14 +266,20 @@ def test_a_signal_may_stand_in_the_topic() -> None:
 
 
 def test_a_topic_without_a_unit_belongs_to_the_only_one() -> None:
-    assert told(map_message("press-line", {"force": 2.0}, template="press-line")) == {"press/force": 2.0}
+    assert told(map_message("press-line", {"force": 2.0}, template="press-line")) == {
+        "press/force": 2.0
+    }
 
 
 def test_a_closed_source_rejects_what_it_does_not_know_and_keeps_the_rest() -> None:
     mapped = map_message("plant/press/state", {"force": 1.5, "odd": 1, "odder": 2}, closed=True)
     assert told(mapped) == {"press/force": 1.5}
     (reject,) = mapped.rejects
-    assert (reject.error_class, reject.samples, reject.origin) == ("unknown_signal", 2, "plant/press/state")
+    assert (reject.error_class, reject.samples, reject.origin) == (
+        "unknown_signal",
+        2,
+        "plant/press/state",
+    )
 
 
 def test_names_without_end_are_not_discovered_without_end() -> None:

@@ -1,4 +1,5 @@
-"""The Sparkplug host without a broker; the ids of the specification's assertions stand where a test shows one."""
+"""The Sparkplug host without a broker; the ids of the specification's assertions stand where a test
+shows one."""
 
 import json
 import math
@@ -40,7 +41,11 @@ class Line:
         self.seq = 0
 
     def send(
-        self, kind: str, *metrics: dict[str, object], device: str | None = None, seq: int | None = -1
+        self,
+        kind: str,
+        *metrics: dict[str, object],
+        device: str | None = None,
+        seq: int | None = -1,
     ) -> list[Action]:
         message = pb.Payload(timestamp=AT // 1000)
         if kind == "NBIRTH":
@@ -79,7 +84,10 @@ class Line:
 
 def values(actions: list[Action]) -> list[tuple[str, Value]]:
     return [
-        (each.name, each.value) for action in actions if isinstance(action, Told) for each in action.values
+        (each.name, each.value)
+        for action in actions
+        if isinstance(action, Told)
+        for each in action.values
     ]
 
 
@@ -130,7 +138,10 @@ def test_an_unknown_alias_is_never_emitted_and_asks_for_a_rebirth() -> None:
     line.birth()
     line.device_birth()
     actions = line.send(
-        "DDATA", {"alias": 99, "double_value": 1.0}, {"alias": 2, "double_value": 2.0}, device="press"
+        "DDATA",
+        {"alias": 99, "double_value": 1.0},
+        {"alias": 2, "double_value": 2.0},
+        device="press",
     )
     assert values(actions) == [("Force", 2.0)]
     assert kinds(actions) == [Told, Refused, Rebirth]
@@ -158,7 +169,9 @@ def test_numbers_out_of_order_are_put_in_order() -> None:
     assert line.host.tick(line.now + 10) == []
 
 
-def test_a_number_that_does_not_come_is_a_gap_and_one_rebirth_and_the_values_after_it_are_kept() -> None:
+def test_a_number_that_does_not_come_is_a_gap_and_one_rebirth_and_the_values_after_it_are_kept() -> (
+    None
+):
     """operational-behavior-host-reordering-rebirth."""
     line = Line(reorder_s=3.0)
     line.birth()
@@ -260,7 +273,9 @@ def test_losing_the_broker_ends_everything_until_the_next_birth() -> None:
     line = Line()
     line.birth()
     line.device_birth()
-    assert line.host.lose_all("the broker is away") == [Died(EDGE, None, ("press",), "the broker is away")]
+    assert line.host.lose_all("the broker is away") == [
+        Died(EDGE, None, ("press",), "the broker is away")
+    ]
     assert list(line.host.online()) == []
     line.birth()
     assert values(line.device_birth()) == [("Force", 1.0), ("Parts", 4)]
@@ -287,7 +302,11 @@ def test_flags_and_quality_of_a_metric_are_kept() -> None:
 def test_the_rebirth_command_is_a_boolean_by_name() -> None:
     """tck-id-operational-behavior-data-commands-ncmd-rebirth-name, -value."""
     (metric,) = pb.Payload.FromString(rebirth_command(AT)).metrics
-    assert (metric.name, metric.datatype, metric.boolean_value) == ("Node Control/Rebirth", 11, True)
+    assert (metric.name, metric.datatype, metric.boolean_value) == (
+        "Node Control/Rebirth",
+        11,
+        True,
+    )
     assert not metric.HasField("alias")
 
 
@@ -336,7 +355,9 @@ def test_every_datatype_has_a_place(
         ({"long_value": 2**63}, 13),
     ],
 )
-def test_a_value_that_contradicts_its_datatype_is_refused(fields: dict[str, object], datatype: int) -> None:
+def test_a_value_that_contradicts_its_datatype_is_refused(
+    fields: dict[str, object], datatype: int
+) -> None:
     with pytest.raises(Undecodable):
         to_value(metric(**fields), datatype)
 
@@ -355,7 +376,11 @@ def test_a_data_set_and_a_template_are_json() -> None:
     found.template_value.template_ref = "motor"
     found.template_value.metrics.add(name="rpm", datatype=10, double_value=2.0)
     value, _ = to_value(found, 19)
-    assert json.loads(str(value)) == {"template_ref": "motor", "version": "", "metrics": {"rpm": 2.0}}
+    assert json.loads(str(value)) == {
+        "template_ref": "motor",
+        "version": "",
+        "metrics": {"rpm": 2.0},
+    }
 
 
 @given(st.sampled_from([8, 16, 32, 64]), st.data())

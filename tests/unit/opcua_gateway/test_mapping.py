@@ -1,4 +1,5 @@
-"""OPC UA without a server: node ids, types, status, message numbers, acknowledgements, and the walls of the settings."""
+"""OPC UA without a server: node ids, types, status, message numbers, acknowledgements, and the
+walls of the settings."""
 
 import json
 import math
@@ -15,7 +16,14 @@ from hypothesis import strategies as st
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.sample import Flag, ValueType
-from opcua_gateway.mapping import AddressError, Notification, UnitsHeard, parse_address, tags_of, to_reading
+from opcua_gateway.mapping import (
+    AddressError,
+    Notification,
+    UnitsHeard,
+    parse_address,
+    tags_of,
+    to_reading,
+)
 from opcua_gateway.notifications import decode_publish, to_value
 from opcua_gateway.sequence import LAST, Sequence, advance
 from opcua_gateway.settings import OpcuaGatewaySettings
@@ -25,7 +33,9 @@ from opcua_gateway.subscription import Acknowledgements
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def make_plant(url: str = "opc.tcp://127.0.0.1:4840", address: str = "nsu=urn:press;s=Force") -> Plant:
+def make_plant(
+    url: str = "opc.tcp://127.0.0.1:4840", address: str = "nsu=urn:press;s=Force"
+) -> Plant:
     return Plant.model_validate(
         {
             "company": {"id": "pilot-x", "name": "Pilot X"},
@@ -71,12 +81,20 @@ def notification(handle: int = 0, status: int = 0, **changes: object) -> Notific
     ("text", "namespaces", "node"),
     [
         ("nsu=urn:press;s=Press.Force", ["", "urn:server", "urn:press"], "ns=2;s=Press.Force"),
-        ("nsu=urn:press;s=Press.Force", ["", "urn:server", "urn:extra", "urn:press"], "ns=3;s=Press.Force"),
+        (
+            "nsu=urn:press;s=Press.Force",
+            ["", "urn:server", "urn:extra", "urn:press"],
+            "ns=3;s=Press.Force",
+        ),
         ("nsu=urn:press;s=Press.Force", [""], None),
         ("ns=4;i=1001", [""], "ns=4;i=1001"),
         ("i=2258", [""], "ns=0;i=2258"),
         ("nsu=urn:a;s=odd;name=1", ["", "urn:a"], "ns=1;s=odd;name=1"),
-        ("ns=1;g=09087e75-8e5e-499b-954f-f2a9603db28a", [""], "ns=1;g=09087e75-8e5e-499b-954f-f2a9603db28a"),
+        (
+            "ns=1;g=09087e75-8e5e-499b-954f-f2a9603db28a",
+            [""],
+            "ns=1;g=09087e75-8e5e-499b-954f-f2a9603db28a",
+        ),
     ],
 )
 def test_a_namespace_is_found_by_its_uri_wherever_the_server_has_it(
@@ -144,14 +162,18 @@ def test_a_closed_test_network_may_be_named() -> None:
         ([b"\x01"], ua.VariantType.ByteString, '["AQ=="]', ValueType.JSON),
     ],
 )  # fmt: skip
-def test_every_type_has_a_place(value: object, kind: ua.VariantType, found: object, type: ValueType) -> None:
+def test_every_type_has_a_place(
+    value: object, kind: ua.VariantType, found: object, type: ValueType
+) -> None:
     assert to_value(value, kind) == (found, type)
 
 
 def test_a_structure_is_json_by_its_members_and_an_unknown_one_keeps_its_bytes() -> None:
     known, _ = to_value(ua.Range(Low=1.0, High=math.nan), ua.VariantType.ExtensionObject)
     assert json.loads(str(known)) == {"Low": 1.0, "High": None}
-    unknown, _ = to_value(ua.ExtensionObject(ua.NodeId(77, 3), b"\x01"), ua.VariantType.ExtensionObject)
+    unknown, _ = to_value(
+        ua.ExtensionObject(ua.NodeId(77, 3), b"\x01"), ua.VariantType.ExtensionObject
+    )
     assert json.loads(str(unknown)) == {"type_id": "ns=3;i=77", "body": "AQ=="}
 
 
@@ -198,7 +220,12 @@ def test_what_a_server_encodes_comes_out_as_it_went_in(
     assert (published.subscription, published.sequence, published.available) == (9, 5, (4, 5))
     assert published.keep_alive == (not items)
     assert [(n.handle, n.value, n.status, n.source_time) for n in published.notifications] == [
-        (handle, value.Value, status, None if time is None else (time - EPOCH) // timedelta(microseconds=1))
+        (
+            handle,
+            value.Value,
+            status,
+            None if time is None else (time - EPOCH) // timedelta(microseconds=1),
+        )
         for handle, value, status, time in rows
     ]
 
@@ -206,7 +233,9 @@ def test_what_a_server_encodes_comes_out_as_it_went_in(
 def test_a_value_that_cannot_be_decoded_costs_none_before_it_and_keeps_its_bytes() -> None:
     good = item(1, ua.DataValue(ua.Variant(1.0, ua.VariantType.Double)))
     whole = response([good, good])
-    broken = whole.replace(bytes([11]) + b"\x00\x00\x00\x00\x00\x00\xf0\x3f", bytes([63]) + b"\xff" * 8)
+    broken = whole.replace(
+        bytes([11]) + b"\x00\x00\x00\x00\x00\x00\xf0\x3f", bytes([63]) + b"\xff" * 8
+    )
     start = whole.index(b"\x00\x00\xf0\x3f") + 4
     published = decode_publish(ua.utils.Buffer(whole[:start] + broken[start:]))
     assert [n.value for n in published.notifications] == [1.0]
@@ -215,13 +244,18 @@ def test_a_value_that_cannot_be_decoded_costs_none_before_it_and_keeps_its_bytes
 
 
 @pytest.mark.parametrize(
-    ("status", "overflow"), [(0x480, True), (0x40000480, True), (0x80, False), (0x400, False), (0, False)]
+    ("status", "overflow"),
+    [(0x480, True), (0x40000480, True), (0x80, False), (0x400, False), (0, False)],
 )
-def test_an_overflow_of_the_servers_queue_is_seen_in_the_status(status: int, overflow: bool) -> None:
+def test_an_overflow_of_the_servers_queue_is_seen_in_the_status(
+    status: int, overflow: bool
+) -> None:
     assert notification(status=status).overflow is overflow
 
 
-def test_a_reading_keeps_status_and_times_and_counts_at_the_servers_time_without_a_source_time() -> None:
+def test_a_reading_keeps_status_and_times_and_counts_at_the_servers_time_without_a_source_time() -> (
+    None
+):
     plant = make_plant()
     tag = tags_of(plant, plant.sources[0])[0]
     reading = to_reading(tag, notification(status=0x80310000), initial=True)

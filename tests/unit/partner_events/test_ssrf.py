@@ -133,7 +133,14 @@ def test_a_plain_public_url_is_taken(url: str, target: Target) -> None:
 
 @pytest.mark.parametrize(
     "answers",
-    [["127.0.0.1"], ["::1"], ["10.0.0.1", "169.254.169.254"], ["::ffff:192.168.0.1"], ["fe80::1%eth0"], []],
+    [
+        ["127.0.0.1"],
+        ["::1"],
+        ["10.0.0.1", "169.254.169.254"],
+        ["::ffff:192.168.0.1"],
+        ["fe80::1%eth0"],
+        [],
+    ],
 )
 def test_a_name_that_leads_inside_is_refused(answers: list[str]) -> None:
     with pytest.raises(Refused, match="no public address"):
@@ -150,7 +157,12 @@ def test_an_allow_list_relaxes_by_name_and_by_network_and_nothing_else() -> None
     assert check_url("http://127.0.0.1:5000/x", allowed).port == 5000
     assert check_url("http://hooks.plant.lan:8080/", allowed).host == "hooks.plant.lan"
     assert check_url("http://[::1]:9000/", allowed).host == "::1"
-    for url in ("http://10.0.0.1:5000/", "https://10.0.0.1/", "http://[::1]:9001/", "http://127.1:5000/"):
+    for url in (
+        "http://10.0.0.1:5000/",
+        "https://10.0.0.1/",
+        "http://[::1]:9001/",
+        "http://127.1:5000/",
+    ):
         with pytest.raises(Refused):
             check_url(url, allowed)
     target = check_url("http://localhost:5000/", allowed)
@@ -160,7 +172,10 @@ def test_an_allow_list_relaxes_by_name_and_by_network_and_nothing_else() -> None
             choose_address(target, answers, allowed)
     with pytest.raises(Refused, match="port 8081"):
         choose_address(check_url("https://hooks.plant.lan:8081/", allowed), ["8.8.8.8"], allowed)
-    assert choose_address(Target("hooks.plant.lan", 8080, False), ["192.168.7.7"], allowed) == "192.168.7.7"
+    assert (
+        choose_address(Target("hooks.plant.lan", 8080, False), ["192.168.7.7"], allowed)
+        == "192.168.7.7"
+    )
 
 
 def test_an_unreadable_allow_list_is_refused() -> None:
@@ -179,7 +194,9 @@ def test_what_is_public_is_global(address: object) -> None:
     assert not is_public(parsed) or (parsed.is_global and not parsed.is_multicast)
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: list[bytes]) -> None:
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: list[bytes]
+) -> None:
     seen.append(await reader.readuntil(b"\r\n\r\n"))
     writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
     await writer.drain()
@@ -202,7 +219,10 @@ async def test_the_name_is_resolved_once_and_the_checked_address_is_called(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     allowed = parse_allowed("127.0.0.0/8")
-    async with server, httpx.AsyncClient(transport=GuardedTransport(allowed), trust_env=False) as client:
+    async with (
+        server,
+        httpx.AsyncClient(transport=GuardedTransport(allowed), trust_env=False) as client,
+    ):
         answer = await client.post(f"http://rebind.example:{port}/hook", content=b"{}")
     assert answer.status_code == 204
     assert asked == ["rebind.example"]
@@ -216,7 +236,10 @@ async def test_an_ipv6_target_is_called_with_brackets() -> None:
     except OSError:
         pytest.skip("cannot run here: no IPv6 on loopback")
     port = server.sockets[0].getsockname()[1]
-    async with server, httpx.AsyncClient(transport=GuardedTransport(parse_allowed("::1"))) as client:
+    async with (
+        server,
+        httpx.AsyncClient(transport=GuardedTransport(parse_allowed("::1"))) as client,
+    ):
         assert (await client.post(f"http://[::1]:{port}/")).status_code == 204
     assert f"host: [::1]:{port}".encode() in seen[0].lower()
 
@@ -238,7 +261,9 @@ def _certificate(name: str, folder: Path) -> ssl.SSLContext:
         .sign(key, hashes.SHA256())
     )
     (folder / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return context
@@ -251,7 +276,9 @@ async def test_tls_is_checked_for_the_name_although_the_address_is_called(
     named: list[str | None] = []
     context = _certificate("hook.example", tmp_path)
     context.sni_callback = lambda _, name, __: named.append(name)
-    server = await asyncio.start_server(lambda r, w: _answer(r, w, seen), "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(
+        lambda r, w: _answer(r, w, seen), "127.0.0.1", 0, ssl=context
+    )
     port = server.sockets[0].getsockname()[1]
 
     async def getaddrinfo(host: str, asked_port: int, **_: object) -> list[tuple[object, ...]]:

@@ -51,7 +51,9 @@ def test_the_signature_is_that_of_the_specification() -> None:
 def test_a_secret_has_256_random_bits() -> None:
     secrets = {make_secret() for _ in range(100)}
     assert len(secrets) == 100
-    assert all(len(base64.b64decode(s.removeprefix("whsec_"), validate=True)) == 32 for s in secrets)
+    assert all(
+        len(base64.b64decode(s.removeprefix("whsec_"), validate=True)) == 32 for s in secrets
+    )
 
 
 def test_headers_keep_the_id_and_renew_the_timestamp() -> None:

@@ -1,4 +1,5 @@
-"""The pilot plant's machines: pieces are conserved, the same seed gives the same day, machines wait for each other."""
+"""The pilot plant's machines: pieces are conserved, the same seed gives the same day, machines wait
+for each other."""
 
 import random
 from datetime import datetime, timedelta
@@ -40,7 +41,10 @@ def test_pieces_in_are_pieces_out_scrap_and_in_the_line(
     for dt, planned in steps:
         line.step(dt, planned=planned)
         assert line.fed == line.finished + line.scrapped + line.held
-        assert line.finished == line.machines[-1].good - line.machines[-1].holding * line.machines[-1]._waits
+        assert (
+            line.finished
+            == line.machines[-1].good - line.machines[-1].holding * line.machines[-1]._waits
+        )
         assert all(0 <= m.buffer <= m.parameters.buffer for m in line.machines)
 
 
@@ -50,7 +54,9 @@ def test_the_same_seed_gives_the_same_day_and_another_seed_another() -> None:
         out = []
         for _ in range(500):
             line.step(5)
-            out.append(tuple((m.good, m.state, m.power_kw, m.vibration_mm_s) for m in line.machines))
+            out.append(
+                tuple((m.good, m.state, m.power_kw, m.vibration_mm_s) for m in line.machines)
+            )
         return out
 
     assert day("a") == day("a")
@@ -58,7 +64,9 @@ def test_the_same_seed_gives_the_same_day_and_another_seed_another() -> None:
 
 
 def test_a_stopped_machine_starves_what_follows_and_blocks_what_comes_before() -> None:
-    quiet = Parameters(micro_stops_per_h=0, stops_per_h=0, bearing_life_h=1e6, scrap_rate=0, buffer=4)
+    quiet = Parameters(
+        micro_stops_per_h=0, stops_per_h=0, bearing_life_h=1e6, scrap_rate=0, buffer=4
+    )
     line = Line([quiet] * 3, "x")
     line.step(60)
     line.machines[1].stop(600, State.STOPPED, Reason.STOPPED_BY_HAND)
@@ -76,7 +84,9 @@ def test_a_stopped_machine_starves_what_follows_and_blocks_what_comes_before() -
     assert [m.state for m in line.machines] == [State.EXECUTE] * 3
 
 
-def test_wear_a_thousand_times_faster_raises_vibration_until_the_bearing_fails_within_a_minute() -> None:
+def test_wear_a_thousand_times_faster_raises_vibration_until_the_bearing_fails_within_a_minute() -> (
+    None
+):
     line = Line([Parameters(micro_stops_per_h=0, stops_per_h=0)], "x")
     machine = line.machines[0]
     machine.wear, machine.wear_factor = 0.0, 1000.0
@@ -132,7 +142,9 @@ def test_a_machine_finishes_its_piece_before_a_break() -> None:
     assert line.held == 0
 
 
-def test_the_pilot_plants_have_two_companies_three_lines_and_eleven_machines_of_ten_signals() -> None:
+def test_the_pilot_plants_have_two_companies_three_lines_and_eleven_machines_of_ten_signals() -> (
+    None
+):
     plants = load_plants(PLANTS)
     assert {plant.owner for plant in plants} == {"pilot-a", "pilot-b"}
     lines = simulate_lines(plants, "x")

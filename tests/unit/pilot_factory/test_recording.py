@@ -1,4 +1,5 @@
-"""Recordings: separators, times, types and statuses are read as the file has them; what is wrong is named with its line."""
+"""Recordings: separators, times, types and statuses are read as the file has them; what is wrong is
+named with its line."""
 
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def test_a_file_without_times_gets_a_second_between_rows(tmp_path: Path) -> None
 
 
 def test_rows_of_one_machine_can_be_chosen(tmp_path: Path) -> None:
-    recording = read(tmp_path, "datetime,m,x\n2020-01-01,1,5\n2020-01-01,2,6\n2020-01-02,1,7\n", where="m=1")
+    recording = read(
+        tmp_path, "datetime,m,x\n2020-01-01,1,5\n2020-01-01,2,6\n2020-01-02,1,7\n", where="m=1"
+    )
     assert [row.values[1][1] for row in recording.rows] == [5, 7]
 
 
@@ -103,7 +106,9 @@ def test_what_is_wrong_with_a_file_is_named(
 
 
 @pytest.mark.recordings
-@pytest.mark.skipif(not DATA.exists(), reason="cannot run here: no recordings folder beside the project")
+@pytest.mark.skipif(
+    not DATA.exists(), reason="cannot run here: no recordings folder beside the project"
+)
 @pytest.mark.parametrize(
     ("file", "rows", "columns"),
     [

@@ -1,4 +1,5 @@
-"""Alembic's entry: runs the steps on the connection that `aurelian.db.migrate.upgrade` hands over."""
+"""Alembic's entry: runs the steps on the connection that `aurelian.db.migrate.upgrade` hands
+over."""
 
 from __future__ import annotations
 

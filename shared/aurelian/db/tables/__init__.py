@@ -1,7 +1,8 @@
-"""Every table as SQLAlchemy describes it: the read contract between services. Migrations make them; queries use them.
+"""Every table as SQLAlchemy describes it: the read contract between services. Migrations make them;
+queries use them.
 
-A schema belongs to one service, and only that service's database role writes it; every role may read all.
-Times are `timestamptz`; durations are seconds; `owner` is a company's id.
+A schema belongs to one service, and only that service's database role writes it; every role may
+read all. Times are `timestamptz`; durations are seconds; `owner` is a company's id.
 """
 
 from aurelian.db.tables.capacity import commitment, estimate

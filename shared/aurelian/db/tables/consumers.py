@@ -1,4 +1,5 @@
-"""The tables that every schema has whose service consumes Kafka: offsets, and for folds snapshots, inbox, outbox."""
+"""The tables that every schema has whose service consumes Kafka: offsets, and for folds snapshots,
+inbox, outbox."""
 
 from __future__ import annotations
 

@@ -90,7 +90,9 @@ def _sample_columns() -> list[Column[object]]:
         ),  # only where it differs from time: the original, unusable one
         time_column("server_time", nullable=True),
         time_column("gateway_time"),
-        Column("stored_time", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+        Column(
+            "stored_time", DateTime(timezone=True), nullable=False, server_default=text("now()")
+        ),
         Column("status", BigInteger, nullable=False),
         Column("flags", Integer, nullable=False),
         Column("type", SmallInteger, nullable=False),
@@ -105,7 +107,9 @@ sample_number = Table(
     schema="historian",
 )
 
-sample_text = Table("sample_text", metadata, *_sample_columns(), Column("value", Text), schema="historian")
+sample_text = Table(
+    "sample_text", metadata, *_sample_columns(), Column("value", Text), schema="historian"
+)
 
 sample_other = Table(
     "sample_other",
@@ -122,7 +126,9 @@ def _rollup_columns() -> list[Column[object]]:
     return [
         Column("signal", Integer, primary_key=True, autoincrement=False),
         time_column("bucket", primary_key=True),
-        Column("count", BigInteger, nullable=False),  # samples with a value and a status that is not Bad
+        Column(
+            "count", BigInteger, nullable=False
+        ),  # samples with a value and a status that is not Bad
         Column("bad", BigInteger, nullable=False),  # the others
         Column("sum", Double, nullable=False),
         Column("min", Double),
@@ -158,7 +164,9 @@ rejected = Table(
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
-    Column("fingerprint", Text, nullable=False, unique=True),  # what makes a redelivered one the same
+    Column(
+        "fingerprint", Text, nullable=False, unique=True
+    ),  # what makes a redelivered one the same
     time_column("replayed_at", nullable=True),
     schema="historian",
 )

@@ -55,7 +55,9 @@ endpoint = Table(
 pending = Table(
     "pending",
     metadata,
-    Column("endpoint", UUID(as_uuid=False), ForeignKey("partner_events.endpoint.id"), primary_key=True),
+    Column(
+        "endpoint", UUID(as_uuid=False), ForeignKey("partner_events.endpoint.id"), primary_key=True
+    ),
     Column("number", BigInteger, primary_key=True),
     Column("attempt", Integer, nullable=False),  # made so far
     time_column("due_at"),

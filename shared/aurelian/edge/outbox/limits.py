@@ -1,4 +1,5 @@
-"""How much disk the outbox may use, and what it says when that is reached. Used by `outbox.py`. Pure."""
+"""How much disk the outbox may use, and what it says when that is reached. Used by `outbox.py`.
+Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class Limits:
     segment_age_s: float = 600.0
 
     def reached(self, used: int, free: float, oldest_age_s: float, *, reserved: bool) -> Why:
-        """The limit that is reached. `reserved`: for life-cycle records and alarms, which may also use the reserve."""
+        """The limit that is reached. `reserved`: for life-cycle records and alarms, which may also
+        use the reserve."""
         if used > self.max_bytes * (1.0 if reserved else 1 - RESERVE):
             return Why.BYTES
         if free < self.min_free * (RESERVE if reserved else 1.0):
@@ -66,5 +68,6 @@ class Level:
 
     @property
     def accepting(self) -> bool:
-        """Whether samples and rejected bytes are taken; life-cycle records and alarms may be even when not."""
+        """Whether samples and rejected bytes are taken; life-cycle records and alarms may be even
+        when not."""
         return self.why is Why.ACCEPTING

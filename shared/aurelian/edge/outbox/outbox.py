@@ -1,9 +1,11 @@
-"""The gateway's write-ahead store: what is appended here is on the disk before a machine gets its acknowledgement.
+"""The gateway's write-ahead store: what is appended here is on the disk before a machine gets its
+acknowledgement.
 
-Owned by `gateway.run_gateway`; one thread at a time calls it, never the event loop (it blocks on the disk). One row per
-encoded record. Batches of samples stand in segment files, each dropped whole when all its rows are released; life-cycle
-records, alarms and rejected bytes stand in a file of their own. SQLite in WAL mode, synchronous=FULL: when `append`
-returns, the log that holds the rows is synced.
+Owned by `gateway.run_gateway`; one thread at a time calls it, never the event loop (it blocks on
+the disk). One row per encoded record. Batches of samples stand in segment files, each dropped whole
+when all its rows are released; life-cycle records, alarms and rejected bytes stand in a file of
+their own. SQLite in WAL mode, synchronous=FULL: when `append` returns, the log that holds the rows
+is synced.
 """
 
 from __future__ import annotations
@@ -31,12 +33,14 @@ _KEEP_CORRUPT = 3
 
 
 class Full(OSError):
-    """The outbox takes nothing of this lane now; keep what you have, acknowledge nothing, try again later."""
+    """The outbox takes nothing of this lane now; keep what you have, acknowledge nothing, try again
+    later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record to append. `encode(sequence)` gives its final bytes and is called in the outbox's thread."""
+    """One record to append. `encode(sequence)` gives its final bytes and is called in the outbox's
+    thread."""
 
     lane: Lane
     stream: str
@@ -59,7 +63,8 @@ START = Position()
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A damaged file that was set aside. What could be read of it was kept; times in microseconds."""
+    """A damaged file that was set aside. What could be read of it was kept; times in
+    microseconds."""
 
     path: Path
     from_time: int
@@ -68,7 +73,8 @@ class Lost:
 
 
 class Outbox:
-    """One gateway's outbox. Not thread safe; a context manager. `boot` numbers this run, see `open`."""
+    """One gateway's outbox. Not thread safe; a context manager. `boot` numbers this run, see
+    `open`."""
 
     def __init__(self, folder: Path, boot: int, limits: Limits, clock: Callable[[], int]) -> None:
         self.folder, self.boot, self.limits, self._clock = folder, boot, limits, clock
@@ -87,10 +93,11 @@ class Outbox:
         limits: Limits | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> Outbox:
-        """Open or make the outbox in `folder`. A damaged file is set aside (`lost`), never an error.
+        """Open or make the outbox in `folder`. A damaged file is set aside (`lost`), never an
+        error.
 
-        `boot`: microseconds since 1970 at process start; sequences begin at 1 in each boot, rows of older boots
-        keep theirs. `clock` gives microseconds since 1970.
+        `boot`: microseconds since 1970 at process start; sequences begin at 1 in each boot, rows of
+        older boots keep theirs. `clock` gives microseconds since 1970.
 
         Raises:
             Full: the disk lets nobody write.
@@ -107,7 +114,10 @@ class Outbox:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -119,7 +129,8 @@ class Outbox:
             segment.close()
 
     def append(self, entries: Sequence[Entry], counts: Iterable[Count] = ()) -> None:
-        """Number, encode and commit all entries and counts as one; they are on the disk when this returns.
+        """Number, encode and commit all entries and counts as one; they are on the disk when this
+        returns.
 
         `counts` are added to what this boot has counted. All or nothing also across a crash.
 
@@ -127,7 +138,9 @@ class Outbox:
             Full: a limit is reached or the disk refuses; nothing was appended.
         """
         self._check_limits(entries)
-        if self._segments[-1].is_due(self.limits.segment_bytes, self.limits.segment_age_s, self._clock()):
+        if self._segments[-1].is_due(
+            self.limits.segment_bytes, self.limits.segment_age_s, self._clock()
+        ):
             self._roll_over()
         try:
             self._commit(entries, list(counts))
@@ -138,10 +151,11 @@ class Outbox:
             raise Full(f"outbox {self.folder}: {error}; the damaged file was set aside") from error
 
     def unsent(self, after: Position = START, max_bytes: int = 2**20) -> tuple[list[Row], Position]:
-        """Rows that nobody has stored, in the order of appending, from `after` on; and where to go on.
+        """Rows that nobody has stored, in the order of appending, from `after` on; and where to go
+        on.
 
-        Ends after `max_bytes` (at least one row is given if there is one). Life-cycle records come first. Begin at
-        `START` again to have everything that is unreleased sent again.
+        Ends after `max_bytes` (at least one row is given if there is one). Life-cycle records come
+        first. Begin at `START` again to have everything that is unreleased sent again.
         """
         rows: list[Row] = []
         found, record = self._read(self._records, after.record, max_bytes)
@@ -151,7 +165,9 @@ class Outbox:
         for segment in [each for each in self._segments if each.name >= after.segment]:
             if left <= 0:
                 break
-            found, reached = self._read(segment, row_id if segment.name == after.segment else 0, left)
+            found, reached = self._read(
+                segment, row_id if segment.name == after.segment else 0, left
+            )
             rows += found
             left -= sum(len(row.data) for row in found)
             place, row_id = segment.name, reached
@@ -184,16 +200,19 @@ class Outbox:
         )
 
     def counts(self) -> list[Count]:
-        """What was counted by source and hour, of this boot and of those before it that are still here."""
+        """What was counted by source and hour, of this boot and of those before it that are still
+        here."""
         return list(self._counts.values())
 
     def forget_counts(self, before_hour: int) -> None:
-        """Let go of the counts of older boots before an hour (microseconds): the ledger has had them for long."""
+        """Let go of the counts of older boots before an hour (microseconds): the ledger has had
+        them for long."""
         for key in [key for key in self._counts if key[0] != self.boot and key[2] < before_hour]:
             del self._counts[key]
 
     def newest(self, max_rows: int) -> list[Row]:
-        """The newest batches on the disk, released or not, oldest first: what a restart may meet again."""
+        """The newest batches on the disk, released or not, oldest first: what a restart may meet
+        again."""
         rows: list[Row] = []
         for segment in reversed(self._segments):
             with suppress(DatabaseError):
@@ -206,14 +225,21 @@ class Outbox:
         for path in sorted(self.folder.glob("*.corrupt")):
             begin = int(path.name.split("-")[1].split(".")[0]) if "-" in path.name else 0
             found.append(
-                Lost(path, begin, int(path.stat().st_mtime * 1e6), f"outbox file {path.name} was damaged")
+                Lost(
+                    path,
+                    begin,
+                    int(path.stat().st_mtime * 1e6),
+                    f"outbox file {path.name} was damaged",
+                )
             )
         return found
 
     def confirm(self, lost: Lost) -> None:
         """Say that a gap record of it is on the disk. The newest three damaged files are kept."""
         lost.path.rename(lost.path.with_suffix(".told"))
-        for old in sorted(self.folder.glob("*.told"), key=lambda path: path.stat().st_mtime)[:-_KEEP_CORRUPT]:
+        for old in sorted(self.folder.glob("*.told"), key=lambda path: path.stat().st_mtime)[
+            :-_KEEP_CORRUPT
+        ]:
             old.unlink()
 
     def _load(self) -> None:
@@ -226,7 +252,8 @@ class Outbox:
             self._counts |= segment.counts
             self._group = max(self._group, segment.group)
         if self.lost():
-            # The number of the last commit may have been in the damaged file: keep every record then.
+            # The number of the last commit may have been in the damaged file: keep every record
+            # then.
             self._group = max(self._group, self._records.last_paired())
         self._records.forget_after(self._group)
         for segment in self._segments[:-1]:
@@ -268,7 +295,9 @@ class Outbox:
             self._segments[-2].close()
         here = {mark: up_to for mark, up_to in self._marks.items() if self._has(mark)}
         self._marks = here
-        self._segments[-1].write(marks=here, counts=self._counts.values(), group=self._group, durable=True)
+        self._segments[-1].write(
+            marks=here, counts=self._counts.values(), group=self._group, durable=True
+        )
         self._drop_released()
 
     def _commit(self, entries: Sequence[Entry], counts: list[Count]) -> None:
@@ -295,8 +324,8 @@ class Outbox:
         records = [row for row in rows if row.lane is not Lane.SAMPLES]
         paired = bool(samples or totals)
         if records or self._dangling:
-            # First the records, marked with a commit that counts only once the segment has it too; what an
-            # attempt left here whose segment failed goes away.
+            # First the records, marked with a commit that counts only once the segment has it too;
+            # what an attempt left here whose segment failed goes away.
             attempt = self._group + 1
             self._records.write(
                 records,
@@ -307,7 +336,11 @@ class Outbox:
             self._dangling = paired
         if paired:
             self._segments[-1].write(
-                samples, marks=self._marks, counts=totals.values(), group=self._group + 1, durable=True
+                samples,
+                marks=self._marks,
+                counts=totals.values(),
+                group=self._group + 1,
+                durable=True,
             )
             self._group += 1
         self._dangling = False
@@ -333,7 +366,8 @@ class Outbox:
             raise Full(f"outbox {self.folder}: limit of {why.name.lower()} reached")
 
     def _limit(self, reserved: bool) -> Why:
-        """The limit that is reached; `reserved` may use all of the disk, the others leave it a tenth."""
+        """The limit that is reached; `reserved` may use all of the disk, the others leave it a
+        tenth."""
         used = sum(segment.size() for segment in self._files())
         return self.limits.reached(used, self._free(), self._oldest_age_s(), reserved=reserved)
 

@@ -1,4 +1,5 @@
-"""What becomes of a damaged file of the outbox: set aside, and all that can be read of it kept. Called by `outbox.py`."""
+"""What becomes of a damaged file of the outbox: set aside, and all that can be read of it kept.
+Called by `outbox.py`."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _BEYOND = 2000
 
 
 def salvage(path: Path) -> Segment:
-    """Rename a damaged file to `*.corrupt` and make a new one in its place of all that can still be read."""
+    """Rename a damaged file to `*.corrupt` and make a new one in its place of all that can still be
+    read."""
     aside = path.with_suffix(".corrupt")
     path.rename(aside)
     wal = path.with_name(f"{path.name}-wal")

@@ -1,7 +1,9 @@
-"""One SQLite file of the outbox: rows, release marks and counts. Used by `outbox.py` and `salvage.py`.
+"""One SQLite file of the outbox: rows, release marks and counts. Used by `outbox.py` and
+`salvage.py`.
 
-A commit is durable when `write` returns: WAL mode with synchronous=FULL syncs the log before it says so. The connection
-holds the file alone (locking_mode=EXCLUSIVE), so a second process on the same folder is refused.
+A commit is durable when `write` returns: WAL mode with synchronous=FULL syncs the log before it
+says so. The connection holds the file alone (locking_mode=EXCLUSIVE), so a second process on the
+same folder is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoded record. `id`: its place in its file, 0 for a new one; `appended_at`: microseconds since 1970."""
+    """One encoded record. `id`: its place in its file, 0 for a new one; `appended_at`: microseconds
+    since 1970."""
 
     id: int
     lane: Lane
@@ -52,7 +55,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Values of one source counted in one hour of receipt (its start in microseconds), for the ledger."""
+    """Values of one source counted in one hour of receipt (its start in microseconds), for the
+    ledger."""
 
     source: str
     hour: int
@@ -81,7 +85,8 @@ def count_key(count: Count) -> tuple[int, str, int]:
 
 @dataclass(slots=True)
 class Span:
-    """The rows of one stream in one file: sequences without holes, and when the first and last came."""
+    """The rows of one stream in one file: sequences without holes, and when the first and last
+    came."""
 
     first: int
     last: int
@@ -89,7 +94,8 @@ class Span:
     last_at: int
 
     def after(self, up_to: int) -> tuple[int, int]:
-        """How many rows lie beyond a sequence, and about when the oldest of them came (microseconds)."""
+        """How many rows lie beyond a sequence, and about when the oldest of them came
+        (microseconds)."""
         rows = self.last - max(up_to, self.first - 1)
         if rows <= 0:
             return 0, 0
@@ -98,7 +104,8 @@ class Span:
 
 
 class Segment:
-    """One file, opened when it is needed. All methods may raise `sqlite3.DatabaseError`, where it is damaged or full."""
+    """One file, opened when it is needed. All methods may raise `sqlite3.DatabaseError`, where it
+    is damaged or full."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.stem
@@ -133,7 +140,8 @@ class Segment:
     ) -> None:
         """Commit all of it at once; durable: the log is synced when this returns.
 
-        `group` numbers the commit. `replacing`: rows of that group are an attempt that failed and go away.
+        `group` numbers the commit. `replacing`: rows of that group are an attempt that failed and
+        go away.
         """
         db = self._connect()
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -169,7 +177,16 @@ class Segment:
             db.executemany(
                 "INSERT OR REPLACE INTO count VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (c.boot, c.source, c.hour, c.owner, c.received, c.dropped, c.skipped, c.rejected)
+                    (
+                        c.boot,
+                        c.source,
+                        c.hour,
+                        c.owner,
+                        c.received,
+                        c.dropped,
+                        c.skipped,
+                        c.rejected,
+                    )
                     for c in counts
                 ],
             )
@@ -187,7 +204,8 @@ class Segment:
     def read(
         self, after: int, max_bytes: int, marks: Mapping[Mark, int], group: int
     ) -> tuple[list[Row], int]:
-        """Rows after an id that no mark covers, up to `max_bytes` but at least one; and the last id looked at.
+        """Rows after an id that no mark covers, up to `max_bytes` but at least one; and the last id
+        looked at.
 
         Rows of a group beyond `group` do not count yet.
         """
@@ -213,14 +231,18 @@ class Segment:
     def last(self, max_rows: int) -> list[Row]:
         """Its newest rows, oldest first."""
         db = self._connect()
-        ids = db.execute("SELECT id FROM row ORDER BY id DESC LIMIT ?", (max(0, max_rows),)).fetchall()
+        ids = db.execute(
+            "SELECT id FROM row ORDER BY id DESC LIMIT ?", (max(0, max_rows),)
+        ).fetchall()
         return [row for (row_id,) in reversed(ids) for row in read_rows(db, row_id)]
 
     def delete(self, mark: Mark, up_to: int) -> None:
         """Remove the rows of a stream up to a sequence and give their pages back."""
         db = self._connect()
         db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("DELETE FROM row WHERE boot = ? AND stream = ? AND sequence <= ?", (*mark, up_to))
+        db.execute(
+            "DELETE FROM row WHERE boot = ? AND stream = ? AND sequence <= ?", (*mark, up_to)
+        )
         db.executescript("PRAGMA incremental_vacuum")  # execute() would stop after one page
         span = self.spans.get(mark)
         if span is not None and up_to >= span.last:
@@ -238,10 +260,13 @@ class Segment:
 
     def last_paired(self) -> int:
         """The highest number of a commit here."""
-        return int(self._connect().execute("SELECT coalesce(max(group_number), 0) FROM row").fetchone()[0])
+        return int(
+            self._connect().execute("SELECT coalesce(max(group_number), 0) FROM row").fetchone()[0]
+        )
 
     def waiting(self, marks: Mapping[Mark, int]) -> tuple[int, int]:
-        """How many rows no mark covers, and about when the oldest of them was appended (microseconds)."""
+        """How many rows no mark covers, and about when the oldest of them was appended
+        (microseconds)."""
         rows, oldest = 0, 0
         for mark, span in self.spans.items():
             more, at = span.after(marks.get(mark, 0))
@@ -252,7 +277,9 @@ class Segment:
 
     def is_due(self, max_bytes: int, max_age_s: float, now: int) -> bool:
         """Whether a new segment should follow this one."""
-        return bool(self.spans) and (self.size() >= max_bytes or now - self._began > max_age_s * 1e6)
+        return bool(self.spans) and (
+            self.size() >= max_bytes or now - self._began > max_age_s * 1e6
+        )
 
     def is_sound(self) -> bool:
         """Look through the structure of the file."""
@@ -288,7 +315,9 @@ class Segment:
 
     def _connect(self) -> sqlite3.Connection:
         if self._db is None:
-            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=1)
+            db = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=1
+            )
             self._db = db
             db.text_factory = lenient_text
             db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
@@ -298,7 +327,9 @@ class Segment:
             for statement in _TABLES:
                 db.execute(statement)
             if self.name == "records":
-                db.execute("CREATE INDEX IF NOT EXISTS row_sequence ON row (boot, stream, sequence)")
+                db.execute(
+                    "CREATE INDEX IF NOT EXISTS row_sequence ON row (boot, stream, sequence)"
+                )
         return self._db
 
     def _survey(self, check: bool) -> None:
@@ -306,7 +337,10 @@ class Segment:
             raise sqlite3.DatabaseError(f"{self.path.name} does not pass its check")
         db = self._connect()
         self.spans.clear()
-        self.marks, self.counts = read_marks(db), {count_key(count): count for count in read_counts(db)}
+        self.marks, self.counts = (
+            read_marks(db),
+            {count_key(count): count for count in read_counts(db)},
+        )
         found = db.execute("SELECT value FROM state WHERE name = 'group'").fetchone()
         self.group = found[0] if found else 0
         self._began = 0
@@ -326,7 +360,8 @@ class Segment:
 
 
 _TABLES = (
-    # Rows of records.db go away one by one: without AUTOINCREMENT a new row could get an id that readers are past.
+    # Rows of records.db go away one by one: without AUTOINCREMENT a new row could get an id that
+    # readers are past.
     "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, boot INTEGER NOT NULL,"
     " stream TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL, samples INTEGER NOT NULL,"
     " appended_at INTEGER NOT NULL, group_number INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL)",
@@ -354,8 +389,12 @@ def read_rows(db: sqlite3.Connection, row_id: int) -> list[Row]:
     return rows
 
 
-def _checksum(lane: int, boot: int, stream: str, sequence: int, key: str, samples: int, data: bytes) -> int:
-    return zlib.crc32(data, zlib.crc32(f"{int(lane)}|{boot}|{stream}|{sequence}|{key}|{samples}".encode()))
+def _checksum(
+    lane: int, boot: int, stream: str, sequence: int, key: str, samples: int, data: bytes
+) -> int:
+    return zlib.crc32(
+        data, zlib.crc32(f"{int(lane)}|{boot}|{stream}|{sequence}|{key}|{samples}".encode())
+    )
 
 
 def read_marks(db: sqlite3.Connection) -> dict[Mark, int]:

@@ -1,4 +1,5 @@
-"""The outbox in a thread of its own, so that the disk never holds up the event loop. Used by `gateway.py` and `drain.py`."""
+"""The outbox in a thread of its own, so that the disk never holds up the event loop. Used by
+`gateway.py` and `drain.py`."""
 
 from __future__ import annotations
 
@@ -18,9 +19,11 @@ _Waiting = tuple[Sequence[Entry], Sequence[Count], "asyncio.Future[None]"]
 
 
 class OutboxThread:
-    """Group commit: whatever is handed over while a commit runs goes into the next one. Async context manager.
+    """Group commit: whatever is handed over while a commit runs goes into the next one. Async
+    context manager.
 
-    No timer: one caller gets a commit at once, many share one, and a slow disk makes larger groups by itself.
+    No timer: one caller gets a commit at once, many share one, and a slow disk makes larger groups
+    by itself.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -35,7 +38,10 @@ class OutboxThread:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.call(self.outbox.close)
         self._executor.shutdown()
@@ -53,7 +59,9 @@ class OutboxThread:
 
     async def call(self, function: Callable[..., T], *args: object) -> T:
         """Run one of the outbox's methods in its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(function, *args))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, partial(function, *args)
+        )
 
     def _start(self) -> None:
         if self._busy or not self._waiting:
@@ -79,7 +87,9 @@ class OutboxThread:
     def _finish(self, group: list[_Waiting], committed: asyncio.Future[list[Full | None]]) -> None:
         self._busy = False
         bug = committed.exception()
-        results: list[BaseException | None] = [bug] * len(group) if bug is not None else [*committed.result()]
+        results: list[BaseException | None] = (
+            [bug] * len(group) if bug is not None else [*committed.result()]
+        )
         for (_, _, done), error in zip(group, results, strict=True):
             if done.cancelled():
                 continue

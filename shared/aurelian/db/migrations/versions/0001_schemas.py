@@ -12,5 +12,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the schemas."""
-    for schema in ("platform", "historian", "line_health", "maintenance", "capacity", "partner_events"):
+    for schema in (
+        "platform",
+        "historian",
+        "line_health",
+        "maintenance",
+        "capacity",
+        "partner_events",
+    ):
         op.execute(f"CREATE SCHEMA {schema}")

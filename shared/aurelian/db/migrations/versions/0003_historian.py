@@ -27,7 +27,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         schema="historian",
     )
-    op.create_index(op.f("ix_historian_asset_path"), "asset", ["path"], unique=False, schema="historian")
+    op.create_index(
+        op.f("ix_historian_asset_path"), "asset", ["path"], unique=False, schema="historian"
+    )
     op.create_table(
         "asset_path",
         sa.Column("asset", sa.Text(), nullable=False),
@@ -191,8 +193,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
         schema="historian",
     )
-    op.create_index(op.f("ix_historian_signal_asset"), "signal", ["asset"], unique=False, schema="historian")
-    op.create_index(op.f("ix_historian_signal_path"), "signal", ["path"], unique=False, schema="historian")
+    op.create_index(
+        op.f("ix_historian_signal_asset"), "signal", ["asset"], unique=False, schema="historian"
+    )
+    op.create_index(
+        op.f("ix_historian_signal_path"), "signal", ["path"], unique=False, schema="historian"
+    )
     op.create_table(
         "source",
         sa.Column("id", sa.Text(), nullable=False),
@@ -206,5 +212,6 @@ def upgrade() -> None:
         schema="historian",
     )
     for rollup in ("rollup_minute", "rollup_hour"):
-        # The newest bucket changes with every transaction: room on its page keeps the changes out of the index.
+        # The newest bucket changes with every transaction: room on its page keeps the changes out
+        # of the index.
         op.execute(f"ALTER TABLE historian.{rollup} SET (fillfactor = 70)")

@@ -123,4 +123,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         schema="line_health",
     )
-    op.create_index("stop_line_started", "stop", ["line", "started_at"], unique=False, schema="line_health")
+    op.create_index(
+        "stop_line_started", "stop", ["line", "started_at"], unique=False, schema="line_health"
+    )

@@ -31,7 +31,11 @@ def upgrade() -> None:
         schema="partner_events",
     )
     op.create_index(
-        "attempt_endpoint_number", "attempt", ["endpoint", "number"], unique=False, schema="partner_events"
+        "attempt_endpoint_number",
+        "attempt",
+        ["endpoint", "number"],
+        unique=False,
+        schema="partner_events",
     )
     op.create_table(
         "endpoint",

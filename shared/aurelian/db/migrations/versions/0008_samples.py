@@ -1,4 +1,5 @@
-"""The samples: hypertables where TimescaleDB is, else native partitions of a week, made and dropped by `maintain_samples`."""
+"""The samples: hypertables where TimescaleDB is, else native partitions of a week, made and dropped
+by `maintain_samples`."""
 
 from __future__ import annotations
 
@@ -30,8 +31,9 @@ COLUMNS = """
     PRIMARY KEY (signal, time, sub)
 """
 
-# Runs as its owner, so that the historian's role need not own tables to make and drop partitions. A week is made as
-# a table of its own, takes what the default partition holds of it, and is then attached.
+# Runs as its owner, so that the historian's role need not own tables to make and drop partitions. A
+# week is made as a table of its own, takes what the default partition holds of it, and is then
+# attached.
 MAINTAIN_PARTITIONS = """
 CREATE FUNCTION historian.maintain_samples(keep_days integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
@@ -101,14 +103,18 @@ END $$
 def upgrade() -> None:
     """Make the three sample tables in the form that this server can give them."""
     bind = op.get_bind()
-    found = bind.exec_driver_sql("SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'").first()
+    found = bind.exec_driver_sql(
+        "SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'"
+    ).first()
     if found:
         op.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         _make_hypertables()
     else:
         _make_partitions()
     op.execute("REVOKE ALL ON FUNCTION historian.maintain_samples(integer) FROM PUBLIC")
-    op.execute("GRANT EXECUTE ON FUNCTION historian.maintain_samples(integer) TO aurelian_historian")
+    op.execute(
+        "GRANT EXECUTE ON FUNCTION historian.maintain_samples(integer) TO aurelian_historian"
+    )
     op.execute("SELECT historian.maintain_samples(400)")
 
 
@@ -131,6 +137,8 @@ def _make_hypertables() -> None:
 def _make_partitions() -> None:
     for table, values in VALUES.items():
         name = f"historian.{table}"
-        op.execute(f"CREATE TABLE {name} ({COLUMNS.format(values=values)}) PARTITION BY RANGE (time)")
+        op.execute(
+            f"CREATE TABLE {name} ({COLUMNS.format(values=values)}) PARTITION BY RANGE (time)"
+        )
         op.execute(f"CREATE TABLE {name}_default PARTITION OF {name} DEFAULT")
     op.execute(MAINTAIN_PARTITIONS)
