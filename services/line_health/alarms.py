@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aurelian.fold.run import Effects
-from aurelian.model.plant_parts import Limits
+from aurelian.model.plant_parts import AlarmLimits
 from line_health.plant import LineInfo, SignalInfo
 from line_health.rows import AlarmRow, Row, alarm_event, derive, to_datetime
 
@@ -45,7 +45,12 @@ class AlarmMemory:
 
 
 def fold_value(
-    line: LineInfo, signal: SignalInfo, limits: Limits, alarm: AlarmMemory, at: int, value: float
+    line: LineInfo,
+    signal: SignalInfo,
+    limits: AlarmLimits,
+    alarm: AlarmMemory,
+    at: int,
+    value: float,
 ) -> Effects[Row]:
     """Take in a value with the time `at`; say what is raised or cleared until then."""
     if at <= alarm.newest:
@@ -67,7 +72,7 @@ def fold_value(
 
 
 def fold_time(
-    line: LineInfo, signal: SignalInfo, limits: Limits, alarm: AlarmMemory, now: int
+    line: LineInfo, signal: SignalInfo, limits: AlarmLimits, alarm: AlarmMemory, now: int
 ) -> Effects[Row]:
     """Say what is raised or cleared because the last value has stood until `now`."""
     delay = int(limits.delay_s * 1_000_000)
@@ -83,7 +88,7 @@ def fold_time(
     return Effects()
 
 
-def is_quiet(limits: Limits, alarm: AlarmMemory, lowest: float, highest: float) -> bool:
+def is_quiet(limits: AlarmLimits, alarm: AlarmMemory, lowest: float, highest: float) -> bool:
     """Tell whether values between `lowest` and `highest` change nothing: the usual case, decided
     without a loop."""
     return (
@@ -93,7 +98,7 @@ def is_quiet(limits: Limits, alarm: AlarmMemory, lowest: float, highest: float) 
     )
 
 
-def _limit_beyond(limits: Limits, value: float) -> float | None:
+def _limit_beyond(limits: AlarmLimits, value: float) -> float | None:
     if limits.high is not None and value > limits.high:
         return limits.high
     if limits.low is not None and value < limits.low:
@@ -101,7 +106,7 @@ def _limit_beyond(limits: Limits, value: float) -> float | None:
     return None
 
 
-def _is_calm(limits: Limits, limit: float, value: float) -> bool:
+def _is_calm(limits: AlarmLimits, limit: float, value: float) -> bool:
     if _limit_beyond(limits, value) is not None:
         return False
     return (
@@ -112,7 +117,11 @@ def _is_calm(limits: Limits, limit: float, value: float) -> bool:
 
 
 def _tell(
-    line: LineInfo, signal: SignalInfo, limits: Limits, alarm: AlarmMemory, cleared_at: int | None
+    line: LineInfo,
+    signal: SignalInfo,
+    limits: AlarmLimits,
+    alarm: AlarmMemory,
+    cleared_at: int | None,
 ) -> Effects[Row]:
     side = "above" if alarm.limit == limits.high else "below"
     unit = f" {signal.ucum}" if signal.ucum else ""

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from aurelian.model.calendar import CalendarError, check_calendar
-from aurelian.model.plant_parts import CalendarModel, Limits, Product, Role, StopReason
+from aurelian.model.plant_parts import AlarmLimits, CalendarModel, Product, Role, StopReason
 
 
 class AssetError(ValueError):
@@ -29,7 +29,7 @@ class SignalInfo:
     name: str
     ucum: str
     role: Role
-    limits: Limits | None
+    limits: AlarmLimits | None
 
     @property
     def path(self) -> str:
@@ -150,7 +150,7 @@ def _to_signals(
 ) -> Iterable[SignalInfo]:
     for each in signals:
         role = Role(each["role"]) if each["role"] in set(Role) else Role.OTHER
-        limits = Limits.model_validate(each["limits"]) if each.get("limits") else None
+        limits = AlarmLimits.model_validate(each["limits"]) if each.get("limits") else None
         if role is not Role.OTHER or limits is not None:
             yield SignalInfo(
                 each["id"],

@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from aurelian.backbone.cancellation import heed_cancellation
+from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS
 from aurelian.db.engine import connect, make_engine
 from aurelian.fold.run import run_fold
@@ -59,7 +59,7 @@ async def send_webhooks(settings: PartnerEventsSettings) -> None:
         stack.push_async_callback(engine.dispose)
         sender = Sender(engine, client, now=lambda: datetime.now(UTC))
         while True:
-            heed_cancellation()
+            raise_if_cancelled()
             try:
                 async with await connect(
                     url, autocommit=True, name="partner_events webhooks"
@@ -88,7 +88,7 @@ async def trim_forever(settings: PartnerEventsSettings) -> None:
                 await trim(conn, keep, keep_readings)
         except psycopg.OperationalError as error:
             log.warning("old events are not deleted", extra={"fields": {"why": str(error)}})
-        heed_cancellation()
+        raise_if_cancelled()
         await asyncio.sleep(TRIM_EVERY_S)
 
 
@@ -99,7 +99,7 @@ async def _send_from(conn: psycopg.AsyncConnection, sender: Sender) -> None:
     busy: dict[str, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as group:
         while True:
-            heed_cancellation()
+            raise_if_cancelled()
             for endpoint in await sender.find_work():
                 if endpoint not in busy:
                     task = group.create_task(sender.serve(endpoint), name=f"webhooks of {endpoint}")
@@ -111,7 +111,7 @@ async def _send_from(conn: psycopg.AsyncConnection, sender: Sender) -> None:
 
 async def _become_only_sender(conn: psycopg.AsyncConnection) -> None:
     while True:
-        heed_cancellation()
+        raise_if_cancelled()
         cursor = await conn.execute(
             "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [SENDER_LOCK]
         )

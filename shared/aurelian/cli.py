@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from aurelian.local.words import give_up, os_fix, os_reason, words
+from aurelian.local.terminal import give_up, os_fix, os_reason, terminal
 
 app = typer.Typer(
     help="Open factory telemetry: run it, look into it.",
@@ -105,7 +105,7 @@ def up(
         pilot=pilot,
         dashboard_port=port,
         fixed_ports=not any_ports,
-        tell=lambda sentence: words.print(escape(sentence)),
+        tell=lambda sentence: terminal.print(escape(sentence)),
     )
     run_stack(options)
 
@@ -119,7 +119,7 @@ def down(home: Home = None) -> None:
     folder = _home(home)
     launcher = read_launcher(folder)
     if launcher is None:
-        words.print(f"nothing runs on {folder}")
+        terminal.print(f"nothing runs on {folder}")
         return
     os.kill(launcher.pid, signal.SIGTERM)
     if not await_condition(lambda: start_time(launcher.pid) != launcher.started, DOWN_LIMIT_S, 0.1):
@@ -127,7 +127,7 @@ def down(home: Home = None) -> None:
             f"process {launcher.pid} has not ended within {DOWN_LIMIT_S:.0f} s",
             f"look at {folder}/log; kill -9 {launcher.pid} ends it and everything that it started",
         )
-    words.print("stopped")
+    terminal.print("stopped")
 
 
 @app.command()
@@ -140,7 +140,7 @@ def reset(
 
     folder = _home(home)
     if not folder.exists():
-        words.print(f"there is nothing in {folder}")
+        terminal.print(f"there is nothing in {folder}")
         return
     if not (folder / "run" / "lock").exists() and any(folder.iterdir()):
         give_up(
@@ -158,7 +158,7 @@ def reset(
             delete_state(folder)
     except AlreadyRunningError:
         give_up(f"a stack runs on {folder}", "aurelian down, then aurelian reset")
-    words.print(f"{folder} is empty; the next start is a first start")
+    terminal.print(f"{folder} is empty; the next start is a first start")
 
 
 @app.command()
@@ -183,9 +183,9 @@ def doctor(
         Verdict.FAULT: "[red]✖[/]",
     }
     for each in findings if not as_json else []:
-        words.print(f"{marks[each.verdict]} {escape(each.text)}")
+        terminal.print(f"{marks[each.verdict]} {escape(each.text)}")
         if each.fix:
-            words.print(f"    fix: {escape(each.fix)}")
+            terminal.print(f"    fix: {escape(each.fix)}")
     raise typer.Exit(1 if any(each.verdict is Verdict.FAULT for each in findings) else 0)
 
 
@@ -324,7 +324,7 @@ def db_upgrade(
     upgrade(database)
     if log is not None:
         declare_first_log(database, log)
-    words.print("the database schema is up to date")
+    terminal.print("the database schema is up to date")
 
 
 @keys_app.command("create")

@@ -43,7 +43,7 @@ PAUSED = (*KILLED, "mqtt")
 """Mosquitto writes what it has acknowledged to disk once a second: it may be paused, and promises
 nothing beyond."""
 
-FOLDERS = ("line_health", "maintenance", "capacity")
+FOLD_SERVICES = ("line_health", "maintenance", "capacity")
 """Whose events the log of partner_events must have."""
 
 
@@ -138,7 +138,7 @@ def _not_logged(url: str) -> list[str]:
     with psycopg.connect(url) as connection:
         return [
             row[0]
-            for service in FOLDERS
+            for service in FOLD_SERVICES
             for row in connection.execute(
                 f"SELECT o.id FROM {service}.event_outbox AS o WHERE NOT EXISTS "
                 "(SELECT FROM partner_events.event_log AS l WHERE l.id = o.id)"

@@ -9,7 +9,7 @@ import random
 
 import psycopg
 
-from aurelian.backbone.cancellation import heed_cancellation
+from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.db.engine import connect
 from aurelian.runtime.health import Health
 from partner_events.writer import CHANNEL
@@ -35,14 +35,14 @@ class Tail:
         """Follow the log until cancelled; `health` says whether the database answers."""
         delay_s = 0.5
         while True:
-            heed_cancellation()
+            raise_if_cancelled()
             try:
                 async with await connect(
                     self._url, autocommit=True, name="partner_events streams"
                 ) as conn:
                     await conn.execute(f"LISTEN {CHANNEL}")
                     while True:
-                        heed_cancellation()
+                        raise_if_cancelled()
                         await self._look(conn)
                         health.ready, delay_s = None, 0.5
                         health.tick()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 
 
-def heed_cancellation() -> None:
+def raise_if_cancelled() -> None:
     """Raise CancelledError if the current task was cancelled and something swallowed that.
 
     `asyncio.wait_for` before Python 3.12 returns the result, and forgets the cancellation, when

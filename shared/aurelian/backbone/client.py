@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka import TopicPartition as _TopicPartition
 from aiokafka.errors import KafkaError
 
-from aurelian.backbone.cancellation import heed_cancellation
+from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.topics import Topic
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.settings import KafkaSettings
@@ -79,7 +79,7 @@ class Producer:
                 )
         except (KafkaError, TimeoutError) as error:
             raise Unavailable(f"topic {topic.name}: {error!r}") from error
-        heed_cancellation()
+        raise_if_cancelled()
         return future
 
     async def settle(self, futures: Sequence[asyncio.Future[object]]) -> None:
@@ -93,7 +93,7 @@ class Producer:
                 await asyncio.gather(*futures)
         except (KafkaError, TimeoutError) as error:
             raise Unavailable(f"records not acknowledged: {error!r}") from error
-        heed_cancellation()
+        raise_if_cancelled()
 
     async def send(self, topic: Topic, key: str, value: bytes | None) -> None:
         """Send one record and wait until Kafka has it.
@@ -191,7 +191,7 @@ class Consumer:
             )
         except KafkaError as error:
             raise Unavailable(f"cannot read: {error!r}") from error
-        heed_cancellation()
+        raise_if_cancelled()
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
             for records in found.values()

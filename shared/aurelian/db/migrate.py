@@ -14,7 +14,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
-from aurelian.db.roles import create_roles, grant_rooms
+from aurelian.db.roles import create_roles, grant_schemas
 
 LOCK = 0x6175_7265_6C69_616E % 2**63
 """Advisory lock that lets one migration run at a time in a database."""
@@ -44,7 +44,7 @@ def upgrade(url: str, revision: str = "head") -> None:
             config = make_config()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
-            grant_rooms(connection)
+            grant_schemas(connection)
             connection.commit()
         finally:
             connection.rollback()

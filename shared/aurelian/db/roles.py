@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from aurelian.db.rooms import SERVICES, WRITERS
+from aurelian.db.services import SCHEMA_OWNERS, SERVICES
 
-SCHEMAS = ("platform", *WRITERS)
+SCHEMAS = ("platform", *SCHEMA_OWNERS)
 
 SECRETS: dict[tuple[str, str], tuple[str, ...]] = {
     ("partner_events.endpoint", "secret"): ("partner_events",),
@@ -39,14 +39,14 @@ def create_roles(connection: Connection) -> None:
         )
 
 
-def grant_rooms(connection: Connection) -> None:
+def grant_schemas(connection: Connection) -> None:
     """Let every service read everything but secrets and write its own schema, tables of later steps
     included. Idempotent."""
     everyone = ", ".join(role(service) for service in SERVICES)
     for schema in SCHEMAS:
         connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {everyone}"))
         connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {everyone}"))
-    for service in WRITERS:
+    for service in SCHEMA_OWNERS:
         own = role(service)
         connection.execute(
             text(f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {own}")

@@ -22,12 +22,12 @@ import psycopg
 from prometheus_client import Counter, Gauge
 from psycopg import AsyncConnection, sql
 
-from aurelian.backbone.cancellation import heed_cancellation
+from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Producer, Unavailable
 from aurelian.backbone.topics import TOPICS, Topic
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
-from aurelian.db.rooms import FOLDERS
+from aurelian.db.services import FOLD_SERVICES
 from aurelian.events.cloudevent import (
     LINE_KPI_UPDATED,
     MAINTENANCE_HEALTH_UPDATED,
@@ -84,7 +84,7 @@ async def enqueue(
 
     Args:
         conn: has an open transaction; the events are sent only when it commits.
-        service: owner of the outbox, one of `rooms.FOLDERS`.
+        service: owner of the outbox, one of `services.FOLD_SERVICES`.
         topic: where they go.
         key: the record's key; events of one key keep their order.
         events: whose ids are stable (`events.make_event`).
@@ -116,7 +116,7 @@ async def relay(settings: KafkaSettings, database_url: str, service: str) -> Non
     """
     away, delay_s = False, 0.5
     while True:
-        heed_cancellation()
+        raise_if_cancelled()
         try:
             async with await connect(database_url, autocommit=True) as conn:
                 await _become_only_relay(conn, service)
@@ -152,7 +152,7 @@ class _Relay:
         """Send what is there, then wait for a notification, again and again."""
         await self.conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_channel(self.service))))
         while True:
-            heed_cancellation()
+            raise_if_cancelled()
             log_id = await current_log(self.conn)
             if log_id is not None and log_id != self.log_id:
                 self.log_id, self.floor = log_id, await self._first_floor(log_id)
@@ -228,8 +228,10 @@ def _channel(service: str) -> str:
 
 
 def _sql(service: str, statement: sql.SQL) -> sql.Composed:
-    if service not in FOLDERS:
-        raise ValueError(f"service {service!r} has no event outbox; known: {', '.join(FOLDERS)}")
+    if service not in FOLD_SERVICES:
+        raise ValueError(
+            f"service {service!r} has no event outbox; known: {', '.join(FOLD_SERVICES)}"
+        )
     return statement.format(schema=sql.Identifier(service))
 
 

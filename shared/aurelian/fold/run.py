@@ -44,7 +44,7 @@ import psycopg
 from prometheus_client import Counter, Gauge, Histogram
 from psycopg import AsyncConnection
 
-from aurelian.backbone.cancellation import heed_cancellation
+from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Consumer, Unavailable
 from aurelian.backbone.topics import Topic
 from aurelian.db.engine import connect
@@ -103,7 +103,7 @@ async def run_fold(
     Args:
         settings: of the service.
         health: `ready` is set when the folding goes on, and says what is waited for when not.
-        service: its schema, one of `rooms.FOLDERS`.
+        service: its schema, one of `services.FOLD_SERVICES`.
         fold: the pure state.
         write: writes its rows.
         owned: topics folded once.
@@ -172,7 +172,7 @@ async def _fold_forever(task: _Task[Row]) -> None:
     are fenced."""
     delay_s, away = AGAIN_AFTER_S, False
     while True:
-        heed_cancellation()
+        raise_if_cancelled()
         session = _Session(task)
         try:
             await session.run()
@@ -246,7 +246,7 @@ class _Session(Generic[Row]):
                 )
             )
             while True:
-                heed_cancellation()
+                raise_if_cancelled()
                 await self._round()
 
     async def _round(self) -> None:

@@ -9,7 +9,7 @@ from typing import Generic
 
 from prometheus_client import Counter
 
-from aurelian.backbone.cancellation import heed_cancellation
+from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Consumer
 from aurelian.backbone.topics import Topic
 from aurelian.events.cloudevent import EventError
@@ -57,7 +57,7 @@ class SharedTopics(Generic[Row]):
         # The embedded broker's end offset leaves out the records of the last batch after its first:
         # so go on while there is something.
         while await self._take_in(consumer, 0.2) or await self._is_behind(consumer, ends):
-            heed_cancellation()
+            raise_if_cancelled()
 
     async def learn(self, consumer: Consumer) -> None:
         """Learn what has come, without waiting; at most some batches."""

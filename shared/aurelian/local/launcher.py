@@ -1,4 +1,4 @@
-"""Run the stack for somebody at a terminal: signals, the words before and after, the exit code;
+"""Run the stack for somebody at a terminal: signals, the terminal before and after, the exit code;
 called by `cli.py`."""
 
 import asyncio
@@ -16,7 +16,7 @@ from aurelian.local.home import AlreadyRunningError, read_launcher
 from aurelian.local.ports import NoFreePortError
 from aurelian.local.postgres import SOCKET_FOLDER_NOTE, PostgresError
 from aurelian.local.stack import Options, Stack, StackError, run
-from aurelian.local.words import give_up, words
+from aurelian.local.terminal import give_up, terminal
 
 
 def run_stack(options: Options) -> NoReturn:
@@ -34,13 +34,13 @@ def run_stack(options: Options) -> NoReturn:
         killed = asyncio.run(until_signal())
     except AlreadyRunningError:
         launcher = read_launcher(options.home)
-        words.print(f"already running on {options.home}; stop it with: aurelian down")
+        terminal.print(f"already running on {options.home}; stop it with: aurelian down")
         if launcher is not None:
             print(launcher.url)
         sys.exit(0)
     except (StackError, NoFreePortError, PostgresError, BrokerError) as error:
         give_up(str(error), "aurelian doctor says more")
-    words.print(f"stopped; these had to be killed: {', '.join(killed)}" if killed else "stopped")
+    terminal.print(f"stopped; these had to be killed: {', '.join(killed)}" if killed else "stopped")
     sys.exit(0)
 
 
@@ -65,21 +65,23 @@ def _stop_or_die(stop: asyncio.Event) -> None:
     gone."""
     if stop.is_set():
         os._exit(130)
-    words.print("stopping")
+    terminal.print("stopping")
     stop.set()
 
 
 def _welcome(options: Options, stack: Stack) -> None:
-    words.print(f"\n[bold]Aurelian runs[/] (started in {stack.seconds:.1f} s). Open this page:")
+    terminal.print(f"\n[bold]Aurelian runs[/] (started in {stack.seconds:.1f} s). Open this page:")
     print(stack.url, flush=True)
     if options.fixed_ports and not stack.url.endswith(f":{options.dashboard_port}"):
-        words.print(f"  (port {options.dashboard_port} is in use by another program)")
-    words.print(
+        terminal.print(f"  (port {options.dashboard_port} is in use by another program)")
+    terminal.print(
         f"  Kafka protocol 127.0.0.1:{stack.ports.kafka}   MQTT 127.0.0.1:{stack.ports.mqtt}"
     )
     if options.pilot:
-        words.print(f"  pilot plant's OPC UA server opc.tcp://127.0.0.1:{stack.ports.pilot_opcua}")
-        words.print(
+        terminal.print(
+            f"  pilot plant's OPC UA server opc.tcp://127.0.0.1:{stack.ports.pilot_opcua}"
+        )
+        terminal.print(
             f"  its faults: python -m pilot_factory.fault … --url http://127.0.0.1:{stack.ports.pilot_control}"
         )
     for name, path in (
@@ -88,10 +90,10 @@ def _welcome(options: Options, stack: Stack) -> None:
         ("partner_events.api", "events/v1"),
     ):
         if name in stack.ports.ops:
-            words.print(f"  API http://127.0.0.1:{stack.ports.ops[name]}/{path}")
+            terminal.print(f"  API http://127.0.0.1:{stack.ports.ops[name]}/{path}")
     if stack.keys:
-        words.print("  development keys, shown this once (new ones: aurelian keys create):")
+        terminal.print("  development keys, shown this once (new ones: aurelian keys create):")
         for line in stack.keys:
-            words.print(f"    {escape(line)}")
-    words.print(f"  data and logs: {options.home}")
-    words.print("Stop with Ctrl-C, or: aurelian down")
+            terminal.print(f"    {escape(line)}")
+    terminal.print(f"  data and logs: {options.home}")
+    terminal.print("Stop with Ctrl-C, or: aurelian down")

@@ -19,8 +19,8 @@ from typing import Any
 import psycopg
 
 from aurelian.local import broker, home, mqtt, postgres
-from aurelian.local.backbone import KIT, Backbone
 from aurelian.local.ports import LOOPBACK, accepts, any_free, first_free
+from aurelian.local.preparation import KIT, Preparation
 from aurelian.local.processes import Account, start, tail_of
 from aurelian.local.services import (
     SERVICES,
@@ -72,7 +72,7 @@ class Options:
     fixed_ports: bool = True
     """False: every port is any free one (several stacks on one machine)."""
     services: tuple[Service, ...] = SERVICES
-    backbone: Backbone = KIT
+    preparation: Preparation = KIT
     seed: str = "pilot_factory.seed"
     """Module that fills a first start's history; empty: none."""
     broker_memory_limit_mb: int = broker.MEMORY_LIMIT_MB
@@ -197,7 +197,7 @@ class _Launch:
         owner_url = database.url(DATABASE)
         await asyncio.to_thread(postgres.create_database, database.url(), DATABASE)
         options.tell("bringing the database schema up to date")
-        await asyncio.to_thread(options.backbone.migrate, owner_url)
+        await asyncio.to_thread(options.preparation.migrate, owner_url)
         options.tell("starting the brokers")
         await await_up(self.keep(self.kafka_server(owner_url)), 30)
         await await_up(self.kept["mqtt"], 15)
@@ -255,7 +255,7 @@ class _Launch:
 
     def kafka_server(self, owner_url: str) -> Kept:
         """Describe the Kafka-protocol broker, each of whose starts is a new log."""
-        port, kit = self.ports.kafka, self.options.backbone
+        port, kit = self.ports.kafka, self.options.preparation
 
         async def declare_log() -> None:
             try:
@@ -280,7 +280,7 @@ class _Launch:
         if dashboard_key_file(home_folder).exists():
             return ()
         (home_folder / "state").mkdir(exist_ok=True, mode=0o700)
-        create_keys = self.options.backbone.create_keys
+        create_keys = self.options.preparation.create_keys
         return await asyncio.to_thread(create_keys, owner_url, home_folder, self.plant)
 
     def start_services(self, database: postgres.Postgres) -> None:

@@ -84,7 +84,7 @@ def problem_at(*place: int | str, said: str) -> PydanticCustomError:
     return PydanticCustomError("plant", "{said}", {"said": said, "at": place})
 
 
-class Limits(PlantPart):
+class AlarmLimits(PlantPart):
     """Alarm limits of a signal in its own unit; an alarm needs an action for the operator."""
 
     low: float | None = None
@@ -95,7 +95,7 @@ class Limits(PlantPart):
     action: str = ""
 
     @model_validator(mode="after")
-    def _has_action(self) -> Limits:
+    def _has_action(self) -> AlarmLimits:
         if not self.action:
             raise ValueError("an alarm limit needs `action`: what shall the operator do?")
         return self
@@ -126,7 +126,7 @@ class SignalModel(PlantPart):
     range: tuple[float, float] | None = None
     closed: bool = False
     stale_after_s: float | None = None
-    limits: Limits | None = None
+    limits: AlarmLimits | None = None
     id: str | None = None
 
 

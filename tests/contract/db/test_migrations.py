@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
 from aurelian.db.migrate import upgrade
-from aurelian.db.rooms import SERVICES, WRITERS
+from aurelian.db.services import SCHEMA_OWNERS, SERVICES
 from aurelian.db.tables import metadata
 from tests.contract.db.timescale_server import Timescale, timescale_server
 
@@ -98,7 +98,7 @@ def test_a_service_reads_everything_and_writes_its_own_schema_only(
                     conn.execute(statement)  # type: ignore[arg-type]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute(
-                f'CREATE TABLE "{service if service in WRITERS else "platform"}".mine (id int)'
+                f'CREATE TABLE "{service if service in SCHEMA_OWNERS else "platform"}".mine (id int)'
             )  # type: ignore[arg-type]
 
 

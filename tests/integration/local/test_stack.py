@@ -21,7 +21,7 @@ import pytest
 
 from aurelian.backbone.topics import TOPICS, create_topics
 from aurelian.local import home, ports
-from aurelian.local.backbone import Backbone
+from aurelian.local.preparation import Preparation
 from aurelian.local.processes import start_time, tail_of
 from aurelian.local.services import Rank, Service, dashboard_key_file
 from aurelian.local.stack import Options, Stack, StackError, run
@@ -81,14 +81,14 @@ def make_options(folder: Path) -> Options:
         *(each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each),
     ]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    kit = Backbone(_migrate, _declare_log, create_topics, _create_keys)
+    kit = Preparation(_migrate, _declare_log, create_topics, _create_keys)
     return Options(
         folder / "home",
         folder / "plants",
         fixed_ports=False,
         services=SERVICES,
         seed="",
-        backbone=kit,
+        preparation=kit,
     )
 
 

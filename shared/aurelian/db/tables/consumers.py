@@ -6,7 +6,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Identity, Integer, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aurelian.db.rooms import FOLDERS, WRITERS
+from aurelian.db.services import FOLD_SERVICES, SCHEMA_OWNERS
 from aurelian.db.tables.columns import metadata, time_column
 
 kafka_offset: dict[str, Table] = {}
@@ -14,7 +14,7 @@ fold_state: dict[str, Table] = {}
 event_outbox: dict[str, Table] = {}
 inbox: dict[str, Table] = {}
 
-for _service in WRITERS:
+for _service in SCHEMA_OWNERS:
     kafka_offset[_service] = Table(
         "kafka_offset",
         metadata,
@@ -33,7 +33,7 @@ for _service in WRITERS:
         schema=_service,
     )
 
-for _service in FOLDERS:
+for _service in FOLD_SERVICES:
     fold_state[_service] = Table(
         "fold_state",
         metadata,

@@ -18,7 +18,7 @@ DEVELOPMENT_SCOPES = (*DASHBOARD_SCOPES, "webhooks:write", "grants:write")
 
 
 @dataclass(frozen=True, slots=True)
-class Backbone:
+class Preparation:
     """The steps between an empty server and a usable one; a test may put smaller ones in their
     place."""
 
@@ -75,4 +75,4 @@ def _write_secret(path: Path, secret: str) -> None:
         stream.write(secret)
 
 
-KIT = Backbone(_migrate, _declare_log, _create_topics, _create_keys)
+KIT = Preparation(_migrate, _declare_log, _create_topics, _create_keys)

@@ -13,8 +13,8 @@ SERVICES = (
 """Services with a database role `aurelian_<service>`; those that write own a schema of their
 name."""
 
-WRITERS = ("historian", "line_health", "maintenance", "capacity", "partner_events")
+SCHEMA_OWNERS = ("historian", "line_health", "maintenance", "capacity", "partner_events")
 """Services that own a schema."""
 
-FOLDERS = ("line_health", "maintenance", "capacity", "partner_events")
+FOLD_SERVICES = ("line_health", "maintenance", "capacity", "partner_events")
 """Services built on fold.py: a snapshot, an inbox and an event outbox beside their offsets."""

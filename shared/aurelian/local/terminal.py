@@ -8,14 +8,14 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-words = Console(stderr=True, highlight=False, soft_wrap=True)
+terminal = Console(stderr=True, highlight=False, soft_wrap=True)
 """Standard error; without colour where it is no terminal, or NO_COLOR is set."""
 
 
 def give_up(reason: str, fix: str, code: int = 1) -> NoReturn:
     """Say what is in the way and what to do next; end with exit code `code`: 1, or 2 for wrong
     usage."""
-    words.print(f"[red]✖[/] {escape(reason)}\n    next: {escape(fix)}")
+    terminal.print(f"[red]✖[/] {escape(reason)}\n    next: {escape(fix)}")
     sys.exit(code)
 
 
