@@ -1,7 +1,6 @@
 """A line on the bench: a plant model, samples by seconds, and what line_health makes of them. For
 tests of line_health."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -113,7 +112,7 @@ class Rig:
     def asset_records(self) -> list[Record]:
         """The plant's assets as Kafka has them."""
         return [
-            Record(ASSETS.name, 0, n, 0, asset.id.encode(), json.dumps(asset.as_dict()).encode())
+            Record(ASSETS.name, 0, n, 0, asset.id.encode(), asset.encode())
             for n, asset in enumerate(self.plant.assets())
         ]
 

@@ -7,12 +7,11 @@ services would have written.
 
 import asyncio
 import contextlib
-import json
 import math
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -58,7 +57,7 @@ def write_store(
     with engine.begin() as connection:
         for plant in plants:
             for asset in plant.assets():
-                connection.execute(insert(tables.asset).values(**asset.as_dict(), changed_at=now))
+                connection.execute(insert(tables.asset).values(**asdict(asset), changed_at=now))
             for source in plant.sources:
                 connection.execute(
                     insert(tables.source).values(
@@ -130,7 +129,7 @@ class Stage:
     async def publish_assets(self, plant: Plant) -> None:
         """Send the tree, as a gateway does at its start."""
         for asset in plant.assets():
-            await self.producer.send(ASSETS, asset.id, json.dumps(asset.as_dict()).encode())
+            await self.producer.send(ASSETS, asset.id, asset.encode())
 
     async def beat(self, plant: Plant, source: str, heard_at_us: int | None = None) -> None:
         """Say that a source is heard."""

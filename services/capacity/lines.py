@@ -7,25 +7,22 @@ newest, so that an event that comes again changes nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from aurelian.backbone.topics import CAPACITY_EVENTS
-from aurelian.events.cloudevent import (
+from aurelian.events.cloudevent import Event, EventError, decode_event, make_event
+from aurelian.events.schemas import (
     CAPACITY_ESTIMATE_UPDATED,
     LINE_KPI_UPDATED,
     LINE_STATE_CHANGED,
     MAINTENANCE_CASE_CLOSED,
     MAINTENANCE_CASE_OPENED,
-    Event,
-    EventError,
-    decode_event,
-    make_event,
 )
 from aurelian.fold.contract import Effects, Outgoing, State
+from aurelian.model.asset import decode_asset
 from aurelian.model.calendar import iso_week, planned_week_seconds, start_of_week
 from aurelian.model.plant_parts import CalendarModel, LineState
 from aurelian.model.record import Record
@@ -104,27 +101,25 @@ class Lines:
 
     def learn(self, record: Record, now: int) -> None:
         """Take in an asset."""
-        if record.value is None:
+        asset = decode_asset(record.value)
+        if asset is None:
             return
-        try:
-            asset = json.loads(record.value)
-            if asset["level"] == "unit":
-                self._line_of[asset["id"]] = asset["parent"]
-            elif asset["level"] == "line":
-                meaning = asset["meaning"]
-                self._facts[asset["id"]] = LineFacts(
-                    id=asset["id"],
-                    owner=asset["owner"],
-                    path=asset["path"],
-                    calendar=CalendarModel.model_validate(meaning["calendar"]),
-                    zone=ZoneInfo(meaning["time_zone"]),
-                    ideal_cycle_s=float(meaning["products"][0]["ideal_cycle_s"]),
-                    unit=str(meaning["products"][0]["unit"]),
-                )
-                self._planned.clear()
-                self._urgent.add(asset["id"])
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise EventError(f"no readable asset: {error!r}") from error
+        if asset.level == "unit" and asset.parent is not None:
+            self._line_of[asset.id] = asset.parent
+        elif asset.level == "line":
+            meaning = asset.line_meaning()
+            product = meaning.products[0]
+            self._facts[asset.id] = LineFacts(
+                id=asset.id,
+                owner=asset.owner,
+                path=asset.path,
+                calendar=meaning.calendar,
+                zone=meaning.zone,
+                ideal_cycle_s=product.ideal_cycle_s,
+                unit=product.unit,
+            )
+            self._planned.clear()
+            self._urgent.add(asset.id)
 
     def fold(self, record: Record, now: int) -> Effects[Row]:
         """Take in an event. What follows is `tick`'s."""

@@ -3,18 +3,16 @@ Called by `__main__.py`."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from aurelian import __version__
-from aurelian.db.engine import make_engine
+from aurelian.db.engine import disposing, make_engine
+from aurelian.runtime import api
 from aurelian.runtime.health import Health
 from dashboard.feed import run_clock, run_feed
 from dashboard.forward import forward_routes, make_client
@@ -45,33 +43,22 @@ def make_app(settings: DashboardSettings, health: Health) -> FastAPI:
     render = Renderer(settings, hub)
     health.stall_limit_s = 30.0
 
-    def end_process(task: asyncio.Task[None]) -> None:
-        # A task group would cancel the lifespan, which the server does not notice.
-        if not task.cancelled() and (error := task.exception()) is not None:
-            health.crash(error)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tasks = [
-            asyncio.create_task(run_feed(settings, hub, engine, health), name="feed"),
-            asyncio.create_task(run_clock(settings, hub, health), name="clock"),
-        ]
-        for task in tasks:
-            task.add_done_callback(end_process)
-        async with client:
-            yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        await engine.dispose()
-
-    app = FastAPI(
-        title="Aurelian dashboard", version=__version__, openapi_url=None, lifespan=lifespan
+    app = api.make_app(
+        "Aurelian dashboard",
+        health,
+        prefix=None,
+        routers=[
+            make_routes(settings, hub, engine, client, render, health.stopping),
+            forward_routes(settings, client),
+        ],
+        resources=[disposing(engine), client],
+        tasks=[
+            ("feed", partial(run_feed, settings, hub, engine, health)),
+            ("clock", partial(run_clock, settings, hub, health)),
+        ],
     )
     app.state.hub = hub
     app.add_middleware(Guard, names=settings.host_names)
-    app.include_router(make_routes(settings, hub, engine, client, render, health.stopping))
-    app.include_router(forward_routes(settings, client))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     async def show_problem(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from aurelian.events import cloudevent as events
+from aurelian.events import schemas
 from aurelian.events.cloudevent import Event, EventError
 from dashboard.encoding import to_ms
 from dashboard.live import LivePlant
@@ -28,7 +28,7 @@ def apply_event(plant: LivePlant, event: Event) -> list[Message]:
 def _apply(plant: LivePlant, event: Event) -> list[Message]:
     data: dict[str, Any] = event.data
     match event.type:
-        case events.LINE_STATE_CHANGED:
+        case schemas.LINE_STATE_CHANGED:
             return plant.put_state(
                 {
                     "line": event.subject,
@@ -38,16 +38,16 @@ def _apply(plant: LivePlant, event: Event) -> list[Message]:
                     "since": ms_of(data["since"]),
                 }
             )
-        case events.LINE_STOP_STARTED | events.LINE_STOP_ENDED:
-            ended = event.type == events.LINE_STOP_ENDED
+        case schemas.LINE_STOP_STARTED | schemas.LINE_STOP_ENDED:
+            ended = event.type == schemas.LINE_STOP_ENDED
             return [Message("stop", {"line": event.subject, "stop": data["stop"], "ended": ended})]
-        case events.LINE_ALARM_RAISED:
+        case schemas.LINE_ALARM_RAISED:
             return plant.raise_alarm(alarm_body(event.subject, data))
-        case events.LINE_ALARM_CLEARED:
+        case schemas.LINE_ALARM_CLEARED:
             return plant.clear_alarm(str(data["alarm"]))
-        case events.LINE_KPI_UPDATED:
+        case schemas.LINE_KPI_UPDATED:
             return plant.put_kpi(kpi_body(event.subject, data))
-        case events.MAINTENANCE_HEALTH_UPDATED:
+        case schemas.MAINTENANCE_HEALTH_UPDATED:
             return plant.put_health(
                 {
                     "asset": event.subject,
@@ -57,11 +57,11 @@ def _apply(plant: LivePlant, event: Event) -> list[Message]:
                     "at": to_ms(event.time),
                 }
             )
-        case events.MAINTENANCE_CASE_OPENED:
+        case schemas.MAINTENANCE_CASE_OPENED:
             return plant.put_case(event.subject, case_body(data), to_ms(event.time))
-        case events.MAINTENANCE_CASE_CLOSED:
+        case schemas.MAINTENANCE_CASE_CLOSED:
             return plant.put_case(event.subject, None, to_ms(event.time))
-        case events.CAPACITY_ESTIMATE_UPDATED:
+        case schemas.CAPACITY_ESTIMATE_UPDATED:
             return plant.put_capacity(capacity_body(event.subject, data))
         case _:
             return []

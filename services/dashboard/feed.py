@@ -9,7 +9,6 @@ the database away: the old picture stays on the pages and grows stale by itself;
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
@@ -30,6 +29,7 @@ from aurelian.backbone.topics import (
 )
 from aurelian.events.cloudevent import EventError, decode_event
 from aurelian.model import codec
+from aurelian.model.asset import decode_asset
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.health import Health
 from dashboard import metrics, queries
@@ -38,7 +38,7 @@ from dashboard.freshness import Limits
 from dashboard.hub import Hub
 from dashboard.live import LivePlant
 from dashboard.settings import DashboardSettings
-from dashboard.things import LiveAsset, Message
+from dashboard.things import Message
 
 log = logging.getLogger(__name__)
 
@@ -188,8 +188,8 @@ def fold(plant: LivePlant, record: Record, at_ms: int) -> list[Message]:
         case SOURCE_EVENTS.name:
             return plant.apply_source_event(codec.decode_event(record.value), at_ms)
         case ASSETS.name:
-            asset = json.loads(record.value)
-            new = plant.put_asset(LiveAsset(**{name: asset[name] for name in LiveAsset.__slots__}))
+            asset = decode_asset(record.value)
+            new = asset is not None and plant.put_asset(asset)
             return [Message("plant", {})] if new else []
         case _:
             return apply_event(plant, decode_event(record.value))

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from aurelian.model.asset import Asset
 from aurelian.model.codec import SourceEvent
 from aurelian.model.sample import Flag, SampleBatch, Signal, Value, ValueType
 from dashboard.encoding import to_json
 from dashboard.freshness import Freshness, Limits, freshness_of
-from dashboard.things import Body, Death, LiveAsset, LiveLine, LiveSignal, Message
+from dashboard.things import Body, Death, LiveLine, LiveSignal, Message
 
 
 class LivePlant:
@@ -33,7 +34,7 @@ class LivePlant:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self.assets: dict[str, LiveAsset] = {}
+        self.assets: dict[str, Asset] = {}
         self.signals: dict[str, LiveSignal] = {}
         self.by_index: list[LiveSignal] = []
         self.lines: dict[str, LiveLine] = {}
@@ -51,7 +52,7 @@ class LivePlant:
         """The line's record, made on first use."""
         return self.lines.setdefault(line, LiveLine())
 
-    def units_of(self, line: LiveAsset) -> list[LiveAsset]:
+    def units_of(self, line: Asset) -> list[Asset]:
         """The line's machines in flow order; one that is not in the model's list comes last."""
         order = {str(unit): place for place, unit in enumerate(line.meaning.get("units", ()))}
         units = [
@@ -96,7 +97,7 @@ class LivePlant:
             self.heard_ms(asset, source), self.death_of(asset, source), now_ms, self.limits
         )
 
-    def line_of(self, asset: str) -> LiveAsset | None:
+    def line_of(self, asset: str) -> Asset | None:
         """The line that an asset belongs to, itself included."""
         found = self.assets.get(asset)
         while found is not None and found.level != "line":
@@ -117,7 +118,7 @@ class LivePlant:
 
     # --- folding ------------------------------------------------------------------------------------------------
 
-    def put_asset(self, asset: LiveAsset) -> bool:
+    def put_asset(self, asset: Asset) -> bool:
         """Take a node of the tree with the signals that it declares; True if anything is new."""
         new = self.assets.get(asset.id) != asset
         self.assets[asset.id] = asset

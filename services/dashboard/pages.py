@@ -11,13 +11,15 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from aurelian.model.asset import Asset
+from aurelian.model.packml import read_state
 from aurelian.model.plant_parts import LineState
 from aurelian.model.sample import ValueType
 from dashboard import words
 from dashboard.encoding import from_ms
 from dashboard.freshness import Freshness
 from dashboard.live import LivePlant
-from dashboard.things import Body, LiveAsset, LiveSignal
+from dashboard.things import Body, LiveSignal
 
 TILE_SIGNALS = 4
 
@@ -50,7 +52,7 @@ class ValueView:
 class MachineView:
     """A machine on a line's tile or page."""
 
-    asset: LiveAsset
+    asset: Asset
     mark: Mark
     freshness: Freshness
     age: str
@@ -85,7 +87,7 @@ class Score:
 class LineView:
     """A line as a tile or as the head of its page."""
 
-    asset: LiveAsset
+    asset: Asset
     place: str
     mark: Mark
     freshness: Freshness
@@ -110,7 +112,7 @@ class SiteView:
 
 def sites(plant: LivePlant, now_ms: int) -> list[SiteView]:
     """All sites with their lines in the order of their paths."""
-    groups: dict[str, list[LiveAsset]] = {}
+    groups: dict[str, list[Asset]] = {}
     for asset in sorted(plant.assets.values(), key=lambda asset: natural(asset.path)):
         if asset.level == "line":
             groups.setdefault("/".join(asset.path.split("/")[:2]), []).append(asset)
@@ -128,9 +130,7 @@ def sites(plant: LivePlant, now_ms: int) -> list[SiteView]:
     return out
 
 
-def line_view(
-    plant: LivePlant, line: LiveAsset, now_ms: int, *, all_signals: bool = False
-) -> LineView:
+def line_view(plant: LivePlant, line: Asset, now_ms: int, *, all_signals: bool = False) -> LineView:
     """One line now. `all_signals`: each machine with all of its signals, not only the first few."""
     zone = zone_of(line)
     live = plant.line(line.id)
@@ -154,7 +154,7 @@ def line_view(
     )
 
 
-def line_mark(plant: LivePlant, line: LiveAsset, now_ms: int, zone: tzinfo) -> Mark:
+def line_mark(plant: LivePlant, line: Asset, now_ms: int, zone: tzinfo) -> Mark:
     """The line's state; once its constraint machine is not heard, only that there is no data since
     when."""
     if plant.freshness(line.id, now_ms) is Freshness.STALE:
@@ -168,19 +168,15 @@ def line_mark(plant: LivePlant, line: LiveAsset, now_ms: int, zone: tzinfo) -> M
     )
 
 
-def unit_mark(plant: LivePlant, unit: LiveAsset, now_ms: int, zone: tzinfo) -> tuple[Mark, str]:
+def unit_mark(plant: LivePlant, unit: Asset, now_ms: int, zone: tzinfo) -> tuple[Mark, str]:
     """A machine's own state from its state signal, and that signal's id (empty: it has none)."""
     signal = next((s for s in plant.signals_of(unit.id) if s.role == "state"), None)
     if plant.freshness(unit.id, now_ms) is Freshness.STALE:
         return no_data(plant, unit.id, now_ms, zone), signal.id if signal is not None else ""
     if signal is None:
         return Mark(words.Look("Reporting", "ring", "running"), "Reporting", "", 0), ""
-    number = (
-        signal.value if isinstance(signal.value, int | float) and signal.status >> 30 != 2 else -1
-    )
-    state, word = (LineState.NO_DATA, "No data")
-    if number in range(len(words.PACKML)):
-        state, word = words.PACKML[int(number)]  # type: ignore[assignment]
+    reported = None if signal.status >> 30 == 2 else read_state(signal.value)
+    state, word = reported.shown if reported is not None else (LineState.NO_DATA, "No data")
     return Mark(words.look(state), word, "", signal.time_us // 1000), signal.id
 
 
@@ -192,7 +188,7 @@ def no_data(plant: LivePlant, asset: str, now_ms: int, zone: tzinfo) -> Mark:
 
 
 def machine_view(
-    plant: LivePlant, unit: LiveAsset, now_ms: int, zone: tzinfo, all_signals: bool
+    plant: LivePlant, unit: Asset, now_ms: int, zone: tzinfo, all_signals: bool
 ) -> MachineView:
     """One machine now."""
     mark, state_signal = unit_mark(plant, unit, now_ms, zone)
@@ -270,7 +266,7 @@ def score(kpi: Body | None) -> Score:
     )
 
 
-def alarms(plant: LivePlant, line: LiveAsset | None = None) -> list[Body]:
+def alarms(plant: LivePlant, line: Asset | None = None) -> list[Body]:
     """Active alarms, of one line or of all: high before low, then the newest first."""
     rank = {"high": 0, "medium": 1, "low": 2}
     chosen = [
@@ -320,13 +316,13 @@ def when(ms: int, now_ms: int, zone: tzinfo) -> str:
     )
 
 
-def area_name(plant: LivePlant, line: LiveAsset) -> str:
+def area_name(plant: LivePlant, line: Asset) -> str:
     """Name of the area that the line is in."""
     area = plant.assets.get(line.parent or "")
     return area.title if area is not None else ""
 
 
-def zone_of(line: LiveAsset | None) -> tzinfo:
+def zone_of(line: Asset | None) -> tzinfo:
     """The plant's time zone as the line's model says; UTC where nothing is said."""
     name = line.meaning.get("time_zone") if line is not None else None
     return ZoneInfo(str(name)) if name else UTC

@@ -16,11 +16,11 @@ from sqlalchemy import ColumnElement, RowMapping, Select, Table, func, select, t
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aurelian.db import tables
+from aurelian.model.asset import Asset
 from aurelian.model.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
 from dashboard import business
 from dashboard.encoding import to_ms
 from dashboard.live import LivePlant
-from dashboard.things import LiveAsset
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
 CAPACITY_WEEKS = 2
@@ -54,7 +54,7 @@ async def _rows(connection: AsyncConnection, query: Select[Any]) -> Sequence[Row
 async def _read_assets(connection: AsyncConnection, plant: LivePlant) -> None:
     for row in await _rows(connection, select(tables.asset).order_by(tables.asset.c.path)):
         plant.put_asset(
-            LiveAsset(
+            Asset(
                 row["id"],
                 row["owner"],
                 row["parent"],

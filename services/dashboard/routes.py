@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from aurelian.model.asset import Asset
 from dashboard import guard, pages, queries, timeline, words
 from dashboard.encoding import from_ms
 from dashboard.feed import now_ms
@@ -25,7 +26,6 @@ from dashboard.forward import authorization
 from dashboard.freshness import Freshness
 from dashboard.hub import Hub
 from dashboard.settings import DashboardSettings
-from dashboard.things import LiveAsset
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def make_routes(
     """All routes of the pages. `stopping` ends the streams when the process is told to end."""
     router = APIRouter(include_in_schema=False)
 
-    def line_or_404(line: str) -> LiveAsset:
+    def line_or_404(line: str) -> Asset:
         asset = hub.plant.assets.get(line)
         if asset is None or asset.level != "line":
             raise HTTPException(404, "no such line")
@@ -231,9 +231,7 @@ async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
             wait.cancel()
 
 
-async def _history_content(
-    hub: Hub, engine: AsyncEngine, line: LiveAsset, now: int
-) -> dict[str, Any]:
+async def _history_content(hub: Hub, engine: AsyncEngine, line: Asset, now: int) -> dict[str, Any]:
     """Timeline and stops of a line; `history_away` when the database does not answer."""
     moment, zone = from_ms(now), pages.zone_of(line)
     spans: list[queries.Span] = []
@@ -263,7 +261,7 @@ async def _history_content(
     }
 
 
-def _alarm_content(hub: Hub, line: LiveAsset | None, now: int) -> dict[str, Any]:
+def _alarm_content(hub: Hub, line: Asset | None, now: int) -> dict[str, Any]:
     alarms = [
         {
             **alarm,

@@ -22,24 +22,6 @@ class Message:
 
 
 @dataclass(slots=True)
-class LiveAsset:
-    """A node of the ISA-95 tree with what its plant model says of it."""
-
-    id: str
-    owner: str
-    parent: str | None
-    level: str
-    name: str
-    path: str
-    meaning: Mapping[str, Any]
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return str(self.meaning.get("title") or self.meaning.get("name") or self.name)
-
-
-@dataclass(slots=True)
 class LiveSignal:
     """A signal and its newest value. `index` names it on the stream as long as this picture
     lives."""

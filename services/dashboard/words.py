@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from aurelian.model.packml import PackMl
 from aurelian.model.plant_parts import LineState
 from aurelian.model.sample import Value
 
@@ -43,28 +44,6 @@ LOOKS: dict[str, Look] = {
     LineState.BLOCKED: Look("Blocked", "right", "slow"),
     LineState.NO_DATA: Look("No data", "hatch", "none"),
 }
-
-PACKML: tuple[tuple[str, str], ...] = (
-    (LineState.DOWN, "Stopped"),
-    (LineState.SETUP, "Resetting"),
-    (LineState.PLANNED, "Idle"),
-    (LineState.RUNNING, "Starting"),
-    (LineState.RUNNING, "Running"),
-    (LineState.RUNNING, "Completing"),
-    (LineState.PLANNED, "Complete"),
-    (LineState.DOWN, "Aborting"),
-    (LineState.DOWN, "Aborted"),
-    (LineState.DOWN, "Stopping"),
-    (LineState.DOWN, "Clearing"),
-    (LineState.STARVED, "Waiting"),
-    (LineState.STARVED, "Waiting"),
-    (LineState.STARVED, "Waiting"),
-    (LineState.SHORT_STOP, "Holding"),
-    (LineState.SHORT_STOP, "Held"),
-    (LineState.SHORT_STOP, "Unholding"),
-)
-"""By PackML state number (OPC 30050), a machine's state in the line's vocabulary, and the word for
-people."""
 
 UNITS = {
     "Cel": "°C",
@@ -130,7 +109,7 @@ def for_browser() -> dict[str, Any]:
     """The tables that the browser needs, JSON-ready."""
     return {
         "looks": {str(state): asdict(look) for state, look in LOOKS.items()},
-        "packml": [[str(state), word] for state, word in PACKML],
+        "packml": [[str(each.shown.state), each.shown.word] for each in PackMl],
         "status": {str(code): name for code, name in STATUS_NAMES.items()},
     }
 

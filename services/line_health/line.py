@@ -23,10 +23,10 @@ from itertools import groupby
 from statistics import median
 
 from aurelian.fold.run import Effects
+from aurelian.model.packml import PackMl, read_state
 from aurelian.model.plant_parts import LineState, Role
 from line_health.memory import OTHER, OWN, WAITING, LineMemory, Present, Reading, Target
 from line_health.oee import count_increment
-from line_health.packml import STOP_STATES, PackMl, read_state, starved_or_blocked
 from line_health.plant import LineInfo, SignalInfo
 from line_health.presence import SILENCE_US, Presence
 from line_health.rows import (
@@ -41,6 +41,7 @@ from line_health.rows import (
     to_us,
 )
 from line_health.shift import ShiftSums, find_shift, next_edge
+from line_health.states import STOP_STATES, starved_or_blocked
 
 SHORT_STOP_S = 120
 """A stop up to this long is a short stop: a small loss that nobody has to give a reason for."""

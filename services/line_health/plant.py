@@ -3,19 +3,12 @@ processor.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
-
-from aurelian.model.calendar import CalendarError, check_calendar
+from aurelian.model.asset import Asset
 from aurelian.model.plant_parts import AlarmLimits, CalendarModel, Product, Role, StopReason
-
-
-class AssetError(ValueError):
-    """An asset's meaning cannot be used; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,84 +74,74 @@ class Assets:
     """The assets learned so far; builds a line when all of its units are known."""
 
     def __init__(self) -> None:
-        self._assets: dict[str, dict[str, Any]] = {}
+        self._assets: dict[str, Asset] = {}
+        self._line_ids: dict[str, str] = {}  # by path
         self._lines: dict[str, LineInfo] = {}
 
-    def learn(self, id: str, asset: dict[str, Any] | None) -> None:
-        """Take in an asset as `assets.Asset.as_dict` gives it; None: it is gone."""
-        if asset is None:
-            self._assets.pop(id, None)
-        else:
+    def learn(self, id: str, asset: Asset | None) -> None:
+        """Take in an asset; None: it is gone."""
+        known = self._assets.pop(id, None)
+        if known is not None and known.level == "line":
+            self._line_ids.pop(known.path, None)
+        if asset is not None:
             self._assets[id] = asset
+            if asset.level == "line":
+                self._line_ids[asset.path] = id
         self._lines.clear()
 
     def line(self, path: str) -> LineInfo | None:
-        """The line at `path`; None while it or one of its units is unknown.
+        """Return the line at `path`; None while it or one of its units is unknown.
 
         Raises:
             AssetError: its meaning cannot be used.
         """
         if path not in self._lines:
-            asset = next(
-                (a for a in self._assets.values() if a["level"] == "line" and a["path"] == path),
-                None,
-            )
-            if asset is None or any(unit not in self._assets for unit in asset["meaning"]["units"]):
+            id = self._line_ids.get(path)
+            if id is None:
                 return None
-            self._lines[path] = _to_line(asset, self._assets)
+            line = _to_line(self._assets[id], self._assets)
+            if line is None:
+                return None
+            self._lines[path] = line
         return self._lines[path]
 
 
-def _to_line(asset: dict[str, Any], assets: Mapping[str, dict[str, Any]]) -> LineInfo:
-    meaning = asset["meaning"]
-    try:
-        units = tuple(_to_unit(assets[id]) for id in meaning["units"])
-        by_id = {unit.id: unit for unit in units}
-        calendar = CalendarModel.model_validate(meaning["calendar"])
-        check_calendar(calendar)
-        return LineInfo(
-            id=asset["id"],
-            owner=asset["owner"],
-            path=asset["path"],
-            zone=ZoneInfo(meaning["time_zone"]),
-            calendar=calendar,
-            products=tuple(Product.model_validate(p) for p in meaning["products"]),
-            stop_reasons={
-                r.code: r for r in map(StopReason.model_validate, meaning["stop_reasons"])
-            },
-            units=units,
-            constraint=by_id[meaning["constraint"]],
-            output=by_id[meaning["output"]],
-            signals={id: signal for unit in units for id, signal in unit.signals.items()},
-            by_role={(unit.id, s.role): s.id for unit in units for s in unit.signals.values()},
-        )
-    except (KeyError, TypeError, ValidationError, CalendarError) as error:
-        raise AssetError(f"line {asset['path']!r}: {error}") from error
-
-
-def _to_unit(asset: dict[str, Any]) -> UnitInfo:
-    meaning = asset["meaning"]
-    title = str(meaning.get("title") or asset["name"])
-    signals = _to_signals(asset, title, meaning["signals"])
-    return UnitInfo(
-        asset["id"], asset["path"], title, meaning["source"], {s.id: s for s in signals}
+def _to_line(asset: Asset, assets: Mapping[str, Asset]) -> LineInfo | None:
+    meaning = asset.line_meaning()
+    if any(unit not in assets for unit in meaning.units):
+        return None
+    units = tuple(_to_unit(assets[unit]) for unit in meaning.units)
+    by_id = {unit.id: unit for unit in units}
+    return LineInfo(
+        id=asset.id,
+        owner=asset.owner,
+        path=asset.path,
+        zone=meaning.zone,
+        calendar=meaning.calendar,
+        products=meaning.products,
+        stop_reasons=meaning.stop_reasons,
+        units=units,
+        constraint=by_id[meaning.constraint],
+        output=by_id[meaning.output],
+        signals={id: signal for unit in units for id, signal in unit.signals.items()},
+        by_role={(unit.id, s.role): s.id for unit in units for s in unit.signals.values()},
     )
 
 
-def _to_signals(
-    asset: dict[str, Any], title: str, signals: Iterable[dict[str, Any]]
-) -> Iterable[SignalInfo]:
-    for each in signals:
-        role = Role(each["role"]) if each["role"] in set(Role) else Role.OTHER
-        limits = AlarmLimits.model_validate(each["limits"]) if each.get("limits") else None
-        if role is not Role.OTHER or limits is not None:
-            yield SignalInfo(
-                each["id"],
-                asset["id"],
-                asset["path"],
-                title,
-                each["name"],
-                each["unit"],
-                role,
-                limits,
-            )
+def _to_unit(asset: Asset) -> UnitInfo:
+    meaning = asset.unit_meaning()
+    signals = {
+        each.id: SignalInfo(
+            each.id,
+            asset.id,
+            asset.path,
+            meaning.title,
+            each.name,
+            each.unit,
+            each.role,
+            each.limits,
+        )
+        for each in meaning.signals
+        if each.role is not Role.OTHER or each.limits is not None
+    }
+    return UnitInfo(asset.id, asset.path, meaning.title, meaning.source, signals)

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from aurelian.backbone.topics import ASSETS
 from aurelian.fold.run import Effects, State
 from aurelian.fold.sequences import Sequences
 from aurelian.model import codec
+from aurelian.model.asset import AssetError, decode_asset
 from aurelian.model.plant_parts import Role
 from aurelian.model.record import Record
 from aurelian.model.sample import BAD, Flag, SampleBatch
@@ -24,7 +23,7 @@ from line_health.alarms import AlarmMemory, fold_time, fold_value, is_quiet
 from line_health.line import LineMachine
 from line_health.memory import LineMemory, Reading
 from line_health.metrics import ALARMS, BATCHES, LATE, STATES
-from line_health.plant import AssetError, Assets, LineInfo
+from line_health.plant import Assets, LineInfo
 from line_health.presence import Presence
 from line_health.rows import Row
 
@@ -90,7 +89,7 @@ class Lines:
     def learn(self, record: Record, now: int) -> None:
         """Take in an asset, or that a source was born, beats or died."""
         if record.topic == ASSETS.name:
-            self.assets.learn((record.key or b"").decode(), _decode_asset(record.value))
+            self.assets.learn((record.key or b"").decode(), decode_asset(record.value))
             self._columns.cache_clear()
             self._unusable.clear()
             for seat in self.seats.values():
@@ -210,21 +209,6 @@ class Lines:
         if seat.machine is None or seat.machine.line is not line:
             seat.machine = LineMachine(line, seat.memory)
         return seat.machine
-
-
-def _decode_asset(value: bytes | None) -> dict[str, Any] | None:
-    if not value:
-        return None
-    try:
-        asset = json.loads(value)
-        if (
-            isinstance(asset, dict)
-            and {"id", "owner", "level", "name", "path", "meaning"} <= asset.keys()
-        ):
-            return asset
-    except ValueError as error:
-        raise codec.DecodeError(f"not an asset: {error}") from error
-    raise codec.DecodeError("not an asset")
 
 
 def _choose_columns(signals: tuple[object, ...], line: LineInfo) -> Columns:

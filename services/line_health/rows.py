@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from aurelian.backbone.topics import LINE_EVENTS
-from aurelian.events.cloudevent import (
+from aurelian.events.cloudevent import make_event
+from aurelian.events.schemas import (
     LINE_ALARM_CLEARED,
     LINE_ALARM_RAISED,
     LINE_KPI_UPDATED,
     LINE_STATE_CHANGED,
     LINE_STOP_ENDED,
     LINE_STOP_STARTED,
-    make_event,
 )
 from aurelian.fold.run import Outgoing
 from aurelian.model.plant_parts import NAMESPACE
@@ -189,7 +189,6 @@ def kpi_event(line: LineInfo, row: KpiRow, revision: int) -> Outgoing:
         "line": line.path,
         "shift_start": iso(row.shift_start),
         "shift_end": iso(row.shift_end),
-        "owner": row.owner,
         "shift": row.shift,
         "planned_busy_s": row.planned_busy_s,
         "production_s": row.production_s,

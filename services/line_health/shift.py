@@ -9,9 +9,9 @@ from datetime import timedelta
 from aurelian.model.calendar import ShiftSpan, shift_at, shifts_between
 from aurelian.model.plant_parts import LineState
 from line_health.oee import compute_oee
-from line_health.packml import PRODUCING_STATES
 from line_health.plant import LineInfo
 from line_health.rows import KpiRow, to_datetime, to_us
+from line_health.states import PRODUCING_STATES
 
 
 @dataclass(slots=True)

@@ -26,9 +26,6 @@ Z_LIMIT = 8.0
 """Root mean square of z that is the alarm threshold; chosen for few false cases, not for the best
 F1."""
 
-EXECUTE = 4
-"""PackML state number in which a machine is judged (OPC 30050)."""
-
 METHOD = "robust-z-ewma-1"
 
 

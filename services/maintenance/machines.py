@@ -3,7 +3,6 @@ Pure; run by processor.py."""
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 from collections.abc import Mapping
@@ -14,21 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelian.backbone.topics import MAINTENANCE_EVENTS
-from aurelian.events.cloudevent import (
+from aurelian.events.cloudevent import make_event
+from aurelian.events.schemas import (
     MAINTENANCE_CASE_CLOSED,
     MAINTENANCE_CASE_OPENED,
     MAINTENANCE_HEALTH_UPDATED,
-    EventError,
-    make_event,
 )
 from aurelian.fold.contract import Effects, Outgoing, State
 from aurelian.fold.sequences import Sequences
 from aurelian.model import codec
+from aurelian.model.asset import decode_asset
+from aurelian.model.packml import PackMl
 from aurelian.model.plant_parts import NAMESPACE, Role
 from aurelian.model.record import Record
 from aurelian.model.sample import Flag, SampleBatch
 from maintenance import metrics
-from maintenance.detector import EXECUTE, Assessment, SignalState, assess, update_signal
+from maintenance.detector import Assessment, SignalState, assess, update_signal
 from maintenance.settings import MaintenanceSettings
 
 WATCHED = frozenset({Role.VIBRATION, Role.TEMPERATURE, Role.CURRENT, Role.POWER})
@@ -99,24 +99,17 @@ class Machines:
 
     def learn(self, record: Record, now: int) -> None:
         """Take in an asset."""
-        if record.value is None:
+        asset = decode_asset(record.value)
+        if asset is None or asset.level != "unit":
             return
-        try:
-            asset = json.loads(record.value)
-            if asset["level"] != "unit":
-                return
-            signals = asset["meaning"]["signals"]
-            machine = Machine(
-                id=asset["id"],
-                owner=asset["owner"],
-                path=asset["path"],
-                watched={
-                    s["id"]: f"{asset['path']}/{s['name']}" for s in signals if s["role"] in WATCHED
-                },
-                state_signal=next((s["id"] for s in signals if s["role"] == Role.STATE), None),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise EventError(f"no readable asset: {error!r}") from error
+        signals = asset.unit_meaning().signals
+        machine = Machine(
+            id=asset.id,
+            owner=asset.owner,
+            path=asset.path,
+            watched={each.id: each.path for each in signals if each.role in WATCHED},
+            state_signal=next((each.id for each in signals if each.role is Role.STATE), None),
+        )
         self._known[machine.id] = machine
         for signal in (*machine.watched, *([machine.state_signal] if machine.state_signal else [])):
             self._machine_of[signal] = machine
@@ -310,9 +303,9 @@ def _executing(
     """Which times fall into execution: by the batch's state values where they reach back, else by
     the kept state."""
     if states is None or len(states[0]) == 0:
-        return np.full(len(times), memory.state == EXECUTE)
+        return np.full(len(times), memory.state == PackMl.EXECUTE)
     at = np.searchsorted(states[0], times, side="right") - 1
-    executing: NDArray[np.bool_] = states[1][np.maximum(at, 0)] == EXECUTE
+    executing: NDArray[np.bool_] = states[1][np.maximum(at, 0)] == PackMl.EXECUTE
     return executing
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from aurelian.model.time import now_us
 from mqtt_gateway.window import Window
 
 MAX_PACKET_BYTES = 64 * 1024 * 1024
@@ -206,7 +206,7 @@ class Connection:
             if ticket is None and len(self._waiting) >= MAX_WAITING:
                 self._dropped += 1
                 return
-        at = time.time_ns() // 1000
+        at = now_us()
         self._waiting.append(
             Arrived(_topic(message), bytes(message.payload), message.retain, ticket, at)
         )

@@ -7,15 +7,14 @@ import json
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from aurelian.model.sample import Value, ValueType
+from aurelian.model.time import to_us
 
 TIME_KEYS = ("ts", "timestamp", "timestamp_ms", "time")
 """Members that carry the time of an object, in order of preference, unless the plant model declares
 them as signals."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Unreadable(ValueError):
@@ -110,9 +109,7 @@ def to_time(found: object, zone: tzinfo = UTC) -> int | None:
 def _from_iso(text: str, zone: tzinfo) -> int | None:
     try:
         when = datetime.fromisoformat(text)
-        return ((when if when.tzinfo else when.replace(tzinfo=zone)) - _EPOCH) // timedelta(
-            microseconds=1
-        )
+        return to_us(when if when.tzinfo else when.replace(tzinfo=zone))
     except (ValueError, OverflowError):
         return None
 

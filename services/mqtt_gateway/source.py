@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from urllib.parse import urlsplit
@@ -16,6 +14,8 @@ from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.plant_parts import SourceModel
 from aurelian.model.sample import Flag
+from aurelian.model.time import now_us
+from aurelian.runtime.retry import Backoff
 from mqtt_gateway import metrics
 from mqtt_gateway.connection import (
     FIRST_VERSION,
@@ -102,12 +102,13 @@ class JsonSource:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
         again."""
         version = FIRST_VERSION
-        delay_s, told = 0.5, ""
+        backoff, logged = Backoff(), ""
         while True:
             live = False
             try:
                 async with connected(self._wanted, version) as connection:
-                    live, told, delay_s = True, "", 0.5
+                    backoff.reset()
+                    live, logged = True, ""
                     metrics.CONNECTED.labels(self.model.id).set(1)
                     log.info(
                         "broker is connected",
@@ -132,13 +133,12 @@ class JsonSource:
                 metrics.CONNECTED.labels(self.model.id).set(0)
                 metrics.LOST.labels(self.model.id).inc()
                 yield self._delivery(events=[self._event(death=codec.Death(reason=reason))])
-            if reason != told:
-                told = reason
+            if reason != logged:
+                logged = reason
                 log.warning(
                     "no broker", extra={"fields": {"source": self.model.id, "reason": reason}}
                 )
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
-            delay_s = min(delay_s * 2, 10.0)
+            await backoff.wait()
 
     async def _receive(self, connection: Connection) -> AsyncIterator[Delivery]:
         beat = 0.0
@@ -184,7 +184,7 @@ class JsonSource:
         return Delivery(
             source=self.model,
             owner=self.owner,
-            received_at=messages[0].at if messages else time.time_ns() // 1000,
+            received_at=messages[0].at if messages else now_us(),
             readings=readings,
             rejects=rejects,
             events=events,
@@ -210,16 +210,14 @@ class JsonSource:
         )
 
     def _gap(self, reason: str) -> codec.SourceEvent:
-        now = time.time_ns() // 1000
+        now = now_us()
         return self._event(
             gap=codec.Gap(from_time=self._heard_at or now, to_time=now, reason=reason)
         )
 
     def _delivery(self, *, events: list[codec.SourceEvent]) -> Delivery:
-        return Delivery(
-            source=self.model, owner=self.owner, received_at=time.time_ns() // 1000, events=events
-        )
+        return Delivery(source=self.model, owner=self.owner, received_at=now_us(), events=events)
 
     def _event(self, **kind: object) -> codec.SourceEvent:
-        at = time.time_ns() // 1000
+        at = now_us()
         return codec.SourceEvent(owner=self.owner, source=self.model.id, time=at, **kind)  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -21,6 +20,8 @@ from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.plant_parts import SourceModel
+from aurelian.model.time import now_ms, now_us
+from aurelian.runtime.retry import Backoff
 from mqtt_gateway import metrics
 from mqtt_gateway.connection import (
     FIRST_VERSION,
@@ -110,13 +111,14 @@ class SparkplugSource:
 
     async def _keep_online(self) -> None:
         version = FIRST_VERSION
-        delay_s, told = 0.5, ""
+        backoff, logged = Backoff(), ""
         while True:
-            began = _milliseconds()
+            began = now_ms()
             wanted = replace(self._wanted, will=Will(self._state_topic, _state(False, began)))
             try:
                 async with connected(wanted, version) as connection:
-                    delay_s, told, reason = 0.5, "", ""
+                    backoff.reset()
+                    logged = reason = ""
                     await self._be_online(connection, began)
             except Refused as error:
                 version, reason = other(version), str(error)
@@ -125,14 +127,13 @@ class SparkplugSource:
             except _OutboxStuck:
                 reason = "the outbox takes nothing more"
             await self._put_actions(None, self._host.lose_all(reason))
-            if reason != told:
-                told = reason
+            if reason != logged:
+                logged = reason
                 log.warning(
                     "host is offline", extra={"fields": {"source": self.model.id, "reason": reason}}
                 )
             await self._all_stored.wait()
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
-            delay_s = min(delay_s * 2, 10.0)
+            await backoff.wait()
 
     async def _be_online(self, connection: Connection, began: int) -> None:
         """Say that the host is online, take messages until the connection or the outbox fails, say
@@ -151,7 +152,7 @@ class SparkplugSource:
             metrics.HOST_ONLINE.labels(self.model.id).set(0)
             metrics.LOST.labels(self.model.id).inc()
             await connection.publish_and_wait(
-                self._state_topic, _state(False, max(_milliseconds(), began + 1)), _GOODBYE_S
+                self._state_topic, _state(False, max(now_ms(), began + 1)), _GOODBYE_S
             )
 
     async def _receive(self, connection: Connection) -> None:
@@ -173,7 +174,7 @@ class SparkplugSource:
                 await self._put_actions(connection, self._host.tick(now))
             if now - beat >= _HEARTBEAT_S and (assets := self._online_assets()):
                 beat = now
-                at = _microseconds()
+                at = now_us()
                 heartbeat = codec.Heartbeat(heard_at=at, assets=assets)
                 await self._put(events=[self._event(at, heartbeat=heartbeat)], kept=False)
 
@@ -210,7 +211,7 @@ class SparkplugSource:
         except (ValueError, AttributeError):
             offline = True
         if offline:
-            connection.publish(self._state_topic, _state(True, _milliseconds()), qos=1, retain=True)
+            connection.publish(self._state_topic, _state(True, now_ms()), qos=1, retain=True)
 
     async def _put_actions(
         self,
@@ -221,7 +222,7 @@ class SparkplugSource:
         readings: list[Reading] = []
         rejects: list[Reject] = []
         events: list[codec.SourceEvent] = []
-        at = _microseconds()
+        at = now_us()
         for action in actions:
             match action:
                 case Told():
@@ -288,7 +289,7 @@ class SparkplugSource:
             extra={"fields": {"source": self.model.id, "node": "/".join(edge), "reason": reason}},
         )
         topic = f"spBv1.0/{edge.group}/NCMD/{edge.node}"
-        connection.publish(topic, rebirth_command(_microseconds()), qos=0, retain=False)
+        connection.publish(topic, rebirth_command(now_us()), qos=0, retain=False)
 
     def _assets(self, edge: Edge, devices: Iterable[str | None]) -> list[str]:
         names = dict.fromkeys(edge.node if device is None else device for device in devices)
@@ -335,7 +336,7 @@ class SparkplugSource:
             Delivery(
                 source=self.model,
                 owner=self.owner,
-                received_at=_microseconds() if at is None else at,
+                received_at=now_us() if at is None else at,
                 readings=readings,
                 rejects=rejects,
                 events=events,
@@ -347,7 +348,7 @@ class SparkplugSource:
             raise _OutboxStuck
 
     def _gap(self, since: int, reason: str) -> codec.SourceEvent:
-        now = _microseconds()
+        now = now_us()
         return self._event(now, gap=codec.Gap(from_time=since or now, to_time=now, reason=reason))
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
@@ -370,11 +371,3 @@ async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Delivery]) -> Del
 
 def _state(online: bool, timestamp_ms: int) -> bytes:
     return json.dumps({"online": online, "timestamp": timestamp_ms}).encode()
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _microseconds() -> int:
-    return time.time_ns() // 1_000

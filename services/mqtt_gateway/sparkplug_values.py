@@ -7,9 +7,9 @@ import base64
 import json
 import math
 import struct
-from datetime import UTC, datetime, timedelta
 
 from aurelian.model.sample import Value, ValueType
+from aurelian.model.time import to_datetime, to_iso_ms
 from aurelian.pb import sparkplug_b_pb2 as pb
 
 DATETIME = 13
@@ -33,7 +33,6 @@ _ARRAYS = {
     34: "Q",
 }
 _BOOLEAN_ARRAY, _STRING_ARRAY, _DATETIME_ARRAY = 32, 33, 34
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Undecodable(ValueError):
@@ -169,7 +168,7 @@ def _plain(value: object) -> object:
 
 def _iso(milliseconds: int) -> str:
     try:
-        when = _EPOCH + timedelta(milliseconds=milliseconds)
+        when = to_datetime(milliseconds * 1000)
     except OverflowError as error:
         raise Undecodable(f"{milliseconds} ms is no time of the calendar") from error
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return to_iso_ms(when)

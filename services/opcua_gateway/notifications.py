@@ -12,17 +12,15 @@ import json
 import math
 import uuid
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum
 
 from asyncua import ua
 from asyncua.ua.ua_binary import Primitives, from_binary, nodeid_from_binary, struct_from_binary
 
 from aurelian.model.sample import Value, ValueType
+from aurelian.model.time import to_us
 from opcua_gateway.mapping import Notification
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 # What the decoder raises on bytes that it cannot follow.
 _UNREADABLE = (
@@ -185,7 +183,7 @@ def _notification(item: ua.MonitoredItemNotification) -> Notification:
 
 
 def _microseconds(when: datetime | None) -> int | None:
-    return None if when is None else (_aware(when) - _EPOCH) // _MICROSECOND
+    return None if when is None else to_us(_aware(when))
 
 
 def _text(text: str) -> tuple[Value, ValueType]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -18,6 +17,8 @@ from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.plant_parts import SourceModel
+from aurelian.model.time import now_us
+from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.mapping import (
     AddressError,
@@ -41,6 +42,9 @@ from opcua_gateway.subscription import (
 )
 
 log = logging.getLogger(__name__)
+
+STEADY_AFTER_S = 30.0
+"""A session that lasted so long was a good one: the next attempt follows at once."""
 
 _HEARTBEAT_US = 1_000_000
 _SAVE_US = 5_000_000
@@ -105,16 +109,16 @@ class OpcuaSource:
             self._save()
 
     async def _keep_connected(self) -> None:
-        delay_s = 0.5
-        told = ""
+        backoff = Backoff()
+        logged = ""
         while True:
             began = time.monotonic()
             try:
                 await self._connect_and_run()
             except* SessionLost as group:
                 reason = str(_first(group))
-                if self._live is not None or reason != told:
-                    told = reason
+                if self._live is not None or reason != logged:
+                    logged = reason
                     log.warning(
                         "no session",
                         extra={
@@ -130,9 +134,10 @@ class OpcuaSource:
                     self._live = None
                     metrics.CONNECTED.labels(self.model.id).set(0)
                     metrics.LOST.labels(self.model.id).inc()
-                    await self._out.put(Lost(reason, _now()))
-            delay_s = 0.5 if time.monotonic() - began > 30 else min(delay_s * 2, 10.0)
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+                    await self._out.put(Lost(reason, now_us()))
+            if time.monotonic() - began > STEADY_AFTER_S:
+                backoff.reset()
+            await backoff.wait()
 
     async def _connect_and_run(self) -> None:
         """Open a session and take its messages until it is lost."""
@@ -148,7 +153,7 @@ class OpcuaSource:
             if resume is not None and session.resumed and limits == resume.limits:
                 self._forget_token()  # until a message shows that the subscription still lives
                 subscription = self._subscription(session, limits, resume.terms, self._expected)
-                await self._out.put(Connected(True, _now()))
+                await self._out.put(Connected(True, now_us()))
             else:
                 self._forget_token()
                 subscription = await self._subscribe(session, limits)
@@ -175,7 +180,7 @@ class OpcuaSource:
         )
         self._acknowledgements = None
         subscription = self._subscription(session, limits, terms, 1)
-        await self._out.put(Connected(False, _now()))
+        await self._out.put(Connected(False, now_us()))
         await subscription.create_items(range(len(self._tags)))
         return subscription
 
@@ -413,7 +418,3 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

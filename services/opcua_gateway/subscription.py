@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
+from aurelian.model.time import now_us
 from opcua_gateway.mapping import BAD_NODE_ID_UNKNOWN
 from opcua_gateway.notifications import Published, Undecodable, decode_publish
 from opcua_gateway.sequence import Observation, Sequence
@@ -158,7 +159,7 @@ class Subscription:
             elif self._refused.get(handle) != status:
                 self._refused[handle] = news[handle] = status
         if news:
-            await self._out.put(Refused(news, _now()))
+            await self._out.put(Refused(news, now_us()))
 
     async def run(self) -> None:
         """Work until cancelled.
@@ -237,10 +238,10 @@ class Subscription:
 
     async def _tell(self, published: Published, seen: Observation, lost: int) -> None:
         if published.keep_alive:
-            await self._out.put(Message(published, None, lost, _now()))
+            await self._out.put(Message(published, None, lost, now_us()))
         elif seen.fresh:
             self._acknowledgements.delivered(published.sequence)
-            await self._out.put(Message(published, self._acknowledgements, lost, _now()))
+            await self._out.put(Message(published, self._acknowledgements, lost, now_us()))
         else:
             self._acknowledgements.repeated(published.sequence)
 
@@ -263,7 +264,3 @@ class Subscription:
             await asyncio.sleep(self._settings.opcua_retry_s)
             if self._refused:
                 await self.create_items(sorted(self._refused))
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

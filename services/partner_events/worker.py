@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -18,6 +17,7 @@ from aurelian.backbone.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_E
 from aurelian.db.engine import connect, make_engine
 from aurelian.fold.run import run_fold
 from aurelian.runtime.health import Health
+from aurelian.runtime.retry import Backoff
 from partner_events.delivery import make_client
 from partner_events.fold import LogFold
 from partner_events.sender import Sender
@@ -54,7 +54,7 @@ async def send_webhooks(settings: PartnerEventsSettings) -> None:
     """Send webhooks until cancelled; of several workers one sends, the others stand by."""
     url = settings.database_url.get_secret_value()
     engine = make_engine(url, pool_size=8)
-    delay_s, away = 0.5, False
+    backoff, away = Backoff(), False
     async with make_client(settings.allowed) as client, contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(engine.dispose)
         sender = Sender(engine, client, now=lambda: datetime.now(UTC))
@@ -67,15 +67,15 @@ async def send_webhooks(settings: PartnerEventsSettings) -> None:
                     await _become_only_sender(conn)
                     if away:
                         log.info("webhooks go on")
-                    delay_s, away = 0.5, False
+                    backoff.reset()
+                    away = False
                     await _send_from(conn, sender)
             except* (psycopg.OperationalError, DBAPIError, PoolTimeout) as group:
                 if not away:
                     why = str(group.exceptions[0])
                     log.warning("webhooks wait for the database", extra={"fields": {"why": why}})
                 away = True
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
-            delay_s = min(delay_s * 2, 10.0)
+            await backoff.wait()
 
 
 async def trim_forever(settings: PartnerEventsSettings) -> None:

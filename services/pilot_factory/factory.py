@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_file import PlantError, load_plants
+from aurelian.model.time import now_us
 from aurelian.runtime.health import Health
 from pilot_factory.control import serve_control
 from pilot_factory.faults import Fault, Faults
@@ -88,7 +89,7 @@ class Factory:
             self._step(step_s * self.settings.pilot_speed)
 
     def _step(self, dt_s: float) -> None:
-        now = time.time_ns() // 1000
+        now = now_us()
         for line in self.lines:
             line.step(dt_s, now)
             by_source: dict[str, list[Measurement]] = {}

@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from aurelian.model.packml import PackMl
 from aurelian.model.plant import Unit
 from pilot_factory.outlet import Outlet
-from pilot_factory.physics import Machine, Reason, State
+from pilot_factory.physics import Machine, Reason
 
 
 class FaultKind(StrEnum):
@@ -62,7 +63,7 @@ class Faults:
         match fault.kind:
             case FaultKind.STOP:
                 machine.release()
-                machine.stop(fault.seconds * speed, State.STOPPED, Reason.STOPPED_BY_HAND)
+                machine.stop(fault.seconds * speed, PackMl.STOPPED, Reason.STOPPED_BY_HAND)
             case FaultKind.CABLE:
                 outlet.cut(fault.unit)
             case FaultKind.WEAR:

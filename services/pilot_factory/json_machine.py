@@ -14,9 +14,9 @@ from itertools import islice
 from aurelian.model.plant import Unit
 from aurelian.model.plant_file import PlantError
 from aurelian.model.plant_parts import SourceModel
+from aurelian.runtime.retry import Backoff
 from pilot_factory.metrics import DROPPED, SENT
 from pilot_factory.mqtt_link import MqttLink, connect
-from pilot_factory.outlet import Backoff
 from pilot_factory.sendlog import SendLog
 from pilot_factory.simulation import Measurement, SimulatedSignal
 
@@ -64,7 +64,7 @@ class JsonOutlet:
             self._last[signal.unit.path] = {}
         self._queue: deque[Message] = deque()
         self._changed = asyncio.Event()
-        self._retry = Backoff(retry_s)
+        self._retry = Backoff(longest_s=retry_s)
 
     def put(self, measurements: Sequence[Measurement]) -> None:
         """Take the values of one step: one message for each unit that is not cut off, with all that
@@ -113,7 +113,7 @@ class JsonOutlet:
                 self.online.clear()
                 for message in self._queue:
                     message.mid = None
-            await asyncio.sleep(self._retry.wait_s())
+            await self._retry.wait()
 
     async def _send(self, link: MqttLink) -> None:
         lost = asyncio.create_task(link.lost.wait(), name=f"{self.source.id} lost")

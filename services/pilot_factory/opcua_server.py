@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from asyncua import Server, ua
@@ -20,8 +20,9 @@ from aurelian.model.plant import Unit
 from aurelian.model.plant_file import PlantError
 from aurelian.model.plant_parts import SourceModel
 from aurelian.model.sample import GOOD, Value, ValueType
+from aurelian.model.time import to_datetime
+from aurelian.runtime.retry import Backoff
 from pilot_factory.metrics import SENT
-from pilot_factory.outlet import Backoff
 from pilot_factory.sendlog import SendLog
 from pilot_factory.simulation import Measurement, SimulatedSignal
 
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 logging.getLogger("asyncua.server.server").setLevel(logging.ERROR)
 
 NAMESPACE = "urn:aurelian:pilot"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 VARIANT = {
     ValueType.DOUBLE: ua.VariantType.Double,
@@ -162,7 +162,7 @@ class OpcuaOutlet:
         self._last: dict[SimulatedSignal, Measurement] = {}
         self._pending: list[Measurement] = []
         self._changed = asyncio.Event()
-        self._retry = Backoff(retry_s)
+        self._retry = Backoff(longest_s=retry_s)
 
     def put(self, measurements: Sequence[Measurement]) -> None:
         """Take the values of one step."""
@@ -201,7 +201,7 @@ class OpcuaOutlet:
                     "error": str(error),
                 }
                 log.error("opc ua server cannot listen; trying again", extra={"fields": fields})
-                await asyncio.sleep(self._retry.wait_s())
+                await self._retry.wait()
                 continue
             fields = {"source": self.source.id, "host": self._host, "port": self._port}
             log.info("opc ua server listens", extra={"fields": fields})
@@ -254,7 +254,7 @@ def data_value(type: ValueType, value: Value, source_time: int, status: int = GO
         if value is not None
         else ua.Variant(None, ua.VariantType.Null),
         StatusCode=ua.StatusCode(status),
-        SourceTimestamp=_EPOCH + timedelta(microseconds=source_time),
+        SourceTimestamp=to_datetime(source_time),
         ServerTimestamp=datetime.now(UTC),
     )
 

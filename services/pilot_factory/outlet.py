@@ -28,20 +28,3 @@ class Outlet(Protocol):
 
     def mend(self, unit: Unit) -> None:
         """Put the cable back."""
-
-
-class Backoff:
-    """Seconds to wait before each next try: 0.5 s, doubling to `longest_s`."""
-
-    def __init__(self, longest_s: float) -> None:
-        self._longest_s = longest_s
-        self._next_s = 0.5
-
-    def wait_s(self) -> float:
-        """The wait that is due now; the next one is longer."""
-        now, self._next_s = self._next_s, min(self._next_s * 2, self._longest_s)
-        return min(now, self._longest_s)
-
-    def reset(self) -> None:
-        """It worked: begin with short waits again."""
-        self._next_s = 0.5

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelian.model.calendar import planned_seconds
+from aurelian.model.packml import PackMl
 from aurelian.model.plant import Plant
 from aurelian.model.plant_parts import LineState, SignalModel
 from aurelian.model.sample import Signal, Value
-from pilot_factory.physics import Machine, Reason, State
+from pilot_factory.physics import Machine, Reason
 from pilot_factory.simulation import SimulatedLine, SimulatedSignal, simulate_lines
 
 STEP_S = 10
@@ -202,15 +203,15 @@ def _machine(line: SimulatedLine, path: str) -> Machine:
 def _state(machine: Machine) -> LineState:
     """What a machine's state is to its line, as line_health says it."""
     match machine.state:
-        case State.EXECUTE | State.STARTING:
+        case PackMl.EXECUTE | PackMl.STARTING:
             return LineState.RUNNING
-        case State.SUSPENDED:
+        case PackMl.SUSPENDED:
             return LineState.BLOCKED if machine.reason is Reason.BLOCKED else LineState.STARVED
-        case State.HELD:
+        case PackMl.HELD:
             return LineState.SHORT_STOP
-        case State.RESETTING:
+        case PackMl.RESETTING:
             return LineState.SETUP
-        case State.IDLE:
+        case PackMl.IDLE:
             return LineState.PLANNED
-        case State.STOPPED | State.ABORTED:
+        case _:
             return LineState.DOWN

@@ -13,18 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-
-class State(IntEnum):
-    """PackML states that these machines take (numbers of OPC 30050)."""
-
-    STOPPED = 0
-    RESETTING = 1
-    IDLE = 2
-    STARTING = 3
-    EXECUTE = 4
-    ABORTED = 8
-    SUSPENDED = 12
-    HELD = 15
+from aurelian.model.packml import PackMl
 
 
 class Reason(IntEnum):
@@ -109,7 +98,7 @@ class Machine:
     def __init__(self, parameters: Parameters, rng: random.Random) -> None:
         self.parameters = p = parameters
         self._rng = rng
-        self.state, self.reason = State.EXECUTE, Reason.NONE
+        self.state, self.reason = PackMl.EXECUTE, Reason.NONE
         self.good = self.scrap = 0
         self.buffer = 0
         self.cycle_s = p.cycle_s
@@ -122,12 +111,12 @@ class Machine:
         self._waits = False  # the piece in it is ready and waits for a place
         self._remaining_s = 0.0
         self._down_s = 0.0
-        self._down_state = State.STARTING
+        self._down_state = PackMl.STARTING
         self._next_micro_s = _wait(rng, p.micro_stops_per_h)
         self._next_stop_s = _wait(rng, p.stops_per_h)
         self._worked_s = 0.0
 
-    def stop(self, seconds: float, state: State, reason: Reason) -> None:
+    def stop(self, seconds: float, state: PackMl, reason: Reason) -> None:
         """Stop for `seconds`, or longer where it is stopped for longer already."""
         if seconds >= self._down_s:
             self._down_s, self._down_state, self.reason = seconds, state, reason
@@ -135,8 +124,8 @@ class Machine:
     def release(self) -> None:
         """End a stop; the machine starts again. Does nothing where it is starting, or has started,
         already."""
-        if self._down_state is not State.STARTING:
-            self._down_s, self._down_state, self.reason = STARTING_S, State.STARTING, Reason.NONE
+        if self._down_state is not PackMl.STARTING:
+            self._down_s, self._down_state, self.reason = STARTING_S, PackMl.STARTING, Reason.NONE
 
 
 class Line:
@@ -217,13 +206,13 @@ class Line:
             if machine._down_s > 0:
                 left = _stand(machine, left)
             elif machine._waits and not self._pass_on(place):
-                machine.state, machine.reason = State.SUSPENDED, Reason.BLOCKED
+                machine.state, machine.reason = PackMl.SUSPENDED, Reason.BLOCKED
                 return
             elif not planned and not machine.holding:
-                machine.state, machine.reason = State.IDLE, Reason.NONE
+                machine.state, machine.reason = PackMl.IDLE, Reason.NONE
                 return
             elif not machine.holding and not self._take(place):
-                machine.state, machine.reason = State.SUSPENDED, Reason.STARVED
+                machine.state, machine.reason = PackMl.SUSPENDED, Reason.STARVED
                 return
             else:
                 left = self._work(place, left)
@@ -262,7 +251,7 @@ class Line:
         """Work on the piece until it is ready, the time is used, or the machine breaks down; return
         the time left."""
         machine = self.machines[place]
-        machine.state, machine.reason = State.EXECUTE, Reason.NONE
+        machine.state, machine.reason = PackMl.EXECUTE, Reason.NONE
         used = min(left, machine._remaining_s, machine._next_micro_s, machine._next_stop_s)
         machine._remaining_s -= used
         machine._next_micro_s -= used
@@ -291,7 +280,7 @@ class Line:
             self.product = (self.product + 1) % len(self._factors)
             self._next_change_s = self._until_change()
             for machine in self.machines:
-                machine.stop(self._setup_s, State.RESETTING, Reason.CHANGE_OF_PRODUCT)
+                machine.stop(self._setup_s, PackMl.RESETTING, Reason.CHANGE_OF_PRODUCT)
 
     def _until_change(self) -> float:
         return math.inf if len(self._factors) < 2 else 1800 + _wait(self._rng, self._changes_per_h)
@@ -311,19 +300,19 @@ def _fail(machine: Machine) -> None:
     """The bearing fails; its repair makes it new."""
     machine.wear, machine.wear_factor = 0.0, 1.0
     seconds = machine.parameters.repair_s * machine._rng.uniform(0.7, 1.5)
-    machine.stop(seconds, State.ABORTED, Reason.BEARING_FAILURE)
+    machine.stop(seconds, PackMl.ABORTED, Reason.BEARING_FAILURE)
 
 
 def _break_down(machine: Machine) -> None:
     p = machine.parameters
     machine._next_stop_s = _wait(machine._rng, p.stops_per_h)
-    machine.stop(30 + machine._rng.expovariate(1 / p.stop_s), State.STOPPED, Reason.TOOL_BREAKAGE)
+    machine.stop(30 + machine._rng.expovariate(1 / p.stop_s), PackMl.STOPPED, Reason.TOOL_BREAKAGE)
 
 
 def _jam(machine: Machine) -> None:
     p = machine.parameters
     machine._next_micro_s = _wait(machine._rng, p.micro_stops_per_h)
-    machine.stop(2 + machine._rng.expovariate(1 / p.micro_stop_s), State.HELD, Reason.JAM)
+    machine.stop(2 + machine._rng.expovariate(1 / p.micro_stop_s), PackMl.HELD, Reason.JAM)
 
 
 def _measure(machine: Machine, dt_s: float) -> None:

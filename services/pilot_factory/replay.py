@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from aurelian.model.time import now_us
 from pilot_factory.recording import Recording, RecordingError, plant_model, read_recording
 from pilot_factory.replay_mqtt import publish_recording
 from pilot_factory.replay_opcua import serve_recording
@@ -189,7 +190,7 @@ def _give_plant(wanted: argparse.Namespace) -> None:
 def _to_now(recording: Recording, speed: float) -> Recording:
     """Move the times: the first row is now, or, where all goes at once, the last one is."""
     anchor = recording.rows[0 if speed else -1].time
-    return recording.shifted(_whole_ms(time.time_ns() // 1000 - anchor))
+    return recording.shifted(_whole_ms(now_us() - anchor))
 
 
 def _whole_ms(microseconds: int) -> int:

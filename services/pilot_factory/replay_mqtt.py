@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from aurelian.runtime.retry import Backoff
 from pilot_factory.mqtt_link import NO_SUBSCRIBER, MqttLink, connect
-from pilot_factory.outlet import Backoff
 from pilot_factory.recording import Recording, RecordingError, Row, topic
 from pilot_factory.sendlog import SendLog
 
@@ -47,7 +47,7 @@ async def publish_recording(
     """
     messages = [_message(row) for row in recording.rows]
     publisher = _Publisher(topic(recording), messages)
-    retry = Backoff(10.0)
+    retry = Backoff(longest_s=10.0)
     version = MQTTProtocolVersion.MQTTv5
     while not publisher.done:
         try:
@@ -63,7 +63,7 @@ async def publish_recording(
                 version = MQTTProtocolVersion.MQTTv311  # an older broker, perhaps
                 continue
             version = MQTTProtocolVersion.MQTTv5
-            await asyncio.sleep(retry.wait_s())
+            await retry.wait()
     if sent is not None:
         for row in recording.rows:
             for column, value, status in row.values:

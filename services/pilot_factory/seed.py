@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -22,6 +22,7 @@ from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError, load_plants
 from aurelian.model.plant_parts import NAMESPACE
 from aurelian.model.sample import Flag, ValueType
+from aurelian.model.time import now_us, to_datetime
 from aurelian.runtime.settings import StoreSettings
 from pilot_factory.past import LineSpan, Shift, SignalPast, live_through
 from pilot_factory.rollup import HOUR_US, MINUTE_US, copy_block, number_rows, rollup_rows
@@ -57,7 +58,7 @@ def seed_history(
     Raises:
         psycopg.Error: the database is away or not migrated.
     """
-    end = ((now or time.time_ns() // 1000) - LEAD_US) // 10_000_000 * 10_000_000
+    end = ((now or now_us()) - LEAD_US) // 10_000_000 * 10_000_000
     start = end - hours * HOUR_US
     with psycopg.connect(database_url, autocommit=True) as conn:
         wanted = [plant for plant in plants if not _is_seeded(conn, plant)]
@@ -260,7 +261,7 @@ def _source(owner: str) -> str:
 
 
 def _instant(microseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return to_datetime(microseconds)
 
 
 def main() -> None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
 from aurelian.model.calendar import planned_seconds
+from aurelian.model.packml import PackMl
 from aurelian.model.plant import Line as LineAsset
 from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_file import PlantError
 from aurelian.model.plant_parts import Role, SignalModel, SourceModel
 from aurelian.model.sample import GOOD, Signal, Value, ValueType
-from pilot_factory.physics import Line, Machine, Parameters, State
+from pilot_factory.physics import Line, Machine, Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ _READ: dict[str, tuple[bool, ValueType, Callable[[SimulatedLine, Machine], Value
     "buffer": (False, _INT, lambda line, m: m.buffer),
     "stop_reason": (False, _INT, lambda line, m: int(m.reason)),
     "product": (False, _TEXT, lambda line, m: line.product),
-    "door_open": (False, _BOOL, lambda line, m: m.state in (State.STOPPED, State.ABORTED)),
+    "door_open": (False, _BOOL, lambda line, m: m.state in (PackMl.STOPPED, PackMl.ABORTED)),
     "cycle_time": (False, _DOUBLE, lambda line, m: round(m.cycle_s, 2)),
     "power": (True, _DOUBLE, lambda line, m: round(m.power_kw, 3)),
     "current": (True, _DOUBLE, lambda line, m: round(m.power_kw * _AMPERE_PER_KW, 2)),

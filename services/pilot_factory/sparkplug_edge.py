@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ from pathlib import Path
 from aurelian.model.plant import Unit
 from aurelian.model.plant_file import PlantError
 from aurelian.model.plant_parts import SourceModel
+from aurelian.model.time import now_ms
+from aurelian.runtime.retry import Backoff
 from pilot_factory import sparkplug_payload as payload
 from pilot_factory.metrics import DROPPED, SENT
 from pilot_factory.mqtt_link import MqttLink, Will, connect
-from pilot_factory.outlet import Backoff
 from pilot_factory.sendlog import SendLog
 from pilot_factory.simulation import Measurement, SimulatedSignal
 
@@ -65,7 +65,7 @@ class SparkplugOutlet:
         self._last: dict[SimulatedSignal, Measurement] = {}
         self._pending: deque[Measurement] = deque()
         self._changed = asyncio.Event()
-        self._retry = Backoff(retry_s)
+        self._retry = Backoff(longest_s=retry_s)
 
     def put(self, measurements: Sequence[Measurement]) -> None:
         """Take the values of one step."""
@@ -120,7 +120,7 @@ class SparkplugOutlet:
                     log.warning("edge node has no broker; trying again", extra={"fields": fields})
             finally:
                 self.online.clear()
-            await asyncio.sleep(self._retry.wait_s())
+            await self._retry.wait()
 
     async def _live(self, link: MqttLink, bd_seq: int) -> None:
         """From one connection to its end: by the cable, the broker, the host or our own stop."""
@@ -240,4 +240,4 @@ class SparkplugOutlet:
 
 
 def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return now_ms()

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from aurelian.events import cloudevent as events
+from aurelian.events import schemas
 from aurelian.model.sample import ValueType
 from tests import servers, stage
 
@@ -86,7 +86,7 @@ async def tell_state(on: stage.Stage, theatre: stage.Theatre, state: str) -> Non
         "reason": "because of a test",
         "since": since,
     }
-    await on.send_event(theatre.line, events.LINE_STATE_CHANGED, theatre.line.id, data)
+    await on.send_event(theatre.line, schemas.LINE_STATE_CHANGED, theatre.line.id, data)
 
 
 async def test_tiles_turn_stale_without_a_word_of_running_and_live_again_without_reload(

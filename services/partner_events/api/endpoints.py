@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aurelian.access.keys import Principal, require
 from aurelian.db.tables import attempt as attempts
 from aurelian.db.tables import endpoint, event_log, pending
+from aurelian.model.time import to_iso
 from aurelian.runtime.problems import Problem, invalid
 from partner_events import delivery
 from partner_events.api.context import InContext, problems
@@ -276,7 +277,7 @@ def _test_event(event_id: str, subscriber: str, now: datetime) -> bytes:
         "source": "/aurelian/partner_events",
         "type": TEST_TYPE,
         "subject": subscriber,
-        "time": now.isoformat().replace("+00:00", "Z"),
+        "time": to_iso(now),
         "datacontenttype": "application/json",
         "owner": subscriber,
         "data": {"message": "This is a test."},

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from aurelian.events.cloudevent import EVENT_TYPES
+from aurelian.events.schemas import EVENT_TYPES
 
 
 def _known(name: str) -> str:

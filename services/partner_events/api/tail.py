@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 
 import psycopg
 
 from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.db.engine import connect
 from aurelian.runtime.health import Health
+from aurelian.runtime.retry import Backoff
 from partner_events.writer import CHANNEL
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Tail:
 
     async def watch(self, health: Health) -> None:
         """Follow the log until cancelled; `health` says whether the database answers."""
-        delay_s = 0.5
+        backoff = Backoff()
         while True:
             raise_if_cancelled()
             try:
@@ -44,7 +44,8 @@ class Tail:
                     while True:
                         raise_if_cancelled()
                         await self._look(conn)
-                        health.ready, delay_s = None, 0.5
+                        health.ready = None
+                        backoff.reset()
                         health.tick()
                         async for _ in conn.notifies(timeout=self._poll_interval_s, stop_after=1):
                             pass
@@ -52,8 +53,7 @@ class Tail:
                 if health.ready is None:
                     log.warning("the database is away", extra={"fields": {"why": str(error)}})
                 health.ready = "the database does not answer"
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
-            delay_s = min(delay_s * 2, 10.0)
+            await backoff.wait()
 
     async def close_at(self, stopping: asyncio.Event) -> None:
         """End all streams when the process is told to stop: the server waits for them."""

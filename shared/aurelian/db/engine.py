@@ -3,6 +3,8 @@ Called by every service."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -54,6 +56,15 @@ def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
             "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={LOCK_TIMEOUT_S}s",
         },
     )
+
+
+@asynccontextmanager
+async def disposing(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    """Close the engine's connections at the end: a resource of `runtime.api.make_app`."""
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
 
 
 async def connect(

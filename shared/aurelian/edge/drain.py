@@ -23,7 +23,7 @@ from aurelian.edge.outbox.outbox import START, Full
 from aurelian.edge.outbox.segment import Count, Lane, Mark, Row, count_key
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model import codec
-from aurelian.model.plant import Asset
+from aurelian.model.asset import Asset
 from aurelian.model.record import Record
 from aurelian.runtime.settings import KafkaSettings
 
@@ -123,10 +123,7 @@ class Drain:
         self._told.clear()
         self._acked.clear()
         self._next_heartbeat = self._next_received = 0.0
-        posted = [
-            await producer.post(ASSETS, asset.id, json.dumps(asset.as_dict()).encode())
-            for asset in self._assets
-        ]
+        posted = [await producer.post(ASSETS, asset.id, asset.encode()) for asset in self._assets]
         await producer.settle(posted)
 
     async def _send_rows(self, producer: Producer) -> bool:

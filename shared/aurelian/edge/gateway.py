@@ -28,8 +28,9 @@ from aurelian.edge.outbox.limits import Limits
 from aurelian.edge.outbox.outbox import Full, Lost, Outbox
 from aurelian.edge.outbox.segment import Lane, Row
 from aurelian.edge.outbox.thread import OutboxThread
+from aurelian.model.asset import Asset
 from aurelian.model.codec import Gap, SourceEvent, decode
-from aurelian.model.plant import Asset, Plant
+from aurelian.model.plant import Plant
 from aurelian.model.plant_file import load_plants
 from aurelian.model.plant_parts import SourceModel
 from aurelian.runtime.health import Health

@@ -12,31 +12,9 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from aurelian.events.schemas import DATA_MODELS
 from aurelian.model.plant_parts import NAMESPACE
-
-LINE_STATE_CHANGED = "org.aurelian.line.state-changed.v1"
-LINE_STOP_STARTED = "org.aurelian.line.stop-started.v1"
-LINE_STOP_ENDED = "org.aurelian.line.stop-ended.v1"
-LINE_ALARM_RAISED = "org.aurelian.line.alarm-raised.v1"
-LINE_ALARM_CLEARED = "org.aurelian.line.alarm-cleared.v1"
-LINE_KPI_UPDATED = "org.aurelian.line.kpi-updated.v1"
-MAINTENANCE_HEALTH_UPDATED = "org.aurelian.maintenance.health-updated.v1"
-MAINTENANCE_CASE_OPENED = "org.aurelian.maintenance.case-opened.v1"
-MAINTENANCE_CASE_CLOSED = "org.aurelian.maintenance.case-closed.v1"
-CAPACITY_ESTIMATE_UPDATED = "org.aurelian.capacity.estimate-updated.v1"
-
-EVENT_TYPES = (
-    LINE_STATE_CHANGED,
-    LINE_STOP_STARTED,
-    LINE_STOP_ENDED,
-    LINE_ALARM_RAISED,
-    LINE_ALARM_CLEARED,
-    LINE_KPI_UPDATED,
-    MAINTENANCE_HEALTH_UPDATED,
-    MAINTENANCE_CASE_OPENED,
-    MAINTENANCE_CASE_CLOSED,
-    CAPACITY_ESTIMATE_UPDATED,
-)
+from aurelian.model.time import to_iso
 
 
 class EventError(ValueError):
@@ -48,7 +26,7 @@ class Event:
     """A CloudEvent.
 
     Attributes:
-        type: one of `EVENT_TYPES`.
+        type: one of `schemas.EVENT_TYPES`.
         source: who says it, `/aurelian/<service>`.
         subject: id of the asset that it is about.
         owner: company whose data this is (extension attribute `owner`).
@@ -80,9 +58,27 @@ def make_event(
     (D7).
 
     Folding the same records again therefore makes the same event. `time` must be aware.
+
+    Raises:
+        ValueError: no such type, or `data` is not what its model in `schemas.py` says: a bug of the
+            caller.
     """
+    model = DATA_MODELS.get(type)
+    if model is None:
+        raise ValueError(f"{type!r} is no type of event that events/schemas.py knows")
+    # Receivers may ignore members they do not know; we may not send any that no document names.
+    if unknown := data.keys() - model.model_fields.keys():
+        raise ValueError(f"{type}: data has {', '.join(sorted(unknown))}, which its model has not")
+    model.model_validate(data)
+    return Event(
+        type, source, subject, owner, time, data, derive_event_id(subject, type, time, revision)
+    )
+
+
+def derive_event_id(subject: str, type: str, time: datetime, revision: int) -> str:
+    """Return the id of the event that a subject has of a type, at a time, in a revision."""
     name = f"{subject}|{type}|{time.astimezone(UTC).isoformat()}|{revision}"
-    return Event(type, source, subject, owner, time, data, str(uuid.uuid5(NAMESPACE, name)))
+    return str(uuid.uuid5(NAMESPACE, name))
 
 
 def encode_event(event: Event) -> str:
@@ -94,7 +90,7 @@ def encode_event(event: Event) -> str:
             "source": event.source,
             "type": event.type,
             "subject": event.subject,
-            "time": event.time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "time": to_iso(event.time),
             "datacontenttype": "application/json",
             "owner": event.owner,
             "data": event.data,

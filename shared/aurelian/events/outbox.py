@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,12 +27,9 @@ from aurelian.backbone.topics import TOPICS, Topic
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
 from aurelian.db.services import FOLD_SERVICES
-from aurelian.events.cloudevent import (
-    LINE_KPI_UPDATED,
-    MAINTENANCE_HEALTH_UPDATED,
-    Event,
-    encode_event,
-)
+from aurelian.events.cloudevent import Event, encode_event
+from aurelian.events.schemas import LINE_KPI_UPDATED, MAINTENANCE_HEALTH_UPDATED
+from aurelian.runtime.retry import Backoff
 from aurelian.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -114,7 +110,7 @@ async def relay(settings: KafkaSettings, database_url: str, service: str) -> Non
     a new log the last `KEEP` are sent again (at most `MAX_REPUBLISHED`). Of several instances one
     relays, the others stand by. Kafka or the database being away is retried with backoff.
     """
-    away, delay_s = False, 0.5
+    away, backoff = False, Backoff()
     while True:
         raise_if_cancelled()
         try:
@@ -123,14 +119,14 @@ async def relay(settings: KafkaSettings, database_url: str, service: str) -> Non
                 async with Producer(settings, f"{service}-relay") as producer:
                     if away:
                         log.info("events are published again")
-                    away, delay_s = False, 0.5
+                    backoff.reset()
+                    away = False
                     await _Relay(conn, producer, service).run()
         except (Unavailable, psycopg.OperationalError) as error:
             if not away:
                 log.warning("events wait in the outbox", extra={"fields": {"because": str(error)}})
             away = True
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
-            delay_s = min(delay_s * 2, 10.0)
+            await backoff.wait()
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@ I/O."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -103,8 +102,3 @@ class Fold(Protocol[Row]):
 Write = Callable[[AsyncConnection, Sequence[Row]], Awaitable[None]]
 """Writes rows in the open transaction. Must be idempotent by key (upsert): a fold may give a row
 again."""
-
-
-def now_us() -> int:
-    """The present in microseconds since 1970 UTC."""
-    return time.time_ns() // 1000

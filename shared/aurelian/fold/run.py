@@ -61,12 +61,12 @@ from aurelian.fold.contract import (
     Row,
     State,
     Write,
-    now_us,
 )
 from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
 from aurelian.fold.store import FoldStore, Position
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition, Record
+from aurelian.model.time import now_us
 from aurelian.runtime.health import Health
 
 __all__ = [

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from aurelian.backbone.client import Consumer
@@ -12,6 +11,7 @@ from aurelian.events.cloudevent import EventError, decode_event
 from aurelian.model.codec import DecodeError, decode
 from aurelian.model.record import Record
 from aurelian.model.sample import Sample
+from aurelian.model.time import to_datetime, to_iso_ms
 from aurelian.runtime.settings import KafkaSettings
 
 
@@ -69,7 +69,7 @@ def _sample_lines(record: Record, match: str, as_json: bool) -> list[str]:
 
 
 def _sample_line(sample: Sample, as_json: bool) -> str:
-    time = datetime.fromtimestamp(sample.time / 1e6, UTC).isoformat(timespec="milliseconds")
+    time = to_iso_ms(to_datetime(sample.time))
     if as_json:
         value = sample.value.hex() if isinstance(sample.value, bytes) else sample.value
         fields = {
@@ -95,4 +95,4 @@ def _event_line(record: Record, match: str, as_json: bool) -> str | None:
     if as_json:
         return (record.value or b"").decode()
     data = json.dumps(event.data, ensure_ascii=False)
-    return f"{event.time.isoformat(timespec='milliseconds')}  {event.type}  {event.subject}  {data}"
+    return f"{to_iso_ms(event.time)}  {event.type}  {event.subject}  {data}"

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
+from aurelian.model.asset import Asset
 from aurelian.model.plant_parts import (
     NAMESPACE,
     AreaModel,
@@ -150,29 +151,6 @@ class Plant(PlantPart):
                         unit.path,
                         unit.meaning(),
                     )
-
-
-class Asset:
-    """One node of the ISA-95 tree, as written to `aurelian.assets.v1` and `historian.asset`."""
-
-    __slots__ = ("id", "level", "meaning", "name", "owner", "parent", "path")
-
-    def __init__(
-        self,
-        id: str,
-        owner: str,
-        parent: str | None,
-        level: str,
-        name: str,
-        path: str,
-        meaning: dict[str, object],
-    ) -> None:
-        self.id, self.owner, self.parent, self.level = id, owner, parent, level
-        self.name, self.path, self.meaning = name, path, meaning
-
-    def as_dict(self) -> dict[str, object]:
-        """JSON-ready form."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class Line:

@@ -14,15 +14,11 @@ from aurelian.backbone.client import Consumer
 from aurelian.backbone.topics import LINE_EVENTS, create_topics
 from aurelian.db.engine import as_role, connect
 from aurelian.db.logs import declare_log
-from aurelian.events.cloudevent import (
-    LINE_KPI_UPDATED,
-    LINE_STATE_CHANGED,
-    Event,
-    decode_event,
-    make_event,
-)
+from aurelian.events.cloudevent import Event, decode_event
 from aurelian.events.outbox import enqueue, first_seen, relay
+from aurelian.events.schemas import LINE_KPI_UPDATED, LINE_STATE_CHANGED
 from aurelian.runtime.settings import KafkaSettings
+from tests.builders import make_unchecked_event
 from tests.servers import tansu_broker
 from tests.waiting import until
 
@@ -30,7 +26,7 @@ SERVICE = "line_health"
 
 
 def event(number: int, kind: str = LINE_STATE_CHANGED) -> Event:
-    return make_event(
+    return make_unchecked_event(
         kind,
         source="/aurelian/line_health",
         subject="line-1",

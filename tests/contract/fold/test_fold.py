@@ -18,11 +18,12 @@ from aurelian.backbone.topics import LINE_EVENTS, Topic, create_topics
 from aurelian.db.engine import as_role, connect
 from aurelian.db.logs import declare_log
 from aurelian.db.offsets import claim
-from aurelian.events.cloudevent import LINE_STATE_CHANGED, make_event
+from aurelian.events.schemas import LINE_STATE_CHANGED
 from aurelian.fold.run import Effects, FoldSettings, Outgoing, State, run_fold
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.health import Health
+from tests.builders import make_unchecked_event
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("quick_fold")
@@ -53,7 +54,7 @@ class Sums:
         state["seen"].append(id)
         state["sum"] += int(number) * self.factor
         self.touched.add(key)
-        event = make_event(
+        event = make_unchecked_event(
             LINE_STATE_CHANGED,
             source="/aurelian/line_health",
             subject=key,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ from aurelian.backbone.topics import (
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
 from aurelian.events import cloudevent as events
+from aurelian.events import schemas
 from aurelian.events.cloudevent import Event, encode_event, make_event
 from aurelian.model import codec
 from aurelian.model.calendar import start_of_week
@@ -64,7 +64,7 @@ async def test_a_worn_machine_becomes_a_case_that_costs_capacity_and_only_its_ow
         kafka = KafkaSettings(kafka_bootstrap=broker.bootstrap, kafka_idempotent=False)
         async with Producer(kafka, "test") as producer, _workers(database_url, broker.bootstrap):
             for asset in PLANT.assets():
-                await producer.send(ASSETS, asset.id, json.dumps(asset.as_dict()).encode())
+                await producer.send(ASSETS, asset.id, asset.encode())
             await _send_line_event(producer, "running", datetime.now(UTC) - timedelta(minutes=30))
             await _send_samples(producer, LINE)
 
@@ -182,9 +182,16 @@ def _second(state: Signal, vibration: Signal, level: float, time_us: int) -> lis
 
 
 async def _send_line_event(producer: Producer, state: str, since: datetime) -> None:
-    data: dict[str, object] = {"line": LINE.path, "state": state, "since": since.isoformat()}
+    data: dict[str, object] = {
+        "line": LINE.path,
+        "state": state,
+        "previous": None,
+        "unit": None,
+        "reason": "",
+        "since": since.isoformat(),
+    }
     event = make_event(
-        events.LINE_STATE_CHANGED,
+        schemas.LINE_STATE_CHANGED,
         source="/test",
         subject=LINE.id,
         owner="pilot-a",

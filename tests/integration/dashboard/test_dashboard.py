@@ -17,7 +17,7 @@ import pytest
 
 from aurelian.backbone.topics import create_topics
 from aurelian.db.logs import declare_log
-from aurelian.events import cloudevent as events
+from aurelian.events import schemas
 from aurelian.model.sample import Signal, ValueType
 from tests import servers, stage
 
@@ -224,7 +224,7 @@ async def test_a_browser_that_comes_back_misses_no_state_and_sees_none_twice(
             "reason": str(number),
             "since": since,
         }
-        await on.send_event(theatre.line, events.LINE_STATE_CHANGED, theatre.line.id, data)
+        await on.send_event(theatre.line, schemas.LINE_STATE_CHANGED, theatre.line.id, data)
 
     async with theatre.stage() as on:
         async with stream(theatre.dashboard.url) as browser:

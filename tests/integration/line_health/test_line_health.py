@@ -3,7 +3,6 @@ events on Kafka."""
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -57,7 +56,7 @@ class Stage:
 
     async def send_assets(self) -> None:
         for asset in self.plant.assets():
-            await self.producer.send(ASSETS, asset.id, json.dumps(asset.as_dict()).encode())
+            await self.producer.send(ASSETS, asset.id, asset.encode())
 
     async def send(self, **values: Value) -> datetime:
         """Send values of now, in one batch; return their time. `mill__state=4` is the signal

@@ -13,12 +13,8 @@ import pytest
 
 from aurelian.access.keys import revoke_key
 from aurelian.db.engine import as_role, connect
-from aurelian.events.cloudevent import (
-    CAPACITY_ESTIMATE_UPDATED,
-    LINE_STATE_CHANGED,
-    EventError,
-    encode_event,
-)
+from aurelian.events.cloudevent import EventError, encode_event
+from aurelian.events.schemas import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED
 from partner_events.fold import read_event
 from partner_events.writer import trim
 from tests.builders import make_line_event

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from aurelian.events.cloudevent import LINE_STATE_CHANGED, encode_event
+from aurelian.events.cloudevent import encode_event
+from aurelian.events.schemas import LINE_STATE_CHANGED
 from partner_events.webhook import RETRY_AFTER_S
 from tests.builders import make_line_event
 from tests.integration.partner_events.partner import (

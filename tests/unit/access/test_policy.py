@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurelian.access.policy import PLATFORM, Action, Grant, Principal, decide, within_horizon
-from aurelian.events.cloudevent import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED
+from aurelian.events.schemas import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)  # a Wednesday
 MONDAY = date(2026, 11, 23)

@@ -5,19 +5,19 @@ import json
 from datetime import UTC, date, datetime, timedelta
 
 from aurelian.backbone.topics import ASSETS, LINE_EVENTS, MAINTENANCE_EVENTS, Topic
-from aurelian.events.cloudevent import (
+from aurelian.events.cloudevent import encode_event
+from aurelian.events.schemas import (
     CAPACITY_ESTIMATE_UPDATED,
     LINE_KPI_UPDATED,
     LINE_STATE_CHANGED,
     MAINTENANCE_CASE_CLOSED,
     MAINTENANCE_CASE_OPENED,
-    encode_event,
-    make_event,
 )
 from aurelian.fold.contract import Effects
 from aurelian.model.record import Record
 from capacity.lines import Lines, Row
 from capacity.settings import CapacitySettings
+from tests.builders import make_unchecked_event
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)  # a Wednesday
 MONDAY = date(2026, 11, 23)
@@ -43,6 +43,10 @@ LINE = {
             "holidays": [],
         },
         "products": [{"id": "p", "ideal_cycle_s": 10.0, "unit": "piece"}],
+        "stop_reasons": [],
+        "units": ["unit-1"],
+        "output": "unit-1",
+        "constraint": "unit-1",
     },
 }
 UNIT = {
@@ -52,7 +56,7 @@ UNIT = {
     "level": "unit",
     "name": "m",
     "path": "x",
-    "meaning": {},
+    "meaning": {"source": "s", "signals": []},
 }
 
 
@@ -75,7 +79,9 @@ def _send(
     data: dict[str, object],
     time: datetime = NOW,
 ) -> None:
-    event = make_event(type, source="/t", subject=subject, owner="c", time=time, data=data)
+    event = make_unchecked_event(
+        type, source="/t", subject=subject, owner="c", time=time, data=data
+    )
     lines.fold(Record(topic.name, 0, 0, 0, None, encode_event(event).encode()), _us(time))
 
 
@@ -85,7 +91,14 @@ def _state(lines: Lines, state: str, since: datetime) -> None:
         LINE_EVENTS,
         LINE_STATE_CHANGED,
         "line-1",
-        {"state": state, "since": since.isoformat()},
+        {
+            "line": "c/site/area/line-1",
+            "state": state,
+            "previous": None,
+            "unit": None,
+            "reason": "",
+            "since": since.isoformat(),
+        },
         since,
     )
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aurelian.model import codec
+from aurelian.model.asset import Asset
 from aurelian.model.sample import Flag, Sample, SampleBatch, Signal, ValueType, make_batch
 from dashboard import pages, timeline, words
 from dashboard.encoding import to_json
@@ -22,7 +23,7 @@ from dashboard.hub import Client, Hub
 from dashboard.live import LivePlant
 from dashboard.queries import Span
 from dashboard.settings import DashboardSettings
-from dashboard.things import LiveAsset, Message
+from dashboard.things import Message
 
 NOW = 1_800_000_000_000
 SIGNAL = Signal("sig", "unit", "acme/site/area/line/unit/temp", ValueType.DOUBLE, "Cel", "source")
@@ -31,7 +32,7 @@ SIGNAL = Signal("sig", "unit", "acme/site/area/line/unit/temp", ValueType.DOUBLE
 def plant() -> LivePlant:
     live = LivePlant(Limits(10_000, 30_000))
     live.put_asset(
-        LiveAsset(
+        Asset(
             "line",
             "acme",
             "area",
@@ -42,7 +43,7 @@ def plant() -> LivePlant:
         )
     )
     live.put_asset(
-        LiveAsset(
+        Asset(
             "unit", "acme", "line", "unit", "unit", "acme/site/area/line/unit", {"source": "source"}
         )
     )
@@ -216,7 +217,7 @@ def test_a_machine_that_is_declared_silent_stays_so_while_its_source_beats() -> 
 def test_a_source_that_speaks_for_one_machine_says_nothing_of_its_neighbour() -> None:
     live = plant()
     live.put_asset(
-        LiveAsset(
+        Asset(
             "other",
             "acme",
             "line",

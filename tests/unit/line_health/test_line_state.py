@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurelian.model.packml import PackMl, read_state
 from aurelian.model.sample import BAD
-from line_health.packml import PackMl, read_state
 from line_health.presence import SILENCE_US, Presence
 from line_health.processor import Lines
 from line_health.rows import KpiRow, StateRow

@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from aurelian.backbone.topics import ASSETS, SAMPLES
-from aurelian.events.cloudevent import (
+from aurelian.events.schemas import (
     MAINTENANCE_CASE_CLOSED,
     MAINTENANCE_CASE_OPENED,
     MAINTENANCE_HEALTH_UPDATED,
@@ -33,10 +33,11 @@ def _asset(owner: str = "c") -> Record:
         "name": "m1",
         "path": f"{LINE}/m1",
         "meaning": {
+            "source": "s",
             "signals": [
                 {"id": "sig-state", "name": "state", "role": "state"},
                 {"id": "sig-vib", "name": "vibration", "role": "vibration"},
-            ]
+            ],
         },
     }
     return Record(ASSETS.name, 0, 0, 0, b"unit-1", json.dumps(asset).encode())

@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 import yaml
 
-from aurelian.events.cloudevent import EVENT_TYPES, decode_event
+from aurelian.events.cloudevent import decode_event
+from aurelian.events.schemas import EVENT_TYPES
 from partner_events.asyncapi import make_document, make_example, render_yaml
 from partner_events.event_types import TYPES, EventType
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pilot_factory
+from aurelian.model.packml import PackMl
 from aurelian.model.plant_file import PlantError, load_plant, load_plants
-from pilot_factory.physics import Line, Parameters, Reason, State
+from pilot_factory.physics import Line, Parameters, Reason
 from pilot_factory.simulation import simulate_lines
 
 PLANTS = Path(pilot_factory.__file__).parent / "plants"
@@ -69,19 +70,19 @@ def test_a_stopped_machine_starves_what_follows_and_blocks_what_comes_before() -
     )
     line = Line([quiet] * 3, "x")
     line.step(60)
-    line.machines[1].stop(600, State.STOPPED, Reason.STOPPED_BY_HAND)
+    line.machines[1].stop(600, PackMl.STOPPED, Reason.STOPPED_BY_HAND)
     for _ in range(120):
         line.step(1)
     states = [(m.state, m.reason) for m in line.machines]
     assert states == [
-        (State.SUSPENDED, Reason.BLOCKED),
-        (State.STOPPED, Reason.STOPPED_BY_HAND),
-        (State.SUSPENDED, Reason.STARVED),
+        (PackMl.SUSPENDED, Reason.BLOCKED),
+        (PackMl.STOPPED, Reason.STOPPED_BY_HAND),
+        (PackMl.SUSPENDED, Reason.STARVED),
     ]
     line.machines[1].release()
     for _ in range(60):
         line.step(1)
-    assert [m.state for m in line.machines] == [State.EXECUTE] * 3
+    assert [m.state for m in line.machines] == [PackMl.EXECUTE] * 3
 
 
 def test_wear_a_thousand_times_faster_raises_vibration_until_the_bearing_fails_within_a_minute() -> (
@@ -94,11 +95,11 @@ def test_wear_a_thousand_times_faster_raises_vibration_until_the_bearing_fails_w
     for _ in range(60):
         line.step(1)
         seen.append(machine.vibration_mm_s)
-        if machine.state is State.ABORTED:
+        if machine.state is PackMl.ABORTED:
             break
-    assert (machine.state, machine.reason) == (State.ABORTED, Reason.BEARING_FAILURE)
+    assert (machine.state, machine.reason) == (PackMl.ABORTED, Reason.BEARING_FAILURE)
     assert max(seen) > 4 * seen[0]
-    while machine.state is not State.EXECUTE:
+    while machine.state is not PackMl.EXECUTE:
         line.step(10)
     assert machine.wear < 0.01 and machine.wear_factor == 1.0
 
@@ -110,7 +111,7 @@ def test_temperature_rises_at_work_and_falls_at_rest() -> None:
     line.step(2000)
     warm = machine.temperature_c
     assert warm == pytest.approx(quiet.ambient_c + quiet.rise_c, abs=3)  # its bearing is not new
-    machine.stop(3000, State.STOPPED, Reason.STOPPED_BY_HAND)
+    machine.stop(3000, PackMl.STOPPED, Reason.STOPPED_BY_HAND)
     for _ in range(100):
         line.step(10)
     assert machine.temperature_c == pytest.approx(quiet.ambient_c, abs=0.1)
@@ -138,7 +139,7 @@ def test_a_machine_finishes_its_piece_before_a_break() -> None:
     line = Line([Parameters(micro_stops_per_h=0, stops_per_h=0)], "x")
     line.step(3)
     line.step(20, planned=False)
-    assert line.machines[0].state is State.IDLE
+    assert line.machines[0].state is PackMl.IDLE
     assert line.held == 0
 
 
@@ -194,7 +195,7 @@ def test_machines_are_idle_in_a_break_of_their_calendar_and_go_on_after_it() -> 
     for second in range(0, 1800, 5):
         at = start + timedelta(seconds=second)
         line.step(5, int(at.timestamp()) * 1_000_000)
-        if line.machines[0].state is State.IDLE:
+        if line.machines[0].state is PackMl.IDLE:
             idle.append(at.strftime("%H:%M"))
     assert idle[0] == "10:00" and idle[-1] == "10:09"
 

@@ -1,0 +1,53 @@
+"""The one home of time conversions: int64 microseconds in arrays, aware UTC `datetime` at the edges."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import overload
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SECOND_US = 1_000_000
+HOUR_US = 3600 * SECOND_US
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def now_us() -> int:
+    """Return the present as microseconds since 1970 UTC."""
+    return time.time_ns() // 1_000
+
+
+def now_ms() -> int:
+    """Return the present as milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def to_us(at: datetime) -> int:
+    """Return an aware time as microseconds since 1970 UTC, exact."""
+    # `datetime.timestamp()` is a double: it loses microseconds after 2^53 of them have passed.
+    return (at - EPOCH) // _MICROSECOND
+
+
+def to_datetime(us: int) -> datetime:
+    """Return microseconds since 1970 as aware UTC time, exact.
+
+    Raises:
+        OverflowError: before year 1 or after year 9999.
+    """
+    return EPOCH + timedelta(microseconds=us)
+
+
+@overload
+def to_iso(at: datetime) -> str: ...
+@overload
+def to_iso(at: None) -> None: ...
+def to_iso(at: datetime | None) -> str | None:
+    """Return an aware time as ISO 8601 in UTC with `Z`; None stays None."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def to_iso_ms(at: datetime) -> str:
+    """Return an aware time as ISO 8601 in UTC with `Z`, cut to milliseconds."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
