@@ -23,7 +23,8 @@ from pathlib import Path
 
 from aurelian.edge.gateway import Delivery, Reading, forward
 from aurelian.edge.outbox.limits import Limits
-from aurelian.edge.outbox.outbox import START, Outbox
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import START
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model.codec import decode
 from aurelian.model.plant_parts import SignalModel, SourceModel

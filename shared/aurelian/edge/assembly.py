@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aurelian.edge.contract import Ordinals, Reading, Reject, apply
-from aurelian.edge.outbox.outbox import EVENTS, REJECTED, Entry
-from aurelian.edge.outbox.segment import Count, Lane
+from aurelian.edge.outbox.rows import EVENTS, REJECTED, Count, Entry, Lane
 from aurelian.model import codec
 from aurelian.model.plant_parts import SourceModel
 from aurelian.model.sample import BAD, Flag, Sample, SampleBatch, make_batch

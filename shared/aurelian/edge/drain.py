@@ -19,8 +19,8 @@ from prometheus_client import Counter, Gauge
 
 from aurelian.backbone.client import Consumer, Producer, Unavailable
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED
-from aurelian.edge.outbox.outbox import START, Full
-from aurelian.edge.outbox.segment import Count, Lane, Mark, Row, count_key
+from aurelian.edge.outbox.limits import Full
+from aurelian.edge.outbox.rows import START, Count, Lane, Mark, Row, count_key
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model import codec
 from aurelian.model.asset import Asset

@@ -24,9 +24,10 @@ from aurelian.edge.contract import Ordinals
 from aurelian.edge.contract import Reading as Reading
 from aurelian.edge.contract import Reject as Reject
 from aurelian.edge.drain import Drain
-from aurelian.edge.outbox.limits import Limits
-from aurelian.edge.outbox.outbox import Full, Lost, Outbox
-from aurelian.edge.outbox.segment import Lane, Row
+from aurelian.edge.outbox.limits import Full, Limits
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import Lane, Row
+from aurelian.edge.outbox.salvage import Lost
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model.asset import Asset
 from aurelian.model.codec import Gap, SourceEvent, decode

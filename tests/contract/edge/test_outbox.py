@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from aurelian.edge.outbox.limits import Limits, Why
-from aurelian.edge.outbox.outbox import EVENTS, REJECTED, START, Entry, Full, Outbox
-from aurelian.edge.outbox.segment import Count, Lane, Row
+from aurelian.edge.outbox.limits import Full, Limits, Why
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import EVENTS, REJECTED, START, Count, Entry, Lane, Row
 from tests import servers
 
 HOUR = 3_600_000_000
@@ -23,9 +23,10 @@ ROOMY = Limits(min_free=0.0)
 CHILD = """
 import os, sys
 from pathlib import Path
-from aurelian.edge.outbox.outbox import EVENTS, Entry, Outbox
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import EVENTS, Entry
 from aurelian.edge.outbox.limits import Limits
-from aurelian.edge.outbox.segment import Count, Lane
+from aurelian.edge.outbox.rows import Count, Lane
 
 outbox = Outbox.open(Path(sys.argv[1]), 1, Limits(min_free=0.0, segment_bytes=200_000))
 for n in range(1, int(sys.argv[2]) + 1):

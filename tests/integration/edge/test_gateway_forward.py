@@ -24,7 +24,8 @@ from aurelian.edge.gateway import (
     run_gateway,
 )
 from aurelian.edge.outbox.limits import Limits
-from aurelian.edge.outbox.outbox import START, Outbox
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import START
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model import codec
 from aurelian.model.plant import Plant

@@ -16,7 +16,7 @@ from aurelian.edge.contract import (
     Reject,
     apply,
 )
-from aurelian.edge.outbox.segment import Lane
+from aurelian.edge.outbox.rows import Lane
 from aurelian.model.codec import Birth, Death, Heartbeat, SourceEvent, decode
 from aurelian.model.plant_parts import SignalModel, SourceModel
 from aurelian.model.sample import BAD, Flag, Sample, Signal, Value, ValueType, make_batch

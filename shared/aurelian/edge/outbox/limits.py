@@ -19,6 +19,11 @@ class Why(IntEnum):
     DISK = 3
 
 
+class Full(OSError):
+    """The outbox takes nothing of this lane now; keep what you have, acknowledge nothing, try again
+    later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much disk an outbox may use.

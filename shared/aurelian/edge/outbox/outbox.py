@@ -14,62 +14,26 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
 from types import TracebackType
 
-from aurelian.edge.outbox.limits import Level, Limits, Why
-from aurelian.edge.outbox.salvage import salvage
-from aurelian.edge.outbox.segment import Count, Lane, Mark, Row, Segment, count_key
-
-EVENTS = "@events"
-"""The stream that source events are numbered in."""
-
-REJECTED = "@rejected"
-"""The stream that rejected bytes are numbered in."""
-
-_KEEP_CORRUPT = 3
-
-
-class Full(OSError):
-    """The outbox takes nothing of this lane now; keep what you have, acknowledge nothing, try again
-    later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One record to append. `encode(sequence)` gives its final bytes and is called in the outbox's
-    thread."""
-
-    lane: Lane
-    stream: str
-    key: str
-    samples: int
-    encode: Callable[[int], bytes]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """How far a reader of the outbox has come; the default is the start."""
-
-    record: int = 0
-    segment: str = ""
-    row: int = 0
-
-
-START = Position()
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A damaged file that was set aside. What could be read of it was kept; times in
-    microseconds."""
-
-    path: Path
-    from_time: int
-    to_time: int
-    reason: str
+from aurelian.edge.outbox.limits import Full, Level, Limits, Why
+from aurelian.edge.outbox.rows import (
+    EVENTS,
+    REJECTED,
+    START,
+    Count,
+    Entry,
+    Lane,
+    Mark,
+    Position,
+    Row,
+    count_key,
+)
+from aurelian.edge.outbox.salvage import Lost, confirm_lost, find_lost, salvage
+from aurelian.edge.outbox.segment import Segment
 
 
 class Outbox:
@@ -220,27 +184,12 @@ class Outbox:
         return rows
 
     def lost(self) -> list[Lost]:
-        """Damaged files that were set aside and not yet told; see `confirm`."""
-        found = []
-        for path in sorted(self.folder.glob("*.corrupt")):
-            begin = int(path.name.split("-")[1].split(".")[0]) if "-" in path.name else 0
-            found.append(
-                Lost(
-                    path,
-                    begin,
-                    int(path.stat().st_mtime * 1e6),
-                    f"outbox file {path.name} was damaged",
-                )
-            )
-        return found
+        """Damaged files that were set aside and have no gap record yet; see `confirm`."""
+        return find_lost(self.folder)
 
     def confirm(self, lost: Lost) -> None:
         """Say that a gap record of it is on the disk. The newest three damaged files are kept."""
-        lost.path.rename(lost.path.with_suffix(".told"))
-        for old in sorted(self.folder.glob("*.told"), key=lambda path: path.stat().st_mtime)[
-            :-_KEEP_CORRUPT
-        ]:
-            old.unlink()
+        confirm_lost(lost)
 
     def _load(self) -> None:
         self._records = self._opened(self.folder / "records.db")

@@ -5,21 +5,44 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from aurelian.edge.outbox.segment import (
-    Count,
-    Mark,
-    Row,
-    Segment,
-    lenient_text,
-    read_counts,
-    read_marks,
-    read_rows,
-)
+from aurelian.edge.outbox.rows import Count, Mark, Row
+from aurelian.edge.outbox.segment import Segment, lenient_text, read_counts, read_marks, read_rows
 
+_KEEP_CONFIRMED = 3
 _BEYOND = 2000
 """How many ids are tried one by one where the list of ids breaks off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A damaged file that was set aside. What could be read of it was kept; times in
+    microseconds."""
+
+    path: Path
+    from_time: int
+    to_time: int
+    reason: str
+
+
+def find_lost(folder: Path) -> list[Lost]:
+    """Damaged files of a folder that were set aside and have no gap record yet."""
+    found = []
+    for path in sorted(folder.glob("*.corrupt")):
+        begin = int(path.name.split("-")[1].split(".")[0]) if "-" in path.name else 0
+        reason = f"outbox file {path.name} was damaged"
+        found.append(Lost(path, begin, int(path.stat().st_mtime * 1e6), reason))
+    return found
+
+
+def confirm_lost(lost: Lost) -> None:
+    """Rename a damaged file whose gap record is on the disk; the newest three of them are kept."""
+    lost.path.rename(lost.path.with_suffix(".told"))
+    confirmed = sorted(lost.path.parent.glob("*.told"), key=lambda path: path.stat().st_mtime)
+    for old in confirmed[:-_KEEP_CONFIRMED]:
+        old.unlink()
 
 
 def salvage(path: Path) -> Segment:

@@ -10,8 +10,9 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from aurelian.edge.outbox.outbox import Entry, Full, Outbox
-from aurelian.edge.outbox.segment import Count
+from aurelian.edge.outbox.limits import Full
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import Count, Entry
 
 T = TypeVar("T")
 
