@@ -14,7 +14,7 @@ from aurelian.model import codec
 from aurelian.model.sample import Flag, Sample, SampleBatch, Signal, Value, ValueType, make_batch
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
-FORMS = ("dictionary",)
+FORMS = ("dictionary", "dictionary_keys")
 NAMES = ("empty", "one_double", "all_types", "shuffled", "unicode")
 T0 = 1_700_000_000_000_000
 
