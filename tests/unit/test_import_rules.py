@@ -30,9 +30,11 @@ MOST_LINES = 400
 
 SOLE_IMPORTERS = {
     "aiokafka": {"shared/aurelian/backbone/client.py", "shared/aurelian/backbone/topics.py"},
+    "cramjam": {"shared/aurelian/edge/outbox/compact.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {
-        f"shared/aurelian/edge/outbox/{name}.py" for name in ("outbox", "segment", "salvage")
+        f"shared/aurelian/edge/outbox/{name}.py"
+        for name in ("outbox", "segment", "tables", "salvage")
     },
 }
 FOREIGN = (

@@ -100,7 +100,7 @@ def decode(data: bytes) -> SampleBatch:
     Raises:
         DecodeError: not a SampleBatch, a newer schema, or columns that contradict each other.
     """
-    rest, columns = split(data, _COLUMN) or _split_any(data)
+    rest, columns = split(data, COLUMNS) or _split_any(data)
     try:
         message = pb.SampleBatch.FromString(rest)
     except ProtobufError as error:
@@ -150,6 +150,21 @@ def encode_event(event: SourceEvent) -> bytes:
     """Serialise a SourceEvent, stamping the schema version."""
     event.schema_version = SCHEMA_VERSION
     return event.SerializeToString()
+
+
+def dictionary_entries(dictionary: bytes) -> list[tuple[bytes, bytes]]:
+    """Cut a serialised dictionary into its entries, each with its key; joined they are the bytes.
+
+    Raises:
+        DecodeError: not a Dictionary.
+    """
+    try:
+        return [
+            (dictionary[start:end], _key(dictionary[first:end]).to_bytes(_KEY_BYTES, "little"))
+            for _, start, first, end in fields(dictionary)
+        ]
+    except IndexError as error:
+        raise DecodeError(f"not a Dictionary: {error}") from error
 
 
 def decode_event(data: bytes) -> SourceEvent:
@@ -346,10 +361,12 @@ _NUMBER = {
     name: pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number for name in (*_KIND, "dictionary")
 }
 _TAG = {name: tag(number) for name, number in _NUMBER.items()}
-_COLUMN = {
+COLUMNS = {
     number << 3 | LENGTH_DELIMITED: (name, _KIND[name].itemsize if name in _KIND else 0)
     for name, number in _NUMBER.items()
 }
+"""Name and bytes an entry of each column by its tag; width 0: the dictionary, which is no column."""
+
 _TYPE_CODES = bytes(ValueType)
 
 _KEY_BYTES = 8

@@ -8,8 +8,16 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from aurelian.edge.outbox.compact import SignalTable
 from aurelian.edge.outbox.rows import Count, Mark, Row
-from aurelian.edge.outbox.segment import Segment, lenient_text, read_counts, read_marks, read_rows
+from aurelian.edge.outbox.segment import Segment
+from aurelian.edge.outbox.tables import (
+    lenient_text,
+    read_counts,
+    read_marks,
+    read_rows,
+    read_signals,
+)
 
 _KEEP_CONFIRMED = 3
 _BEYOND = 2000
@@ -62,9 +70,10 @@ def salvage(path: Path) -> Segment:
             marks = read_marks(db)
         with suppress(sqlite3.DatabaseError):
             counts = read_counts(db)
+        signals = SignalTable(read_signals(db)[0])
         for row_id in _ids(db):
             with suppress(sqlite3.DatabaseError):
-                rows += read_rows(db, row_id)
+                rows += read_rows(db, row_id, signals)
     segment = Segment.open(path)
     segment.write(rows, marks=marks, counts=counts, durable=True)
     return segment

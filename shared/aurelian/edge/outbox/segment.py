@@ -9,12 +9,22 @@ same folder is refused.
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurelian.edge.outbox.rows import Count, Lane, Mark, Row, count_key
+from aurelian.edge.outbox.compact import SignalTable
+from aurelian.edge.outbox.rows import Count, Mark, Row, count_key
+from aurelian.edge.outbox.tables import (
+    TABLES,
+    insert_signals,
+    lenient_text,
+    read_counts,
+    read_marks,
+    read_rows,
+    read_signals,
+    to_values,
+)
 
 
 @dataclass(slots=True)
@@ -50,6 +60,7 @@ class Segment:
         self._began = 0
         self._size = 0
         self._db: sqlite3.Connection | None = None
+        self._signals: SignalTable | None = None
 
     @classmethod
     def open(cls, path: Path, *, check: bool = True) -> Segment:
@@ -84,29 +95,15 @@ class Segment:
             for (boot, stream), to in (marks or {}).items()
             if self.marks.get(Mark(boot, stream)) != to
         ]
+        signals = self._signal_table()
+        stored = [to_values(row, group, signals) for row in rows]
         db.execute("BEGIN IMMEDIATE")
         try:
             if replacing is not None:
                 db.execute("DELETE FROM row WHERE group_number = ?", (replacing,))
-            db.executemany(
-                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        r.id or None,
-                        r.lane,
-                        r.boot,
-                        r.stream,
-                        r.sequence,
-                        r.key,
-                        r.samples,
-                        r.appended_at,
-                        group,
-                        _checksum(r.lane, r.boot, r.stream, r.sequence, r.key, r.samples, r.data),
-                        r.data,
-                    )
-                    for r in rows
-                ],
-            )
+            if signals.added:
+                insert_signals(db, signals.added)
+            db.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", stored)
             db.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", changed)
             db.executemany(
                 "INSERT OR REPLACE INTO count VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -128,9 +125,11 @@ class Segment:
                 db.execute("INSERT OR REPLACE INTO state VALUES ('group', ?)", (group,))
             db.execute("COMMIT")
         except sqlite3.DatabaseError:
+            signals.take_back()
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        signals.added.clear()
         self.marks.update({Mark(boot, stream): to for boot, stream, to in changed})
         for row in rows:
             self._span(row.mark, row.sequence, row.sequence, row.appended_at, row.appended_at)
@@ -155,7 +154,7 @@ class Segment:
                 break
             for row_id, boot, stream, sequence in found:
                 if sequence > marks.get(Mark(boot, stream), 0):
-                    rows += read_rows(db, row_id)
+                    rows += read_rows(db, row_id, self._signal_table())
                     size += len(rows[-1].data)
                 after = row_id
                 if size >= max_bytes:
@@ -168,7 +167,11 @@ class Segment:
         ids = db.execute(
             "SELECT id FROM row ORDER BY id DESC LIMIT ?", (max(0, max_rows),)
         ).fetchall()
-        return [row for (row_id,) in reversed(ids) for row in read_rows(db, row_id)]
+        return [
+            row
+            for (row_id,) in reversed(ids)
+            for row in read_rows(db, row_id, self._signal_table())
+        ]
 
     def delete(self, mark: Mark, up_to: int) -> None:
         """Remove the rows of a stream up to a sequence and give their pages back."""
@@ -216,9 +219,11 @@ class Segment:
         )
 
     def is_sound(self) -> bool:
-        """Look through the structure of the file."""
+        """Look through the structure of the file and the signals that its batches name."""
         try:
-            return bool(self._connect().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+            found = self._connect().execute("PRAGMA quick_check(1)").fetchone()[0]
+            self._signal_table()
+            return bool(found == "ok")
         except sqlite3.OperationalError:
             raise  # locked by another process, or the disk refuses: says nothing about the file
         except sqlite3.DatabaseError:
@@ -238,6 +243,7 @@ class Segment:
         """Close the file; it opens again when it is needed."""
         if self._db is not None:
             db, self._db = self._db, None
+            self._signals = None
             db.close()
             self._size = 0
 
@@ -258,13 +264,21 @@ class Segment:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL").fetchall()
             db.execute("PRAGMA synchronous = FULL")
-            for statement in _TABLES:
+            for statement in TABLES:
                 db.execute(statement)
             if self.name == "records":
                 db.execute(
                     "CREATE INDEX IF NOT EXISTS row_sequence ON row (boot, stream, sequence)"
                 )
         return self._db
+
+    def _signal_table(self) -> SignalTable:
+        if self._signals is None:
+            entries, complete = read_signals(self._connect())
+            if not complete:
+                raise sqlite3.DatabaseError(f"{self.path.name}: its table of signals is damaged")
+            self._signals = SignalTable(entries)
+        return self._signals
 
     def _survey(self, check: bool) -> None:
         if check and self.path.exists() and not self.is_sound():
@@ -291,64 +305,3 @@ class Segment:
         else:
             span.first, span.last = min(span.first, first), max(span.last, last)
             span.first_at, span.last_at = min(span.first_at, first_at), max(span.last_at, last_at)
-
-
-_TABLES = (
-    # Rows of records.db go away one by one: without AUTOINCREMENT a new row could get an id that
-    # readers are past.
-    "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, boot INTEGER NOT NULL,"
-    " stream TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL, samples INTEGER NOT NULL,"
-    " appended_at INTEGER NOT NULL, group_number INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS mark (boot INTEGER, stream TEXT, up_to INTEGER NOT NULL, PRIMARY KEY (boot, stream))"
-    " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS count (boot INTEGER, source TEXT, hour INTEGER, owner TEXT NOT NULL,"
-    " received INTEGER NOT NULL, dropped INTEGER NOT NULL, skipped INTEGER NOT NULL, rejected INTEGER NOT NULL,"
-    " PRIMARY KEY (boot, source, hour)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
-)
-
-
-def read_rows(db: sqlite3.Connection, row_id: int) -> list[Row]:
-    """The row with that id, if there is one; `DatabaseError` where its checksum does not fit."""
-    found = db.execute(
-        "SELECT id, lane, boot, stream, sequence, key, samples, appended_at, data, checksum FROM row WHERE id = ?",
-        (row_id,),
-    ).fetchall()
-    rows = []
-    for _, lane, boot, stream, sequence, key, samples, at, data, checksum in found:
-        sound = isinstance(data, bytes)
-        if not sound or _checksum(lane, boot, stream, sequence, key, samples, data) != checksum:
-            raise sqlite3.DatabaseError(f"row {row_id}: the checksum does not fit")
-        rows.append(Row(row_id, Lane(lane), boot, stream, sequence, key, samples, at, data))
-    return rows
-
-
-def _checksum(
-    lane: int, boot: int, stream: str, sequence: int, key: str, samples: int, data: bytes
-) -> int:
-    return zlib.crc32(
-        data, zlib.crc32(f"{int(lane)}|{boot}|{stream}|{sequence}|{key}|{samples}".encode())
-    )
-
-
-def read_marks(db: sqlite3.Connection) -> dict[Mark, int]:
-    """All release marks of a file."""
-    return {
-        Mark(boot, stream): up_to
-        for boot, stream, up_to in db.execute("SELECT boot, stream, up_to FROM mark")
-    }
-
-
-def read_counts(db: sqlite3.Connection) -> list[Count]:
-    """All counts of a file."""
-    return [
-        Count(source, hour, owner, received, dropped, skipped, rejected, boot)
-        for boot, source, hour, owner, received, dropped, skipped, rejected in db.execute(
-            "SELECT boot, source, hour, owner, received, dropped, skipped, rejected FROM count"
-        )
-    ]
-
-
-def lenient_text(stored: bytes) -> str:
-    """A text column; damaged text must not raise, the checksum finds it."""
-    return stored.decode(errors="replace")
