@@ -367,6 +367,12 @@ COLUMNS = {
 }
 """Name and bytes an entry of each column by its tag; width 0: the dictionary, which is no column."""
 
+REPEATED = frozenset(
+    tag(pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number)[0]
+    for name in ("owner", "gateway", "line")
+)
+"""Tags of the texts that all batches of a line have in common."""
+
 _TYPE_CODES = bytes(ValueType)
 
 _KEY_BYTES = 8

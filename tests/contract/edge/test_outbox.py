@@ -1,6 +1,7 @@
 """The outbox's promise: what was acknowledged is on the disk, whenever and however the process or
 its power ends."""
 
+import json
 import re
 import shutil
 import signal
@@ -16,8 +17,12 @@ import pytest
 from aurelian.edge.outbox.limits import Full, Limits, Why
 from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.rows import EVENTS, REJECTED, START, Count, Entry, Lane, Row
+from aurelian.model import codec
+from aurelian.model.sample import SampleBatch
 from tests import servers
+from tests.bench.telemetry import report_by_exception
 
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 HOUR = 3_600_000_000
 ROOMY = Limits(min_free=0.0)
 CHILD = """
@@ -57,6 +62,11 @@ def folder() -> Iterator[Path]:
 
 def batch(payload: bytes = b"data", stream: str = "line") -> Entry:
     return Entry(Lane.SAMPLES, stream, stream, 1, lambda sequence: payload + b" %d" % sequence)
+
+
+def encoded_batch(samples: SampleBatch) -> Entry:
+    data = codec.encode(samples)
+    return Entry(Lane.SAMPLES, samples.line, samples.line, len(samples), lambda _: data)
 
 
 def event(payload: bytes = b"birth") -> Entry:
@@ -359,6 +369,80 @@ def test_a_row_whose_bytes_changed_on_the_disk_is_never_sent(folder: Path) -> No
         assert sequences(rows) == [(1, 1), (1, 3)]
         assert all(zlib.crc32(row.data) for row in rows)
         assert len(outbox.lost()) == 1
+
+
+def test_an_outbox_of_the_first_release_is_read_and_goes_on(folder: Path) -> None:
+    """Its rows are not compact; `tests/fixtures/outbox_of_0_1` was written by its code."""
+    shutil.copytree(FIXTURES / "outbox_of_0_1", folder)
+    encoded = json.loads((FIXTURES / "encoded_batches_dictionary.json").read_text())
+    with Outbox.open(folder, 1_800_000_000_000_000, ROOMY) as outbox:
+        old = everything(outbox)
+        assert [row.data.hex() for row in old if row.lane is Lane.SAMPLES] == [*encoded.values()][
+            1:
+        ]
+        assert len(sequences(old, EVENTS)) == len(sequences(old, REJECTED)) == 5
+        assert sum(count.received for count in outbox.counts()) == 10
+        outbox.append([encoded_batch(each) for each in report_by_exception(3, 50)])
+        assert everything(outbox)[: len(old)] == old
+        assert not outbox.lost()
+    with Outbox.open(folder, 1_900_000_000_000_000, ROOMY) as outbox:
+        assert len(everything(outbox)) == len(old) + 3
+
+
+def test_batches_that_report_by_exception_take_at_most_24_bytes_a_sample_on_the_disk(
+    folder: Path,
+) -> None:
+    batches = list(report_by_exception(400, 100))
+    with Outbox.open(folder, 1, ROOMY) as outbox:
+        for first in [*range(0, 400, 10)] * 3:
+            outbox.append([encoded_batch(each) for each in batches[first : first + 10]])
+        rows = everything(outbox)
+    assert [row.data for row in rows] == [codec.encode(each) for each in batches] * 3
+    assert sum(path.stat().st_size for path in folder.iterdir()) / 1200 / 100 <= 24
+
+
+@pytest.mark.parametrize("tables", [("signals",), ("signals_copy",), ("signals", "signals_copy")])
+def test_a_damaged_table_of_signals_loses_rows_only_where_both_copies_are_gone(
+    folder: Path, tables: tuple[str, ...]
+) -> None:
+    batches = list(report_by_exception(20, 50, pool=60))
+    with Outbox.open(folder, 1, ROOMY) as outbox:
+        for each in batches:
+            outbox.append([encoded_batch(each)])
+    path = next(folder.glob("samples*.db"))
+    with sqlite3.connect(path) as db:
+        for table in tables:
+            db.execute(f"UPDATE {table} SET data = x'00' WHERE first > 0")
+    db.close()
+    with Outbox.open(folder, 2, ROOMY) as outbox:
+        found = [row.data for row in everything(outbox)]
+        outbox.append([encoded_batch(each) for each in batches])
+        if len(tables) == 1:
+            assert found == [codec.encode(each) for each in batches]
+            assert not outbox.lost()
+        else:
+            assert 1 <= len(found) < 20
+            assert len(outbox.lost()) == 1
+        assert len(everything(outbox)) == len(found) + 20
+    with Outbox.open(folder, 3, ROOMY) as outbox:
+        assert len(everything(outbox)) == len(found) + 20
+
+
+def test_a_commit_that_failed_leaves_no_signals_behind(folder: Path) -> None:
+    first, second = report_by_exception(2, 50)
+    with Outbox.open(folder, 1, ROOMY) as outbox:
+        path = next(folder.glob("samples*.db"))
+        outbox._segments[-1]._connect().execute("PRAGMA query_only = ON")
+        with pytest.raises(Full):
+            outbox.append([encoded_batch(first)])
+        outbox._segments[-1]._connect().execute("PRAGMA query_only = OFF")
+        outbox.append([encoded_batch(second)])
+        assert [row.data for row in everything(outbox)] == [codec.encode(second)]
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT first FROM signals").fetchall() == [(0,)]
+    db.close()
+    with Outbox.open(folder, 2, ROOMY) as outbox:
+        assert [row.data for row in everything(outbox)] == [codec.encode(second)]
 
 
 def test_counts_add_up_over_commits_and_outlive_restarts_and_segments(folder: Path) -> None:

@@ -18,12 +18,17 @@ import cramjam
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian.model.codec import COLUMNS, DecodeError, dictionary_entries
-from aurelian.model.wire import fields, read_varint
+from aurelian.model.codec import COLUMNS, REPEATED, DecodeError, dictionary_entries
+from aurelian.model.wire import fields, read_varint, tag, varint
 
-MARK = b"\x07"
-"""First byte of a compact row: no protobuf message begins with it (there is no wire type 7)."""
+_MARK = b"\x07"
+"""First byte of what `pack` changed: no protobuf message begins with it (there is no wire type 7),
+so rows of before the compact form read as they are. The second byte says how it was changed."""
 
+_AS_IS, _COMPACT = b"\0", b"\1"
+
+_TEXT_TAG = tag(2)
+_REPEATED = "repeated"
 _HEAD = struct.Struct("<II")
 _PLAIN, _ZIGZAG, _PREVIOUS, _SOURCE_TIME = range(4)
 """How a column's numbers are written: as they are; signed as unsigned; less the number before; less
@@ -67,6 +72,26 @@ class SignalTable:
         # The same key does not make the same bytes: another writer may spell an entry otherwise.
         return numbers if self.entries_of(numbers)[0] == dictionary else None
 
+    def number_of_text(self, text: bytes) -> int:
+        """Number a text that many batches repeat, as an entry of a field of its own."""
+        entry = _TEXT_TAG + varint(len(text)) + text
+        ((_, key),) = dictionary_entries(entry)
+        number = self._numbers.get(int.from_bytes(key, "little"))
+        if number is None:
+            number = self._next
+            self.added[number] = entry
+            self._put(number, entry, key)
+        return number
+
+    def text_of(self, number: int) -> bytes:
+        """Return the text of a number.
+
+        Raises:
+            KeyError: a number that the table does not have.
+        """
+        entry = self._entries[number]
+        return b"".join(entry[first:end] for _, _, first, end in fields(entry))
+
     def entries_of(self, numbers: list[int]) -> tuple[bytes, bytes]:
         """Return the dictionary of these entries and its keys.
 
@@ -109,8 +134,8 @@ def pack(data: bytes, signals: SignalTable) -> bytes:
     they are no batch with keys."""
     packed = _packed(data, signals)
     if packed is None:
-        return MARK + data if data[:1] == MARK else data
-    return MARK + MARK + struct.pack("<I", zlib.crc32(data)) + packed
+        return _MARK + _AS_IS + data if data[:1] == _MARK else data
+    return _MARK + _COMPACT + struct.pack("<I", zlib.crc32(data)) + packed
 
 
 def unpack(stored: bytes, signals: SignalTable) -> bytes:
@@ -119,10 +144,10 @@ def unpack(stored: bytes, signals: SignalTable) -> bytes:
     Raises:
         CompactError: they cannot be had again, since the stored bytes or the table are damaged.
     """
-    if stored[:1] != MARK:
+    if stored[:1] != _MARK:
         return stored
-    if stored[1:2] != MARK:
-        return stored[1:]
+    if stored[1:2] == _AS_IS:
+        return stored[2:]
     try:
         data = _restored(bytes(cramjam.lz4.decompress_block(stored[6:])), signals)
     except (ValueError, KeyError, IndexError, struct.error, cramjam.DecompressionError) as error:
@@ -134,12 +159,17 @@ def unpack(stored: bytes, signals: SignalTable) -> bytes:
 
 def _packed(data: bytes, signals: SignalTable) -> bytes | None:
     outline: list[bytes] = []
+    repeated: list[bytes] = []
     columns: dict[str, tuple[int, bytes]] = {}
     at = 0
     try:
-        for tag, _, first, end in fields(data):
-            if tag in COLUMNS:
-                name, width = COLUMNS[tag]
+        for key, _, first, end in fields(data):
+            if key in REPEATED:
+                repeated.append(data[first:end])
+                outline.append(data[at:first])
+                at = end
+            elif key in COLUMNS:
+                name, width = COLUMNS[key]
                 if name in columns or (width and (end - first) % width):
                     return None
                 columns[name] = (width, data[first:end])
@@ -153,6 +183,7 @@ def _packed(data: bytes, signals: SignalTable) -> bytes | None:
     numbers = signals.numbers_of(dictionary, keys)
     if not numbers:
         return None
+    numbers.append(signals.number_of_text(b"".join(repeated)))
     frame = b"".join(outline)
     parts = [_HEAD.pack(len(frame), len(numbers)), frame, _pack_numbers(numbers)]
     source = _NONE
@@ -175,7 +206,8 @@ def _restored(payload: bytes, signals: SignalTable) -> bytes:
     at = _HEAD.size + length
     frame = payload[_HEAD.size : at]
     numbers, at = _unpack_numbers(payload, at, count)
-    dictionary, keys = signals.entries_of(numbers)
+    dictionary, keys = signals.entries_of(numbers[:-1])
+    repeated, text = signals.text_of(numbers[-1]), 0
     given = {"dictionary": dictionary, "dictionary_keys": keys}
     out: list[bytes] = []
     source = _NONE
@@ -183,6 +215,10 @@ def _restored(payload: bytes, signals: SignalTable) -> bytes:
         out.append(head)
         if name in given:
             out.append(given[name])
+            continue
+        if name == _REPEATED:
+            out.append(repeated[text : text + size])
+            text += size
             continue
         if width == 1:
             out.append(payload[at : at + size])
@@ -198,17 +234,18 @@ def _restored(payload: bytes, signals: SignalTable) -> bytes:
 
 
 def _outline(frame: bytes) -> Iterator[tuple[bytes, str, int, int]]:
-    """Walk a message without the contents of its columns: the bytes up to a content, the column's
-    name, width and size; at last what follows them all, without a name."""
+    """Walk a message without the contents that stand elsewhere: the bytes up to a content, its name,
+    width and size; at last what follows them all, without a name."""
     at = pos = 0
     while pos < len(frame):
-        tag, pos = read_varint(frame, pos)
-        if tag in COLUMNS:
+        key, pos = read_varint(frame, pos)
+        if key in COLUMNS or key in REPEATED:
             size, pos = read_varint(frame, pos)
-            yield frame[at:pos], *COLUMNS[tag], size
+            name, width = COLUMNS.get(key, (_REPEATED, 0))
+            yield frame[at:pos], name, width, size
             at = pos
             continue
-        match tag & 7:
+        match key & 7:
             case 0:
                 _, pos = read_varint(frame, pos)
             case 1:
