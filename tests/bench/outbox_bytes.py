@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aurelian.edge.outbox.limits import Limits
 from aurelian.edge.outbox.outbox import Outbox
-from aurelian.edge.outbox.rows import START, Entry, Lane
+from aurelian.edge.outbox.rows import START, OutboxEntry, RecordKind
 from aurelian.model import codec
 from tests.bench.telemetry import report_by_exception
 
@@ -78,9 +78,9 @@ def _measure(size: int) -> tuple[float, float, int]:
     return used / SAMPLES, sum(map(len, wanted)) / SAMPLES, SAMPLES - same * size
 
 
-def _entry(line: int, size: int, data: bytes) -> Entry:
+def _entry(line: int, size: int, data: bytes) -> OutboxEntry:
     name = f"pilot-a/north/machining/line-{line}"
-    return Entry(Lane.SAMPLES, name, name, size, lambda _: data)
+    return OutboxEntry(RecordKind.SAMPLES, name, name, size, lambda _: data)
 
 
 def _count_same(folder: Path, wanted: list[bytes]) -> int:

@@ -15,15 +15,15 @@ REJECTED = "@rejected"
 """The stream that rejected bytes are numbered in."""
 
 
-class Lane(IntEnum):
-    """Which topic a row is for."""
+class RecordKind(IntEnum):
+    """What a row holds, and so which topic it is for."""
 
     SAMPLES = 1
     EVENTS = 2
     REJECTED = 3
 
 
-class Mark(NamedTuple):
+class StreamKey(NamedTuple):
     """What sequences count in: a stream (line, or one of the two others) of one boot."""
 
     boot: int
@@ -31,12 +31,12 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OutboxRow:
     """One encoded record. `id`: its place in its file, 0 for a new one; `appended_at`: microseconds
     since 1970."""
 
     id: int
-    lane: Lane
+    kind: RecordKind
     boot: int
     stream: str
     sequence: int
@@ -46,13 +46,13 @@ class Row:
     data: bytes = field(repr=False)
 
     @property
-    def mark(self) -> Mark:
+    def stream_key(self) -> StreamKey:
         """The stream that it is numbered in."""
-        return Mark(self.boot, self.stream)
+        return StreamKey(self.boot, self.stream)
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class HourCount:
     """Values of one source counted in one hour of receipt (its start in microseconds), for the
     ledger."""
 
@@ -65,7 +65,7 @@ class Count:
     rejected: int = 0
     boot: int = 0
 
-    def plus(self, other: Count) -> Count:
+    def plus(self, other: HourCount) -> HourCount:
         """The sum; source, hour, owner and boot are the same."""
         return replace(
             self,
@@ -76,17 +76,17 @@ class Count:
         )
 
 
-def count_key(count: Count) -> tuple[int, str, int]:
+def count_key(count: HourCount) -> tuple[int, str, int]:
     """What a later count replaces an earlier one by."""
     return (count.boot, count.source, count.hour)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OutboxEntry:
     """One record to append. `encode(sequence)` gives its final bytes and is called in the outbox's
     thread."""
 
-    lane: Lane
+    kind: RecordKind
     stream: str
     key: str
     samples: int

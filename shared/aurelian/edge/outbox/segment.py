@@ -1,4 +1,4 @@
-"""One SQLite file of the outbox: rows, release marks and counts. Used by `outbox.py` and
+"""One SQLite file of the outbox: rows, what of them is released, counts. Used by `outbox.py` and
 `salvage.py`.
 
 A commit is durable when `write` returns: WAL mode with synchronous=FULL syncs the log before it
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurelian.edge.outbox.compact import SignalTable
-from aurelian.edge.outbox.rows import Count, Mark, Row, count_key
+from aurelian.edge.outbox.rows import HourCount, OutboxRow, StreamKey, count_key
 from aurelian.edge.outbox.tables import (
     TABLES,
     insert_signals,
     lenient_text,
     read_counts,
-    read_marks,
+    read_released,
     read_rows,
     read_signals,
     to_values,
@@ -53,10 +53,10 @@ class Segment:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.stem
-        self.spans: dict[Mark, Span] = {}
-        self.marks: dict[Mark, int] = {}
-        self.counts: dict[tuple[int, str, int], Count] = {}
-        self.group = 0
+        self.spans: dict[StreamKey, Span] = {}
+        self.released: dict[StreamKey, int] = {}
+        self.counts: dict[tuple[int, str, int], HourCount] = {}
+        self.last_commit = 0
         self._began = 0
         self._size = 0
         self._db: sqlite3.Connection | None = None
@@ -75,28 +75,28 @@ class Segment:
 
     def write(
         self,
-        rows: Sequence[Row] = (),
+        rows: Sequence[OutboxRow] = (),
         *,
-        marks: Mapping[Mark, int] | None = None,
-        counts: Iterable[Count] = (),
-        group: int = 0,
+        released: Mapping[StreamKey, int] | None = None,
+        counts: Iterable[HourCount] = (),
+        commit: int = 0,
         replacing: int | None = None,
         durable: bool,
     ) -> None:
         """Commit all of it at once; durable: the log is synced when this returns.
 
-        `group` numbers the commit. `replacing`: rows of that group are an attempt that failed and
+        `commit`: its number. `replacing`: rows of that commit are an attempt that failed and
         go away.
         """
         db = self._connect()
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         changed = [
             (boot, stream, to)
-            for (boot, stream), to in (marks or {}).items()
-            if self.marks.get(Mark(boot, stream)) != to
+            for (boot, stream), to in (released or {}).items()
+            if self.released.get(StreamKey(boot, stream)) != to
         ]
         signals = self._signal_table()
-        stored = [to_values(row, group, signals) for row in rows]
+        stored = [to_values(row, commit, signals) for row in rows]
         db.execute("BEGIN IMMEDIATE")
         try:
             if replacing is not None:
@@ -121,8 +121,8 @@ class Segment:
                     for c in counts
                 ],
             )
-            if group:
-                db.execute("INSERT OR REPLACE INTO state VALUES ('group', ?)", (group,))
+            if commit:
+                db.execute("INSERT OR REPLACE INTO state VALUES ('group', ?)", (commit,))
             db.execute("COMMIT")
         except sqlite3.DatabaseError:
             signals.take_back()
@@ -130,30 +130,30 @@ class Segment:
                 db.execute("ROLLBACK")
             raise
         signals.added.clear()
-        self.marks.update({Mark(boot, stream): to for boot, stream, to in changed})
+        self.released.update({StreamKey(boot, stream): to for boot, stream, to in changed})
         for row in rows:
-            self._span(row.mark, row.sequence, row.sequence, row.appended_at, row.appended_at)
+            self._span(row.stream_key, row.sequence, row.sequence, row.appended_at, row.appended_at)
 
     def read(
-        self, after: int, max_bytes: int, marks: Mapping[Mark, int], group: int
-    ) -> tuple[list[Row], int]:
-        """Rows after an id that no mark covers, up to `max_bytes` but at least one; and the last id
+        self, after: int, max_bytes: int, released: Mapping[StreamKey, int], commit: int
+    ) -> tuple[list[OutboxRow], int]:
+        """Unreleased rows after an id, up to `max_bytes` but at least one; and the last id
         looked at.
 
-        Rows of a group beyond `group` do not count yet.
+        Rows of a commit beyond `commit` do not count yet.
         """
         db = self._connect()
-        rows: list[Row] = []
+        rows: list[OutboxRow] = []
         size = 0
         while size < max_bytes:
             found = db.execute(
                 "SELECT id, boot, stream, sequence FROM row WHERE id > ? AND group_number <= ? ORDER BY id LIMIT 200",
-                (after, group),
+                (after, commit),
             ).fetchall()
             if not found:
                 break
             for row_id, boot, stream, sequence in found:
-                if sequence > marks.get(Mark(boot, stream), 0):
+                if sequence > released.get(StreamKey(boot, stream), 0):
                     rows += read_rows(db, row_id, self._signal_table())
                     size += len(rows[-1].data)
                 after = row_id
@@ -161,7 +161,7 @@ class Segment:
                     break
         return rows, after
 
-    def last(self, max_rows: int) -> list[Row]:
+    def last(self, max_rows: int) -> list[OutboxRow]:
         """Its newest rows, oldest first."""
         db = self._connect()
         ids = db.execute(
@@ -173,40 +173,40 @@ class Segment:
             for row in read_rows(db, row_id, self._signal_table())
         ]
 
-    def delete(self, mark: Mark, up_to: int) -> None:
+    def delete(self, stream: StreamKey, up_to: int) -> None:
         """Remove the rows of a stream up to a sequence and give their pages back."""
         db = self._connect()
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(
-            "DELETE FROM row WHERE boot = ? AND stream = ? AND sequence <= ?", (*mark, up_to)
+            "DELETE FROM row WHERE boot = ? AND stream = ? AND sequence <= ?", (*stream, up_to)
         )
         db.executescript("PRAGMA incremental_vacuum")  # execute() would stop after one page
-        span = self.spans.get(mark)
+        span = self.spans.get(stream)
         if span is not None and up_to >= span.last:
-            del self.spans[mark]
+            del self.spans[stream]
 
     def shrink(self) -> None:
         """Move the log into the file and cut it to nothing."""
         self._connect().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def forget_after(self, group: int) -> None:
+    def delete_uncommitted(self, commit: int) -> None:
         """Remove the rows of commits that were never completed."""
         db = self._connect()
-        if db.execute("DELETE FROM row WHERE group_number > ?", (group,)).rowcount:
+        if db.execute("DELETE FROM row WHERE group_number > ?", (commit,)).rowcount:
             self._survey(check=False)
 
-    def last_paired(self) -> int:
+    def highest_commit(self) -> int:
         """The highest number of a commit here."""
         return int(
             self._connect().execute("SELECT coalesce(max(group_number), 0) FROM row").fetchone()[0]
         )
 
-    def waiting(self, marks: Mapping[Mark, int]) -> tuple[int, int]:
-        """How many rows no mark covers, and about when the oldest of them was appended
+    def waiting(self, released: Mapping[StreamKey, int]) -> tuple[int, int]:
+        """How many rows are unreleased, and about when the oldest of them was appended
         (microseconds)."""
         rows, oldest = 0, 0
-        for mark, span in self.spans.items():
-            more, at = span.after(marks.get(mark, 0))
+        for stream, span in self.spans.items():
+            more, at = span.after(released.get(stream, 0))
             if more:
                 oldest = min(oldest, at) if rows else at
                 rows += more
@@ -285,23 +285,23 @@ class Segment:
             raise sqlite3.DatabaseError(f"{self.path.name} does not pass its check")
         db = self._connect()
         self.spans.clear()
-        self.marks, self.counts = (
-            read_marks(db),
+        self.released, self.counts = (
+            read_released(db),
             {count_key(count): count for count in read_counts(db)},
         )
         found = db.execute("SELECT value FROM state WHERE name = 'group'").fetchone()
-        self.group = found[0] if found else 0
+        self.last_commit = found[0] if found else 0
         self._began = 0
         for boot, stream, *span in db.execute(
             "SELECT boot, stream, min(sequence), max(sequence), min(appended_at), max(appended_at) FROM row GROUP BY boot, stream"
         ):
-            self._span(Mark(boot, stream), *span)
+            self._span(StreamKey(boot, stream), *span)
 
-    def _span(self, mark: Mark, first: int, last: int, first_at: int, last_at: int) -> None:
+    def _span(self, stream: StreamKey, first: int, last: int, first_at: int, last_at: int) -> None:
         self._began = min(self._began, first_at) if self._began else first_at
-        span = self.spans.get(mark)
+        span = self.spans.get(stream)
         if span is None:
-            self.spans[mark] = Span(first, last, first_at, last_at)
+            self.spans[stream] = Span(first, last, first_at, last_at)
         else:
             span.first, span.last = min(span.first, first), max(span.last, last)
             span.first_at, span.last_at = min(span.first_at, first_at), max(span.last_at, last_at)

@@ -1,4 +1,4 @@
-"""The SQL tables of one outbox file: rows, signals, release marks and counts. Used by `segment.py`
+"""The SQL tables of one outbox file: rows, signals, releases and counts. Used by `segment.py`
 and `salvage.py`."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from aurelian.edge.outbox.compact import CompactError, SignalTable, pack, unpack
-from aurelian.edge.outbox.rows import Count, Lane, Mark, Row
+from aurelian.edge.outbox.rows import HourCount, OutboxRow, RecordKind, StreamKey
 from aurelian.model.codec import dictionary_entries
 
 _SIGNAL_TABLES = ("signals", "signals_copy")
@@ -33,7 +33,7 @@ TABLES = (
 )
 
 
-def read_rows(db: sqlite3.Connection, row_id: int, signals: SignalTable) -> list[Row]:
+def read_rows(db: sqlite3.Connection, row_id: int, signals: SignalTable) -> list[OutboxRow]:
     """The row with that id, if there is one; `DatabaseError` where its checksum does not fit."""
     found = db.execute(
         "SELECT lane, boot, stream, sequence, key, samples, appended_at, data, checksum FROM row"
@@ -41,35 +41,37 @@ def read_rows(db: sqlite3.Connection, row_id: int, signals: SignalTable) -> list
         (row_id,),
     ).fetchall()
     rows = []
-    for lane, boot, stream, sequence, key, samples, at, data, checksum in found:
+    for kind, boot, stream, sequence, key, samples, at, data, checksum in found:
         sound = isinstance(data, bytes)
-        if not sound or _checksum(lane, boot, stream, sequence, key, samples, data) != checksum:
+        if not sound or _checksum(kind, boot, stream, sequence, key, samples, data) != checksum:
             raise sqlite3.DatabaseError(f"row {row_id}: the checksum does not fit")
-        if lane == Lane.SAMPLES:
+        if kind == RecordKind.SAMPLES:
             key = key or stream
             try:
                 data = unpack(data, signals)
             except CompactError as error:
                 raise sqlite3.DatabaseError(f"row {row_id}: {error}") from error
-        rows.append(Row(row_id, Lane(lane), boot, stream, sequence, key, samples, at, data))
+        rows.append(
+            OutboxRow(row_id, RecordKind(kind), boot, stream, sequence, key, samples, at, data)
+        )
     return rows
 
 
-def to_values(row: Row, group: int, signals: SignalTable) -> tuple[object, ...]:
+def to_values(row: OutboxRow, commit: int, signals: SignalTable) -> tuple[object, ...]:
     """The values of a row's columns. A batch is compact, and its key is left out where it is the
     stream's name, as it nearly always is."""
     key, data = row.key, row.data
-    if row.lane is Lane.SAMPLES:
+    if row.kind is RecordKind.SAMPLES:
         key, data = "" if key == row.stream else key, pack(data, signals)
-    name = (row.lane, row.boot, row.stream, row.sequence, key, row.samples)
-    return (row.id or None, *name, row.appended_at, group, _checksum(*name, data), data)
+    name = (row.kind, row.boot, row.stream, row.sequence, key, row.samples)
+    return (row.id or None, *name, row.appended_at, commit, _checksum(*name, data), data)
 
 
 def _checksum(
-    lane: int, boot: int, stream: str, sequence: int, key: str, samples: int, data: bytes
+    kind: int, boot: int, stream: str, sequence: int, key: str, samples: int, data: bytes
 ) -> int:
     return zlib.crc32(
-        data, zlib.crc32(f"{int(lane)}|{boot}|{stream}|{sequence}|{key}|{samples}".encode())
+        data, zlib.crc32(f"{int(kind)}|{boot}|{stream}|{sequence}|{key}|{samples}".encode())
     )
 
 
@@ -98,18 +100,18 @@ def read_signals(db: sqlite3.Connection) -> tuple[dict[int, bytes], bool]:
     return entries, good == seen
 
 
-def read_marks(db: sqlite3.Connection) -> dict[Mark, int]:
-    """All release marks of a file."""
+def read_released(db: sqlite3.Connection) -> dict[StreamKey, int]:
+    """Up to which sequence each stream of a file is released."""
     return {
-        Mark(boot, stream): up_to
+        StreamKey(boot, stream): up_to
         for boot, stream, up_to in db.execute("SELECT boot, stream, up_to FROM mark")
     }
 
 
-def read_counts(db: sqlite3.Connection) -> list[Count]:
+def read_counts(db: sqlite3.Connection) -> list[HourCount]:
     """All counts of a file."""
     return [
-        Count(source, hour, owner, received, dropped, skipped, rejected, boot)
+        HourCount(source, hour, owner, received, dropped, skipped, rejected, boot)
         for boot, source, hour, owner, received, dropped, skipped, rejected in db.execute(
             "SELECT boot, source, hour, owner, received, dropped, skipped, rejected FROM count"
         )
