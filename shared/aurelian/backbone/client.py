@@ -37,7 +37,7 @@ class Producer:
             bootstrap_servers=settings.kafka_bootstrap,
             client_id=client_id,
             acks="all",
-            enable_idempotence=settings.kafka_idempotent,
+            enable_idempotence=True,
             compression_type="lz4",
             linger_ms=10,
             max_batch_size=262_144,
@@ -145,7 +145,7 @@ class Consumer:
             isolation_level="read_committed",
             fetch_max_bytes=fetch_max_bytes,
             max_partition_fetch_bytes=2_097_152,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=500,
             session_timeout_ms=10_000,
             # so long the others wait for us when a member comes or goes
             heartbeat_interval_ms=1_000,
