@@ -2,10 +2,10 @@
 acknowledgement.
 
 Owned by `gateway.run_gateway`; one thread at a time calls it, never the event loop (it blocks on
-the disk). One row per encoded record. Batches of samples stand in segment files, each dropped whole
-when all its rows are released; life-cycle records, alarms and rejected bytes stand in a file of
-their own. SQLite in WAL mode, synchronous=FULL: when `append` returns, the log that holds the rows
-is synced.
+the disk). One row per encoded record. Batches of samples stand in segment files, in the form of
+`compact.py`, each file dropped whole when all its rows are released; life-cycle records, alarms and
+rejected bytes stand in a file of their own. SQLite in WAL mode, synchronous=FULL: when `append`
+returns, the log that holds the rows is synced.
 """
 
 from __future__ import annotations
