@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from aurelian.model.byte_cache import ByteCache
 from aurelian.model.sample import SampleBatch, Signal, ValueType
+from aurelian.model.signal_cache import SignalCache
 from aurelian.model.wire import LENGTH_DELIMITED, fields, split, tag, varint
 from aurelian.pb import telemetry_pb2 as pb
 
@@ -248,12 +249,11 @@ def _signals_of(data: bytes, columns: dict[str, bytes]) -> tuple[Signal, ...]:
     found = _DICTIONARIES.entries.get(name)
     if found is not None:
         return found
-    try:
-        signals = tuple(map(_SIGNALS.entries.__getitem__, np.frombuffer(keys, "<u8").tolist()))
-    except KeyError:
-        signals = ()
-    if not signals:
+    known = _SIGNALS.find(np.frombuffer(keys, "<u8")) if keys else None
+    if known is None:
         signals = _decode_dictionary(_dictionary_of(data, columns), keys)
+    else:
+        signals = tuple(known)
     _DICTIONARIES.put(name, signals)
     return signals
 
@@ -393,7 +393,7 @@ def _dictionary_bytes(name: bytes, signals: tuple[Signal, ...]) -> int:
 _SIGNAL_BYTES = 340
 """Memory of a decoded signal without its texts, its place in the cache included."""
 
-_SIGNALS: ByteCache[int, Signal] = ByteCache(16 * 2**20, _signal_bytes)
+_SIGNALS = SignalCache(16 * 2**20, _signal_bytes)
 """Decoded signals by key: a line reports by exception, so dictionaries differ and signals do not."""
 
 _DICTIONARIES: ByteCache[bytes, tuple[Signal, ...]] = ByteCache(8 * 2**20, _dictionary_bytes)

@@ -86,8 +86,8 @@ def caches_of(signals: int, dictionaries: int) -> Iterator[None]:
     caches = (codec._SIGNALS, signals), (codec._DICTIONARIES, dictionaries)
     bounds = [cache.max_bytes for cache, _ in caches]
     for cache, max_bytes in caches:
-        cache.entries.clear()
-        cache.bytes, cache.max_bytes = 0, max_bytes
+        cache.clear()
+        cache.max_bytes = max_bytes
     try:
         yield
     finally:
