@@ -1,6 +1,7 @@
 """The caches of decoded signals: bounded, shared by threads, and never another signal's."""
 
 import random
+import sys
 import threading
 
 import numpy as np
@@ -69,9 +70,14 @@ def test_threads_that_share_a_cache_never_get_each_others_signals() -> None:
                 cache.put(key, signal_of(key))
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # at the usual 5 ms threads hardly ever meet in here
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
     assert not wrong
     assert cache.bytes == len(cache.entries) == 20

@@ -70,7 +70,8 @@ class SignalTable:
                 return None
             numbers = list(map(self._numbers.__getitem__, names))
         # The same key does not make the same bytes: another writer may spell an entry otherwise.
-        return numbers if self.entries_of(numbers)[0] == dictionary else None
+        same = b"".join(map(self._entries.__getitem__, numbers)) == dictionary
+        return numbers if same else None
 
     def number_of_text(self, text: bytes) -> int:
         """Number a text that many batches repeat, as an entry of a field of its own."""
