@@ -6,10 +6,10 @@ Called by gateways (encode) and by every reader of Kafka (decode). Pure; no I/O.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from hashlib import blake2b
 from operator import attrgetter
+from sys import intern
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aurelian.model.byte_cache import ByteCache
 from aurelian.model.sample import SampleBatch, Signal, ValueType
-from aurelian.model.signal_cache import SignalCache
+from aurelian.model.signal_cache import SIGNAL_BYTES, SignalCache
 from aurelian.model.wire import LENGTH_DELIMITED, fields, split, tag, varint
 from aurelian.pb import telemetry_pb2 as pb
 
@@ -261,11 +261,8 @@ def _signals_of(data: bytes, columns: dict[str, bytes]) -> tuple[Signal, ...]:
 def _dictionary_of(data: bytes, columns: dict[str, bytes]) -> bytes:
     if "dictionary" in columns:
         return columns["dictionary"]
-    found = b""
-    for field, _, first, end in fields(data):
-        if field == _DICTIONARY:
-            found = data[first:end]
-    return found
+    found = [data[first:end] for field, _, first, end in fields(data) if field == _DICTIONARY]
+    return found[-1] if found else b""
 
 
 def _decode_dictionary(dictionary: bytes, keys: bytes) -> tuple[Signal, ...]:
@@ -277,11 +274,20 @@ def _decode_dictionary(dictionary: bytes, keys: bytes) -> tuple[Signal, ...]:
         raise DecodeError(f"not a Dictionary: {error}") from error
     if keys and len(keys) != len(entries) * _KEY_BYTES:
         raise DecodeError(f"{len(keys) // _KEY_BYTES} keys in a dictionary of {len(entries)}")
-    numbers = np.frombuffer(keys, "<u8").tolist() if keys else [_key(entry) for entry in entries]
+    if keys:
+        numbers = np.frombuffer(keys, "<u8").tolist()
+    else:  # of a gateway before there were keys, or of another writer
+        numbers = [_KEYS.entries.get(entry) or _make_key(entry) for entry in entries]
     return tuple(
         _SIGNALS.entries.get(number) or _decode_signal(entry, number)
         for entry, number in zip(entries, numbers, strict=True)
     )
+
+
+def _make_key(entry: bytes) -> int:
+    number = _key(entry)
+    _KEYS.put(entry, number)
+    return number
 
 
 def _decode_signal(data: bytes, number: int) -> Signal:
@@ -290,15 +296,8 @@ def _decode_signal(data: bytes, number: int) -> Signal:
     try:
         s = pb.Signal.FromString(data)
         # Thousands of signals share few assets, units and sources.
-        signal = Signal(
-            s.id,
-            sys.intern(s.asset),
-            s.path,
-            ValueType(s.type),
-            sys.intern(s.unit),
-            sys.intern(s.source),
-            s.discovered,
-        )
+        asset, unit, source = intern(s.asset), intern(s.unit), intern(s.source)
+        signal = Signal(s.id, asset, s.path, ValueType(s.type), unit, source, s.discovered)
     except (ProtobufError, ValueError) as error:
         raise DecodeError(f"not a Dictionary: {error}") from error
     _SIGNALS.put(number, signal)
@@ -306,7 +305,7 @@ def _decode_signal(data: bytes, number: int) -> Signal:
 
 
 def _split_any(data: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """As `_split`, for every way in which protobuf allows columns to be written."""
+    """As `wire.split`, for every way in which protobuf allows columns to be written."""
     try:
         message = pb.SampleBatch.FromString(data)
     except ProtobufError as error:
@@ -381,20 +380,16 @@ _DICTIONARY = _NUMBER["dictionary"] << 3 | LENGTH_DELIMITED
 _encoded = attrgetter("encoded")
 
 
-def _signal_bytes(_: int, signal: Signal) -> int:
-    return _SIGNAL_BYTES + len(signal.id) + len(signal.path)
-
-
 def _dictionary_bytes(name: bytes, signals: tuple[Signal, ...]) -> int:
     # As if no other dictionary had these signals: it may be what keeps them in memory.
-    return len(name) + len(signals) * 2 * _SIGNAL_BYTES
+    return len(name) + len(signals) * 2 * SIGNAL_BYTES
 
 
-_SIGNAL_BYTES = 340
-"""Memory of a decoded signal without its texts, its place in the cache included."""
-
-_SIGNALS = SignalCache(16 * 2**20, _signal_bytes)
+_SIGNALS = SignalCache(16 * 2**20)
 """Decoded signals by key: a line reports by exception, so dictionaries differ and signals do not."""
 
 _DICTIONARIES: ByteCache[bytes, tuple[Signal, ...]] = ByteCache(8 * 2**20, _dictionary_bytes)
 """Decoded dictionaries by their keys (or bytes): readers keep what they derive of one by identity."""
+
+_KEYS: ByteCache[bytes, int] = ByteCache(8 * 2**20, lambda entry, _: len(entry) + 200)
+"""Keys by entry, for dictionaries that come without them."""

@@ -16,6 +16,10 @@ _PLACES = 2**16
 """Places of the array in front; a megabyte of memory."""
 
 
+SIGNAL_BYTES = 340
+"""Memory of a decoded signal without its texts, its place in the cache included; measured."""
+
+
 class SignalCache(ByteCache[int, Signal]):
     """A `ByteCache` with an array in front, in which a key has one place by its last bits.
 
@@ -24,8 +28,8 @@ class SignalCache(ByteCache[int, Signal]):
     dictionary has both.
     """
 
-    def __init__(self, max_bytes: int, size_of: Callable[[int, Signal], int]) -> None:
-        super().__init__(max_bytes, size_of)
+    def __init__(self, max_bytes: int, size_of: Callable[[int, Signal], int] | None = None) -> None:
+        super().__init__(max_bytes, size_of or _signal_bytes)
         self._keys = np.zeros(_PLACES, np.uint64)
         self._signals: NDArray[Any] = np.empty(_PLACES, object)
 
@@ -52,3 +56,7 @@ class SignalCache(ByteCache[int, Signal]):
         place = key & (_PLACES - 1)
         if self._keys[place] == key:
             self._keys[place], self._signals[place] = 0, None
+
+
+def _signal_bytes(_: int, signal: Signal) -> int:
+    return SIGNAL_BYTES + len(signal.id) + len(signal.path)
