@@ -25,6 +25,7 @@ MODULES = {
     "codec_encode": "codec",
     "codec_decode": "codec",
     "outbox": "outbox",
+    "outbox_bytes": "outbox_bytes",
     "historian_vs_copy": "historian_vs_copy",
     "latency_store": "latency_store",
 }
