@@ -19,6 +19,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from aurelian.backbone.client import Unavailable
+from aurelian.backbone.position import Decision
 from aurelian.db import offsets
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
@@ -159,7 +160,9 @@ class Historian:
     async def reading(self) -> AsyncIterator[Source]:
         """Read from Kafka; at the end nothing of ours is left running."""
         try:
-            async with Source(self._settings, self._claim, self._halt) as source:
+            async with Source(
+                self._settings, self._log_id, self._claim, self._halt, self._record_loss
+            ) as source:
                 yield source
         finally:
             running: list[asyncio.Task[Any]] = []
@@ -254,6 +257,7 @@ class Historian:
         """Tell that we live; now and then look for a new log, lags and holes, and keep the
         partitions."""
         self._health.tick()
+        self._health.ready = _halt_sentence(source)
         now = time.monotonic()
         if now - self._polled_at >= LOG_POLL_S:
             self._polled_at = now
@@ -347,8 +351,28 @@ class Historian:
     async def _halt(self, partition: Partition, epoch: int, reason: str) -> None:
         async with self._side.transaction():
             await offsets.halt(self._side, SERVICE, SERVICE, self._log_id, partition, epoch, reason)
-            await records.insert_log_gap(self._side, self._log_id, partition, reason)
-        metrics.GAPS.labels("log").inc()
+            await records.insert_log_gap(self._side, self._log_id, partition, "halt", reason)
+
+    async def _record_loss(self, partition: Partition, position: int, decision: Decision) -> None:
+        await records.insert_log_gap(
+            self._side,
+            self._log_id,
+            partition,
+            f"trimmed from {position}",
+            decision.reason,
+            decision.lost,
+        )
+
+
+def _halt_sentence(source: Source) -> str | None:
+    """What `/readyz` says of partitions that do not go on; None: all do."""
+    if not source.halted:
+        return None
+    partition, reason = min(source.halted.items())
+    return (
+        f"{len(source.halted)} partitions halt until a new log is declared, first "
+        f"{partition.topic}/{partition.number}: {reason}"
+    )
 
 
 async def _await_log(conn: psycopg.AsyncConnection[TupleRow], health: Health) -> str:

@@ -133,23 +133,33 @@ async def upsert_assets(conn: Connection, pieces: Sequence[Piece]) -> None:
             await _upsert_asset(conn, piece.asset, to_datetime(changed_us))
 
 
-async def insert_log_gap(conn: Connection, log_id: str, partition: Partition, reason: str) -> None:
-    """Write that records of a partition may be missing: its log is not the one that was read
-    before."""
+async def insert_log_gap(
+    conn: Connection, log_id: str, partition: Partition, what: str, reason: str, lost: int = 0
+) -> None:
+    """Write that `lost` records of a partition are missing, or may be (0): its log was trimmed or
+    replaced.
+
+    `what` happened names the gap: the same thing seen again is the same gap.
+    """
     name = f"{partition.topic}/{partition.number}"
-    await conn.execute(
-        "INSERT INTO historian.gap (id, owner, source, line, from_time, to_time, count, reason, recovered, recorded_at) "
-        "SELECT %s, '*', 'kafka', %s, coalesce(to_timestamp(max(last_timestamp_ms) / 1000.0), now()), now(), 0, %s, false, now() "
-        "FROM historian.kafka_offset WHERE log_id = %s AND topic = %s AND partition = %s ON CONFLICT (id) DO NOTHING",
+    cursor = await conn.execute(
+        "INSERT INTO historian.gap AS g (id, owner, source, line, from_time, to_time, count, reason, "
+        "recovered, recorded_at) SELECT %s, '*', 'kafka', %s, "
+        "coalesce(to_timestamp(max(last_timestamp_ms) / 1000.0), now()), now(), %s, %s, false, now() "
+        "FROM historian.kafka_offset WHERE log_id = %s AND topic = %s AND partition = %s "
+        "ON CONFLICT (id) DO UPDATE SET count = excluded.count, reason = excluded.reason, "
+        "to_time = excluded.to_time WHERE g.count < excluded.count",
         (
-            str(uuid.uuid5(NAMESPACE, f"log|{log_id}|{name}|{reason}")),
+            str(uuid.uuid5(NAMESPACE, f"log|{log_id}|{name}|{what}")),
             name,
+            lost,
             reason,
             log_id,
             partition.topic,
             partition.number,
         ),
     )
+    metrics.GAPS.labels("log").inc(cursor.rowcount)
 
 
 async def insert_hole_gaps(conn: Connection, hole_limit_s: float) -> int:

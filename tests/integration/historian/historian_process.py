@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from aurelian.backbone.client import Producer
-from aurelian.backbone.topics import SAMPLES, SOURCE_EVENTS, Topic
+from aurelian.backbone.topics import SAMPLES, SOURCE_EVENTS, TOPICS, Topic, create_topics
 from aurelian.db.engine import as_role
 from aurelian.model import codec
+from aurelian.model.record import Partition
 from aurelian.model.sample import SampleBatch
 from aurelian.runtime.settings import KafkaSettings
 
@@ -57,7 +60,6 @@ def start_historian(
     env = {
         **os.environ,
         "AURELIAN_KAFKA_BOOTSTRAP": bootstrap,
-        "AURELIAN_KAFKA_IDEMPOTENT": "0",
         "AURELIAN_PARTITIONS": "all",
         "AURELIAN_DATABASE_URL": as_role(database_url, "historian"),
         "AURELIAN_LOG_FORMAT": "text",
@@ -108,6 +110,19 @@ def send_events(bootstrap: str, events: Sequence[codec.SourceEvent]) -> int:
     )
 
 
+def replace_log(bootstrap: str) -> None:
+    """Delete all topics and make them anew: records, offsets and all are gone, as when the broker's
+    disk was lost."""
+    asyncio.run(_delete_topics(bootstrap))
+    wait_until(lambda: not asyncio.run(_has_topics(bootstrap)), 20, "all topics deleted")
+    asyncio.run(create_topics(bootstrap))
+
+
+def delete_records(bootstrap: str, before: Mapping[Partition, int]) -> None:
+    """Trim partitions: delete what is before an offset, as retention does."""
+    asyncio.run(_delete_records(bootstrap, before))
+
+
 def await_offsets(
     database_url: str,
     count: int,
@@ -143,8 +158,35 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
         time.sleep(0.05)
 
 
+async def _delete_topics(bootstrap: str) -> None:
+    async with _admin(bootstrap) as admin:
+        await admin.delete_topics([topic.name for topic in TOPICS])
+
+
+async def _has_topics(bootstrap: str) -> bool:
+    async with _admin(bootstrap) as admin:
+        return bool({topic.name for topic in TOPICS} & set(await admin.list_topics()))
+
+
+async def _delete_records(bootstrap: str, before: Mapping[Partition, int]) -> None:
+    async with _admin(bootstrap) as admin:
+        await admin.delete_records(
+            {TopicPartition(*p): RecordsToDelete(before_offset=n) for p, n in before.items()}
+        )
+
+
+@contextlib.asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
 async def _send(bootstrap: str, records: Iterable[tuple[Topic, str, bytes | None]]) -> int:
-    settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False, kafka_timeout_s=60)
+    settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_timeout_s=60)
     count = 0
     async with Producer(settings, "test") as producer:
         futures = []

@@ -27,7 +27,7 @@ from tests.integration.historian.historian_process import (
 
 pytestmark = pytest.mark.kafka
 
-GROUP = {"partitions": "group", "kafka_idempotent": 1}
+GROUP = {"partitions": "group"}
 
 
 @pytest.fixture
