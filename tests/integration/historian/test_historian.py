@@ -38,8 +38,6 @@ from tests.integration.historian.historian_process import (
 NOW = oracle.START_US
 
 
-pytestmark = pytest.mark.kafka
-
 
 @pytest.fixture
 def broker() -> Iterator[servers.KafkaServer]:

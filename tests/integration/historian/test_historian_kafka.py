@@ -25,8 +25,6 @@ from tests.integration.historian.historian_process import (
     wait_until,
 )
 
-pytestmark = pytest.mark.kafka
-
 GROUP = {"partitions": "group"}
 
 
