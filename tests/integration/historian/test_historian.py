@@ -38,7 +38,6 @@ from tests.integration.historian.historian_process import (
 NOW = oracle.START_US
 
 
-
 @pytest.fixture
 def broker() -> Iterator[servers.KafkaServer]:
     """A broker of the test's own, with all topics: the services' names are fixed, so tests cannot
