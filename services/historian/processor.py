@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from aurelian.db.offsets import Claim, Fenced
 from aurelian.model.record import Partition, Record
 from aurelian.model.sample import SampleBatch
 from aurelian.runtime.health import Health
+from aurelian.runtime.retry import Backoff
 from historian import metrics, records, samples
 from historian.announce import Announcer
 from historian.catalog import Catalog
@@ -68,27 +68,26 @@ class LogChanged(Exception):
 
 async def main(settings: HistorianSettings, health: Health) -> None:
     """Store what Kafka has until cancelled; outages are waited out."""
-    pause_s = 0.5
+    backoff = Backoff()
     while True:
         began = time.monotonic()
         try:
             await run_log(settings, health)
         except* LogChanged:
             log.info("another log was declared")
-            pause_s = 0.0
+            backoff.reset()
         except* Fenced as group:
             metrics.FENCED.inc()
             log.warning("fenced", extra={"fields": {"reason": str(group.exceptions[0])}})
-            pause_s = 0.5
+            backoff.reset()
         except* (Unavailable, *AWAY) as group:
             if health.ready is None or time.monotonic() - began > 10:
                 log.warning(
                     "interrupted", extra={"fields": {"reason": str(group.exceptions[0]).strip()}}
                 )
-                pause_s = 0.5
+                backoff.reset()
             health.ready = "Kafka and the database"
-        await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))
-        pause_s = min(max(pause_s, 0.25) * 2, 10)
+        await backoff.wait()
 
 
 async def run_log(settings: HistorianSettings, health: Health) -> None:

@@ -17,12 +17,14 @@ from psycopg.rows import TupleRow
 from aurelian.db import offsets
 from aurelian.db.offsets import fingerprint
 from aurelian.model.record import Partition
+from aurelian.model.time import HOUR_US, LAST_US, now_us
 from historian import metrics, records, samples
+from historian.asset_sql import upsert_assets
 from historian.catalog import Catalog
 from historian.delivery import Lane
 from historian.pieces import Piece, Refusal, refuse_record, refuse_samples
 from historian.rollups import by_hour, by_minute
-from historian.rows import HOUR_US, MAX_TIME_US, Columns, count_by_hour, make_rows
+from historian.rows import Columns, count_by_hour, make_rows
 
 log = logging.getLogger(__name__)
 
@@ -115,8 +117,9 @@ class Writer:
             refusals = await records.insert_refusals(self._conn, pieces, self._log_id)
             _count_refusals(ledger, refusals)
             await samples.count_in_ledger(self._conn, ledger)
-            await records.upsert_assets(self._conn, pieces)
-            stored.assets_changed = any(piece.asset is not None for piece in pieces)
+            changes = [piece.asset for piece in pieces if piece.asset is not None]
+            await upsert_assets(self._conn, changes)
+            stored.assets_changed = bool(changes)
             await records.apply_events(self._conn, [p.event for p in pieces if p.event is not None])
             stored.lanes = await records.save_lanes(self._conn, pieces)
             for partition, piece in moved.items():
@@ -202,9 +205,7 @@ async def prepare(pieces: Sequence[Piece]) -> samples.Prepared:
     """Make the rows and rollups of pieces, in a thread: the transaction before them may be on its
     way meanwhile."""
     batches = [(p.batch, p.plan) for p in pieces if p.batch is not None and p.plan is not None]
-    return await asyncio.to_thread(
-        lambda: samples.prepare(make_rows(batches, time.time_ns() // 1000))
-    )
+    return await asyncio.to_thread(lambda: samples.prepare(make_rows(batches, now_us())))
 
 
 def _last_of_each(pieces: Sequence[Piece]) -> dict[Partition, Piece]:
@@ -220,7 +221,7 @@ def _count_refusals(ledger: samples.Ledger, refusals: Sequence[Refusal]) -> None
             counts = {(refusal.source, hour): refusal.samples}
         for (source, hour), count in counts.items():
             if count:
-                shown = min(max(hour, 0), MAX_TIME_US - MAX_TIME_US % HOUR_US)
+                shown = min(max(hour, 0), LAST_US - LAST_US % HOUR_US)
                 ledger.setdefault((source, refusal.owner, shown), [0, 0, 0])[2] += count
 
 
