@@ -19,7 +19,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from aurelian.backbone.client import Producer
-from aurelian.backbone.topics import SAMPLES, SOURCE_EVENTS, TOPICS, Topic, create_topics
+from aurelian.backbone.topics import SAMPLES, SOURCE_EVENTS, Topic
 from aurelian.db.engine import as_role
 from aurelian.model import codec
 from aurelian.model.record import Partition
@@ -110,14 +110,6 @@ def send_events(bootstrap: str, events: Sequence[codec.SourceEvent]) -> int:
     )
 
 
-def replace_log(bootstrap: str) -> None:
-    """Delete all topics and make them anew: records, offsets and all are gone, as when the broker's
-    disk was lost."""
-    asyncio.run(_delete_topics(bootstrap))
-    wait_until(lambda: not asyncio.run(_has_topics(bootstrap)), 20, "all topics deleted")
-    asyncio.run(create_topics(bootstrap))
-
-
 def delete_records(bootstrap: str, before: Mapping[Partition, int]) -> None:
     """Trim partitions: delete what is before an offset, as retention does."""
     asyncio.run(_delete_records(bootstrap, before))
@@ -156,16 +148,6 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {timeout_s} s: {what}")
         time.sleep(0.05)
-
-
-async def _delete_topics(bootstrap: str) -> None:
-    async with _admin(bootstrap) as admin:
-        await admin.delete_topics([topic.name for topic in TOPICS])
-
-
-async def _has_topics(bootstrap: str) -> bool:
-    async with _admin(bootstrap) as admin:
-        return bool({topic.name for topic in TOPICS} & set(await admin.list_topics()))
 
 
 async def _delete_records(bootstrap: str, before: Mapping[Partition, int]) -> None:

@@ -27,7 +27,6 @@ from tests import oracle, servers
 from tests.integration.historian.historian_process import (
     await_offsets,
     delete_records,
-    replace_log,
     running_historian,
     send,
     send_batches,
@@ -71,7 +70,8 @@ def test_every_value_of_the_oracle_is_stored_once_and_the_ledger_balances(
         # All of it once more under a new log: every batch is known, nothing changes, and gateways
         # are told.
         declare_log(database_url, "log-2")
-        replace_log(broker.bootstrap)
+        broker.lose_log()
+        asyncio.run(create_topics(broker.bootstrap))
         again = send_batches(broker.bootstrap, batches)
         await_offsets(database_url, again, log_id="log-2")
         assert oracle.ledger_totals(database_url) == totals
@@ -244,7 +244,8 @@ def test_another_log_that_nobody_declared_halts_and_a_declared_one_goes_on(
     with running_historian(broker.bootstrap, database_url, tmp_path):
         sent = send_batches(broker.bootstrap, batches[:10])
         await_offsets(database_url, sent)
-    replace_log(broker.bootstrap)
+    broker.lose_log()
+    asyncio.run(create_topics(broker.bootstrap))
     send_batches(broker.bootstrap, batches[10:])
     port = ports.any_free()
     with running_historian(broker.bootstrap, database_url, tmp_path, ops_port=port):
