@@ -91,6 +91,40 @@ def make_batches(
         made += size * LINES
 
 
+def make_shuffled_batches(rows: int, size: int) -> Iterator[SampleBatch]:
+    """`rows` samples (rounded up to whole rounds) in batches of `size`, line by line in turn.
+
+    Report by exception: each batch holds a random subset of the line's signals, which change at
+    random moments, about once a second each; so each batch has a dictionary of its own, in order of
+    first use, as a gateway's `make_batch` makes it.
+    """
+    random = np.random.default_rng(size)
+    dictionaries = [signals_of_line(line) for line in range(LINES)]
+    width = len(dictionaries[0])
+    window_us = size * 1_000_000 // width
+    for sequence in range(1, -(-rows // (size * LINES)) + 1):
+        start = START_US + (sequence - 1) * window_us
+        for line, signals in enumerate(dictionaries):
+            changing = random.permutation(width)[
+                : random.integers(width // 2, width, endpoint=True)
+            ]
+            chosen = random.choice(changing, size).tolist()
+            times = (start + np.sort(random.choice(window_us, size, replace=False))).tolist()
+            values = random.normal(20, 5, size).tolist()
+            samples = [
+                Sample(signals[index], value, ValueType.DOUBLE, time, time + 3000)
+                for index, value, time in zip(chosen, values, times, strict=True)
+            ]
+            yield make_batch(
+                samples,
+                owner=OWNER,
+                gateway="bench",
+                boot=START_US,
+                sequence=sequence,
+                line=line_path(line),
+            )
+
+
 def mixed_signals(count: int, line: int = 1) -> list[Signal]:
     """The signals of a line as a plant model has them: of 50, 40 are doubles, 6 integers, 3 bools,
     1 text; ids are UUIDs."""
