@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aurelian.backbone.topics import ASSETS, SAMPLES, SOURCE_EVENTS
-from aurelian.fold.run import Effects
+from aurelian.fold.contract import Effects
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.record import Record

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aurelian.fold.run import Effects
+from aurelian.fold.contract import Effects
 from aurelian.model.plant_parts import AlarmLimits
 from line_health.plant import LineInfo, SignalInfo
 from line_health.rows import AlarmRow, Row, alarm_event, derive, to_datetime

@@ -22,7 +22,7 @@ from dataclasses import replace
 from itertools import groupby
 from statistics import median
 
-from aurelian.fold.run import Effects
+from aurelian.fold.contract import Effects
 from aurelian.model.packml import PackMl, read_state
 from aurelian.model.plant_parts import LineState, Role
 from line_health.memory import OTHER, OWN, WAITING, LineMemory, Present, Reading, Target

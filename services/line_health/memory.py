@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from aurelian.fold.run import State
+from aurelian.fold.contract import State
 from line_health.alarms import AlarmMemory
 from line_health.plant import SignalInfo
 from line_health.shift import ShiftSums

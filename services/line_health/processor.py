@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelian.backbone.topics import ASSETS
-from aurelian.fold.run import Effects, State
+from aurelian.fold.contract import Effects, State
 from aurelian.fold.sequences import Sequences
 from aurelian.model import codec
 from aurelian.model.asset import AssetError, decode_asset

@@ -17,7 +17,7 @@ from aurelian.events.schemas import (
     LINE_STOP_ENDED,
     LINE_STOP_STARTED,
 )
-from aurelian.fold.run import Outgoing
+from aurelian.fold.contract import Outgoing
 from aurelian.model.plant_parts import NAMESPACE
 from line_health.plant import LineInfo, SignalInfo
 

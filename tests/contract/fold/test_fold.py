@@ -19,7 +19,8 @@ from aurelian.db.engine import as_role, connect
 from aurelian.db.logs import declare_log
 from aurelian.db.offsets import claim
 from aurelian.events.schemas import LINE_STATE_CHANGED
-from aurelian.fold.run import Effects, FoldSettings, Outgoing, State, run_fold
+from aurelian.fold.contract import Effects, FoldSettings, Outgoing, State
+from aurelian.fold.run import run_fold
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.health import Health
@@ -259,7 +260,7 @@ async def test_a_log_that_changed_undeclared_halts_its_partition(bench: Bench) -
 async def test_a_log_that_is_shorter_than_it_was_halts_its_partition(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aurelian.fold.run.PROOF_WITHIN_S", 0.5)
+    monkeypatch.setattr("aurelian.fold.session.PROOF_WITHIN_S", 0.5)
     await bench.send_numbers(10)
     async with bench.folding(Sums()):
         await until(lambda: bench.total() == 10)
