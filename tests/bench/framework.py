@@ -27,6 +27,7 @@ MODULES = {
     "outbox": "outbox",
     "historian_vs_copy": "historian_vs_copy",
     "latency_store": "latency_store",
+    "fold_lines": "fold_lines",
 }
 """Module of each benchmark; one module may have several."""
 
