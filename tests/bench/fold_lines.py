@@ -338,10 +338,10 @@ def _start(bootstrap: str, url: str, log: Path) -> subprocess.Popen[bytes]:
         "AURELIAN_DATABASE_URL": as_role(url, "line_health"),
         "AURELIAN_LOG_FORMAT": "text",
     }
-    profile = os.environ.get("BENCH_PROFILE")
-    python = [sys.executable, *(["-m", "cProfile", "-o", profile] if profile else [])]
     with log.open("wb") as out:
-        return subprocess.Popen([*python, "-m", "line_health"], env=env, stdout=out, stderr=out)
+        return subprocess.Popen(
+            [sys.executable, "-m", "line_health"], env=env, stdout=out, stderr=out
+        )
 
 
 def _cpu_with_children(pid: int) -> float:

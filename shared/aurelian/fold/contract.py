@@ -17,7 +17,8 @@ from aurelian.runtime.settings import KafkaSettings, StoreSettings
 
 Row = TypeVar("Row")
 State = dict[str, object]
-"""One key's snapshot: JSON-ready."""
+"""One key's state: JSON-ready content by name of its part. A part is written when it changed, so
+what changes often and what is large and constant belong into parts of their own."""
 
 Clock = Callable[[], int]
 """The present as int64 microseconds since 1970 UTC."""
@@ -84,11 +85,11 @@ class Fold(Protocol[Row]):
         is folded."""
 
     def changed(self) -> Mapping[str, State]:
-        """Snapshots of the keys that changed since the last call, which thereby count as saved."""
+        """The parts that changed since the last call, by key; they thereby count as saved."""
 
     def restore(self, states: Mapping[str, State]) -> None:
-        """Forget the state of all keys and go on from these; what was learned from shared topics
-        stays."""
+        """Forget the state of all keys and go on from these, whole; what was learned from shared
+        topics stays."""
 
     def memory(self) -> State:
         """Snapshot of what was learned from shared topics that are not compacted; {} where there

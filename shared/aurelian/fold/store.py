@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import AsyncConnection, sql
-from psycopg.types.json import Jsonb
 
 from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced, Fingerprint, fingerprint
@@ -26,7 +25,7 @@ _MEMORY = "@memory"
 
 @dataclass(frozen=True, slots=True)
 class FoldStore:
-    """`<service>.fold_state` and `<service>.kafka_offset` of one consumer, on the caller's
+    """`<service>.fold_part` and `<service>.kafka_offset` of one consumer, on the caller's
     connection."""
 
     conn: AsyncConnection
@@ -70,49 +69,63 @@ class FoldStore:
                 raise Fenced(partition)
 
     async def save(self, states: Mapping[str, State], partition_of: Mapping[str, int]) -> None:
-        """Write the snapshots of the keys given."""
+        """Write the parts given; the other parts of their keys stay."""
         rows = [
-            (
-                self.consumer,
-                key,
-                Jsonb({"partition": partition_of.get(key), "state": state}, _dumps),
-            )
+            (key, part, partition_of.get(key), _dumps(content))
             for key, state in states.items()
+            for part, content in state.items()
         ]
         if rows:
-            async with self.conn.cursor() as cursor:
-                await cursor.executemany(self._sql(_SAVE), rows)
+            keys, parts, partitions, contents = (list(column) for column in zip(*rows, strict=True))
+            await self.conn.execute(
+                self._sql(_SAVE), [self.consumer, keys, parts, partitions, contents]
+            )
 
     async def load(self, numbers: Sequence[int] | None) -> dict[str, tuple[int | None, State]]:
-        """Read the states of the partitions `numbers` (None: all): key to partition and state."""
-        cursor = await self.conn.execute(
-            self._sql(_LOAD), {"consumer": self.consumer, "memory": _MEMORY, "partitions": numbers}
-        )
-        return {key: (row["partition"], row["state"]) for key, row in await cursor.fetchall()}
+        """Read the states of the partitions `numbers` (None: all): key to partition and state.
+
+        The caller has claimed the partitions: nobody else writes their states any more.
+        """
+        of_partitions = {
+            "consumer": self.consumer,
+            "memory": _MEMORY,
+            "partitions": None if numbers is None else list(numbers),
+        }
+        await self.conn.execute(self._sql(_TAKE_OVER), of_partitions)
+        cursor = await self.conn.execute(self._sql(_LOAD), of_partitions)
+        states: dict[str, tuple[int | None, State]] = {}
+        for key, part, partition, content in await cursor.fetchall():
+            states.setdefault(key, (partition, {}))[1][part] = json.loads(content)
+        return states
 
     async def save_memory(
         self, log_id: str, offsets: Mapping[Partition, int], memory: State
     ) -> None:
         """Write the memory and the offsets that it has learned up to."""
         at = {f"{p.topic}/{p.number}": offset for p, offset in offsets.items()}
-        state = Jsonb({"log_id": log_id, "offsets": at, "memory": memory}, _dumps)
-        await self.conn.execute(self._sql(_SAVE), [self.consumer, _MEMORY, state])
+        content = {"log_id": log_id, "offsets": at, "memory": memory}
+        await self.save({_MEMORY: {"": content}}, {})
 
     async def load_memory(
         self, log_id: str, partitions: Sequence[Partition]
     ) -> tuple[State, dict[Partition, int]]:
         """Read the memory and where to go on learning in each partition: 0 in another log."""
-        cursor = await self.conn.execute(self._sql(_LOAD_MEMORY), [self.consumer, _MEMORY])
+        parameters = {"consumer": self.consumer, "memory": _MEMORY}
+        cursor = await self.conn.execute(self._sql(_LOAD_MEMORY), parameters)
         row = await cursor.fetchone()
         if row is None:
             return {}, dict.fromkeys(partitions, 0)
-        offsets = row[0]["offsets"] if row[0]["log_id"] == log_id else {}
-        return row[0]["memory"], {
+        saved = json.loads(row[0])
+        offsets = saved["offsets"] if saved["log_id"] == log_id else {}
+        return saved["memory"], {
             p: int(offsets.get(f"{p.topic}/{p.number}", 0)) for p in partitions
         }
 
     def _sql(self, statement: sql.SQL) -> sql.Composed:
-        return statement.format(sql.Identifier(self.service, "fold_state"))
+        return statement.format(
+            parts=sql.Identifier(self.service, "fold_part"),
+            before=sql.Identifier(self.service, "fold_state"),
+        )
 
 
 class Position:
@@ -174,11 +187,31 @@ _OWNERS = sql.SQL("""
     ORDER BY topic, partition FOR SHARE""")
 
 _SAVE = sql.SQL("""
-    INSERT INTO {} (consumer, key, state, changed_at) VALUES (%s, %s, %s, now())
-    ON CONFLICT (consumer, key) DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at""")
+    INSERT INTO {parts} (consumer, key, part, partition, content, changed_at)
+    SELECT %s, key, part, partition, content, now()
+    FROM unnest(%b::text[], %b::text[], %b::int[], %b::text[]) AS r(key, part, partition, content)
+    ON CONFLICT (consumer, key, part) DO UPDATE
+    SET partition = excluded.partition, content = excluded.content, changed_at = excluded.changed_at""")
 
 _LOAD = sql.SQL("""
-    SELECT key, state FROM {} WHERE consumer = %(consumer)s AND key <> %(memory)s AND (
-        %(partitions)s::int[] IS NULL OR (state ->> 'partition')::int = ANY(%(partitions)s))""")
+    SELECT key, part, partition, content FROM {parts}
+    WHERE consumer = %(consumer)s AND key <> %(memory)s
+    AND (%(partitions)s::int[] IS NULL OR partition = ANY(%(partitions)s))""")
 
-_LOAD_MEMORY = sql.SQL("SELECT state FROM {} WHERE consumer = %s AND key = %s")
+# The version before kept a whole state a row in `fold_state`. Its processes may run until their
+# partitions are claimed, so only then is what they left complete.
+_TAKE_OVER = sql.SQL("""
+    WITH left_behind AS (
+        DELETE FROM {before} WHERE consumer = %(consumer)s AND key <> %(memory)s AND (
+            %(partitions)s::int[] IS NULL OR (state ->> 'partition')::int = ANY(%(partitions)s))
+        RETURNING key, state)
+    INSERT INTO {parts} (consumer, key, part, partition, content, changed_at)
+    SELECT %(consumer)s, key, name, (state ->> 'partition')::int, part::text, now()
+    FROM left_behind, jsonb_each(state -> 'state') AS parts(name, part)
+    ON CONFLICT (consumer, key, part) DO UPDATE
+    SET partition = excluded.partition, content = excluded.content, changed_at = excluded.changed_at""")
+
+_LOAD_MEMORY = sql.SQL("""
+    SELECT content FROM {parts} WHERE consumer = %(consumer)s AND key = %(memory)s
+    UNION ALL SELECT state::text FROM {before} WHERE consumer = %(consumer)s AND key = %(memory)s
+    LIMIT 1""")
