@@ -380,7 +380,7 @@ def _written(url: str) -> tuple[int, float]:
     with psycopg.connect(url) as conn:
         states = conn.execute("SELECT count(*) FROM line_health.line_state").fetchone()
         size = conn.execute(
-            "SELECT sum(length(state::text)) FROM line_health.fold_state WHERE key <> '@memory'"
+            "SELECT sum(length(content)) FROM line_health.fold_part WHERE key <> '@memory'"
         ).fetchone()
     assert states is not None and size is not None
     return int(states[0]), float(size[0]) / LINES

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Generic
 
 import psycopg
@@ -23,7 +22,7 @@ from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced, advance, claim, fingerprint, halt
 from aurelian.events.cloudevent import EventError
-from aurelian.events.outbox import enqueue
+from aurelian.events.outbox import enqueue_all
 from aurelian.fold.contract import Clock, Effects, Fold, FoldSettings, Row, Write
 from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
 from aurelian.fold.store import FoldStore, Position
@@ -228,12 +227,11 @@ class Session(Generic[Row]):
                     )
                 if self.effects.rows:
                     await task.write(self.conn, self.effects.rows)
-                for (topic, key), events in groupby(
-                    self.effects.events, lambda out: (out.topic, out.key)
-                ):
-                    await enqueue(
-                        self.conn, task.service, topic, key, [out.event for out in events]
-                    )
+                await enqueue_all(
+                    self.conn,
+                    task.service,
+                    [(out.topic, out.key, out.event) for out in self.effects.events],
+                )
                 await self.store.save(task.fold.changed(), self.partition_of)
         for position in moved.values():
             position.committed = position.next
