@@ -53,6 +53,7 @@ PURE = [
     "model/plant.py",
     "model/calendar.py",
     "model/record.py",
+    "backbone/position.py",
     "edge/contract.py",
     "events/cloudevent.py",
     "access/policy.py",
