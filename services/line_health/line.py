@@ -71,7 +71,8 @@ class LineMachine:
 
     def hear(self, first: int, last: int, presence: Presence) -> Effects[Row]:
         """Data of the constraint unit came, received at the gateway from `first` to `last`."""
-        status, effects = self.status, Effects[Row]()
+        status = self.status
+        effects: Effects[Row] = Effects()
         if status.heard and first - status.heard > SILENCE_US and not status.silent:
             for start, end in presence.silences(self.line.constraint.id, status.heard, first):
                 effects.add(self._fall_silent(start))
@@ -83,7 +84,7 @@ class LineMachine:
 
     def read(self, readings: Iterable[Reading]) -> Effects[Row]:
         """Take in values in the order of their times; those of one time together."""
-        effects = Effects[Row]()
+        effects: Effects[Row] = Effects()
         for at, together in groupby(readings, lambda reading: reading.at):
             fresh = [r for r in together if at > self.status.newest.get(r.signal.id, 0)]
             if not fresh:
@@ -235,7 +236,7 @@ class LineMachine:
         present = self.status.present
         assert present is not None
         self._add_time(at)
-        effects = Effects[Row]([self._state_row(present, at)])
+        effects: Effects[Row] = Effects([self._state_row(present, at)])
         if present.state in STOP_STATES:
             effects.add(self._end_stop(present, at))
         effects.add(self._open(target, at, present.state))
@@ -245,7 +246,9 @@ class LineMachine:
         present = Interval(target.state, at, target.unit, target.reason, target.code, target.cause)
         self.status.present, self.status.changed = present, True
         row = self._state_row(present, None)
-        effects = Effects[Row]([row], [state_changed(self.line, row, previous, to_datetime(at), 0)])
+        effects: Effects[Row] = Effects(
+            [row], [state_changed(self.line, row, previous, to_datetime(at), 0)]
+        )
         if target.state in STOP_STATES:
             stop = self._stop_row(present, None)
             effects.add(Effects([stop], [stop_event(self.line, stop, 0)]))
@@ -265,7 +268,7 @@ class LineMachine:
         )
         row = self._state_row(present, None)
         event = state_changed(self.line, row, previous, to_datetime(at), present.revision)
-        effects = Effects[Row]([row], [event])
+        effects: Effects[Row] = Effects([row], [event])
         if present.state in STOP_STATES:
             stop = self._stop_row(present, None)
             events = [] if was_stop else [stop_event(self.line, stop, present.revision)]
@@ -281,7 +284,8 @@ class LineMachine:
     def _pass_time(self, to: int) -> Effects[Row]:
         """Do what time alone does until `to`: shifts and breaks begin and end, a short stop becomes
         long."""
-        effects, status = Effects[Row](), self.status
+        status = self.status
+        effects: Effects[Row] = Effects()
         while status.present is not None:
             present = status.present
             edge = self._next_edge()
@@ -299,7 +303,8 @@ class LineMachine:
     def _cross(self, edge: int) -> Effects[Row]:
         """Pass an edge of the calendar: end a shift that ends there and begin one that begins
         there."""
-        status, effects = self.status, Effects[Row]()
+        status = self.status
+        effects: Effects[Row] = Effects()
         self._add_time(edge)
         shift = self._find_shift(status.shift.start) if status.shift is not None else None
         if shift is not None and to_us(shift.end) <= edge:

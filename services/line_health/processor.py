@@ -46,7 +46,8 @@ _FOLDED, _SEEN, _UNKNOWN_LINE = map(BATCHES.labels, ("folded", "seen", "unknown_
 
 @dataclass(slots=True)
 class WatchedLine:
-    """A line with all that is kept for it. `machine` is made anew when its assets change."""
+    """A line with all that is kept for it; `machine` belongs to the newest assets when its `line`
+    does."""
 
     status: LineStatus
     seen: Sequences
@@ -77,8 +78,6 @@ class Lines:
         if record.topic == ASSETS.name:
             self.assets.learn((record.key or b"").decode(), decode_asset(record.value))
             self._unusable.clear()
-            for watched in self.watched.values():
-                watched.machine = None
         elif record.value is not None:
             self._learn_presence(codec.decode_event(record.value))
 
