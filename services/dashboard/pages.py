@@ -328,18 +328,6 @@ def zone_of(line: Asset | None) -> tzinfo:
     return ZoneInfo(str(name)) if name else UTC
 
 
-def broker_warning(status: Body | None) -> str:
-    """What to say when the embedded broker, which keeps everything in memory, comes near its limit;
-    else empty."""
-    used, limit = (
-        (status or {}).get("broker_memory_mb"),
-        (status or {}).get("broker_memory_limit_mb"),
-    )
-    if not used or not limit or used < 0.8 * limit:
-        return ""
-    return f"The embedded broker uses {words.number(used)} MB of {words.number(limit)} MB."
-
-
 def plant_zone(plant: LivePlant) -> tzinfo:
     """The zone of pages that show more than one line: that of the first."""
     lines = sorted(

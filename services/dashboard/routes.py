@@ -88,7 +88,6 @@ class Renderer:
             theme=theme if theme in THEMES else None,
             health=pages.data_health(plant, now),
             status=status,
-            warning=pages.broker_warning(status),
             problem=self._hub.problem,
             here=template.removesuffix(".html"),
             clock_zone=str(content.get("zone") or pages.plant_zone(plant)),

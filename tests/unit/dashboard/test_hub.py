@@ -434,13 +434,6 @@ def test_the_host_of_a_request_is_read_without_its_port(header: str, wanted: str
     assert host_name(header) == wanted
 
 
-@pytest.mark.parametrize(("used", "said"), [(None, False), (700, False), (812, True), (1200, True)])
-def test_an_embedded_broker_near_its_limit_is_warned_of(used: int | None, said: bool) -> None:
-    status = {"broker_memory_mb": used, "broker_memory_limit_mb": 1000}
-    assert bool(pages.broker_warning(status)) == said
-    assert pages.broker_warning(None) == ""
-
-
 def test_the_pages_refuse_to_listen_where_strangers_could_come() -> None:
     with pytest.raises(ValidationError, match="no sign-in yet"):
         DashboardSettings(ops_host="0.0.0.0")
