@@ -59,7 +59,7 @@ _KIND = {int: ValueType.INT64, float: ValueType.DOUBLE}
 def run() -> Iterator[dict[str, object]]:
     """Yield the one result."""
     plant = make_plant(LINES)
-    with servers.postgres_server(durable=True) as postgres, servers.tansu_broker() as broker:
+    with servers.postgres_server(durable=True) as postgres, servers.kafka_broker() as broker:
         url = postgres.create_database()
         upgrade(url)
         declare_log(url, "bench")
@@ -104,7 +104,7 @@ def run() -> Iterator[dict[str, object]]:
         "wal_bytes_per_line_s": round(wal_bytes),
         "snapshot_bytes_per_line": round(snapshot_bytes),
         "store": "PostgreSQL 18, fsync on",
-        "broker": "tansu",
+        "broker": "Apache Kafka 4.3",
     }
 
 

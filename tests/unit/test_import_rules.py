@@ -57,6 +57,7 @@ PURE = [
     "edge/contract.py",
     "events/cloudevent.py",
     "access/policy.py",
+    "fold/partitions.py",
     "fold/sequences.py",
 ]
 

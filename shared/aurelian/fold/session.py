@@ -17,15 +17,17 @@ from psycopg import AsyncConnection
 
 from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Consumer
+from aurelian.backbone.position import Action, Decision
 from aurelian.backbone.topics import Topic
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
-from aurelian.db.offsets import Claim, Fenced, advance, claim, fingerprint, halt
+from aurelian.db.offsets import Claim, Fenced, advance, claim, halt
 from aurelian.events.cloudevent import EventError
 from aurelian.events.outbox import enqueue_all
 from aurelian.fold.contract import Clock, Effects, Fold, FoldSettings, Row, Write
+from aurelian.fold.partitions import OwnedPartition
 from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
-from aurelian.fold.store import FoldStore, Position
+from aurelian.fold.store import FoldStore
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.health import Health
@@ -73,9 +75,9 @@ class Session(Generic[Row]):
         self.owned: Consumer
         self.shared: tuple[SharedTopics[Row], Consumer] | None = None
         self.log_id = ""
-        self.positions: dict[Partition, Position] = {}
+        self.positions: dict[Partition, OwnedPartition] = {}
         # What Kafka and the database gave us; `_load` makes it ours.
-        self.assigned: dict[Partition, Position] = {}
+        self.assigned: dict[Partition, OwnedPartition] = {}
         self.partition_of: dict[
             str, int
         ] = {}  # key of a state -> number of the partition that it came from
@@ -158,19 +160,17 @@ class Session(Generic[Row]):
             position = self.positions.get(partition)
             if position is None or position.claim.halted is not None:
                 continue
-            wrong = position.contradicts(record)
-            if wrong is not None:
-                await self._halt(partition, position, wrong)
+            if record.offset != position.next and not await self._follows(
+                partition, position, record
+            ):
                 continue
-            if record.offset < position.next:
-                continue  # the one before ours, read again to prove the log
             try:
                 self.effects.add(task.fold.fold(record, present))
             except (DecodeError, EventError):
                 UNREADABLE.labels(task.service).inc()
             if len(task.owned) == 1 and record.key is not None:
                 self.partition_of[record.key.decode("utf-8", "replace")] = record.partition
-            position.next, position.last = record.offset + 1, fingerprint(record)
+            position.advance(record)
             self.pending += 1
             if count % 32 == 31:
                 await asyncio.sleep(0)
@@ -182,8 +182,6 @@ class Session(Generic[Row]):
         self.ticked_at = time.monotonic()
         if await current_log(self.conn) != self.log_id:
             raise LogChanged("another Kafka log was declared")
-        if time.monotonic() - self.loaded_at > PROOF_WITHIN_S:
-            await self._halt_short_logs()
         if not self.caught_up:
             self.caught_up = await self._reached_end()
             if self.caught_up:
@@ -242,8 +240,6 @@ class Session(Generic[Row]):
         since is dropped."""
         self.loaded, self.positions = self.assignment, dict(self.assigned)
         self.effects, self.pending, self.caught_up = Effects(), 0, False
-        for partition, position in self.positions.items():
-            self.owned.seek(partition, position.start)
         numbers = (
             None if self.task.exclusive else [partition.number for partition in self.positions]
         )
@@ -252,28 +248,41 @@ class Session(Generic[Row]):
             key: number for key, (number, _) in states.items() if number is not None
         }
         self.task.fold.restore({key: state for key, (_, state) in states.items()})
-        self.loaded_at, ends = time.monotonic(), await self.owned.end_offsets(list(self.positions))
+        self.loaded_at, ranges = time.monotonic(), await self.owned.log_ranges([*self.positions])
         for partition, position in self.positions.items():
-            position.end = ends.get(partition, 0)
             if position.claim.halted is not None:
                 self.owned.pause(partition)
+                continue
+            await self._act(partition, position, position.begin(ranges[partition]))
+            self.owned.seek(partition, position.read_from)
 
-    async def _halt_short_logs(self) -> None:
-        """Halt what seems to end before our offset and did not give us the record before it.
+    async def _follows(
+        self, partition: Partition, position: OwnedPartition, record: Record
+    ) -> bool:
+        """Tell whether to fold a record that has not the next offset: one after a gap, not the one
+        that was read to see whether the log is ours."""
+        matches = position.matches(record)
+        if matches:
+            return False
+        ranges = await self.owned.log_ranges([partition])
+        await self._act(partition, position, position.resume(ranges[partition], matches))
+        return position.claim.halted is None
 
-        Not at once: the embedded broker's end offset leaves out the records of the last batch after
-        its first.
-        """
-        for partition, position in list(self.positions.items()):
-            if (
-                position.claim.halted is None
-                and not position.proven
-                and position.end < position.committed
-            ):
-                reason = f"the log ends at {position.end}, before {position.committed}"
-                await self._halt(partition, position, reason)
+    async def _act(
+        self, partition: Partition, position: OwnedPartition, decision: Decision
+    ) -> None:
+        """Record a loss, or halt the partition; nothing where it just goes on."""
+        if decision.action is Action.HALT:
+            await self._halt(partition, position, decision.reason)
+        elif decision.action is Action.SKIP:
+            _LOST.labels(self.task.service).inc(decision.lost)
+            fields = {"topic": partition.topic, "partition": partition.number}
+            log.error(
+                "records were deleted before they were folded",
+                extra={"fields": {**fields, "lost": decision.lost, "because": decision.reason}},
+            )
 
-    async def _halt(self, partition: Partition, position: Position, reason: str) -> None:
+    async def _halt(self, partition: Partition, position: OwnedPartition, reason: str) -> None:
         fields = {"topic": partition.topic, "partition": partition.number, "because": reason}
         log.error("partition halts until a new log is declared", extra={"fields": fields})
         task = self.task
@@ -301,9 +310,9 @@ class Session(Generic[Row]):
         except psycopg.OperationalError as error:
             self.assign_error = error
             return {}
-        self.assigned = {p: Position(c) for p, c in claims.items()}
+        self.assigned = {p: OwnedPartition(c, self.log_id) for p, c in claims.items()}
         self.assignment += 1
-        return {p: position.start for p, position in self.assigned.items()}
+        return {p: position.read_from for p, position in self.assigned.items()}
 
     async def _revoked(self, partitions: list[Partition]) -> None:
         self.assigned = {}
@@ -311,7 +320,7 @@ class Session(Generic[Row]):
 
     async def _reached_end(self) -> bool:
         """Tell whether all that was in the owned partitions a moment ago is folded."""
-        if not self.positions and time.monotonic() - self.loaded_at < PROOF_WITHIN_S:
+        if not self.positions and time.monotonic() - self.loaded_at < ASSIGNED_WITHIN_S:
             return False  # Kafka has not dealt them out yet; a member may also remain without any
         ours = [p for p, position in self.positions.items() if position.claim.halted is None]
         ends = await self.owned.end_offsets(ours)
@@ -325,12 +334,17 @@ MAX_RECORDS = 500
 TICK_EVERY_S = 1.0
 """How often time passes and a new log is looked for."""
 
-PROOF_WITHIN_S = 15.0
-"""A log that is as long as we know it gives the record before our offset in this time."""
+ASSIGNED_WITHIN_S = 15.0
+"""A member of the group that has no partition after this time is left without any."""
 
 _RECORDS = Counter(
     "fold_records_total",
     "Records of owned topics that were taken. Flat while gateways send: see the log.",
+    ["service"],
+)
+_LOST = Counter(
+    "fold_lost_records_total",
+    "Records that retention deleted before they were folded. Over 0: retention is too short.",
     ["service"],
 )
 _COMMIT_S = Histogram(

@@ -1,5 +1,5 @@
 """The shared topics of a fold: every instance learns all of them, before and beside its owned ones.
-Used by fold.py."""
+Used by session.py."""
 
 from __future__ import annotations
 
@@ -54,10 +54,9 @@ class SharedTopics(Generic[Row]):
     async def learn_to_end(self, consumer: Consumer) -> None:
         """Learn all that was there when this began."""
         ends = await consumer.end_offsets(list(self._next))
-        # The embedded broker's end offset leaves out the records of the last batch after its first:
-        # so go on while there is something.
-        while await self._take_in(consumer, 0.2) or await self._is_behind(consumer, ends):
+        while await self._is_behind(consumer, ends):
             raise_if_cancelled()
+            await self._take_in(consumer, 0.2)
 
     async def learn(self, consumer: Consumer) -> None:
         """Learn what has come, without waiting; at most some batches."""

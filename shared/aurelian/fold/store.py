@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import AsyncConnection, sql
 
 from aurelian.db.logs import current_log
-from aurelian.db.offsets import Claim, Fenced, Fingerprint, fingerprint
+from aurelian.db.offsets import Claim, Fenced
 from aurelian.fold.contract import State
-from aurelian.model.record import Partition, Record
+from aurelian.model.record import Partition
 from aurelian.runtime.health import Health
-
-log = logging.getLogger(__name__)
 
 _MEMORY = "@memory"
 """Key of the memory among the states' keys."""
@@ -126,56 +123,6 @@ class FoldStore:
             parts=sql.Identifier(self.service, "fold_part"),
             before=sql.Identifier(self.service, "fold_state"),
         )
-
-
-class Position:
-    """Where a fold is in an owned partition.
-
-    It begins one record early, at the last one that was folded: if that is another record now, so
-    is the log.
-
-    Attributes:
-        claim: what we claimed.
-        committed: next offset as the database has it.
-        next: next offset after what was folded.
-        last: fingerprint of the record before `next`.
-        end: end of the log as the broker said when this was loaded.
-    """
-
-    __slots__ = ("claim", "committed", "end", "last", "next", "proven")
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self.end = 0
-        self.next = self.committed = self.claim.next_offset
-        self.last: Fingerprint | None = self.claim.fingerprint
-        self.proven = self.claim.next_offset == 0
-
-    @property
-    def start(self) -> int:
-        """Offset to read from."""
-        return max(self.claim.next_offset - 1, 0)
-
-    def contradicts(self, record: Record) -> str | None:
-        """Say why the record shows that this is not the log that we read before; None when it does
-        not."""
-        if self.proven:
-            if record.offset < self.next:
-                return f"offset {record.offset} came after {self.next - 1}"
-            return None
-        self.proven = True
-        if record.offset < self.next - 1:
-            return f"the log was read up to {self.next} and now begins at {record.offset}"
-        if record.offset == self.next - 1 and fingerprint(record) != self.last:
-            return f"the record at offset {record.offset} is not the one that was folded"
-        if record.offset > self.next:
-            fields = {
-                "topic": record.topic,
-                "partition": record.partition,
-                "lost": record.offset - self.next,
-            }
-            log.warning("records went before they were folded", extra={"fields": fields})
-        return None
 
 
 def _dumps(state: object) -> str:
