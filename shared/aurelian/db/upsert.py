@@ -13,16 +13,24 @@ class Upsert:
     the rows and not of the round trips."""
 
     def __init__(
-        self, schema: str, table: str, columns: Mapping[str, str], key: Sequence[str]
+        self,
+        schema: str,
+        table: str,
+        columns: Mapping[str, str],
+        key: Sequence[str],
+        replaced: Sequence[str] | None = None,
     ) -> None:
         """`columns`: name to PostgreSQL type, in the order of the rows' values, kept as `names`;
-        `key`: those of the primary key."""
+        `key`: those of the primary key; `replaced`: those that a later row with the same key
+        changes, by default all others."""
         self.names = names = [*columns]
+        if replaced is None:
+            replaced = [name for name in names if name not in key]
         self._key = [names.index(name) for name in key]
         self._statement = sql.SQL(
             "INSERT INTO {table} AS old ({names}) SELECT * FROM unnest({arrays})"
             " ON CONFLICT ({key}) DO UPDATE SET {assignments}"
-            " WHERE ({present}) IS DISTINCT FROM ({excluded})"
+            " WHERE ROW({present}) IS DISTINCT FROM ROW({excluded})"
         ).format(
             table=sql.Identifier(schema, table),
             names=_list(names),
@@ -31,12 +39,10 @@ class Upsert:
             ),
             key=_list(key),
             assignments=sql.SQL(", ").join(
-                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name))
-                for name in names
-                if name not in key
+                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in replaced
             ),
-            present=_list([name for name in names if name not in key], "old"),
-            excluded=_list([name for name in names if name not in key], "excluded"),
+            present=_list(replaced, "old"),
+            excluded=_list(replaced, "excluded"),
         )
 
     async def write(self, conn: AsyncConnection, rows: Sequence[Sequence[object]]) -> int:
