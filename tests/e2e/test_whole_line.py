@@ -54,7 +54,7 @@ async def test_every_row_of_a_recording_is_in_the_store_value_for_value(
 async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
     stack: Stack, tmp_path: Path
 ) -> None:
-    """Broker, historian and both gateways end by SIGKILL while 300 rows a protocol are on their
+    """Kafka, historian and both gateways end by SIGKILL while 300 rows a protocol are on their
     way, twenty rows a second."""
     folders = {name: tmp_path / name for name in ("opcua-small", "mqtt-small")}
     replays = [
@@ -62,7 +62,7 @@ async def test_processes_killed_in_the_middle_lose_nothing_and_double_nothing(
         for name, folder in folders.items()
     ]
     try:
-        for victim in ("historian", "broker", "opcua_gateway", "mqtt_gateway", "historian"):
+        for victim in ("historian", "kafka", "opcua_gateway", "mqtt_gateway", "historian"):
             await asyncio.sleep(1.5)  # the fault's own rhythm: somewhere in the middle
             before = stack.services[victim]["pid"]
             os.kill(int(str(before)), signal.SIGKILL)

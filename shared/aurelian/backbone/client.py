@@ -146,7 +146,7 @@ class Consumer:
             isolation_level="read_committed",
             fetch_max_bytes=fetch_max_bytes,
             max_partition_fetch_bytes=2_097_152,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=500,
             session_timeout_ms=10_000,
             # so long the others wait for us when a member comes or goes
             heartbeat_interval_ms=1_000,

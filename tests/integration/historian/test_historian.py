@@ -239,7 +239,7 @@ def test_another_log_that_nobody_declared_halts_and_a_declared_one_goes_on(
     with running_historian(broker.bootstrap, database_url, tmp_path):
         sent = send_batches(broker.bootstrap, batches[:10])
         await_offsets(database_url, sent)
-    broker.restart()
+    broker.lose_log()
     asyncio.run(create_topics(broker.bootstrap))
     send_batches(broker.bootstrap, batches[10:])
     with running_historian(broker.bootstrap, database_url, tmp_path):
