@@ -15,7 +15,7 @@ from aurelian.fold.contract import Effects
 from aurelian.model.plant_parts import AlarmLimits
 from aurelian.model.time import to_datetime
 from line_health.plant import LineInfo, SignalInfo
-from line_health.rows import AlarmRow, Row, alarm_event, derive_id
+from line_health.rows import AlarmRow, LineRow, alarm_event, derive_id
 
 CALM_S = 10.0
 """A signal must stay inside its limits this long before its alarm clears, or the `delay_s` of its
@@ -52,7 +52,7 @@ def fold_value(
     alarm: AlarmState,
     at: int,
     value: float,
-) -> Effects[Row]:
+) -> Effects[LineRow]:
     """Take in a value with the time `at`; say what is raised or cleared until then."""
     if at <= alarm.newest:
         return Effects()
@@ -74,7 +74,7 @@ def fold_value(
 
 def fold_time(
     line: LineInfo, signal: SignalInfo, limits: AlarmLimits, alarm: AlarmState, now: int
-) -> Effects[Row]:
+) -> Effects[LineRow]:
     """Say what is raised or cleared because the last value has stood until `now`."""
     delay = int(limits.delay_s * 1_000_000)
     if alarm.beyond_since and now >= alarm.beyond_since + delay:
@@ -123,7 +123,7 @@ def _alarm_effects(
     limits: AlarmLimits,
     alarm: AlarmState,
     cleared_at: int | None,
-) -> Effects[Row]:
+) -> Effects[LineRow]:
     side = "above" if alarm.limit == limits.high else "below"
     unit = f" {signal.ucum}" if signal.ucum else ""
     row = AlarmRow(

@@ -33,7 +33,7 @@ from line_health.oee import count_increment
 from line_health.plant import LineInfo, SignalInfo
 from line_health.presence import SILENCE_US, Presence
 from line_health.rows import (
-    Row,
+    LineRow,
     StateRow,
     StopRow,
     derive_id,
@@ -69,10 +69,10 @@ class LineMachine:
         self._shift_span = 0, 0
         self._kpi_phase = zlib.crc32(line.id.encode()) % _KPI_EVERY_US
 
-    def hear(self, first: int, last: int, presence: Presence) -> Effects[Row]:
+    def hear(self, first: int, last: int, presence: Presence) -> Effects[LineRow]:
         """Data of the constraint unit came, received at the gateway from `first` to `last`."""
         status = self.status
-        effects: Effects[Row] = Effects()
+        effects: Effects[LineRow] = Effects()
         if status.heard and first - status.heard > SILENCE_US and not status.silent:
             for start, end in presence.silences(self.line.constraint.id, status.heard, first):
                 effects.add(self._fall_silent(start))
@@ -82,9 +82,9 @@ class LineMachine:
             effects.add(self._be_heard(first))
         return effects
 
-    def read(self, readings: Iterable[Reading]) -> Effects[Row]:
+    def read(self, readings: Iterable[Reading]) -> Effects[LineRow]:
         """Take in values in the order of their times; those of one time together."""
-        effects: Effects[Row] = Effects()
+        effects: Effects[LineRow] = Effects()
         for at, together in groupby(readings, lambda reading: reading.at):
             fresh = [r for r in together if at > self.status.newest.get(r.signal.id, 0)]
             if not fresh:
@@ -96,7 +96,7 @@ class LineMachine:
                 effects.add(self._settle(at))
         return effects
 
-    def tick(self, now: int, presence: Presence, catching_up: bool) -> Effects[Row]:
+    def tick(self, now: int, presence: Presence, catching_up: bool) -> Effects[LineRow]:
         """Let time pass until `now`, look for silence, and publish the KPIs every `KPI_EVERY_S`.
 
         `catching_up`: old data still come in, so that their age is no silence.
@@ -158,7 +158,7 @@ class LineMachine:
                 shift.scrap += made
             shift.ideal_s += made * self._ideal_cycle_s()
 
-    def _settle(self, at: int) -> Effects[Row]:
+    def _settle(self, at: int) -> Effects[LineRow]:
         """Go to the state that all that is known asks for, if it is another one."""
         present, target = self.status.present, self._target(max(at, self.status.time_passed))
         if present is None:
@@ -226,27 +226,27 @@ class LineMachine:
         )
         return Target(state, unit.id if unit is not None else None, text, code, WAITING)
 
-    def _begin(self, target: Target, at: int) -> Effects[Row]:
+    def _begin(self, target: Target, at: int) -> Effects[LineRow]:
         self._open_shift(at)
         self.status.counted_to, self.status.changed = at, True
         return self._open(target, at, LineState.NO_DATA)
 
-    def _enter(self, target: Target, at: int) -> Effects[Row]:
+    def _enter(self, target: Target, at: int) -> Effects[LineRow]:
         """End the present interval at `at` and begin the next one there."""
         present = self.status.present
         assert present is not None
         self._add_time(at)
-        effects: Effects[Row] = Effects([self._state_row(present, at)])
+        effects: Effects[LineRow] = Effects([self._state_row(present, at)])
         if present.state in STOP_STATES:
             effects.add(self._end_stop(present, at))
         effects.add(self._open(target, at, present.state))
         return effects
 
-    def _open(self, target: Target, at: int, previous: str) -> Effects[Row]:
+    def _open(self, target: Target, at: int, previous: str) -> Effects[LineRow]:
         present = Interval(target.state, at, target.unit, target.reason, target.code, target.cause)
         self.status.present, self.status.changed = present, True
         row = self._state_row(present, None)
-        effects: Effects[Row] = Effects(
+        effects: Effects[LineRow] = Effects(
             [row], [state_changed(self.line, row, previous, to_datetime(at), 0)]
         )
         if target.state in STOP_STATES:
@@ -254,7 +254,7 @@ class LineMachine:
             effects.add(Effects([stop], [stop_event(self.line, stop, 0)]))
         return effects
 
-    def _correct(self, target: Target, at: int) -> Effects[Row]:
+    def _correct(self, target: Target, at: int) -> Effects[LineRow]:
         """Correct state and reason of the present interval, from its start: more is known now."""
         present, self.status.changed = self.status.present, True
         assert present is not None
@@ -268,7 +268,7 @@ class LineMachine:
         )
         row = self._state_row(present, None)
         event = state_changed(self.line, row, previous, to_datetime(at), present.revision)
-        effects: Effects[Row] = Effects([row], [event])
+        effects: Effects[LineRow] = Effects([row], [event])
         if present.state in STOP_STATES:
             stop = self._stop_row(present, None)
             events = [] if was_stop else [stop_event(self.line, stop, present.revision)]
@@ -277,15 +277,15 @@ class LineMachine:
             effects.add(self._end_stop(before, max(at, present.since), present.revision))
         return effects
 
-    def _end_stop(self, present: Interval, at: int, revision: int = 0) -> Effects[Row]:
+    def _end_stop(self, present: Interval, at: int, revision: int = 0) -> Effects[LineRow]:
         stop = self._stop_row(present, at)
         return Effects([stop], [stop_event(self.line, stop, revision)])
 
-    def _pass_time(self, to: int) -> Effects[Row]:
+    def _pass_time(self, to: int) -> Effects[LineRow]:
         """Do what time alone does until `to`: shifts and breaks begin and end, a short stop becomes
         long."""
         status = self.status
-        effects: Effects[Row] = Effects()
+        effects: Effects[LineRow] = Effects()
         while status.present is not None:
             present = status.present
             edge = self._next_edge()
@@ -300,11 +300,11 @@ class LineMachine:
         status.time_passed = max(status.time_passed, to)
         return effects
 
-    def _cross(self, edge: int) -> Effects[Row]:
+    def _cross(self, edge: int) -> Effects[LineRow]:
         """Pass an edge of the calendar: end a shift that ends there and begin one that begins
         there."""
         status = self.status
-        effects: Effects[Row] = Effects()
+        effects: Effects[LineRow] = Effects()
         self._add_time(edge)
         shift = self._find_shift(status.shift.start) if status.shift is not None else None
         if shift is not None and to_us(shift.end) <= edge:
@@ -332,7 +332,7 @@ class LineMachine:
                 status.shift.add_time(shift, present.state, planned, status.counted_to, until)
         status.counted_to, status.changed = max(status.counted_to, until), True
 
-    def _publish_kpi(self, at: int) -> Effects[Row]:
+    def _publish_kpi(self, at: int) -> Effects[LineRow]:
         status = self.status
         shift = self._find_shift(status.shift.start) if status.shift is not None else None
         if status.shift is None or shift is None or status.present is None:
@@ -344,11 +344,11 @@ class LineMachine:
         row = sums.to_kpi(self.line, shift, self._ideal_cycle_s(), at)
         return Effects([row], [kpi_event(self.line, row, 0)])
 
-    def _fall_silent(self, since: int) -> Effects[Row]:
+    def _fall_silent(self, since: int) -> Effects[LineRow]:
         self.status.silent = self.status.changed = True
         return self._settle(max(since, self._since(), self.status.counted_to))
 
-    def _be_heard(self, at: int) -> Effects[Row]:
+    def _be_heard(self, at: int) -> Effects[LineRow]:
         self.status.silent, self.status.changed = False, True
         return self._settle(max(at, self._since()))
 

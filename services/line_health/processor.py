@@ -23,7 +23,7 @@ from line_health.line_status import LineStatus, Reading
 from line_health.metrics import ALARMS, BATCHES, LATE, STATES
 from line_health.plant import Assets, LineInfo, SignalInfo
 from line_health.presence import Presence
-from line_health.rows import Row
+from line_health.rows import LineRow
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Lines:
         elif record.value is not None:
             self._learn_presence(codec.decode_event(record.value))
 
-    def fold(self, record: Record, now: int) -> Effects[Row]:
+    def fold(self, record: Record, now: int) -> Effects[LineRow]:
         """Take in a batch of samples."""
         batch = codec.decode(record.value or b"")
         line = self._line(batch.line)
@@ -102,9 +102,9 @@ class Lines:
         _count(effects)
         return effects
 
-    def tick(self, now: int) -> Effects[Row]:
+    def tick(self, now: int) -> Effects[LineRow]:
         """Let time pass for every line."""
-        effects: Effects[Row] = Effects()
+        effects: Effects[LineRow] = Effects()
         for path, watched in self.watched.items():
             line = self._line(path)
             if line is None:
@@ -166,7 +166,7 @@ class Lines:
         machine: LineMachine,
         batch: SampleBatch,
         now: int,
-    ) -> Effects[Row]:
+    ) -> Effects[LineRow]:
         constraint = line.constraint.id
         ours = [signal.asset == constraint for signal in batch.signals]
         if not any(ours):
@@ -255,10 +255,10 @@ def _sort_out(line: LineInfo, batch: SampleBatch) -> tuple[list[Reading], Iterab
 
 def _fold_limits(
     line: LineInfo, status: LineStatus, limited: Iterable[SignalValues]
-) -> Effects[Row]:
+) -> Effects[LineRow]:
     """Hold values against the limits of their signals; at once where all of a signal's are
     inside."""
-    effects: Effects[Row] = Effects()
+    effects: Effects[LineRow] = Effects()
     for of_signal in limited:
         info, times, values = of_signal.info, of_signal.times, of_signal.values
         assert info.limits is not None
@@ -276,8 +276,8 @@ def _fold_limits(
     return effects
 
 
-def _pass_alarms(line: LineInfo, status: LineStatus, now: int) -> Effects[Row]:
-    effects: Effects[Row] = Effects()
+def _pass_alarms(line: LineInfo, status: LineStatus, now: int) -> Effects[LineRow]:
+    effects: Effects[LineRow] = Effects()
     for id, alarm in status.alarms.items():
         if not (alarm.beyond_since or alarm.calm_since):
             continue
@@ -290,7 +290,7 @@ def _pass_alarms(line: LineInfo, status: LineStatus, now: int) -> Effects[Row]:
     return effects
 
 
-def _count(effects: Effects[Row]) -> None:
+def _count(effects: Effects[LineRow]) -> None:
     for out in effects.events:
         kind = out.event.type.rsplit(".", 2)[1]
         if kind == "state-changed":

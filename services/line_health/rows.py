@@ -93,7 +93,7 @@ class KpiRow:
     computed_at: datetime
 
 
-Row = StateRow | StopRow | AlarmRow | KpiRow
+LineRow = StateRow | StopRow | AlarmRow | KpiRow
 
 
 def derive_id(*parts: object) -> str:

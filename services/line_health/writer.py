@@ -12,7 +12,7 @@ from aurelian.db.upsert import Upsert
 from aurelian.fold.run import run_fold
 from aurelian.runtime.health import Health
 from line_health.processor import Lines
-from line_health.rows import AlarmRow, KpiRow, Row, StateRow, StopRow
+from line_health.rows import AlarmRow, KpiRow, LineRow, StateRow, StopRow
 from line_health.settings import LineHealthSettings
 
 
@@ -29,7 +29,7 @@ async def run(settings: LineHealthSettings, health: Health) -> None:
     )
 
 
-async def write_rows(conn: AsyncConnection, rows: Sequence[Row]) -> None:
+async def write_rows(conn: AsyncConnection, rows: Sequence[LineRow]) -> None:
     """Upsert rows by their key in the open transaction, a statement a table; of rows with one key
     the last is written."""
     for kind, upsert in _UPSERT.items():
@@ -39,7 +39,7 @@ async def write_rows(conn: AsyncConnection, rows: Sequence[Row]) -> None:
 
 _TIME, _NUMBER = "timestamptz", "double precision"
 
-_UPSERT: dict[type[Row], Upsert] = {
+_UPSERT: dict[type[LineRow], Upsert] = {
     StateRow: Upsert(
         "line_health",
         "line_state",

@@ -25,7 +25,9 @@ committed state. Partitions move -> the state is loaded anew, and what the old o
 is refused (`Fenced`). Kafka or the database is away -> retried with backoff from the committed
 state. A new log that the administrator declared (`platform.kafka_log`) -> read from its start, with
 the state as it is: records may come again, so a fold must know them (`sequences.py`, newest times,
-    the inbox). A log that changed undeclared -> its partitions halt and the process is not ready.
+the inbox). Retention deleted records before they were folded -> counted, logged, and the rest is
+folded. A log that changed undeclared -> its partitions halt and the process is not ready
+(backbone/position.py has the rule).
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from aurelian.backbone.client import Unavailable
 from aurelian.backbone.topics import Topic
 from aurelian.db.offsets import Fenced
 from aurelian.events.outbox import relay
-from aurelian.fold.contract import Clock, Fold, FoldSettings, Row, Write
+from aurelian.fold.contract import Clock, Fold, FoldSettings, RowT, Write
 from aurelian.fold.session import FoldTask, LogChanged, Session
 from aurelian.model.time import now_us
 from aurelian.runtime.health import Health
@@ -55,8 +57,8 @@ async def run_fold(
     health: Health,
     *,
     service: str,
-    fold: Fold[Row],
-    write: Write[Row],
+    fold: Fold[RowT],
+    write: Write[RowT],
     owned: Sequence[Topic],
     shared: Sequence[Topic] = (),
     exclusive: bool = False,
@@ -104,7 +106,7 @@ async def run_fold(
         group.create_task(_fold_forever(task), name=f"{service} fold")
 
 
-async def _fold_forever(task: FoldTask[Row]) -> None:
+async def _fold_forever(task: FoldTask[RowT]) -> None:
     """Session after session: each ends when Kafka or the database goes away, the log changes, or we
     are fenced."""
     backoff, away = Backoff(AGAIN_AFTER_S), False

@@ -24,7 +24,7 @@ from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced, advance, claim, halt
 from aurelian.events.cloudevent import EventError
 from aurelian.events.outbox import enqueue_all
-from aurelian.fold.contract import Clock, Effects, Fold, FoldSettings, Row, Write
+from aurelian.fold.contract import Clock, Effects, Fold, FoldSettings, RowT, Write
 from aurelian.fold.partitions import OwnedPartition
 from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
 from aurelian.fold.store import FoldStore
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class FoldTask(Generic[Row]):
+class FoldTask(Generic[RowT]):
     """What `run_fold` was asked for."""
 
     settings: FoldSettings
@@ -44,8 +44,8 @@ class FoldTask(Generic[Row]):
     health: Health
     service: str
     consumer: str
-    fold: Fold[Row]
-    write: Write[Row]
+    fold: Fold[RowT]
+    write: Write[RowT]
     owned: tuple[Topic, ...]
     shared: tuple[Topic, ...]
     exclusive: bool
@@ -64,24 +64,23 @@ class LogChanged(Exception):
     """Another Kafka log is declared than the one that this session reads."""
 
 
-class Session(Generic[Row]):
+class Session(Generic[RowT]):
     """One life of the fold between two failures: one database connection, one log, one membership
     of the group."""
 
-    def __init__(self, task: FoldTask[Row]) -> None:
+    def __init__(self, task: FoldTask[RowT]) -> None:
         self.task = task
         self.conn: AsyncConnection
         self.store: FoldStore
         self.owned: Consumer
-        self.shared: tuple[SharedTopics[Row], Consumer] | None = None
+        self.shared: tuple[SharedTopics[RowT], Consumer] | None = None
         self.log_id = ""
         self.positions: dict[Partition, OwnedPartition] = {}
         # What Kafka and the database gave us; `_load` makes it ours.
         self.assigned: dict[Partition, OwnedPartition] = {}
-        self.partition_of: dict[
-            str, int
-        ] = {}  # key of a state -> number of the partition that it came from
-        self.effects: Effects[Row] = Effects()
+        # Key of a state -> number of the partition that its records come from.
+        self.partition_of: dict[str, int] = {}
+        self.effects: Effects[RowT] = Effects()
         self.pending = 0
         self.assignment = 0
         self.loaded = 0
@@ -215,6 +214,8 @@ class Session(Generic[Row]):
             async with self.conn.transaction():
                 if await current_log(self.conn) != self.log_id:
                     raise LogChanged("another Kafka log was declared")
+                # All partitions, not only those that moved: rows and states may follow from time
+                # alone, and a paused process must not write them over its successor's.
                 await self.store.prove_ownership(
                     self.log_id, {p: position.claim for p, position in self.positions.items()}
                 )
@@ -230,6 +231,7 @@ class Session(Generic[Row]):
                     task.service,
                     [(out.topic, out.key, out.event) for out in self.effects.events],
                 )
+                # `changed` forgets what it gives. If the commit fails, the states are loaded anew.
                 await self.store.save(task.fold.changed(), self.partition_of)
         for position in moved.values():
             position.committed = position.next
@@ -238,6 +240,7 @@ class Session(Generic[Row]):
     async def _load(self) -> None:
         """Take the committed state of what is ours now, and begin at its offsets; what was folded
         since is dropped."""
+        # First: an assignment that comes while we await below makes the next round load again.
         self.loaded, self.positions = self.assignment, dict(self.assigned)
         self.effects, self.pending, self.caught_up = Effects(), 0, False
         numbers = (

@@ -13,7 +13,7 @@ from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Consumer
 from aurelian.backbone.topics import Topic
 from aurelian.events.cloudevent import EventError
-from aurelian.fold.contract import Clock, Fold, Row
+from aurelian.fold.contract import Clock, Fold, RowT
 from aurelian.fold.store import FoldStore
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition
@@ -30,12 +30,12 @@ SAVE_EVERY_S = 10.0
 _MOST = 500
 
 
-class SharedTopics(Generic[Row]):
+class SharedTopics(Generic[RowT]):
     """What is learned, and how far. `start` is the `assigned` of the consumer that is given to
     `learn_to_end`."""
 
     def __init__(
-        self, store: FoldStore, log_id: str, fold: Fold[Row], topics: Sequence[Topic], clock: Clock
+        self, store: FoldStore, log_id: str, fold: Fold[RowT], topics: Sequence[Topic], clock: Clock
     ) -> None:
         self._store, self._log_id, self._fold, self._clock = store, log_id, fold, clock
         self._compacted = {topic.name for topic in topics if topic.compacted}

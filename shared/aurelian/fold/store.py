@@ -1,5 +1,5 @@
-"""The rows that fold.py keeps of a consumer: who owns its partitions, states by key, the memory of
-shared topics."""
+"""The rows that are kept of a fold: who owns its partitions, states by key and part, the memory of
+shared topics. Used by session.py."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from aurelian.fold.contract import State
 from aurelian.model.packml import PackMl
 from aurelian.model.sample import BAD, Flag
 from line_health.line_status import LineStatus
-from line_health.rows import Row
+from line_health.rows import LineRow
 from tests.linerig import LINE, Rig, make_plant
 
 Step = Callable[[Rig], None]
@@ -110,11 +110,11 @@ def make_steps(random: Random, count: int) -> list[Step | str]:
 
 def run(
     steps: list[Step | str], crashes: set[int]
-) -> tuple[list[Row], list[Any], dict[str, object]]:
+) -> tuple[list[LineRow], list[Any], dict[str, object]]:
     """Committed rows, committed events, and the state at the end. Each crash comes once, after that
     many steps, and loses what was not committed."""
     rig, done, committed = Rig(PLANT, beats=False), 0, 0
-    rows: list[Row] = []
+    rows: list[LineRow] = []
     events: list[Any] = []
     states: dict[str, State] = {}
     memory: State = {}
