@@ -63,6 +63,7 @@ PURE = [
     "edge/contract.py",
     "events/cloudevent.py",
     "access/policy.py",
+    "fold/partitions.py",
     "fold/sequences.py",
 ]
 
