@@ -27,6 +27,7 @@ MODULES = {
     "outbox": "outbox",
     "historian_vs_copy": "historian_vs_copy",
     "latency_store": "latency_store",
+    "plant_page_1000": "plant_page",
 }
 """Module of each benchmark; one module may have several."""
 
