@@ -14,13 +14,14 @@ from starlette.exceptions import HTTPException
 from aurelian.db.engine import disposing, make_engine
 from aurelian.runtime import api
 from aurelian.runtime.health import Health
-from dashboard.feed import run_clock, run_feed
+from dashboard.feed import close_streams, run_clock, run_feed
 from dashboard.forward import forward_routes, make_client
 from dashboard.freshness import Limits
 from dashboard.guard import Guard
 from dashboard.hub import Hub
 from dashboard.live import LivePlant
-from dashboard.routes import STATIC, Renderer, build_hash, make_routes
+from dashboard.renderer import STATIC, Renderer, build_hash
+from dashboard.routes import make_routes
 from dashboard.settings import DashboardSettings
 
 log = logging.getLogger(__name__)
@@ -48,13 +49,14 @@ def make_app(settings: DashboardSettings, health: Health) -> FastAPI:
         health,
         prefix=None,
         routers=[
-            make_routes(settings, hub, engine, client, render, health.stopping),
+            make_routes(settings, hub, engine, client, render),
             forward_routes(settings, client),
         ],
         resources=[disposing(engine), client],
         tasks=[
             ("feed", partial(run_feed, settings, hub, engine, health)),
             ("clock", partial(run_clock, settings, hub, health)),
+            ("close streams", partial(close_streams, hub, health)),
         ],
     )
     app.state.hub = hub

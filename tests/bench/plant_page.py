@@ -98,7 +98,7 @@ def _change(hub: Hub, plant: LivePlant, random_: random.Random) -> None:
             time_us=now_ms * 1000,
             gateway_time_us=now_ms * 1000,
         )
-        plant.hear(signal.asset, now_ms * 1000, now_ms)
+        plant.presence.mark_heard(signal.asset, now_ms * 1000, now_ms)
     for line in random_.sample(list(plant.lines.values()), max(1, len(plant.lines) // 10)):
         assert line.state is not None
         hub.publish(plant.put_state({**line.state, "since": now_ms}))

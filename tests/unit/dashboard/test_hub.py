@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from dashboard.things import Message
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -23,7 +24,6 @@ from dashboard.hub import Client, Hub
 from dashboard.live import LivePlant
 from dashboard.queries import Span
 from dashboard.settings import DashboardSettings
-from dashboard.things import Message
 
 NOW = 1_800_000_000_000
 SIGNAL = Signal("sig", "unit", "acme/site/area/line/unit/temp", ValueType.DOUBLE, "Cel", "source")
