@@ -81,24 +81,14 @@ class LivePlant:
 
     def heard_ms(self, asset: str, source: str | None = None) -> int:
         """When the asset, or its source as a whole, was last heard; 0: never."""
-        heard = self.presence.heard
         asset, source = self._reporters(asset, source)
-        return max(heard.get(asset, 0), heard.get(source, 0))
-
-    def silence_of(self, asset: str, source: str | None = None) -> str | None:
-        """Why the asset is known to be silent; None when it is not."""
-        silent = self.presence.silent
-        if not silent:
-            return None
-        asset, source = self._reporters(asset, source)
-        silence = silent.get(asset) or silent.get(source)
-        return silence.reason if silence is not None else None
+        return self.presence.heard_ms(asset, source)
 
     def freshness(self, asset: str, now_ms: int, source: str | None = None) -> Freshness:
         """Freshness of everything that this asset reports."""
-        return freshness_of(
-            self.heard_ms(asset, source), self.silence_of(asset, source), now_ms, self.limits
-        )
+        asset, source = self._reporters(asset, source)
+        heard_ms = self.presence.heard_ms(asset, source)
+        return freshness_of(heard_ms, self.presence.silence_of(asset, source), now_ms, self.limits)
 
     def line_of_alarm(self, alarm: Body) -> str:
         """Id of the line of an alarm, which names it by id or by path, or only its asset; empty
@@ -110,9 +100,8 @@ class LivePlant:
 
     def _reporters(self, asset: str, source: str | None) -> tuple[str, str]:
         """The asset whose signs of life count for this one, and the source that reports it."""
-        if source is None:
-            source = self.tree.source_of(asset)
-        return self.tree.constraint_of(asset), source
+        reporter = self.tree.constraint_of(asset)
+        return reporter, self.tree.source_of(reporter) if source is None else source
 
     # --- folding
 

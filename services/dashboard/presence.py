@@ -28,6 +28,15 @@ class Presence:
         self.silent: dict[str, Silence] = {}
         self.changed: set[str] = set()
 
+    def heard_ms(self, asset: str, source: str) -> int:
+        """When the asset, or its source as a whole, was last heard; 0: never."""
+        return max(self.heard.get(asset, 0), self.heard.get(source, 0))
+
+    def silence_of(self, asset: str, source: str) -> str | None:
+        """Why the asset or its source is declared silent; None: neither is."""
+        silence = self.silent.get(asset) or self.silent.get(source)
+        return silence.reason if silence is not None else None
+
     def mark_heard(self, key: str, at_us: int, now_ms: int) -> list[Message]:
         """Note that an asset, or a source as a whole, was heard at `at_us`; never later than
         now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,32 @@ class Renderer:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         self._templates.globals.update(
             formats=formats,
             time_of_day=marks.time_of_day,
             from_ms=from_ms,
             import_map=guard.IMPORT_MAP,
+            tile=self._tile,
         )
+        self._tiles: dict[str, tuple[pages.LineView, Markup]] = {}
 
     def part(self, template: str, **content: Any) -> str:
         """A piece of a page."""
         return self._templates.get_template(template).render(**content)
+
+    def _tile(self, line: pages.LineView) -> Markup:
+        """A line's tile; one that shows nothing new since the page before is not drawn again."""
+        view, text = self._tiles.get(line.asset.id, (None, Markup()))
+        if view != line:
+            text = Markup(self.part("_tile.html", line=line))
+            self._tiles[line.asset.id] = (line, text)
+        return text
+
+    def forget_tiles_but(self, lines: Container[str]) -> None:
+        """Keep drawn tiles of these lines only."""
+        self._tiles = {line: tile for line, tile in self._tiles.items() if line in lines}
 
     def page(
         self,

@@ -50,11 +50,13 @@ def make_routes(
     async def plant_page(request: Request) -> HTMLResponse:
         now = now_ms()
         sites = pages.sites(hub.plant, now)
+        shown = pages.shown_on_plant(hub.plant, sites)
+        render.forget_tiles_but(shown.lines)
         return render.page(
             "plant.html",
             request,
             now=now,
-            shown=pages.shown_on_plant(hub.plant, sites),
+            shown=shown,
             sites=sites,
             **_alarm_content(hub, None, now),
         )
@@ -129,21 +131,8 @@ def make_routes(
     async def snapshot() -> Response:
         return JSONResponse(hub.snapshot(now_ms()), headers={"cache-control": "no-store"})
 
-    async def join(
-        response: Response,
-        last: int | None = None,
-        last_event_id: Annotated[str | None, Header()] = None,
-    ) -> AsyncIterator[Client]:
-        response.headers["cache-control"] = "no-transform"
-        resumed = int(last_event_id) if last_event_id and last_event_id.isdecimal() else last
-        client = hub.join(resumed)
-        try:
-            yield client
-        finally:
-            hub.leave(client)
-
     @router.get("/stream", response_class=EventSourceResponse)
-    async def stream(client: Annotated[Client, Depends(join)]) -> AsyncIterator[ServerSentEvent]:
+    async def stream(client: Annotated[Client, Depends(_join)]) -> AsyncIterator[ServerSentEvent]:
         """One browser's stream: what it missed or a snapshot, then whatever happens."""
         yield ServerSentEvent(retry=RETRY_MS)
         while not hub.closed:
@@ -152,6 +141,23 @@ def make_routes(
             await client.wake.wait()
 
     return router
+
+
+async def _join(
+    request: Request,
+    response: Response,
+    last: int | None = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> AsyncIterator[Client]:
+    """A place on the stream for as long as the request lives."""
+    hub: Hub = request.app.state.hub
+    response.headers["cache-control"] = "no-transform"
+    resumed = int(last_event_id) if last_event_id and last_event_id.isdecimal() else last
+    client = hub.join(resumed)
+    try:
+        yield client
+    finally:
+        hub.leave(client)
 
 
 async def _history_content(hub: Hub, engine: AsyncEngine, line: Asset, now: int) -> dict[str, Any]:

@@ -138,7 +138,7 @@ async def test_a_stop_and_a_value_appear_within_two_seconds(theatre: stage.Theat
         await expect(tile(page, theatre).first.locator(".band .word")).to_have_text(
             "Down", timeout=2000
         )
-        await expect(page.locator("#said")).to_contain_text("Down")
+        await expect(page.locator("#announce-polite")).to_contain_text("Down")
         await page.goto(f"/signals/{signal.id}")
         await on.send_values(theatre.line, [(signal, 2718.25, ValueType.DOUBLE, 0)])
         await expect(page.locator(".big .number")).to_have_text("2,718.3", timeout=2000)

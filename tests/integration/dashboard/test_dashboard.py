@@ -321,7 +321,9 @@ async def test_another_host_name_is_refused_and_every_answer_has_its_policy(
         assert "default-src 'none'" in missing.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("path", ["/system", "/parts/alarms", "/words.js", "/snapshot", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/system", "/parts/alarms", "/display-tables.js", "/snapshot", "/metrics"]
+)
 async def test_every_other_page_answers(theatre: stage.Theatre, path: str) -> None:
     async with httpx.AsyncClient(base_url=theatre.dashboard.url) as client:
         assert (await client.get(path)).status_code == 200
