@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aurelian.model.asset import Asset
 from aurelian.model.time import from_ms, now_ms, to_iso
 from dashboard import formats, marks, pages, queries, timeline
-from dashboard.forward import authorization
+from dashboard.forward import FORWARDED_APIS, authorization
 from dashboard.freshness import Freshness
 from dashboard.hub import Client, Hub
 from dashboard.live import Shown
@@ -108,6 +108,18 @@ def make_routes(
             ledger=await _ledger(settings, client, now),
             clients=hub.clients,
             signals=len(hub.plant.signals),
+        )
+
+    @router.get("/help")
+    async def help_page(request: Request) -> HTMLResponse:
+        return render.page(
+            "help.html",
+            request,
+            apis=FORWARDED_APIS,
+            looks=formats.LOOKS.values(),
+            live_s=round(settings.live_s),
+            late_s=round(settings.late_s),
+            offline_s=round(settings.offline_s),
         )
 
     @router.get("/parts/{part}/{line}")

@@ -29,7 +29,7 @@ from history.schemas import (
     SignalOut,
 )
 
-router = APIRouter(prefix="/history/v1")
+router = APIRouter(prefix="/history/v1", tags=["history"])
 
 DEFAULT_POINTS = 500
 MAX_POINTS = 10_000
