@@ -177,7 +177,7 @@ async def test_every_page_asks_one_origin_only_and_complains_of_nothing(
 ) -> None:
     signal = next(theatre.line.constraint.signals())
     async with browser(theatre) as watched, theatre.beating():
-        for path in ("/", f"/lines/{theatre.line.id}", "/system"):
+        for path in ("/", f"/lines/{theatre.line.id}", "/system", "/help"):
             await watched.page.goto(path)
             await expect(watched.page.locator("data-health")).to_contain_text("live")
         assert watched.complaints == []
@@ -215,7 +215,7 @@ async def test_nothing_is_cut_off_or_too_small_to_touch_on_any_screen(
     signal = next(theatre.line.constraint.signals())
     async with browser(theatre) as watched, theatre.beating():
         page = watched.page
-        for path in ("/", f"/lines/{theatre.line.id}", f"/signals/{signal.id}", "/system"):
+        for path in ("/", f"/lines/{theatre.line.id}", f"/signals/{signal.id}", "/system", "/help"):
             await page.goto(path)
             await expect(page.locator("data-health")).to_contain_text("live")
             for width, height in ((320, 640), (1024, 768), (1920, 1080)):
