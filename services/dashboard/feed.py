@@ -3,7 +3,7 @@ app.py.
 
 Position first, then snapshot: what arrives in between comes twice, which changes nothing. Kafka or
 the database away: the old picture stays on the pages and grows stale by itself; a new Kafka log is
-    noticed and the picture built anew.
+noticed and the picture built anew.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ async def _follow(
             if await _take(consumer, plant, hub.publish):
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > settings.live_s:
-                # The client waits for a broker for ever without a word; no record for so long is
-                # rare.
+                # The client waits for a broker for ever and raises nothing, so ask: that does. No
+                # record for so long is rare.
                 await consumer.end_offsets([Partition(SOURCE_EVENTS.name, 0)])
                 heard_at = time.monotonic()
             if time.monotonic() >= poll_at:

@@ -21,7 +21,7 @@ WIDTH = 1200
 ROW = 34
 BAR = 24
 HEIGHTS = {"running": 0.4, "slow": 0.7, "down": 1.0, "planned": 0.55, "none": 1.0}
-"""Height of a bar by tone: told apart without colour."""
+"""Height of a bar by tone: they differ without colour too."""
 
 
 @dataclass(frozen=True, slots=True)
