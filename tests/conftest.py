@@ -70,25 +70,10 @@ def quick_fold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def tansu() -> Iterator[str]:
-    """Bootstrap address of the embedded stack's broker, one for the run, without topics."""
-    with servers.tansu_broker() as server:
-        yield server.bootstrap
-
-
-@pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
-    """Bootstrap address of a real Apache Kafka, one for the run, without topics. Mark the test with
-    `kafka`."""
+    """Bootstrap address of an Apache Kafka, one for the run, without topics."""
     with servers.kafka_broker() as server:
         yield server.bootstrap
-
-
-@pytest.fixture(params=["tansu", pytest.param("kafka", marks=pytest.mark.kafka)])
-def every_kafka(request: pytest.FixtureRequest) -> str:
-    """Bootstrap address of the embedded broker, then of a real Apache Kafka."""
-    bootstrap: str = request.getfixturevalue(request.param)
-    return bootstrap
 
 
 @pytest.fixture(scope="session")

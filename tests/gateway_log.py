@@ -22,7 +22,7 @@ class Log:
 
     async def follow(self, bootstrap: str, gateway: str) -> None:
         """Collect until cancelled."""
-        settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False)
+        settings = KafkaSettings(kafka_bootstrap=bootstrap)
         async with Consumer(
             settings, [SAMPLES, SOURCE_EVENTS, REJECTED], client_id="test"
         ) as consumer:

@@ -1,5 +1,5 @@
-"""Real servers for tests: PostgreSQL, the embedded broker, Apache Kafka, Mosquitto and amqtt, each
-on free loopback ports.
+"""Real servers for tests: PostgreSQL, Apache Kafka, Mosquitto and amqtt, each on free loopback
+ports.
 
 Two ways in: the context managers here (a server of the test's own, to be killed and restarted), and
 the fixtures of `conftest.py` (one server for the whole run). Every server has its own temporary
@@ -8,6 +8,7 @@ folder and is ended by its own pid.
 
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -15,7 +16,8 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -27,13 +29,13 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from aurelian.local import broker, mqtt, ports, postgres
+from aurelian.local import aot_cache, kafka, kafka_jars, mqtt, ports, postgres
 from aurelian.local.processes import Program, await_condition, start_blocking, start_time, tail_of
 
 ROOT = Path(__file__).resolve().parent.parent
-KAFKA_SCRIPTS = ROOT / "deploy" / "kafka"
 
 _ServerT = TypeVar("_ServerT", bound="Server")
+_ResultT = TypeVar("_ResultT")
 
 CANNOT_RUN = "cannot run here: "
 """How the reason of an honest skip begins; any other skip fails the run where CI=true."""
@@ -119,7 +121,7 @@ class PostgresServer(Server):
 
 @dataclass
 class KafkaServer(Server):
-    """A broker that speaks Kafka's protocol."""
+    """An Apache Kafka broker."""
 
     port: int = field(kw_only=True)
 
@@ -175,23 +177,11 @@ def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
 
 
 @contextlib.contextmanager
-def tansu_broker(port: int | None = None) -> Iterator[KafkaServer]:
-    """Run the embedded stack's broker. It has no topics; a restart empties it."""
-    with server_folder() as folder:
-        chosen = port or ports.any_free()
-        program = broker.program(chosen, folder / "broker.log")
-        with _running(KafkaServer(program, lambda: ports.accepts(chosen), port=chosen)) as server:
-            yield server
-
-
-@contextlib.contextmanager
 def kafka_broker() -> Iterator[KafkaServer]:
-    """Run one Apache Kafka broker without topics (about 3 s)."""
+    """Run one Apache Kafka broker without topics, as the embedded stack does (about 2 s)."""
     require_kafka()
-    with server_folder() as folder:
-        server = _kafka(folder, ports.any_free(), ports.any_free(), 1, None)
-        with _running(server):
-            yield server
+    with server_folder() as folder, _running(_kafka_node(folder, ports.any_free(), None)) as server:
+        yield server
 
 
 @contextlib.contextmanager
@@ -200,14 +190,14 @@ def kafka_cluster() -> Iterator[KafkaCluster]:
     acknowledgement."""
     require_kafka()
     with contextlib.ExitStack() as stack:
-        controllers = [ports.any_free() for _ in range(3)]
-        voters = ",".join(
-            f"{node}@{ports.LOOPBACK}:{port}" for node, port in enumerate(controllers, 1)
-        )
+        controllers = {node: ports.any_free() for node in (1, 2, 3)}
+        cluster_id = kafka.new_cluster_id()
         brokers = []
-        for node, controller in enumerate(controllers, 1):
+        for node in controllers:
             folder = stack.enter_context(server_folder())
-            server = _kafka(folder, ports.any_free(), controller, node, voters)
+            server = _kafka_node(
+                folder, ports.any_free(), cluster_id, node=node, controllers=controllers
+            )
             server.process = start_blocking(server.program)
             stack.callback(server.kill)  # an orderly end would wait for the quorum that goes away
             brokers.append(server)
@@ -252,19 +242,16 @@ def any_mqtt_broker() -> Iterator[MqttServer]:
         yield server
 
 
+@functools.cache
 def require_kafka() -> None:
-    """Skip the test unless Java is here and Kafka's jars can be had; get them on the first call."""
-    if shutil.which("java") is None:
-        cannot_run(
-            "no Java, so no Apache Kafka: apt-get install openjdk-17-jre-headless maven",
-            installable=True,
-        )
-    fetched = subprocess.run(
-        [KAFKA_SCRIPTS / "fetch.sh"], capture_output=True, text=True, timeout=300, check=False
-    )
-    if fetched.returncode != 0:
-        last_line = (fetched.stderr or fetched.stdout).strip().splitlines()[-1:]
-        cannot_run(f"no jars of Apache Kafka: {' '.join(last_line)}", installable=True)
+    """Get Apache Kafka and its start cache, once per machine; skip the test where it cannot be
+    had."""
+    cache = kafka_jars.default_cache()
+    try:
+        kafka_jars.ensure_jars(cache)
+        _run_apart(aot_cache.make(cache, kafka.find_java()))
+    except (kafka_jars.KafkaJarsError, kafka.KafkaError, OSError) as error:
+        cannot_run(f"no Apache Kafka: {error}", installable=True)
 
 
 def require_program(name: str, package: str) -> str:
@@ -315,13 +302,27 @@ def _running(server: _ServerT) -> Iterator[_ServerT]:
         server.stop()
 
 
-def _kafka(
-    folder: Path, port: int, controller_port: int, node: int, voters: str | None
+def _kafka_node(
+    folder: Path,
+    port: int,
+    cluster_id: str | None,
+    *,
+    node: int = 1,
+    controllers: Mapping[int, int] | None = None,
 ) -> KafkaServer:
-    argv = [str(KAFKA_SCRIPTS / "run.sh"), str(folder), str(port), str(controller_port), str(node)]
-    program = Program("kafka", (*argv, *([voters] if voters else [])), folder / "kafka.log")
-    server = KafkaServer(program, lambda: False, start_limit_s=60, port=port)
-    server.accepts = lambda: ports.accepts(port) and asyncio.run(_answers(server.bootstrap))
+    controller_port = controllers[node] if controllers else ports.any_free()
+    log = folder / "kafka.log"
+    prepared = kafka.prepare(
+        folder / "kafka",
+        port,
+        controller_port,
+        log,
+        node=node,
+        controllers=controllers,
+        cluster_id=cluster_id,
+    )
+    server = KafkaServer(prepared.program, lambda: False, start_limit_s=60, port=port)
+    server.accepts = lambda: ports.accepts(port) and _run_apart(_answers(server.bootstrap))
     return server
 
 
@@ -336,3 +337,9 @@ async def _answers(bootstrap: str) -> bool:
         return False
     finally:
         await client.close()
+
+
+def _run_apart(work: Coroutine[None, None, _ResultT]) -> _ResultT:
+    """Run a coroutine to its end in a thread of its own: the caller may be inside a loop."""
+    with ThreadPoolExecutor(1) as one:
+        return one.submit(asyncio.run, work).result()

@@ -265,7 +265,7 @@ class Theatre:
     @contextlib.asynccontextmanager
     async def stage(self) -> AsyncIterator[Stage]:
         """An open stage."""
-        settings = KafkaSettings(kafka_bootstrap=self.kafka.bootstrap, kafka_idempotent=False)
+        settings = KafkaSettings(kafka_bootstrap=self.kafka.bootstrap)
         async with Producer(settings, "stage") as producer:
             yield Stage(producer)
 
@@ -296,7 +296,7 @@ def theatre(
     database_url = postgres.create_database(template)
     declare_log(database_url, uuid4())
     write_store(database_url, plants, datetime.now(UTC))
-    with servers.tansu_broker() as kafka, servers.server_folder() as folder:
+    with servers.kafka_broker() as kafka, servers.server_folder() as folder:
         asyncio.run(create_topics(kafka.bootstrap))
         port = ports.any_free()
         program = Program(

@@ -12,10 +12,9 @@ from aurelian.runtime.settings import KafkaSettings, StoreSettings
 class HistorianSettings(KafkaSettings, StoreSettings):
     """What the historian can be told."""
 
-    partitions: Literal["auto", "group", "all"] = Field(
-        "auto",
-        description="group: shared with other historians; all: this process takes them all; auto: all with the embedded "
-        "broker (AURELIAN_KAFKA_IDEMPOTENT=0), whose groups take seconds to form",
+    partitions: Literal["group", "all"] = Field(
+        "group",
+        description="group: shared with other historians; all: this process takes them all",
     )
     retention_days: int = Field(400, gt=0, description="samples older than this are dropped")
     commit_interval_s: float = Field(
@@ -44,5 +43,4 @@ class HistorianSettings(KafkaSettings, StoreSettings):
     @property
     def group(self) -> str | None:
         """Name of the consumer group; None: no group, all partitions."""
-        shared = self.kafka_idempotent if self.partitions == "auto" else self.partitions == "group"
-        return "historian" if shared else None
+        return "historian" if self.partitions == "group" else None

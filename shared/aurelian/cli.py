@@ -19,6 +19,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from aurelian.local.command_options import Home, home_folder, kafka_address, running_status
+from aurelian.local.installation_commands import db_app, keys_app, topics_app
 from aurelian.local.terminal import give_up, os_fix, os_reason, terminal
 
 app = typer.Typer(
@@ -27,9 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
-db_app = typer.Typer(help="Database schema.", no_args_is_help=True)
-keys_app = typer.Typer(help="Keys for the APIs.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
@@ -49,16 +48,6 @@ class Stream(StrEnum):
 
     SAMPLES = "samples"
     EVENTS = "events"
-
-
-Home = Annotated[
-    Path | None,
-    typer.Option(
-        "--home",
-        envvar="AURELIAN_HOME",
-        help="State folder. [default: ~/.local/share/aurelian, root: /var/lib/aurelian]",
-    ),
-]
 
 
 def main() -> None:
@@ -87,10 +76,17 @@ def up(
     any_ports: Annotated[
         bool, typer.Option("--any-ports", help="Any free ports: several stacks on one machine.")
     ] = False,
+    new_log: Annotated[
+        bool,
+        typer.Option(
+            "--new-log",
+            help="Kafka's folder was lost: go on with the new, empty log of this start.",
+        ),
+    ] = False,
 ) -> None:
     """Start the embedded stack and every service; stop everything with Ctrl-C."""
     from aurelian.local.launcher import run_stack
-    from aurelian.local.stack import Options
+    from aurelian.local.options import Options
 
     if plant is not None:
         _check_plant(plant)
@@ -100,11 +96,12 @@ def up(
             "name a folder with yours: --plant FOLDER",
         )
     options = Options(
-        home=_home(home),
+        home=home_folder(home),
         plant=plant.absolute() if plant else None,
         pilot=pilot,
         dashboard_port=port,
         fixed_ports=not any_ports,
+        new_log=new_log,
         tell=lambda sentence: terminal.print(escape(sentence)),
     )
     run_stack(options)
@@ -116,7 +113,7 @@ def down(home: Home = None) -> None:
     from aurelian.local.home import read_launcher
     from aurelian.local.processes import await_condition, start_time
 
-    folder = _home(home)
+    folder = home_folder(home)
     launcher = read_launcher(folder)
     if launcher is None:
         terminal.print(f"nothing runs on {folder}")
@@ -138,7 +135,7 @@ def reset(
     from aurelian.local.home import AlreadyRunningError, hold
     from aurelian.local.launcher import delete_state
 
-    folder = _home(home)
+    folder = home_folder(home)
     if not folder.exists():
         terminal.print(f"there is nothing in {folder}")
         return
@@ -174,7 +171,7 @@ def doctor(
 
     from aurelian.local.doctor import Verdict, examine
 
-    findings = asyncio.run(examine(_home(home)))
+    findings = asyncio.run(examine(home_folder(home)))
     if as_json:
         print(json.dumps([asdict(each) for each in findings], indent=1))
     marks = {
@@ -220,7 +217,7 @@ def replay(
     home: Home = None,
 ) -> None:
     """Serve the columns of a CSV file as a machine, until it is played."""
-    status = _status(home)
+    status = running_status(home)
     surroundings = {"AURELIAN_MQTT_URL": str(status["mqtt_url"])} if status else {}
     argv = [
         sys.executable,
@@ -263,113 +260,13 @@ def tail(
     from aurelian.local.tail import tail_events, tail_samples
 
     show = tail_samples if what is Stream.SAMPLES else tail_events
-    lines = show(_bootstrap(bootstrap, home), match, from_start=from_start, as_json=as_json)
+    lines = show(kafka_address(bootstrap, home), match, from_start=from_start, as_json=as_json)
     try:
         asyncio.run(_print_all(lines))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     except BrokenPipeError:
         os._exit(0)  # the reader (head, say) has enough; a flush at exit would complain
-
-
-@topics_app.command("create")
-def topics_create(
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"
-        ),
-    ] = None,
-    replication_factor: Annotated[
-        int, typer.Option(min=1, help="Copies of each partition; 3 in production.")
-    ] = 1,
-    home: Home = None,
-) -> None:
-    """Make every topic that is not there yet; prints the names made."""
-    from aurelian.backbone.topics import create_topics
-
-    for name in asyncio.run(create_topics(_bootstrap(bootstrap, home), replication_factor)):
-        print(name)
-
-
-@db_app.command("upgrade")
-def db_upgrade(
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AURELIAN_DATABASE_URL",
-            help="Database, as its owner. [default: the running stack's]",
-        ),
-    ] = None,
-    password_file: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="File with the owner's password."),
-    ] = None,
-    log: Annotated[
-        str | None,
-        typer.Option(
-            help="Declare this name as Kafka's log, unless one is declared: the first start of an installation."
-        ),
-    ] = None,
-    home: Home = None,
-) -> None:
-    """Bring the database schema up to date. Several at once do no harm."""
-    from aurelian.db.logs import declare_first_log
-    from aurelian.db.migrate import upgrade
-    from aurelian.runtime.settings import with_password
-
-    database = _database(url, home)
-    if password_file is not None:
-        database = with_password(database, password_file)
-    upgrade(database)
-    if log is not None:
-        declare_first_log(database, log)
-    terminal.print("the database schema is up to date")
-
-
-@keys_app.command("create")
-def keys_create(
-    owner: Annotated[
-        str, typer.Option(help="Company that the key sees, or * for the platform's own services.")
-    ],
-    name: Annotated[str, typer.Option(help="What it is for; shown in lists.")],
-    scope: Annotated[
-        list[str], typer.Option(help="What it may do, e.g. history:read; may be repeated.")
-    ],
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AURELIAN_DATABASE_URL",
-            help="Database, as its owner. [default: the running stack's]",
-        ),
-    ] = None,
-    pepper: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="AURELIAN_KEY_PEPPER_FILE", dir_okay=False, help="File with the hash's secret."
-        ),
-    ] = None,
-    home: Home = None,
-) -> None:
-    """Make a key and print it, this once: only its hash is kept."""
-    from aurelian.access.keys import create_key
-    from aurelian.local.services import pepper_file
-
-    file = pepper or pepper_file(_home(home))
-    if not file.exists():
-        give_up(
-            f"the file {file} with the hash's secret does not exist",
-            "aurelian up makes one, or use --pepper FILE",
-        )
-    print(
-        create_key(
-            _database(url, home),
-            owner=owner,
-            name=name,
-            scopes=tuple(scope),
-            pepper=file.read_bytes(),
-        )
-    )
 
 
 def _check_plant(folder: Path) -> None:
@@ -384,34 +281,6 @@ def _check_plant(folder: Path) -> None:
 async def _print_all(lines: AsyncIterator[str]) -> None:
     async for line in lines:
         print(line, flush=True)
-
-
-def _home(named: Path | None) -> Path:
-    from aurelian.local.home import default_home
-
-    return named.expanduser().absolute() if named else default_home()
-
-
-def _status(home: Path | None) -> dict[str, object] | None:
-    from aurelian.local.home import is_held, read_status
-
-    folder = _home(home)
-    return read_status(folder) if is_held(folder) else None
-
-
-def _bootstrap(named: str | None, home: Path | None) -> str:
-    return named or str(_running(home, "--bootstrap HOST:PORT")["kafka_bootstrap"])
-
-
-def _database(named: str | None, home: Path | None) -> str:
-    return named or str(_running(home, "--url URL")["database_url"])
-
-
-def _running(home: Path | None, otherwise: str) -> dict[str, object]:
-    status = _status(home)
-    if status is None:
-        give_up(f"nothing runs on {_home(home)}", f"aurelian up, or name another with {otherwise}")
-    return status
 
 
 if __name__ == "__main__":

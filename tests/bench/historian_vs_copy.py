@@ -36,7 +36,7 @@ TARGET = 0.3
 
 def run() -> Iterator[dict[str, object]]:
     """Yield the one result."""
-    with servers.postgres_server(durable=True) as postgres, servers.tansu_broker() as broker:
+    with servers.postgres_server(durable=True) as postgres, servers.kafka_broker() as broker:
         url = postgres.create_database()
         upgrade(url)
         declare_log(url, "bench")
@@ -68,7 +68,7 @@ def run() -> Iterator[dict[str, object]]:
         "lost": rows - stored,
         "duplicates": duplicates,
         "store": "PostgreSQL 18, native partitions",
-        "broker": "tansu",
+        "broker": "kafka",
     }
 
 

@@ -37,7 +37,7 @@ BATCH = 25
 
 def run() -> Iterator[dict[str, object]]:
     """Yield the one result."""
-    with servers.postgres_server(durable=True) as postgres, servers.tansu_broker() as broker:
+    with servers.postgres_server(durable=True) as postgres, servers.kafka_broker() as broker:
         with psycopg.connect(postgres.url(), autocommit=True) as conn:
             conn.execute("ALTER SYSTEM SET track_commit_timestamp = on")
         postgres.stop()
@@ -80,14 +80,14 @@ def run() -> Iterator[dict[str, object]]:
         "p50_ms": round(float(p50), 1),
         "samples_per_s": sent / SECONDS,
         "store": "PostgreSQL 18, native partitions",
-        "broker": "tansu",
+        "broker": "kafka",
     }
 
 
 async def _send(bootstrap: str, first_sequence: int, seconds: float) -> int:
     """Send at a steady rate; return the records sent in all runs so far. `sub` 1 marks the rows
     that count."""
-    settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False, kafka_timeout_s=30)
+    settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_timeout_s=30)
     lines = [telemetry.signals_of_line(line)[:BATCH] for line in range(telemetry.LINES)]
     counted = first_sequence > 0
     random = np.random.default_rng(1)

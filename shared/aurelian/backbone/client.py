@@ -37,7 +37,7 @@ class Producer:
             bootstrap_servers=settings.kafka_bootstrap,
             client_id=client_id,
             acks="all",
-            enable_idempotence=settings.kafka_idempotent,
+            enable_idempotence=True,
             compression_type="lz4",
             linger_ms=10,
             max_batch_size=262_144,

@@ -30,20 +30,24 @@ def declare_log(url: str, log_id: str | UUID) -> None:
         )
 
 
-def declare_first_log(url: str, log_id: str) -> bool:
-    """Declare a log unless one is declared already; True when it was done. For an installation's
-    first start.
+def declare_first_log(url: str, log_id: str) -> str:
+    """Declare a log unless one is declared already; return the one that is then the current one.
+    For an installation's first start. Idempotent; blocking.
 
     Raises:
         psycopg.Error: the database does not take it.
     """
     with psycopg.connect(url, connect_timeout=5) as connection:
-        done = connection.execute(
+        connection.execute(
             "INSERT INTO platform.kafka_log (log_id, declared_at, current) SELECT %s, now(), true "
-            "WHERE NOT EXISTS (SELECT FROM platform.kafka_log WHERE current) ON CONFLICT DO NOTHING",
+            "WHERE NOT EXISTS (SELECT FROM platform.kafka_log WHERE current) "
+            "ON CONFLICT DO NOTHING",
             (log_id,),
         )
-        return done.rowcount == 1
+        found = connection.execute("SELECT log_id FROM platform.kafka_log WHERE current")
+        current = found.fetchone()
+        assert current is not None  # a log is current from the first declaration on
+        return str(current[0])
 
 
 async def current_log(conn: psycopg.AsyncConnection[TupleRow]) -> str | None:

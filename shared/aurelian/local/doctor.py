@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aurelian.local import home, mqtt
-from aurelian.local.broker import MEMORY_LIMIT_MB
+from aurelian.local import home, kafka_jars, mqtt
 from aurelian.local.ports import LOOPBACK, accepts, is_free
 from aurelian.local.status import is_ready
 
 ENOUGH_FREE_MB = 2000
 _USUAL_PORTS = {
     "page": 8080,
-    "Kafka-protocol broker": 9092,
+    "Kafka": 9092,
     "MQTT broker": 1883,
     "pilot OPC UA server": 4840,
 }
@@ -51,11 +50,10 @@ async def examine(folder: Path) -> list[Finding]:
     status = home.read_status(folder) if home.is_held(folder) else None
     findings = [check_python(), check_time_zones(), check_write_access(folder), check_disk(folder)]
     if status is None:
-        findings += [*check_ports(), check_mqtt_program(), _not_running()]
+        findings += [*check_ports(), check_kafka_files(), check_mqtt_program(), _not_running()]
         return findings
     findings += [
-        check_broker(status),
-        check_broker_memory(status),
+        check_kafka(status),
         check_mqtt(status),
         await asyncio.to_thread(check_database, status),
         *await check_services(status),
@@ -131,6 +129,18 @@ def check_ports() -> Iterator[Finding]:
             )
 
 
+def check_kafka_files() -> Finding:
+    """Is Apache Kafka here, as it was locked? Fetches nothing."""
+    try:
+        missing = kafka_jars.missing_jars(kafka_jars.default_cache())
+    except kafka_jars.KafkaJarsError as error:
+        return Finding("kafka-files", Verdict.FAULT, str(error), "see above")
+    if missing:
+        text = f"{len(missing)} files of Apache Kafka are fetched at the next start"
+        return Finding("kafka-files", Verdict.WARNING, text, "be connected then: about 45 MB, once")
+    return Finding("kafka-files", Verdict.WELL, "Apache Kafka's files are here and unchanged")
+
+
 def check_mqtt_program() -> Finding:
     """Which MQTT broker will be started?"""
     found = mqtt.find_mosquitto()
@@ -144,32 +154,13 @@ def check_mqtt_program() -> Finding:
     )
 
 
-def check_broker(status: dict[str, Any]) -> Finding:
-    """Does the Kafka-protocol broker answer?"""
+def check_kafka(status: dict[str, Any]) -> Finding:
+    """Does Kafka answer?"""
     address = str(status["kafka_bootstrap"])
     if _answers(address):
-        return Finding("broker", Verdict.WELL, f"the broker answers at {address}")
-    return Finding(
-        "broker", Verdict.FAULT, f"the broker does not answer at {address}", _restart_fix("broker")
-    )
-
-
-def check_broker_memory(status: dict[str, Any]) -> Finding:
-    """The broker keeps its whole log in memory and never trims it."""
-    used, limit = (
-        status.get("broker_memory_mb"),
-        int(status.get("broker_memory_limit_mb") or MEMORY_LIMIT_MB),
-    )
-    text = f"the broker holds {used if used is not None else '?'} of {limit} MB"
-    if used is not None and int(used) > limit:
-        return Finding(
-            "broker-memory",
-            Verdict.WARNING,
-            f"{text}: its log in memory is never trimmed",
-            "aurelian down, then aurelian up: the log starts anew, what is stored stays; "
-            "for more than trying out use Apache Kafka (docker compose)",
-        )
-    return Finding("broker-memory", Verdict.WELL, text)
+        return Finding("kafka", Verdict.WELL, f"Kafka answers at {address}")
+    text = f"Kafka does not answer at {address}"
+    return Finding("kafka", Verdict.FAULT, text, _restart_fix("kafka"))
 
 
 def check_mqtt(status: dict[str, Any]) -> Finding:

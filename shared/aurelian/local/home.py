@@ -2,9 +2,9 @@
 says; used by stack, CLI and doctor.
 
 <home>/postgres/         the database            <home>/run/launcher.json  who runs here
-<home>/mqtt/             Mosquitto's queues      <home>/run/status.json    what runs, written every
-2 s <home>/state/<service>/  a service's own disk    <home>/log/<name>.log     output of each
-process
+<home>/kafka/            Kafka's log             <home>/run/status.json    what runs, every 2 s
+<home>/mqtt/             Mosquitto's queues      <home>/log/<name>.log     output of each process
+<home>/state/<service>/  a service's own disk
 """
 
 import fcntl

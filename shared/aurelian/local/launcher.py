@@ -11,11 +11,13 @@ from typing import NoReturn
 
 from rich.markup import escape
 
-from aurelian.local.broker import BrokerError
 from aurelian.local.home import AlreadyRunningError, read_launcher
+from aurelian.local.kafka import KafkaError
+from aurelian.local.kafka_jars import KafkaJarsError
+from aurelian.local.options import Options, Stack, StackError
 from aurelian.local.ports import NoFreePortError
 from aurelian.local.postgres import SOCKET_FOLDER_NOTE, PostgresError
-from aurelian.local.stack import Options, Stack, StackError, run
+from aurelian.local.stack import run
 from aurelian.local.terminal import give_up, terminal
 
 
@@ -38,7 +40,7 @@ def run_stack(options: Options) -> NoReturn:
         if launcher is not None:
             print(launcher.url)
         sys.exit(0)
-    except (StackError, NoFreePortError, PostgresError, BrokerError) as error:
+    except (StackError, NoFreePortError, PostgresError, KafkaError, KafkaJarsError) as error:
         give_up(str(error), "aurelian doctor says more")
     terminal.print(f"stopped; these had to be killed: {', '.join(killed)}" if killed else "stopped")
     sys.exit(0)

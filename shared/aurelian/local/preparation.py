@@ -6,7 +6,6 @@ no database code.
 """
 
 import os
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,9 @@ class Preparation:
 
     migrate: Callable[[str], None]
     """(database URL): bring the schema up to date. Blocks."""
-    declare_log: Callable[[str, uuid.UUID], None]
-    """(database URL, log id): say that the broker's log is a new one. Blocks."""
+    declare_log: Callable[[str, str, bool], str]
+    """(database URL, log id, anew): declare the log unless one is declared, or in any case where
+    `anew`; return the log that is then the current one. Blocks."""
     create_topics: Callable[[str, int], Awaitable[object]]
     """(bootstrap, replication factor): make what is missing. Raises OSError where no broker
     answers."""
@@ -40,10 +40,12 @@ def _migrate(url: str) -> None:
     upgrade(url)
 
 
-def _declare_log(url: str, log_id: uuid.UUID) -> None:
-    from aurelian.db.logs import declare_log
+def _declare_log(url: str, log_id: str, anew: bool) -> str:
+    from aurelian.db.logs import declare_first_log, declare_log
 
-    declare_log(url, log_id)
+    if anew:
+        declare_log(url, log_id)
+    return declare_first_log(url, log_id)
 
 
 async def _create_topics(bootstrap: str, replication_factor: int) -> object:

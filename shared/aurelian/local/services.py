@@ -100,8 +100,9 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
         env={
             "AURELIAN_HOME": str(around.home),
             "AURELIAN_KAFKA_BOOTSTRAP": around.kafka_bootstrap,
-            "AURELIAN_KAFKA_IDEMPOTENT": "0",  # the embedded broker refuses idempotent producers
-            "AURELIAN_FOLD_EXCLUSIVE": "1",  # and takes five seconds to let a member join a group
+            # One process of each: nobody to share partitions with, so no group to wait for.
+            "AURELIAN_PARTITIONS": "all",
+            "AURELIAN_FOLD_EXCLUSIVE": "1",
             "AURELIAN_DATABASE_URL": around.database_url.get(service.role, around.owner_url),
             "AURELIAN_MQTT_URL": around.mqtt_url,
             "AURELIAN_PLANT": str(around.plant),

@@ -1,29 +1,23 @@
 """Start the embedded stack and every service, keep them alive, stop them in order; called by
 `aurelian up`.
 
-Order: MQTT broker and database, migrations, a declared log, Kafka-protocol broker, topics,
-services. The broker's log lives in memory, so each of its starts is declared in the database first
-as a new log; who must send again what was in the old one (gateways, event relays) then does.
+Order: MQTT broker; Kafka with its topics beside the database with its migrations; the first start
+declares Kafka's log in the database; services.
 """
 
 import asyncio
 import functools
-import importlib.util
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
-from aurelian.local import broker, home, mqtt, postgres
-from aurelian.local.ports import LOOPBACK, accepts, any_free, first_free
-from aurelian.local.preparation import KIT, Preparation
+from aurelian.local import aot_cache, home, kafka, kafka_jars, postgres
+from aurelian.local.options import Options, Stack, StackError, choose_ports, pilot_plant
+from aurelian.local.ports import LOOPBACK
 from aurelian.local.processes import Account, start, tail_of
+from aurelian.local.servers import await_port, keep_kafka, keep_mqtt, keep_postgres
 from aurelian.local.services import (
-    SERVICES,
     Rank,
     Service,
     Surroundings,
@@ -41,7 +35,6 @@ from aurelian.local.supervisor import (
 )
 
 DATABASE = "aurelian"
-FIRST_OPS_PORT = 8101
 _STOP_LIMIT_S = 8.5
 _STOP_STEPS: tuple[tuple[Rank | tuple[str, ...], float, float], ...] = (
     (Rank.PLANT, 2.0, 0.5),
@@ -49,62 +42,11 @@ _STOP_STEPS: tuple[tuple[Rank | tuple[str, ...], float, float], ...] = (
     (Rank.WORKER, 3.0, 1.0),
     (Rank.API, 2.0, 0.5),
     (Rank.PAGE, 2.0, 0.5),
-    (("mqtt", "broker"), 1.0, 0.5),
+    (("mqtt", "kafka"), 3.0, 0.5),
     (("postgres",), 3.0, 1.5),
 )
 """Who is stopped together, in order; how long they may take at most, and at least however slow
 those before were."""
-
-
-class StackError(Exception):
-    """The stack cannot run; the message says what is in the way and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What to run, and where."""
-
-    home: Path
-    plant: Path | None = None
-    """Folder of plant-model files; None: the pilot plant's own."""
-    pilot: bool = True
-    dashboard_port: int = 8080
-    fixed_ports: bool = True
-    """False: every port is any free one (several stacks on one machine)."""
-    services: tuple[Service, ...] = SERVICES
-    preparation: Preparation = KIT
-    seed: str = "pilot_factory.seed"
-    """Module that fills a first start's history; empty: none."""
-    broker_memory_limit_mb: int = broker.MEMORY_LIMIT_MB
-    start_limit_s: float = 120.0
-    """How long the last service may take to be ready."""
-    tell: Callable[[str], None] = lambda sentence: None
-    """Told each step, for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The TCP ports of one run, all on loopback."""
-
-    kafka: int
-    mqtt: int
-    pilot_opcua: int
-    pilot_control: int
-    ops: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """What `run` tells when everything is up."""
-
-    url: str
-    ports: Ports
-    database_url: str
-    keys: tuple[str, ...]
-    """The development keys, on a first start only: they are stored hashed and cannot be shown
-    again."""
-    seconds: float
-    """Time that the start took."""
 
 
 async def run(options: Options, stop: asyncio.Event, on_up: Callable[[Stack], None]) -> list[str]:
@@ -120,7 +62,7 @@ async def run(options: Options, stop: asyncio.Event, on_up: Callable[[Stack], No
     Raises:
         AlreadyRunningError: another launcher holds the folder.
         StackError: a server or service cannot be started.
-        NoFreePortError, postgres.PostgresError, broker.BrokerError, OSError: as their messages say.
+        NoFreePortError, PostgresError, KafkaError, KafkaJarsError, OSError: as their messages say.
     """
     account = postgres.open_home(options.home)
     _check_disk(options.home)
@@ -186,30 +128,79 @@ class _Launch:
     async def start(self) -> Stack:
         """Start servers and services; return when the last service is ready."""
         began = time.monotonic()
-        options, ports = self.options, self.ports
-        self.keep(self.mqtt_server())
-        database = postgres.prepare(options.home, self.logs / "postgres.log")
-        server = self.keep(
-            Kept(database.program, after=functools.partial(_await_database, database))
-        )
-        options.tell("starting the database")
-        await await_up(server, 30)
+        options = self.options
+        self.keep(keep_mqtt(options.home, self.ports.mqtt, self.account))
+        try:
+            async with asyncio.TaskGroup() as both:
+                database_up = both.create_task(self.start_database(), name="start database")
+                kafka_up = both.create_task(self.start_kafka(), name="start Kafka")
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        database = database_up.result()
         owner_url = database.url(DATABASE)
-        await asyncio.to_thread(postgres.create_database, database.url(), DATABASE)
-        options.tell("bringing the database schema up to date")
-        await asyncio.to_thread(options.preparation.migrate, owner_url)
-        options.tell("starting the brokers")
-        await await_up(self.keep(self.kafka_server(owner_url)), 30)
+        await self.declare_log(owner_url, kafka_up.result())
         await await_up(self.kept["mqtt"], 15)
         keys = await self.make_first_keys(owner_url)
         options.tell(f"starting {len(self.services)} services")
         self.start_services(database)
         await self.await_ready(self.kept[self.services[-1].name])
+        # What can wait starts now: it would slow down the start of the services.
         if options.pilot and options.seed:
-            # Now, not before: it would slow down the start of the services.
-            seed = self.seed_history(self.around)
-            self.side_tasks.append(self.group.create_task(seed, name="seed history"))
-        return Stack(self.url, ports, owner_url, keys, time.monotonic() - began)
+            self.start_beside(self.seed_history(self.around), "seed history")
+        if options.train_kafka:
+            self.start_beside(self.make_start_cache(), "make start cache")
+        return Stack(self.url, self.ports, owner_url, keys, time.monotonic() - began)
+
+    async def start_database(self) -> postgres.Postgres:
+        """Start the database server and bring the schema up to date."""
+        options = self.options
+        options.tell("starting the database and Kafka")
+        log = self.logs / "postgres.log"
+        database = await asyncio.to_thread(postgres.prepare, options.home, log)
+        await await_up(self.keep(keep_postgres(database)), 30)
+        await asyncio.to_thread(postgres.create_database, database.url(), DATABASE)
+        options.tell("bringing the database schema up to date")
+        await asyncio.to_thread(options.preparation.migrate, database.url(DATABASE))
+        return database
+
+    async def start_kafka(self) -> kafka.KafkaNode:
+        """Start Kafka, fetched on a machine's first start, and make the topics."""
+        options, ports = self.options, self.ports
+        node = await asyncio.to_thread(
+            kafka.prepare,
+            options.home / "kafka",
+            ports.kafka,
+            ports.kafka_controller,
+            self.logs / "kafka.log",
+            cache=options.cache,
+            tell=options.tell,
+        )
+        kept = keep_kafka(node, ports.kafka, options.preparation.create_topics)
+        await await_up(self.keep(kept), kept.after_limit_s)
+        return node
+
+    async def declare_log(self, owner_url: str, node: kafka.KafkaNode) -> None:
+        """Declare Kafka's log on the first start; refuse to run on one that was not declared."""
+        declare = self.options.preparation.declare_log
+        current = await asyncio.to_thread(declare, owner_url, node.cluster_id, self.options.new_log)
+        if current != node.cluster_id:
+            raise StackError(
+                f"Kafka's log in {self.options.home / 'kafka'} is {node.cluster_id}, and the "
+                f"database goes on from another one ({current}). Restore that folder; or, where it "
+                "is lost, start with: aurelian up --new-log (gateways send again what is not "
+                "stored yet)"
+            )
+
+    async def make_start_cache(self) -> None:
+        """Make Java's start cache; without one the next start only takes longer."""
+        try:
+            await aot_cache.make(self.options.cache, kafka.find_java())
+        except (kafka.KafkaError, kafka_jars.KafkaJarsError, OSError) as error:
+            self.options.tell(f"no start cache for Kafka: {error}")
+
+    def start_beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something in the background until the stack is stopped."""
+        self.side_tasks.append(self.group.create_task(work, name=name))
 
     @property
     def url(self) -> str:
@@ -243,35 +234,6 @@ class _Launch:
             self.told[name] = reason
         self.options.tell(
             f"{name} {reason}, starts again in {pause_s:g} s; its log: {self.logs / name}.log"
-        )
-
-    def mqtt_server(self) -> Kept:
-        """Describe the MQTT broker."""
-        port = self.ports.mqtt
-        program = mqtt.program(
-            port, self.options.home / "mqtt", self.logs / "mqtt.log", self.account
-        )
-        return Kept(program, after=functools.partial(_await_port, port))
-
-    def kafka_server(self, owner_url: str) -> Kept:
-        """Describe the Kafka-protocol broker, each of whose starts is a new log."""
-        port, kit = self.ports.kafka, self.options.preparation
-
-        async def declare_log() -> None:
-            try:
-                await asyncio.to_thread(kit.declare_log, owner_url, uuid.uuid4())
-            except psycopg.Error as error:
-                raise NotStartedError(f"the database does not take the new log: {error}") from error
-
-        async def create_topics() -> None:
-            await _await_port(port)
-            await kit.create_topics(f"{LOOPBACK}:{port}", 1)
-            # Who sent to the new broker before it had its topics may have been acknowledged for
-            # nothing: a log declared anew makes everyone send again.
-            await declare_log()
-
-        return Kept(
-            broker.program(port, self.logs / "broker.log"), before=declare_log, after=create_topics
         )
 
     async def make_first_keys(self, owner_url: str) -> tuple[str, ...]:
@@ -309,11 +271,10 @@ class _Launch:
             port = ports.ops[service.name]
             self.ranks[service.name] = service.rank
             self.keep(
-                Kept(program, port, after=functools.partial(_await_port, port), after_limit_s=120)
+                Kept(program, port, after=functools.partial(await_port, port), after_limit_s=120)
             )
         fixed_status: dict[str, Any] = {
             "url": self.url,
-            "broker_memory_limit_mb": options.broker_memory_limit_mb,
             "kafka_bootstrap": around.kafka_bootstrap,
             "mqtt_url": around.mqtt_url,
             "opcua_url": f"opc.tcp://{LOOPBACK}:{ports.pilot_opcua}" if options.pilot else None,
@@ -323,7 +284,7 @@ class _Launch:
             "database_url": database.url(DATABASE),
         }
         report = report_status(options.home, fixed_status, self.kept)
-        self.side_tasks.append(self.group.create_task(report, name="report status"))
+        self.start_beside(report, "report status")
         self.around = around
 
     async def seed_history(self, around: Surroundings) -> None:
@@ -380,47 +341,3 @@ class _Launch:
         if isinstance(who, Rank):
             return [each for name, each in self.kept.items() if self.ranks.get(name) is who]
         return [self.kept[name] for name in who if name in self.kept]
-
-
-def choose_ports(options: Options) -> Ports:
-    """Choose a free port for each listener: the usual one, or the next free one above it.
-
-    Raises:
-        NoFreePortError: a hundred ports in a row are in use.
-    """
-    taken: set[int] = set()
-
-    def choose(preferred: int) -> int:
-        return first_free(preferred if options.fixed_ports else any_free(), taken)
-
-    ops = {each.name: choose(FIRST_OPS_PORT) for each in options.services[:-1]}
-    ops |= {each.name: choose(options.dashboard_port) for each in options.services[-1:]}
-    return Ports(choose(9092), choose(1883), choose(4840), choose(4980), ops)
-
-
-def pilot_plant() -> Path:
-    """Return the folder of the plant-model files that the pilot plant ships.
-
-    Raises:
-        StackError: there is no pilot plant here.
-    """
-    spec = importlib.util.find_spec("pilot_factory")
-    if spec is None or not spec.submodule_search_locations:
-        raise StackError(
-            "the pilot plant is not installed: name a folder of plant-model files with AURELIAN_PLANT or --plant"
-        )
-    return Path(next(iter(spec.submodule_search_locations))) / "plants"
-
-
-async def _await_database(database: postgres.Postgres) -> None:
-    while True:
-        if await asyncio.to_thread(database.accepts):
-            return
-        await asyncio.sleep(0.02)
-
-
-async def _await_port(port: int) -> None:
-    while True:
-        if accepts(port):
-            return
-        await asyncio.sleep(0.02)

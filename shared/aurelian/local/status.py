@@ -1,4 +1,4 @@
-"""What runs, how well, and how large the broker has grown: asked every 2 s and written to
+"""What runs, how well and in how much memory: asked every 2 s and written to
 `<home>/run/status.json`.
 
 Called by `stack.py`; read by the dashboard, `aurelian doctor` and `aurelian up`.
@@ -36,15 +36,11 @@ def write_status(folder: Path, fixed: Mapping[str, Any], kept: Mapping[str, Kept
             "ops_url": f"http://{LOOPBACK}:{each.ops_port}" if each.ops_port else None,
             "state": each.state.value,
             "starts": each.starts,
+            "memory_mb": resident_mb(each.pid) if each.pid else None,
         }
         for name, each in kept.items()
     }
-    broker = kept.get("broker")
-    memory_mb = resident_mb(broker.pid) if broker and broker.pid else None
-    home.write_json(
-        folder / "run" / "status.json",
-        {**fixed, "broker_memory_mb": memory_mb, "services": services},
-    )
+    home.write_json(folder / "run" / "status.json", {**fixed, "services": services})
 
 
 async def ask_readiness(kept: Iterable[Kept]) -> None:
@@ -91,6 +87,6 @@ async def get_status(port: int, path: str, timeout_s: float = 2.0) -> int | None
 
 
 async def _ask(kept: Kept) -> None:
-    ready = kept.up.is_set() if kept.ops_port is None else await is_ready(kept.ops_port)
+    ready = kept.is_up if kept.ops_port is None else await is_ready(kept.ops_port)
     if kept.state in (State.RUNNING, State.READY):  # it may have ended meanwhile
         kept.state = State.READY if ready else State.RUNNING

@@ -56,6 +56,8 @@ class Kept:
     process: asyncio.subprocess.Process | None = None
     up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set from the first time that the process was up."""
+    is_up: bool = False
+    """True while the process of now is up: its first steps are done, and it has not ended."""
     _trouble: str = ""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=lambda: _set_event())
@@ -111,6 +113,7 @@ class Kept:
         except (OSError, NotStartedError) as error:
             return f"cannot be started ({error})"
         self.starts += 1
+        self.is_up = False
         self.state = State.RUNNING
         self._trouble = ""
         if self._stopping.is_set():
@@ -131,6 +134,7 @@ class Kept:
             self._trouble = str(error) or f"not up within {self.after_limit_s:.0f} s"
             self._kill()
         else:
+            self.is_up = True
             self.up.set()
 
     def _kill(self) -> None:

@@ -34,9 +34,6 @@ class KafkaSettings(CommonSettings):
     """For services that speak to Kafka."""
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port, comma separated")
-    kafka_idempotent: bool = Field(
-        True, description="off for the embedded broker, which refuses it"
-    )
     kafka_timeout_s: float = Field(10.0, description="time-out of one request to Kafka")
 
 

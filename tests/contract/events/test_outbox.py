@@ -19,7 +19,7 @@ from aurelian.events.outbox import enqueue, first_seen, relay
 from aurelian.events.schemas import LINE_KPI_UPDATED, LINE_STATE_CHANGED
 from aurelian.runtime.settings import KafkaSettings
 from tests.builders import make_unchecked_event
-from tests.servers import tansu_broker
+from tests.servers import kafka_broker
 from tests.waiting import until
 
 SERVICE = "line_health"
@@ -43,7 +43,7 @@ async def put(url: str, key: str, *numbers: int, kind: str = LINE_STATE_CHANGED)
 
 @contextlib.asynccontextmanager
 async def relaying(url: str, bootstrap: str) -> AsyncIterator[None]:
-    settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False, kafka_timeout_s=2)
+    settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_timeout_s=2)
     task = asyncio.create_task(relay(settings, as_role(url, SERVICE), SERVICE))
     try:
         yield
@@ -58,7 +58,7 @@ class Reader:
     """Reads what one key has on the topic."""
 
     def __init__(self, bootstrap: str, key: str) -> None:
-        self.settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False)
+        self.settings = KafkaSettings(kafka_bootstrap=bootstrap)
         self.key, self.numbers = key, list[object]()
 
     async def read_until(self, numbers: list[int]) -> None:
@@ -79,17 +79,17 @@ class Reader:
 
 
 @pytest.fixture
-async def key(tansu: str, database_url: str) -> str:
+async def key(kafka: str, database_url: str) -> str:
     """A record key of the test's own, with topics and a declared log."""
-    await create_topics(tansu)
+    await create_topics(kafka)
     declare_log(database_url, "log-1")
     return f"line-{uuid.uuid4().hex}"
 
 
 async def test_committed_events_reach_kafka_in_order_and_rolled_back_ones_never(
-    database_url: str, tansu: str, key: str
+    database_url: str, kafka: str, key: str
 ) -> None:
-    async with relaying(database_url, tansu):
+    async with relaying(database_url, kafka):
         await put(database_url, key, 1, 2)
         async with await connect(as_role(database_url, SERVICE), autocommit=True) as conn:
             with contextlib.suppress(RuntimeError):
@@ -97,33 +97,33 @@ async def test_committed_events_reach_kafka_in_order_and_rolled_back_ones_never(
                     await enqueue(conn, SERVICE, LINE_EVENTS, key, [event(99)])
                     raise RuntimeError("no")
         await put(database_url, key, 3)
-        await Reader(tansu, key).read_until([1, 2, 3])
+        await Reader(kafka, key).read_until([1, 2, 3])
 
 
 async def test_an_event_that_is_made_again_is_not_sent_again(
-    database_url: str, tansu: str, key: str
+    database_url: str, kafka: str, key: str
 ) -> None:
-    async with relaying(database_url, tansu):
+    async with relaying(database_url, kafka):
         await put(database_url, key, 1, 2)
-        await Reader(tansu, key).read_until([1, 2])
+        await Reader(kafka, key).read_until([1, 2])
         await put(database_url, key, 1, 2)
         await put(database_url, key, 3)
-        await Reader(tansu, key).read_until([1, 2, 3])
+        await Reader(kafka, key).read_until([1, 2, 3])
 
 
-async def test_events_wait_until_a_log_is_declared(database_url: str, tansu: str) -> None:
-    await create_topics(tansu)
+async def test_events_wait_until_a_log_is_declared(database_url: str, kafka: str) -> None:
+    await create_topics(kafka)
     key = f"line-{uuid.uuid4().hex}"
     await put(database_url, key, 1)
-    async with relaying(database_url, tansu):
+    async with relaying(database_url, kafka):
         declare_log(database_url, "log-1")
-        await Reader(tansu, key).read_until([1])
+        await Reader(kafka, key).read_until([1])
 
 
 async def test_a_broker_that_comes_back_empty_gets_the_past_again(database_url: str) -> None:
     key = "line-1"
     declare_log(database_url, "log-1")
-    with tansu_broker() as broker:
+    with kafka_broker() as broker:
         await create_topics(broker.bootstrap)
         async with relaying(database_url, broker.bootstrap):
             await put(database_url, key, 1, 2)
@@ -138,7 +138,7 @@ async def test_a_broker_that_comes_back_empty_gets_the_past_again(database_url: 
 
 
 async def test_a_new_log_gets_what_is_young_enough_and_what_no_log_ever_had(
-    database_url: str, tansu: str, key: str
+    database_url: str, kafka: str, key: str
 ) -> None:
     await put(database_url, key, 1, 2, 3)
     with psycopg.connect(database_url) as conn:
@@ -147,12 +147,12 @@ async def test_a_new_log_gets_what_is_young_enough_and_what_no_log_ever_had(
             "UPDATE line_health.event_outbox SET recorded_at = now() - interval '31 days' "
             "WHERE number IN (SELECT min(number) FROM line_health.event_outbox)"
         )
-    async with relaying(database_url, tansu):
-        await Reader(tansu, key).read_until([2, 3])
+    async with relaying(database_url, kafka):
+        await Reader(kafka, key).read_until([2, 3])
 
 
 async def test_old_events_are_deleted_and_readings_earlier(
-    database_url: str, tansu: str, key: str
+    database_url: str, kafka: str, key: str
 ) -> None:
     await put(database_url, key, 1, 2)
     await put(database_url, key, 3, 4, kind=LINE_KPI_UPDATED)
@@ -171,19 +171,19 @@ async def test_old_events_are_deleted_and_readings_earlier(
             ).fetchall()
         return [int(str(decode_event(body).data["number"])) for (body,) in found]
 
-    async with relaying(database_url, tansu):
+    async with relaying(database_url, kafka):
         await until(lambda: left() == [2, 4])
 
 
 async def test_one_of_two_relays_sends_and_the_other_takes_over(
-    database_url: str, tansu: str, key: str
+    database_url: str, kafka: str, key: str
 ) -> None:
-    async with relaying(database_url, tansu):
-        async with relaying(database_url, tansu):
+    async with relaying(database_url, kafka):
+        async with relaying(database_url, kafka):
             await put(database_url, key, *range(20))
-            await Reader(tansu, key).read_until(list(range(20)))
+            await Reader(kafka, key).read_until(list(range(20)))
         await put(database_url, key, 20)
-        await Reader(tansu, key).read_until(list(range(21)))
+        await Reader(kafka, key).read_until(list(range(21)))
 
 
 async def test_the_inbox_knows_an_event_again_unless_its_transaction_was_rolled_back(

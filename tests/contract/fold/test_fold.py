@@ -103,7 +103,6 @@ class Bench:
         self.factors = Topic(f"test.factors.{name}", "key", 1, None, "", "")
         self.settings = FoldSettings(
             kafka_bootstrap=bootstrap,
-            kafka_idempotent=False,
             database_url=SecretStr(as_role(url, "line_health")),
             commit_interval_s=0.05,
         )
@@ -163,8 +162,8 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(database_url: str, tansu: str) -> Bench:
-    bench = Bench(database_url, tansu)
+async def bench(database_url: str, kafka: str) -> Bench:
+    bench = Bench(database_url, kafka)
     await bench.make()
     return bench
 
@@ -298,7 +297,6 @@ async def test_time_passes_for_keys_that_have_no_new_records_after_a_restart(ben
         await until(lambda: second.ticks.get("a", 0) >= 1)
 
 
-@pytest.mark.kafka
 async def test_two_instances_share_the_partitions_and_one_takes_over_from_the_other(
     database_url: str, kafka: str
 ) -> None:

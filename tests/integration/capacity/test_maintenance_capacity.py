@@ -59,9 +59,9 @@ async def test_a_worn_machine_becomes_a_case_that_costs_capacity_and_only_its_ow
     declare_log(database_url, "log-1")
     pepper_file = tmp_path / "pepper"
     pepper = make_pepper(pepper_file)
-    with servers.tansu_broker() as broker:
+    with servers.kafka_broker() as broker:
         await create_topics(broker.bootstrap)
-        kafka = KafkaSettings(kafka_bootstrap=broker.bootstrap, kafka_idempotent=False)
+        kafka = KafkaSettings(kafka_bootstrap=broker.bootstrap)
         async with Producer(kafka, "test") as producer, _workers(database_url, broker.bootstrap):
             for asset in PLANT.assets():
                 await producer.send(ASSETS, asset.id, asset.encode())
@@ -229,7 +229,6 @@ async def _workers(database_url: str, bootstrap: str) -> AsyncIterator[None]:
     ):
         chosen = settings(
             kafka_bootstrap=bootstrap,
-            kafka_idempotent=False,
             database_url=SecretStr(as_role(database_url, name)),
             **({"case_opens_after_s": 1.0} if name == "maintenance" else {}),
         )

@@ -86,7 +86,7 @@ class PressSource:
 
 @pytest.fixture
 def broker() -> Iterator[servers.KafkaServer]:
-    with servers.tansu_broker() as server:
+    with servers.kafka_broker() as server:
         yield server
 
 
@@ -98,7 +98,6 @@ def settings(broker: servers.KafkaServer, tmp_path: Path) -> GatewaySettings:
     return GatewaySettings(
         gateway="opcua-1",
         kafka_bootstrap=broker.bootstrap,
-        kafka_idempotent=False,
         kafka_timeout_s=2,
         plant=plants,
         state=tmp_path / "state",

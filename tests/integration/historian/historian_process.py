@@ -57,7 +57,6 @@ def start_historian(
     env = {
         **os.environ,
         "AURELIAN_KAFKA_BOOTSTRAP": bootstrap,
-        "AURELIAN_KAFKA_IDEMPOTENT": "0",
         "AURELIAN_PARTITIONS": "all",
         "AURELIAN_DATABASE_URL": as_role(database_url, "historian"),
         "AURELIAN_LOG_FORMAT": "text",
@@ -144,7 +143,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
 
 
 async def _send(bootstrap: str, records: Iterable[tuple[Topic, str, bytes | None]]) -> int:
-    settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False, kafka_timeout_s=60)
+    settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_timeout_s=60)
     count = 0
     async with Producer(settings, "test") as producer:
         futures = []

@@ -36,7 +36,7 @@ NOW = oracle.START_US
 def broker() -> Iterator[servers.KafkaServer]:
     """A broker of the test's own, with all topics: the services' names are fixed, so tests cannot
     share one."""
-    with servers.tansu_broker() as server:
+    with servers.kafka_broker() as server:
         asyncio.run(create_topics(server.bootstrap))
         yield server
 
@@ -324,7 +324,7 @@ def _await_announced(bootstrap: str, heads: dict[str, int], log_id: str) -> None
     """Wait until `aurelian.stored.v1` says `heads` and a heartbeat under `log_id`."""
 
     async def read() -> None:
-        settings = KafkaSettings(kafka_bootstrap=bootstrap, kafka_idempotent=False)
+        settings = KafkaSettings(kafka_bootstrap=bootstrap)
         found: dict[str, int] = {}
         beats = 0
         async with Consumer(settings, [STORED], client_id=str(uuid.uuid4())) as consumer:

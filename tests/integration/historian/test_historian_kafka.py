@@ -25,9 +25,7 @@ from tests.integration.historian.historian_process import (
     wait_until,
 )
 
-pytestmark = pytest.mark.kafka
-
-GROUP = {"partitions": "group", "kafka_idempotent": 1}
+GROUP = {"partitions": "group"}
 
 
 @pytest.fixture

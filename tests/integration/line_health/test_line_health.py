@@ -25,7 +25,7 @@ from aurelian.runtime.health import Health
 from line_health.settings import LineHealthSettings
 from line_health.writer import run
 from tests.linerig import LINE, SOURCE, make_plant
-from tests.servers import tansu_broker
+from tests.servers import kafka_broker
 from tests.waiting import until
 
 
@@ -46,7 +46,6 @@ class Stage:
         }
         self.settings = LineHealthSettings(
             kafka_bootstrap=bootstrap,
-            kafka_idempotent=False,
             database_url=SecretStr(as_role(url, "line_health")),
             commit_interval_s=0.05,
             fold_exclusive=True,
@@ -129,7 +128,7 @@ class Stage:
 
 @pytest.fixture
 async def stage(database_url: str) -> AsyncIterator[Stage]:
-    with tansu_broker() as broker:
+    with kafka_broker() as broker:
         await create_topics(broker.bootstrap)
         declare_log(database_url, "log-1")
         stage = Stage(database_url, broker.bootstrap)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -19,16 +18,16 @@ import psutil
 import psycopg
 import pytest
 
-from aurelian.backbone.topics import TOPICS, create_topics
+from aurelian.backbone.client import Consumer, Producer
+from aurelian.backbone.topics import COMMANDS, TOPICS, create_topics
 from aurelian.local import home, ports
+from aurelian.local.options import Options, Stack, StackError
 from aurelian.local.preparation import Preparation
 from aurelian.local.processes import start_time, tail_of
 from aurelian.local.services import Rank, Service, dashboard_key_file
-from aurelian.local.stack import Options, Stack, StackError, run
+from aurelian.local.stack import run
+from aurelian.runtime.settings import KafkaSettings
 from tests import servers
-
-PER_START = 2
-"""Logs declared at a start of the broker: before it, and anew once its topics are there."""
 
 SERVICE_SOURCE = '''
 """Stand-in for a service: the ops endpoints, a note of its environment, a note of when it was stopped."""
@@ -89,6 +88,7 @@ def make_options(folder: Path) -> Options:
         services=SERVICES,
         seed="",
         preparation=kit,
+        train_kafka=False,
     )
 
 
@@ -96,13 +96,12 @@ async def test_the_stack_starts_is_usable_and_stops_in_order(options: Options) -
     async with _running(options) as stack:
         assert _get(f"{stack.url}/readyz") == 200
         assert stack.keys == ("a key",)
-        assert len(_declared_logs(stack)) == PER_START
+        assert len(_declared_logs(stack)) == 1
         status = await _status(
             options, lambda found: found["services"]["stand_in_page"]["state"] == "ready"
         )
         assert status["url"] == stack.url
-        assert status["broker_memory_limit_mb"] == 2048
-        assert status["broker_memory_mb"] > 0
+        assert status["services"]["kafka"]["memory_mb"] > 100
         pids = [each["pid"] for each in status["services"].values()]
         environment = json.loads(
             (options.home / "state" / "stand_in_page" / "environment.json").read_text()
@@ -129,25 +128,42 @@ async def test_a_second_start_finds_the_data_again_and_makes_no_new_keys(options
         with psycopg.connect(stack.database_url) as connection:
             assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
         assert stack.keys == ()
-        assert len(_declared_logs(stack)) == 2 * PER_START, (
-            "each start of the broker is a log of its own"
+        assert len(_declared_logs(stack)) == 1, "Kafka's log is the one of the first start"
+
+
+async def test_a_killed_kafka_comes_back_on_its_port_with_its_log(options: Options) -> None:
+    async with _running(options) as stack:
+        settings = KafkaSettings(kafka_bootstrap=f"{ports.LOOPBACK}:{stack.ports.kafka}")
+        async with Producer(settings, "before") as producer:
+            await producer.send(COMMANDS, "gateway", b"kept")
+        status = await _status(
+            options, lambda found: found["services"]["kafka"]["state"] == "ready"
         )
+        os.kill(status["services"]["kafka"]["pid"], signal.SIGKILL)
+        await _status(options, lambda found: found["services"]["kafka"]["starts"] == 2)
+        await _status(options, lambda found: found["services"]["kafka"]["state"] == "ready")
+        async with Consumer(settings, [COMMANDS], client_id="after") as consumer:
+            async with asyncio.timeout(20):
+                while not (found := await consumer.take()):
+                    pass
+        assert [each.value for each in found] == [b"kept"]
+        assert len(_declared_logs(stack)) == 1
+        made_anew = await create_topics(settings.kafka_bootstrap)
+        assert made_anew == [], f"all {len(TOPICS)} topics are still there"
 
 
-async def test_a_killed_broker_comes_back_on_its_port_as_a_declared_new_log(
+async def test_a_lost_log_is_refused_until_the_operator_declares_the_new_one(
     options: Options,
 ) -> None:
+    async with _running(options):
+        pass
+    (options.home / "kafka").rename(options.home / "lost")
+    with pytest.raises(StackError, match=r"goes on from another one .*aurelian up --new-log"):
+        await run(options, asyncio.Event(), lambda _: None)
+    async with _running(replace(options, new_log=True)) as stack:
+        assert len(_declared_logs(stack)) == 2
     async with _running(options) as stack:
-        status = await _status(
-            options, lambda found: found["services"]["broker"]["state"] == "ready"
-        )
-        os.kill(status["services"]["broker"]["pid"], signal.SIGKILL)
-        await _status(options, lambda found: found["services"]["broker"]["starts"] == 2)
-        await _status(options, lambda found: found["services"]["broker"]["state"] == "ready")
-        logs = _declared_logs(stack)
-        assert len(logs) == len(set(logs)) == 2 * PER_START
-        made_anew = await create_topics(f"{ports.LOOPBACK}:{stack.ports.kafka}")
-        assert made_anew == [], f"the launcher makes all {len(TOPICS)} topics again"
+        assert len(_declared_logs(stack)) == 2
 
 
 async def test_killed_servers_and_services_come_back(options: Options) -> None:
@@ -220,7 +236,7 @@ asyncio.run(run(options, asyncio.Event(), lambda stack: print("up", flush=True))
         assert launcher.stdout is not None
         assert (await launcher.stdout.readline()).strip() == b"up"
         started = psutil.Process(launcher.pid).children(recursive=True)
-        assert {each.name() for each in started} >= {"postgres", "tansu"}
+        assert {each.name() for each in started} >= {"postgres", "java"}
         assert len(started) >= len(SERVICES) + 3
     finally:
         launcher.kill()
@@ -287,16 +303,21 @@ def _get(url: str) -> int:
 def _migrate(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS declared_log (id uuid, at timestamptz DEFAULT now())"
+            "CREATE TABLE IF NOT EXISTS declared_log (id text, at timestamptz DEFAULT now())"
         )
 
 
-def _declare_log(url: str, log_id: uuid.UUID) -> None:
+def _declare_log(url: str, log_id: str, anew: bool) -> str:
+    newest = "SELECT id FROM declared_log ORDER BY at DESC LIMIT 1"
     with psycopg.connect(url) as connection:
-        connection.execute("INSERT INTO declared_log VALUES (%s)", (log_id,))
+        current = connection.execute(newest).fetchone()
+        if current is None or anew:
+            connection.execute("INSERT INTO declared_log VALUES (%s)", (log_id,))
+            return log_id
+        return str(current[0])
 
 
-def _declared_logs(stack: Stack) -> list[uuid.UUID]:
+def _declared_logs(stack: Stack) -> list[str]:
     with psycopg.connect(stack.database_url) as connection:
         return [row[0] for row in connection.execute("SELECT id FROM declared_log ORDER BY at")]
 

@@ -106,20 +106,19 @@ def make_plant(folder: Path, url: str, name: str) -> Plant:
 
 @contextlib.asynccontextmanager
 async def running(
-    tansu: str, url: str, folder: Path, name: str, **more: object
+    kafka: str, url: str, folder: Path, name: str, **more: object
 ) -> AsyncIterator[tuple[Log, Plant]]:
     """A gateway in this process, connected, and what it sends."""
     plant = make_plant(folder, url, name)
     settings = MqttGatewaySettings(
-        kafka_bootstrap=tansu,
-        kafka_idempotent=False,
+        kafka_bootstrap=kafka,
         gateway=name,
         plant=folder / "plant",
         state=folder,
         sparkplug_host_id=name,
         **more,  # type: ignore[arg-type]
     )
-    async with followed(tansu, name) as log:
+    async with followed(kafka, name) as log:
         task = asyncio.create_task(run_gateway(settings, Health("mqtt_gateway"), make_sources))
         try:
             with Peer(url, f"spBv1.0/STATE/{name}") as peer:
@@ -142,9 +141,9 @@ def now_ms() -> int:
 
 
 async def test_json_values_and_all_bad_input_end_where_they_belong(
-    tansu: str, mqtt_broker: str, tmp_path: Path
+    kafka: str, mqtt_broker: str, tmp_path: Path
 ) -> None:
-    async with running(tansu, mqtt_broker, tmp_path, "mqtt-json") as (log, plant):
+    async with running(kafka, mqtt_broker, tmp_path, "mqtt-json") as (log, plant):
         with Peer(mqtt_broker) as machine:
             topic = "mqtt-json/press/state"
             ts = now_ms()
@@ -274,12 +273,11 @@ async def test_a_broker_sends_no_more_than_the_window_before_an_acknowledgement(
 
 
 async def test_a_killed_gateway_loses_no_message(
-    every_kafka: str, mqtt_broker: str, tmp_path: Path
+    kafka: str, mqtt_broker: str, tmp_path: Path
 ) -> None:
     make_plant(tmp_path, mqtt_broker, "mqtt-killed")
     environment = os.environ | {
-        "AURELIAN_KAFKA_BOOTSTRAP": every_kafka,
-        "AURELIAN_KAFKA_IDEMPOTENT": "false",
+        "AURELIAN_KAFKA_BOOTSTRAP": kafka,
         "AURELIAN_GATEWAY": "mqtt-killed",
         "AURELIAN_PLANT": str(tmp_path / "plant"),
         "AURELIAN_STATE": str(tmp_path),
@@ -296,7 +294,7 @@ async def test_a_killed_gateway_loses_no_message(
             await machine.send("mqtt-killed/press/state", json.dumps({"ts": ts + n, "count": n}))
             await asyncio.sleep(0.01)
 
-    async with followed(every_kafka, "mqtt-killed") as log:
+    async with followed(kafka, "mqtt-killed") as log:
         process = await start()
         try:
             with Peer(mqtt_broker) as machine:
@@ -329,12 +327,12 @@ def payload(seq: int | None, *metrics: dict[str, object]) -> bytes:
 
 
 async def test_an_edge_nodes_life_from_birth_to_death(
-    tansu: str, mqtt_broker: str, tmp_path: Path
+    kafka: str, mqtt_broker: str, tmp_path: Path
 ) -> None:
     name = "mqtt-spb"
     state = f"spBv1.0/STATE/{name}"
     with Peer(mqtt_broker, f"spBv1.0/{name}/NCMD/#", state) as edge:
-        async with running(tansu, mqtt_broker, tmp_path, name, sparkplug_reorder_s=0.5) as (
+        async with running(kafka, mqtt_broker, tmp_path, name, sparkplug_reorder_s=0.5) as (
             log,
             plant,
         ):

@@ -226,19 +226,18 @@ def counted(log: Log) -> list[int]:
 
 @contextlib.asynccontextmanager
 async def running(
-    tansu: str, folder: Path, port: int, gateway: str, **more: object
+    kafka: str, folder: Path, port: int, gateway: str, **more: object
 ) -> AsyncIterator[Log]:
     """A gateway in this process, and what it sends."""
     write_plant(folder / "plant", port)
     settings = OpcuaGatewaySettings(
-        kafka_bootstrap=tansu,
-        kafka_idempotent=False,
+        kafka_bootstrap=kafka,
         gateway=gateway,
         plant=folder / "plant",
         state=folder,
         **more,  # type: ignore[arg-type]
     )
-    async with followed(tansu, gateway) as log:
+    async with followed(kafka, gateway) as log:
         task = asyncio.create_task(run_gateway(settings, Health("opcua_gateway"), make_sources))
         try:
             yield log
@@ -257,10 +256,10 @@ async def machine() -> AsyncIterator[Machine]:
 
 
 async def test_two_thousand_values_of_all_types_arrive_as_they_were_written(
-    tansu: str, tmp_path: Path, machine: Machine
+    kafka: str, tmp_path: Path, machine: Machine
 ) -> None:
     expected: dict[tuple[str, int], tuple[ValueType, Value, int]] = {}
-    async with running(tansu, tmp_path, machine.port, "opcua-types") as log:
+    async with running(kafka, tmp_path, machine.port, "opcua-types") as log:
         await until(
             lambda: len({s.signal.id for s in log.samples}) == len(NODES) + 1, "first values"
         )
@@ -298,12 +297,12 @@ async def test_two_thousand_values_of_all_types_arrive_as_they_were_written(
 
 
 async def test_a_cut_and_a_freeze_lose_and_double_nothing(
-    tansu: str, tmp_path: Path, machine: Machine
+    kafka: str, tmp_path: Path, machine: Machine
 ) -> None:
     fast = {"opcua_timeout_s": 1.0, "opcua_keep_alive_s": 0.5}
     async with (
         Wire(ports.any_free(), machine.port) as wire,
-        running(tansu, tmp_path, wire.port, "opcua-cut", **fast) as log,
+        running(kafka, tmp_path, wire.port, "opcua-cut", **fast) as log,
     ):
         await machine.count(0, 0)
         await until(lambda: 0 in counted(log), "first value")
@@ -328,15 +327,14 @@ async def test_a_cut_and_a_freeze_lose_and_double_nothing(
 
 
 async def test_a_killed_gateway_goes_on_with_its_subscription_and_nothing_is_lost(
-    every_kafka: str, tmp_path: Path, machine: Machine, request: pytest.FixtureRequest
+    kafka: str, tmp_path: Path, machine: Machine, request: pytest.FixtureRequest
 ) -> None:
     first = (
-        1000 if "tansu" in request.node.name else 2000
+        1000 if "kafka" in request.node.name else 2000
     )  # the machine keeps its counter between the two
     write_plant(tmp_path / "plant", machine.port)
     environment = os.environ | {
-        "AURELIAN_KAFKA_BOOTSTRAP": every_kafka,
-        "AURELIAN_KAFKA_IDEMPOTENT": "false",
+        "AURELIAN_KAFKA_BOOTSTRAP": kafka,
         "AURELIAN_GATEWAY": "opcua-killed",
         "AURELIAN_PLANT": str(tmp_path / "plant"),
         "AURELIAN_STATE": str(tmp_path),
@@ -347,7 +345,7 @@ async def test_a_killed_gateway_goes_on_with_its_subscription_and_nothing_is_los
             sys.executable, "-m", "opcua_gateway", env=environment
         )
 
-    async with followed(every_kafka, "opcua-killed") as log:
+    async with followed(kafka, "opcua-killed") as log:
         process = await start()
         try:
             await until(lambda: bool(log.of("counter")), "first value", 30)
@@ -370,13 +368,13 @@ async def test_a_killed_gateway_goes_on_with_its_subscription_and_nothing_is_los
 
 
 async def test_a_missing_node_costs_no_other_and_a_restart_with_a_namespace_in_front_gives_the_right_values(
-    tansu: str, tmp_path: Path
+    kafka: str, tmp_path: Path
 ) -> None:
     machine = Machine(ports.any_free())
     await machine.start(without="double")
     fast = {"opcua_retry_s": 0.2, "opcua_timeout_s": 1.0}
     try:
-        async with running(tansu, tmp_path, machine.port, "opcua-restarted", **fast) as log:
+        async with running(kafka, tmp_path, machine.port, "opcua-restarted", **fast) as log:
             await until(lambda: bool(log.of("counter")) and bool(log.of("double")), "first values")
             (refused,) = log.of("double")
             assert (refused.value, refused.type, refused.status) == (

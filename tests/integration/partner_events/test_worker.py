@@ -32,7 +32,7 @@ from tests.waiting import until
 @pytest.fixture
 def broker(database_url: str) -> Iterator[servers.KafkaServer]:
     """A broker of the test's own with the topics, declared as the current log."""
-    with servers.tansu_broker() as server:
+    with servers.kafka_broker() as server:
         declare(server, database_url)
         yield server
 
@@ -44,7 +44,7 @@ def declare(server: servers.KafkaServer, database_url: str) -> None:
 
 async def publish(server: servers.KafkaServer, *events: Event | bytes) -> None:
     """Send events, over all three topics and their partitions."""
-    settings = KafkaSettings(kafka_bootstrap=server.bootstrap, kafka_idempotent=False)
+    settings = KafkaSettings(kafka_bootstrap=server.bootstrap)
     topics = (LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS)
     async with Producer(settings, "test") as producer:
         bodies = [
@@ -63,7 +63,6 @@ async def working(server: servers.KafkaServer, database_url: str) -> AsyncIterat
     """Run the worker in this process."""
     settings = PartnerEventsSettings(
         kafka_bootstrap=server.bootstrap,
-        kafka_idempotent=False,
         database_url=SecretStr(as_role(database_url, "partner_events")),
         webhook_allow=LOOPBACK,
     )
@@ -134,7 +133,6 @@ async def test_kill_9_in_the_middle_of_a_delivery_loses_no_event(
     environment = {
         **os.environ,
         "AURELIAN_KAFKA_BOOTSTRAP": broker.bootstrap,
-        "AURELIAN_KAFKA_IDEMPOTENT": "0",
         "AURELIAN_DATABASE_URL": as_role(api.database_url, "partner_events"),
         "AURELIAN_WEBHOOK_ALLOW": LOOPBACK,
         "AURELIAN_OPS_PORT": "0",

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aurelian.cli import app
-from aurelian.local import doctor, home, mqtt, ports
+from aurelian.local import doctor, home, kafka_jars, mqtt, ports
 from aurelian.local.doctor import Verdict
 
 
@@ -75,11 +75,19 @@ def test_a_missing_mosquitto_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> No
     assert (finding.verdict, finding.fix) == (Verdict.WARNING, "apt-get install mosquitto")
 
 
-def test_a_broker_over_its_memory_limit_is_a_warning() -> None:
-    finding = doctor.check_broker_memory({"broker_memory_mb": 2100, "broker_memory_limit_mb": 2048})
+def test_files_of_kafka_that_are_not_here_are_a_warning_and_changed_ones_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AURELIAN_CACHE", str(tmp_path))
+    finding = doctor.check_kafka_files()
     assert finding.verdict is Verdict.WARNING
-    assert "2100 of 2048 MB" in finding.text
-    assert "aurelian down, then aurelian up" in (finding.fix or "")
+    assert "46 files of Apache Kafka are fetched at the next start" in finding.text
+    folder = kafka_jars.jar_folder(tmp_path)
+    folder.mkdir()
+    (folder / kafka_jars.read_lock()[0].file_name).write_bytes(b"not a jar")
+    finding = doctor.check_kafka_files()
+    assert finding.verdict is Verdict.FAULT
+    assert "is not the file that was locked" in finding.text
 
 
 async def test_dead_servers_and_services_of_a_running_stack_are_faults(tmp_path: Path) -> None:
@@ -90,8 +98,6 @@ async def test_dead_servers_and_services_of_a_running_stack_are_faults(tmp_path:
         "kafka_bootstrap": f"127.0.0.1:{nobody}",
         "mqtt_url": f"mqtt://127.0.0.1:{nobody}",
         "database_url": f"postgresql://postgres@/aurelian?host={tmp_path}",
-        "broker_memory_mb": None,
-        "broker_memory_limit_mb": 2048,
         "services": {
             "historian": {
                 "pid": None,
@@ -109,7 +115,7 @@ async def test_dead_servers_and_services_of_a_running_stack_are_faults(tmp_path:
         for each in findings
         if each.verdict is not Verdict.WELL
     }
-    assert verdicts["the broker does not answer"] is Verdict.FAULT
+    assert verdicts["Kafka does not answer"] is Verdict.FAULT
     assert verdicts["the MQTT broker does not answer"] is Verdict.FAULT
     assert verdicts["historian is not running (waiting to start again)"] is Verdict.FAULT
     assert verdicts["history runs and is not ready"] is Verdict.WARNING

@@ -164,7 +164,7 @@ def test_every_service_is_told_where_the_others_are(tmp_path: Path) -> None:
     assert not told["historian"]["AURELIAN_API_KEY_FILE"], (
         "only the dashboard has the platform's key"
     )
-    assert all(each["AURELIAN_KAFKA_IDEMPOTENT"] == "0" for each in told.values())
+    assert all(each["AURELIAN_PARTITIONS"] == "all" for each in told.values())
 
 
 def test_waiting_for_what_never_comes_ends_at_its_limit() -> None:

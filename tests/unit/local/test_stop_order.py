@@ -6,7 +6,7 @@ from aurelian.local.stack import _STOP_LIMIT_S, _STOP_STEPS
 
 def test_sources_stop_first_and_the_database_last() -> None:
     steps = [who for who, _, _ in _STOP_STEPS]
-    assert steps == [*Rank, ("mqtt", "broker"), ("postgres",)]
+    assert steps == [*Rank, ("mqtt", "kafka"), ("postgres",)]
 
 
 def test_stopping_takes_less_than_ten_seconds_however_slow_everybody_is() -> None:

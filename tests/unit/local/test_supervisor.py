@@ -8,8 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from aurelian.local.options import Options
 from aurelian.local.processes import Program, start_time
-from aurelian.local.stack import Options, _Launch
+from aurelian.local.stack import _Launch
 from aurelian.local.supervisor import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
