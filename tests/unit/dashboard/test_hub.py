@@ -1,4 +1,4 @@
-"""The live picture and what browsers are told: folding, freshness, conflation, resume, reset. No
+"""The live picture and what browsers are sent: folding, freshness, conflation, resume, reset. No
 I/O."""
 
 import asyncio
@@ -117,7 +117,7 @@ def test_a_retained_value_is_shown_but_is_no_sign_of_life() -> None:
     assert live.freshness("unit", NOW) is Freshness.STALE
 
 
-def test_a_signal_that_nobody_declared_is_told_to_the_pages_once() -> None:
+def test_a_signal_that_nobody_declared_is_sent_to_the_pages_once() -> None:
     live = plant()
     first = live.apply_batch(batch(1.0), NOW)
     assert [message.kind for message in first] == ["plant"]
@@ -182,11 +182,11 @@ def test_a_source_that_was_never_heard_is_stale() -> None:
 def test_a_dead_source_is_stale_at_once_and_lives_again_when_heard() -> None:
     live = plant()
     live.presence.mark_heard("source", NOW * 1000, NOW)
-    told = live.presence.mark_silent("source", "connection lost", (NOW + 1000) * 1000)
-    assert told[0].body["dead"] == "connection lost"
+    sent = live.presence.mark_silent("source", "connection lost", (NOW + 1000) * 1000)
+    assert sent[0].body["dead"] == "connection lost"
     assert live.freshness("unit", NOW + 1000) is Freshness.STALE
-    told = live.presence.mark_heard("source", (NOW + 2000) * 1000, NOW + 2000)
-    assert told[0].body["dead"] is None
+    sent = live.presence.mark_heard("source", (NOW + 2000) * 1000, NOW + 2000)
+    assert sent[0].body["dead"] is None
     assert live.freshness("line", NOW + 2000) is Freshness.LIVE
 
 
@@ -247,10 +247,10 @@ def test_a_gateway_with_a_fast_clock_is_not_heard_in_the_future() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 60_000), st.booleans()), max_size=20), st.integers(0, 120_000)
 )
-def test_a_stale_line_is_never_said_to_run(told: list[tuple[int, bool]], later_ms: int) -> None:
+def test_a_stale_line_is_never_said_to_run(sent: list[tuple[int, bool]], later_ms: int) -> None:
     live = plant()
     live.put_state({"line": "line", "state": "running", "unit": None, "reason": "", "since": NOW})
-    for after, beat in told:
+    for after, beat in sent:
         if beat:
             live.presence.mark_heard("source", (NOW + after) * 1000, NOW + after)
         else:
@@ -290,9 +290,9 @@ def test_a_browser_too_slow_for_its_states_gets_a_reset_and_a_snapshot() -> None
     for n in range(11):
         on.publish([Message("state", {"n": n})])
         seen += events(on.take(quick, NOW))
-    told = events(on.take(slow, NOW))
-    assert [kind for _, kind, _ in told] == ["reset", "snap"]
-    assert told[0][2] == {"cause": "overflow"}
+    sent = events(on.take(slow, NOW))
+    assert [kind for _, kind, _ in sent] == ["reset", "snap"]
+    assert sent[0][2] == {"cause": "overflow"}
     assert [body["n"] for _, _, body in seen] == list(range(11))
 
 
