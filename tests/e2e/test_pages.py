@@ -80,7 +80,9 @@ def tile(page: Page, dashboard_only: dashboard_stack.DashboardStack):  # type: i
 
 
 async def send_state(
-    traffic: dashboard_stack.PlantTraffic, dashboard_only: dashboard_stack.DashboardStack, state: str
+    traffic: dashboard_stack.PlantTraffic,
+    dashboard_only: dashboard_stack.DashboardStack,
+    state: str,
 ) -> None:
     since = datetime.now(UTC).isoformat()
     data = {
