@@ -1,7 +1,7 @@
 """The ISA-95 tree of the live picture with the orders in which pages show it. Pure; owned by
 live.py.
 
-Orders are worked out in one pass over the tree at the first question after a change, then kept:
+Orders and reporters are worked out in one pass over the tree at the first question after a change, then kept:
 a page with 1,000 machines asks for each line's machines, and the tree hardly ever changes.
 """
 
@@ -24,18 +24,19 @@ class AssetTree:
         self.assets: dict[str, Asset] = {}
         self._lines: list[Asset] | None = None
         self._units: dict[str, list[Asset]] | None = None
+        self._reporters: dict[str, tuple[str, str]] = {}
 
     def put(self, asset: Asset) -> bool:
         """Add or replace an asset; True if anything is new."""
         if self.assets.get(asset.id) == asset:
             return False
         self.assets[asset.id] = asset
-        self._lines = self._units = None
+        self._forget_orders()
         return True
 
     def remove(self, asset: str) -> bool:
         """Forget an asset; True if it was there."""
-        self._lines = self._units = None
+        self._forget_orders()
         return self.assets.pop(asset, None) is not None
 
     def lines(self) -> list[Asset]:
@@ -62,17 +63,24 @@ class AssetTree:
             found = self.assets.get(found.parent or "")
         return found
 
-    def constraint_of(self, asset: str) -> str:
-        """The asset whose freshness is this one's: of a line its constraint unit, else itself."""
+    def reporters_of(self, asset: str) -> tuple[str, str]:
+        """The asset whose signs of life count for this one (of a line its constraint unit, else
+        itself), and the id of the source that reports it (empty when nobody knows)."""
+        known = self._reporters.get(asset)
+        if known is None:
+            known = self._reporters[asset] = self._find_reporters(asset)
+        return known
+
+    def _find_reporters(self, asset: str) -> tuple[str, str]:
         found = self.assets.get(asset)
         if found is not None and found.level == "line":
-            return str(found.meaning.get("constraint", asset))
-        return asset
+            asset = str(found.meaning.get("constraint", asset))
+            found = self.assets.get(asset)
+        return asset, str(found.meaning.get("source", "")) if found is not None else ""
 
-    def source_of(self, asset: str) -> str:
-        """Id of the source that reports the asset; empty when nobody knows."""
-        found = self.assets.get(self.constraint_of(asset))
-        return str(found.meaning.get("source", "")) if found is not None else ""
+    def _forget_orders(self) -> None:
+        self._lines = self._units = None
+        self._reporters = {}
 
     def _sort_units(self) -> dict[str, list[Asset]]:
         by_line: dict[str, list[Asset]] = {}

@@ -81,14 +81,17 @@ class LivePlant:
 
     def heard_ms(self, asset: str, source: str | None = None) -> int:
         """When the asset, or its source as a whole, was last heard; 0: never."""
-        asset, source = self._reporters(asset, source)
-        return self.presence.heard_ms(asset, source)
+        reporter, its_source = self.tree.reporters_of(asset)
+        return self.presence.heard_ms(reporter, its_source if source is None else source)
 
     def freshness(self, asset: str, now_ms: int, source: str | None = None) -> Freshness:
         """Freshness of everything that this asset reports."""
-        asset, source = self._reporters(asset, source)
-        heard_ms = self.presence.heard_ms(asset, source)
-        return freshness_of(heard_ms, self.presence.silence_of(asset, source), now_ms, self.limits)
+        reporter, its_source = self.tree.reporters_of(asset)
+        source = its_source if source is None else source
+        heard_ms = self.presence.heard_ms(reporter, source)
+        return freshness_of(
+            heard_ms, self.presence.silence_of(reporter, source), now_ms, self.limits
+        )
 
     def line_of_alarm(self, alarm: Body) -> str:
         """Id of the line of an alarm, which names it by id or by path, or only its asset; empty
@@ -97,11 +100,6 @@ class LivePlant:
         if line is not None:
             return line.id
         return str(alarm["line"]) if alarm["line"] in self.lines else ""
-
-    def _reporters(self, asset: str, source: str | None) -> tuple[str, str]:
-        """The asset whose signs of life count for this one, and the source that reports it."""
-        reporter = self.tree.constraint_of(asset)
-        return reporter, self.tree.source_of(reporter) if source is None else source
 
     # --- folding
 
@@ -351,7 +349,7 @@ class LivePlant:
         return {
             "signals": [[s.id, s.asset, s.source, s.role, s.index] for s in shown.signals],
             "units": {unit.id: unit.meaning.get("source", "") for unit in self.tree.units()},
-            "constraints": {line: self.tree.constraint_of(line) for line, _ in lines},
+            "constraints": {line: self.tree.reporters_of(line)[0] for line, _ in lines},
             "values": self.frame(
                 (s.index for s in shown.signals if s.time_us), self.presence.heard
             ),

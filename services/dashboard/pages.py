@@ -148,7 +148,7 @@ def line_view(plant: LivePlant, line: Asset, now_ms: int, alarms: Sequence[Body]
         mark=line_mark(plant, line, freshness, now_ms, zone),
         freshness=freshness,
         age=age_text(plant, line.id, now_ms, zone),
-        source=plant.tree.source_of(line.id),
+        source=plant.tree.reporters_of(line.id)[1],
         zone=zone,
         score=score(live.kpi),
         machines=tuple(

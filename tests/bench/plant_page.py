@@ -4,7 +4,8 @@ holds the dashboard's event loop; beside it 100 and 300 machines, and the parts 
 The real app answers a real request (`GET /`) with its middleware, route, template and headers; the
 picture in it is `tests.large_plant`: shuffled states, signals in the counts of the pilot plant,
 values report-by-exception. Between two views a tenth of the signals and lines change, as in a few
-seconds of work; `all_changed_ms` is a view for which every line has changed.
+seconds of work; `all_changed_ms` is a view for which every line has changed. Nothing in a view
+waits, so the thread's CPU time is what the loop is held for, whatever else runs on the machine.
 """
 
 from __future__ import annotations
@@ -69,19 +70,19 @@ async def _measure(machines: int) -> tuple[float, float, int, float, int]:
     for _ in range(VIEWS):
         _change(hub, plant, random_)
         gc.collect()
-        started = time.perf_counter()
+        started = time.thread_time()
         status, size = await _get(app, "/")
-        pages.append(time.perf_counter() - started)
+        pages.append(time.thread_time() - started)
         assert status == 200 and size > machines * 100
         _change(hub, plant, random_, lines=1.0)
-        started = time.perf_counter()
+        started = time.thread_time()
         await _get(app, "/")
-        redrawn.append(time.perf_counter() - started)
+        redrawn.append(time.thread_time() - started)
         _change(hub, plant, random_)
         client = hub.join()
-        started = time.perf_counter()
+        started = time.thread_time()
         assert hub.take(client, now_ms)
-        snapshots.append(time.perf_counter() - started)
+        snapshots.append(time.thread_time() - started)
         hub.leave(client)
     return (
         1000 * statistics.median(pages),

@@ -38,8 +38,12 @@ def check_index(live: LivePlant) -> None:
     assert live.tree.lines() == lines
     for line in lines:
         assert live.tree.units_of(line) == units_found(live, line)
-    for asset in live.tree.assets:
-        assert live.signals_of(asset) == signals_found(live, asset)
+    for asset in live.tree.assets.values():
+        assert live.signals_of(asset.id) == signals_found(live, asset.id)
+        reporter = asset.meaning["constraint"] if asset.level == "line" else asset.id
+        found = live.tree.assets.get(reporter)
+        source = found.meaning.get("source", "") if found is not None else ""
+        assert live.tree.reporters_of(asset.id) == (reporter, source)
 
 
 def test_lines_machines_and_signals_are_those_that_a_search_finds(live: LivePlant) -> None:
@@ -74,7 +78,7 @@ def test_the_index_follows_renames_moves_and_removals() -> None:
     for _ in range(30):
         unit = random_.choice(list(live.tree.units()))
         line = random_.choice(live.tree.lines())
-        change = random_.choice(("rename", "move", "remove", "signal"))
+        change = random_.choice(("rename", "move", "remove", "source", "signal"))
         match change:
             case "rename":
                 live.put_asset(replace(unit, path=f"{unit.path}-{random_.randrange(100)}"))
@@ -82,6 +86,8 @@ def test_the_index_follows_renames_moves_and_removals() -> None:
                 live.put_asset(replace(unit, parent=line.id))
             case "remove":
                 live.remove_asset(unit.id)
+            case "source":
+                live.put_asset(replace(unit, meaning={**unit.meaning, "source": line.id}))
             case "signal":
                 other = random_.choice(list(live.tree.units()))
                 moved = {**other.meaning, "signals": unit.meaning["signals"][:2]}
