@@ -29,7 +29,11 @@ MOST_LINES = 400
 """A file of the kit that is longer says more than one thing."""
 
 SOLE_IMPORTERS = {
-    "aiokafka": {"shared/aurelian/backbone/client.py", "shared/aurelian/backbone/topics.py"},
+    "aiokafka": {
+        "shared/aurelian/backbone/client.py",
+        "shared/aurelian/backbone/replication.py",
+        "shared/aurelian/backbone/topics.py",
+    },
     "cramjam": {"shared/aurelian/edge/outbox/compact.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {
