@@ -166,7 +166,8 @@ def _copy_raw(url: str, rows: int) -> float:
                 blocks.append(bytes(buffer))
         conn.execute("CREATE SCHEMA peer")
         conn.execute(
-            "CREATE TABLE peer.sample_number (LIKE historian.sample_number INCLUDING ALL) PARTITION BY RANGE (time)"
+            "CREATE TABLE peer.sample_number (LIKE historian.sample_number INCLUDING ALL) "
+            "PARTITION BY RANGE (time)"
         )
         for name, bounds in _partitions(conn):
             conn.execute(f"CREATE TABLE peer.{name} PARTITION OF peer.sample_number {bounds}")  # type: ignore[arg-type]
@@ -190,7 +191,8 @@ def _copy_raw(url: str, rows: int) -> float:
 
 def _partitions(conn: psycopg.Connection[tuple[object, ...]]) -> list[tuple[str, str]]:
     rows = conn.execute(
-        "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c "
+        "ON c.oid = i.inhrelid "
         "WHERE i.inhparent = 'historian.sample_number'::regclass"
     ).fetchall()
     return [(str(name), str(bounds)) for name, bounds in rows]
