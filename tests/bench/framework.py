@@ -25,10 +25,12 @@ MODULES = {
     "codec_encode": "codec",
     "codec_decode": "codec",
     "outbox": "outbox",
+    "outbox_bytes": "outbox_bytes",
     "historian_vs_copy": "historian_vs_copy",
     "historian_vs_copy_50": "historian_vs_copy:run_50",
     "historian_vs_copy_constant": "historian_vs_copy:run_constant",
     "latency_store": "latency_store",
+    "fold_lines": "fold_lines",
 }
 """Module of each benchmark, with its function where that is not `run`; one function may yield
 several."""

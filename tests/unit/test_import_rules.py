@@ -29,10 +29,16 @@ MOST_LINES = 400
 """A file of the kit that is longer says more than one thing."""
 
 SOLE_IMPORTERS = {
-    "aiokafka": {"shared/aurelian/backbone/client.py", "shared/aurelian/backbone/topics.py"},
+    "aiokafka": {
+        "shared/aurelian/backbone/client.py",
+        "shared/aurelian/backbone/replication.py",
+        "shared/aurelian/backbone/topics.py",
+    },
+    "cramjam": {"shared/aurelian/edge/outbox/compact.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {
-        f"shared/aurelian/edge/outbox/{name}.py" for name in ("outbox", "segment", "salvage")
+        f"shared/aurelian/edge/outbox/{name}.py"
+        for name in ("outbox", "segment", "tables", "salvage")
     },
 }
 FOREIGN = (
@@ -57,6 +63,7 @@ PURE = [
     "edge/contract.py",
     "events/cloudevent.py",
     "access/policy.py",
+    "fold/partitions.py",
     "fold/sequences.py",
 ]
 
