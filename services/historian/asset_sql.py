@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from historian.pieces import AssetChange
+from historian.decoding import AssetChange
 
 Connection = psycopg.AsyncConnection[TupleRow]
 

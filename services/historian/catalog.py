@@ -1,5 +1,5 @@
-"""Signals and owners as the store knows them: finds the keys of a dictionary, registers what is new.
-Used by processor.py.
+"""Signals and owners as the store knows them: finds the keys of a dictionary, registers what is
+new. Used by processor.py.
 
 Reads and registers on a connection of its own, in autocommit: a signal may exist without samples.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from psycopg.rows import TupleRow
 
 from aurelian.model.sample import SampleBatch, Signal, ValueType
-from historian.rows import Plan
+from historian.sample_columns import SignalKeys
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -49,13 +49,13 @@ class _Table:
     sources: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     numeric: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
-    def find(self, signals: Sequence[Signal]) -> Plan | None:
-        """The plan of a dictionary; None when one of its signals is not in the table."""
+    def find(self, signals: Sequence[Signal]) -> SignalKeys | None:
+        """The keys of a dictionary; None when one of its signals is not in the table."""
         try:
             places = np.fromiter(map(self.place.__getitem__, map(id, signals)), np.intp)
         except KeyError:
             return None
-        return Plan(self.keys[places], self.sources[places], self.numeric[places])
+        return SignalKeys(self.keys[places], self.sources[places], self.numeric[places])
 
     def extend(self, added: Sequence[tuple[Signal, int, int, bool]]) -> None:
         """Add signals, each with its key, the index of its source and whether it is a number."""
@@ -72,19 +72,19 @@ class Catalog:
 
     def __init__(self) -> None:
         self.sources: list[tuple[str, str]] = []
-        """(source, owner) by the index that `Plan.sources` holds."""
+        """(source, owner) by the index that `SignalKeys.sources` holds."""
         self._source_index: dict[tuple[str, str], int] = {}
         self._known: dict[str, Known] = {}
         self._asset_owner: dict[str, str | None] = {}
         self._tables: dict[str, _Table] = {}
-        self._plans: dict[tuple[int, str], tuple[tuple[Signal, ...], Plan]] = {}
+        self._dictionaries: dict[tuple[int, str], tuple[tuple[Signal, ...], SignalKeys]] = {}
 
     def forget(self) -> None:
         """Read everything anew when it is needed next."""
         self._known.clear()
         self._asset_owner.clear()
         self._tables.clear()
-        self._plans.clear()
+        self._dictionaries.clear()
 
     def source(self, source: str, owner: str) -> int:
         """Index of a source of an owner."""
@@ -94,35 +94,37 @@ class Catalog:
             self.sources.append((source, owner))
         return index
 
-    async def plan(self, conn: Connection, batches: Sequence[SampleBatch]) -> list[Plan]:
-        """The plan of each batch's dictionary, in order; registers signals that nobody knew.
+    async def signal_keys(
+        self, conn: Connection, batches: Sequence[SampleBatch]
+    ) -> list[SignalKeys]:
+        """The keys of each batch's dictionary, in order; registers signals that nobody knew.
 
         Raises:
             psycopg.OperationalError: the database is away.
         """
         if sum(len(table.signals) for table in self._tables.values()) > SIGNALS_KEPT:
             self.forget()
-        if len(self._plans) > DICTIONARIES_KEPT:
-            self._plans.clear()
-        plans = [self._find(batch) for batch in batches]
-        unknown = [batch for batch, plan in zip(batches, plans, strict=True) if plan is None]
+        if len(self._dictionaries) > DICTIONARIES_KEPT:
+            self._dictionaries.clear()
+        found = [self._find(batch) for batch in batches]
+        unknown = [batch for batch, keys in zip(batches, found, strict=True) if keys is None]
         if unknown:
             await self._load(conn, unknown)
             await self._register(conn, unknown)
         return [
-            self._make(batch) if plan is None else plan
-            for batch, plan in zip(batches, plans, strict=True)
+            self._make(batch) if keys is None else keys
+            for batch, keys in zip(batches, found, strict=True)
         ]
 
-    def _find(self, batch: SampleBatch) -> Plan | None:
-        found = self._plans.get((id(batch.signals), batch.owner))
+    def _find(self, batch: SampleBatch) -> SignalKeys | None:
+        found = self._dictionaries.get((id(batch.signals), batch.owner))
         if found is not None and found[0] is batch.signals:
             return found[1]
         table = self._tables.get(batch.owner)
-        plan = None if table is None else table.find(batch.signals)
-        if plan is not None:
-            self._plans[id(batch.signals), batch.owner] = batch.signals, plan
-        return plan
+        keys = None if table is None else table.find(batch.signals)
+        if keys is not None:
+            self._dictionaries[id(batch.signals), batch.owner] = batch.signals, keys
+        return keys
 
     async def _load(self, conn: Connection, batches: Sequence[SampleBatch]) -> None:
         batches = [batch for batch in batches if _fault(batch.owner, batch.signals) is None]
@@ -143,7 +145,7 @@ class Catalog:
             signal.id: (signal, batch.owner)
             for batch in reversed(batches)
             if any(signal.id not in self._known for signal in batch.signals)
-            and self._refusal(batch) is None
+            and self._reject_reason(batch) is None
             for signal in batch.signals
             if signal.id not in self._known
         }
@@ -165,16 +167,16 @@ class Catalog:
         )
         self._known.update({row[0]: Known(*row[1:]) for row in await cursor.fetchall()})
 
-    def _make(self, batch: SampleBatch) -> Plan:
-        """The plan of a batch whose signals are loaded."""
-        plan = self._find(batch)  # a batch before it may have brought its signals
-        if plan is not None:
-            return plan
-        refusal = self._refusal(batch)
-        if refusal is not None:
+    def _make(self, batch: SampleBatch) -> SignalKeys:
+        """The keys of a batch whose signals are loaded."""
+        keys = self._find(batch)  # a batch before it may have brought its signals
+        if keys is not None:
+            return keys
+        reason = self._reject_reason(batch)
+        if reason is not None:
             none = np.zeros(len(batch.signals), np.int32)
             sources = [self.source(s.source, batch.owner) for s in batch.signals]
-            plan = Plan(none, np.array(sources, np.int32), none.astype(np.bool_), refusal)
+            keys = SignalKeys(none, np.array(sources, np.int32), none.astype(np.bool_), reason)
         else:
             table = self._tables.setdefault(batch.owner, _Table())
             table.extend(
@@ -185,12 +187,12 @@ class Catalog:
                     for known in (self._known[signal.id],)
                 ]
             )
-            plan = table.find(batch.signals)
-            assert plan is not None
-        self._plans[id(batch.signals), batch.owner] = batch.signals, plan
-        return plan
+            keys = table.find(batch.signals)
+            assert keys is not None
+        self._dictionaries[id(batch.signals), batch.owner] = batch.signals, keys
+        return keys
 
-    def _refusal(self, batch: SampleBatch) -> str | None:
+    def _reject_reason(self, batch: SampleBatch) -> str | None:
         """Why the batch's owner may not write to its signals."""
         table = self._tables.get(batch.owner)
         allowed = table.place if table is not None else {}

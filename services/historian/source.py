@@ -122,7 +122,7 @@ class Source:
             await self._skip(*self._skips.pop())
         taken = []
         for record in records:
-            reading = self._reading.get((record.topic, record.partition))  # type: ignore[call-overload]
+            reading = self._reading.get(Partition(record.topic, record.partition))
             if reading is None:
                 continue
             follows = record.offset == reading.position and reading.compared

@@ -91,32 +91,39 @@ def make_batches(
         made += size * LINES
 
 
-def make_shuffled_batches(rows: int, size: int) -> Iterator[SampleBatch]:
-    """`rows` samples (rounded up to whole rounds) in batches of `size`, line by line in turn.
+def report_doubles_by_exception(rows: int, size: int, *, pool: int = 1000) -> Iterator[SampleBatch]:
+    """`rows` doubles (rounded up to whole rounds) in batches of `size`, line by line in turn.
 
-    Report by exception: each batch holds a random subset of the line's signals, which change at
-    random moments, about once a second each; so each batch has a dictionary of its own, in order of
-    first use, as a gateway's `make_batch` makes it.
+    As `report_by_exception`: each batch has a random subset of its line's `pool` signals, each
+    signal once, in random order, with new values; so each signal changes about once a second.
     """
-    random = np.random.default_rng(size)
-    dictionaries = [signals_of_line(line) for line in range(LINES)]
-    width = len(dictionaries[0])
-    window_us = size * 1_000_000 // width
+    generator = np.random.default_rng(size)
+    lines = [
+        [
+            Signal(
+                f"{line:04x}-{n:06x}-5a0b-5d43-9a2e-3d6f0a7c1b55",
+                f"bench-{line}-{n // SIGNALS_PER_ASSET}",
+                f"{line_path(line)}/unit-{n // SIGNALS_PER_ASSET}/signal-{n % SIGNALS_PER_ASSET}",
+                ValueType.DOUBLE,
+                "Cel",
+                f"bench-source-{line % 4}",
+            )
+            for n in range(pool)
+        ]
+        for line in range(LINES)
+    ]
+    window_us = size * 1_000_000 // pool
     for sequence in range(1, -(-rows // (size * LINES)) + 1):
         start = START_US + (sequence - 1) * window_us
-        for line, signals in enumerate(dictionaries):
-            changing = random.permutation(width)[
-                : random.integers(width // 2, width, endpoint=True)
-            ]
-            chosen = random.choice(changing, size).tolist()
-            times = (start + np.sort(random.choice(window_us, size, replace=False))).tolist()
-            values = random.normal(20, 5, size).tolist()
-            samples = [
-                Sample(signals[index], value, ValueType.DOUBLE, time, time + 3000)
-                for index, value, time in zip(chosen, values, times, strict=True)
-            ]
+        for line, signals in enumerate(lines):
+            chosen = generator.permutation(pool)[:size].tolist()
+            times = (start + np.sort(generator.integers(0, window_us, size))).tolist()
+            values = generator.normal(20, 5, size).tolist()
             yield make_batch(
-                samples,
+                [
+                    Sample(signals[index], value, ValueType.DOUBLE, time, time + 3000)
+                    for index, value, time in zip(chosen, values, times, strict=True)
+                ],
                 owner=OWNER,
                 gateway="bench",
                 boot=START_US,

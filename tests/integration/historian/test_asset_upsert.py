@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from aurelian.model.asset import Asset
 from aurelian.model.time import to_datetime
 from historian.asset_sql import upsert_assets
-from historian.pieces import AssetChange
+from historian.decoding import AssetChange
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Rows = list[tuple[object, ...]]
@@ -174,7 +174,8 @@ async def _upsert_one_by_one(conn: Connection, changes: Sequence[AssetChange]) -
         cursor = await conn.execute("SELECT path FROM historian.asset WHERE id = %s", (asset.id,))
         known = await cursor.fetchone()
         await conn.execute(
-            "INSERT INTO historian.asset (id, owner, parent, level, name, path, meaning, changed_at) "
+            "INSERT INTO historian.asset (id, owner, parent, level, name, path, meaning, "
+            "changed_at) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO UPDATE SET "
             "parent = excluded.parent, level = excluded.level, name = excluded.name, "
             "path = excluded.path, meaning = excluded.meaning, changed_at = excluded.changed_at",
@@ -187,7 +188,8 @@ async def _upsert_one_by_one(conn: Connection, changes: Sequence[AssetChange]) -
             await _move_one(conn, asset, changed_at, renamed=known is not None)
         for each in change.signals:
             await conn.execute(
-                "INSERT INTO historian.signal AS s (id, owner, asset, path, name, type, unit, role, "
+                "INSERT INTO historian.signal AS s (id, owner, asset, path, name, type, unit, "
+                "role, "
                 "source, discovered, limits, changed_at) "
                 "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, false, %s, %s) "
                 "ON CONFLICT (id) DO UPDATE SET asset = excluded.asset, path = excluded.path, "
@@ -217,6 +219,7 @@ async def _move_one(conn: Connection, asset: Asset, changed_at: datetime, *, ren
     )
     if renamed:
         await conn.execute(
-            "UPDATE historian.signal SET path = %s || '/' || name, changed_at = %s WHERE asset = %s",
+            "UPDATE historian.signal SET path = %s || '/' || name, changed_at = %s WHERE asset = "
+            "%s",
             (asset.path, changed_at, asset.id),
         )

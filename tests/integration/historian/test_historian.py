@@ -204,7 +204,8 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
         await_offsets(database_url, 1, topic=REJECTED.name)
         with psycopg.connect(database_url) as conn:
             rejected = conn.execute(
-                'SELECT error_class, payload, samples FROM historian.rejected ORDER BY topic, "offset"'
+                "SELECT error_class, payload, samples FROM historian.rejected ORDER BY topic, "
+                '"offset"'
             ).fetchall()
         assert [row[0] for row in rejected] == [
             "unreadable",

@@ -15,8 +15,8 @@ from aurelian.model.asset import Asset, decode_asset
 from aurelian.model.record import Record
 from aurelian.model.sample import SampleBatch
 from aurelian.model.time import HOUR_US, to_nearest_datetime
-from historian.delivery import Lane
-from historian.rows import Plan
+from historian.delivery import BatchStream
+from historian.sample_columns import SignalKeys
 
 PAYLOAD_LIMIT = 512 * 1024
 """Bytes of a rejected record that are kept; the rest is named by size and SHA-256."""
@@ -24,19 +24,19 @@ PAYLOAD_LIMIT = 512 * 1024
 MAX_NUMBER = 2**63 - 1
 """The largest boot and sequence that the store can hold."""
 
-EVENTS_LANE = "@events"
-REJECTED_LANE = "@rejected"
+EVENTS_STREAM = "@events"
+REJECTED_STREAM = "@rejected"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """What could not be stored, with its bytes: a row of `historian.rejected`.
 
     Attributes:
         received_at: microseconds since 1970; its hour is where the ledger counts it.
         samples: what it stands for in the ledger.
         counts: samples by source where there are several; None: all are `source`'s.
-        fingerprint: the same for the same refusal when its record comes again.
+        fingerprint: the same for the same rejection when its record comes again.
     """
 
     owner: str
@@ -64,25 +64,25 @@ class AssetChange:
 
 
 @dataclass(slots=True, eq=False)
-class Piece:
-    """One record on its way into the store: exactly one of batch, event, asset, refusals, or
+class DecodedRecord:
+    """One record on its way into the store: exactly one of batch, event, asset, rejections, or
     nothing (it only moves the offset).
 
     Attributes:
-        lane, sequence: its number at the gateway; sequence 0: not numbered.
-        stored_to, beyond, closed: state of its lane once this piece is stored (see
-            `delivery.Head`).
-        batch, plan: samples and what their signals are here.
+        stream, sequence: its number at the gateway; sequence 0: not numbered.
+        stored_to, beyond, closed: state of its stream once this record is stored (see
+            `delivery.StreamProgress`).
+        batch, signal_keys: samples and what their signals are here.
     """
 
     record: Record
-    lane: Lane | None = None
+    stream: BatchStream | None = None
     sequence: int = 0
     batch: SampleBatch | None = None
-    plan: Plan | None = None
+    signal_keys: SignalKeys | None = None
     event: codec.SourceEvent | None = None
     asset: AssetChange | None = None
-    refusals: list[Refusal] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
     owner: str = ""
     stored_to: int = 0
     beyond: tuple[int, ...] = ()
@@ -90,52 +90,52 @@ class Piece:
 
     def clear(self) -> None:
         """Leave nothing to store but the offset: it is stored already."""
-        self.batch = self.plan = self.event = self.asset = None
-        self.refusals = []
+        self.batch = self.signal_keys = self.event = self.asset = None
+        self.rejections = []
 
 
-def read_record(record: Record, log_id: str) -> Piece:
-    """Decode a record of any topic that the historian reads; what is unreadable becomes a refusal
+def decode_record(record: Record, log_id: str) -> DecodedRecord:
+    """Decode a record of any topic that the historian reads; what is unreadable becomes a rejection
     with its bytes."""
-    piece = Piece(record)
+    decoded = DecodedRecord(record)
     if record.value is None:
-        return piece
+        return decoded
     try:
         if record.topic == SAMPLES.name:
-            batch = piece.batch = codec.decode(record.value)
-            piece.sequence, piece.owner = batch.sequence, batch.owner
-            piece.lane = Lane(batch.gateway, batch.boot, batch.line)
+            batch = decoded.batch = codec.decode(record.value)
+            decoded.sequence, decoded.owner = batch.sequence, batch.owner
+            decoded.stream = BatchStream(batch.gateway, batch.boot, batch.line)
             _check_names(batch.owner, batch.gateway, batch.line)
         elif record.topic == SOURCE_EVENTS.name:
-            event = piece.event = codec.decode_event(record.value)
-            piece.owner = event.owner
+            event = decoded.event = codec.decode_event(record.value)
+            decoded.owner = event.owner
             _check_names(event.owner, event.gateway, event.source, event.line)
-            _number(piece, EVENTS_LANE)
+            _number(decoded, EVENTS_STREAM)
         elif record.topic == REJECTED.name:
             rejected = codec.decode_rejected(record.value)
-            piece.owner = rejected.owner
+            decoded.owner = rejected.owner
             _check_names(rejected.owner, rejected.gateway, rejected.source)
-            _number(piece, REJECTED_LANE)
-            piece.refusals = [_passed_on(rejected)]
+            _number(decoded, REJECTED_STREAM)
+            decoded.rejections = [_passed_on(rejected)]
         elif record.topic == ASSETS.name:
-            piece.asset = _read_asset(record)
-        if piece.lane is not None and max(piece.lane.boot, piece.sequence) > MAX_NUMBER:
+            decoded.asset = _read_asset(record)
+        if decoded.stream is not None and max(decoded.stream.boot, decoded.sequence) > MAX_NUMBER:
             raise ValueError(
-                f"boot {piece.lane.boot} or sequence {piece.sequence} is beyond {MAX_NUMBER}"
+                f"boot {decoded.stream.boot} or sequence {decoded.sequence} is beyond {MAX_NUMBER}"
             )
     except (codec.DecodeError, ValueError) as error:
-        piece.batch = piece.event = piece.lane = None
-        piece.sequence, piece.owner = 0, ""
-        piece.refusals = [refuse_record(record, log_id, "unreadable", str(error))]
-    return piece
+        decoded.batch = decoded.event = decoded.stream = None
+        decoded.sequence, decoded.owner = 0, ""
+        decoded.rejections = [reject_record(record, log_id, "unreadable", str(error))]
+    return decoded
 
 
-def refuse_record(
+def reject_record(
     record: Record, log_id: str, error_class: str, reason: str, *, owner: str = "", samples: int = 0
-) -> Refusal:
+) -> Rejection:
     """Refuse a whole record. Without `samples` nobody counted it, so the ledger does not either."""
     payload = record.value or b""
-    return Refusal(
+    return Rejection(
         owner=_text(owner.encode()) or _text(record.key).partition("/")[0],
         gateway="",
         source="",
@@ -151,9 +151,9 @@ def refuse_record(
     )
 
 
-def refuse_samples(
+def reject_samples(
     record: Record, log_id: str, batch: SampleBatch, error_class: str, reason: str
-) -> Refusal:
+) -> Rejection:
     """Refuse the samples of `batch` (a whole record's, or those taken out of one), keeping them as
     a batch."""
     payload = codec.encode(batch)
@@ -161,9 +161,9 @@ def refuse_samples(
     for index, received in zip(batch.signal.tolist(), batch.gateway_time.tolist(), strict=True):
         key = (batch.signals[index].source, received - received % HOUR_US)
         counts[key] = counts.get(key, 0) + 1
-    lane = f"{batch.gateway}/{batch.boot}/{batch.line}/{batch.sequence}"
+    stream = f"{batch.gateway}/{batch.boot}/{batch.line}/{batch.sequence}"
     numbered = batch.sequence > 0
-    return Refusal(
+    return Rejection(
         owner=batch.owner,
         gateway=batch.gateway,
         source=next(iter(counts))[0] if counts else "",
@@ -175,20 +175,20 @@ def refuse_samples(
         payload_size=len(payload),
         payload_sha256=hashlib.sha256(payload).hexdigest(),
         samples=len(batch),
-        fingerprint=f"{lane}/{error_class}"
+        fingerprint=f"{stream}/{error_class}"
         if numbered
         else f"{log_id}/{record.topic}/{record.partition}/{record.offset}/{error_class}",
         counts=counts,
     )
 
 
-def _passed_on(rejected: codec.Rejected) -> Refusal:
+def _passed_on(rejected: codec.Rejected) -> Rejection:
     """What a gateway rejected, as it comes."""
     content = (
         f"{rejected.gateway}/{rejected.boot}/{rejected.source}/{rejected.time}/{rejected.origin}"
     )
     digest = hashlib.sha256(content.encode() + rejected.payload_sha256.encode()).hexdigest()
-    return Refusal(
+    return Rejection(
         owner=rejected.owner,
         gateway=rejected.gateway,
         source=rejected.source,
@@ -211,12 +211,12 @@ def _check_names(*names: str) -> None:
             raise ValueError(f"a name has a null character: {name!r}")
 
 
-def _number(piece: Piece, lane: str) -> None:
-    """Read the number that a gateway gave to an event or a refusal from the record's headers."""
-    headers = dict(piece.record.headers)
+def _number(decoded: DecodedRecord, stream: str) -> None:
+    """Read the number that a gateway gave to an event or a rejection from the record's headers."""
+    headers = dict(decoded.record.headers)
     if "sequence" in headers:
-        piece.lane = Lane(headers["gateway"].decode(), int(headers["boot"]), lane)
-        piece.sequence = int(headers["sequence"])
+        decoded.stream = BatchStream(headers["gateway"].decode(), int(headers["boot"]), stream)
+        decoded.sequence = int(headers["sequence"])
 
 
 def _read_asset(record: Record) -> AssetChange | None:

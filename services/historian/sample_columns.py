@@ -24,25 +24,25 @@ FUTURE_LIMIT_US = HOUR_US
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SignalKeys:
     """What the signals of one dictionary are in this store; entries in the dictionary's order.
 
     Attributes:
         keys: `historian.signal.key`.
         sources: index into the catalog's list of sources, for the ledger.
         numeric: the plant model declares a number.
-        refusal: why nothing of this dictionary may be stored; None: it may.
+        reject_reason: why nothing of this dictionary may be stored; None: it may.
     """
 
     keys: NDArray[np.int32]
     sources: NDArray[np.int32]
     numeric: NDArray[np.bool_]
-    refusal: str | None = None
+    reject_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """Rows of one sample table, sorted by (signal, time, sub), no key twice. Times: int64
+    """TableColumns of one sample table, sorted by (signal, time, sub), no key twice. Times: int64
     microseconds since 1970.
 
     Attributes:
@@ -93,7 +93,7 @@ Counts = dict[tuple[int, int], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TableColumns:
     """What a transaction writes into the sample tables; `repeated` counts samples whose key came
     twice in it."""
 
@@ -103,7 +103,7 @@ class Rows:
     repeated: Counts
 
 
-def make_rows(batches: Sequence[tuple[SampleBatch, Plan]], now_us: int) -> Rows:
+def make_columns(batches: Sequence[tuple[SampleBatch, SignalKeys]], now_us: int) -> TableColumns:
     """Make the rows of all batches, first come first served where a key comes twice.
 
     A time that no source can mean (before 1970, or more than an hour after its receipt) is replaced
@@ -117,12 +117,12 @@ def make_rows(batches: Sequence[tuple[SampleBatch, Plan]], now_us: int) -> Rows:
     kind = everything.type
     if is_number.all():
         empty = everything.pick(np.zeros(0, np.intp))
-        return Rows(everything, empty, empty, repeated)
+        return TableColumns(everything, empty, empty, repeated)
     texts = kind == ValueType.TEXT
     others = (kind == ValueType.BYTES) | (kind == ValueType.JSON)
     others |= ((kind == ValueType.INT64) | (kind == ValueType.UINT64)) & _filled(everything.objects)
     numbers = everything.pick(~(texts | others))
-    return Rows(
+    return TableColumns(
         _without_objects(numbers), everything.pick(texts), everything.pick(others), repeated
     )
 
@@ -157,17 +157,17 @@ def _count(source: NDArray[np.int32], received: NDArray[np.int64]) -> Counts:
     }
 
 
-def text_mask(batch: SampleBatch, plan: Plan) -> NDArray[np.bool_] | None:
+def text_mask(batch: SampleBatch, signal_keys: SignalKeys) -> NDArray[np.bool_] | None:
     """(n,) which samples carry text, bytes or JSON though the plant model declares a number; None:
     none does."""
     if not (batch.texts or batch.blobs or batch.jsons):
         return None
-    wrong: NDArray[np.bool_] = (batch.type >= ValueType.TEXT) & plan.numeric[batch.signal]
+    wrong: NDArray[np.bool_] = (batch.type >= ValueType.TEXT) & signal_keys.numeric[batch.signal]
     return wrong if wrong.any() else None
 
 
 def _join(
-    batches: Sequence[tuple[SampleBatch, Plan]], now_us: int
+    batches: Sequence[tuple[SampleBatch, SignalKeys]], now_us: int
 ) -> tuple[Columns, NDArray[np.bool_], NDArray[np.bool_]]:
     """Columns of all samples in order of arrival, and which are numbers and which texts."""
     parts = [batch for batch, _ in batches]
@@ -217,25 +217,25 @@ def _join(
 
 
 def _resolve(
-    batches: Sequence[tuple[SampleBatch, Plan]], lengths: NDArray[np.int64]
+    batches: Sequence[tuple[SampleBatch, SignalKeys]], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The store's signal key and the source index of every sample."""
     index = _concat([batch.signal for batch, _ in batches], np.uint32).astype(np.int64)
     starts: dict[int, int] = {}
-    plans: list[Plan] = []
+    dictionaries: list[SignalKeys] = []
     base = []
     size = 0
-    for _, plan in batches:
-        start = starts.get(id(plan))
+    for _, signal_keys in batches:
+        start = starts.get(id(signal_keys))
         if start is None:
-            start = starts[id(plan)] = size
-            size += len(plan.keys)
-            plans.append(plan)
+            start = starts[id(signal_keys)] = size
+            size += len(signal_keys.keys)
+            dictionaries.append(signal_keys)
         base.append(start)
     index += np.repeat(np.array(base, np.int64), lengths)
     return (
-        _concat([plan.keys for plan in plans], np.int32)[index],
-        _concat([plan.sources for plan in plans], np.int32)[index],
+        _concat([each.keys for each in dictionaries], np.int32)[index],
+        _concat([each.sources for each in dictionaries], np.int32)[index],
     )
 
 

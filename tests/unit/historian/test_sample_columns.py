@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurelian.model.sample import BAD, Flag, Sample, Signal, ValueType
-from historian.copyformat import PG_EPOCH_US, encode_numeric, number_blocks, object_blocks
-from historian.delivery import Head
+from historian.copy_format import PG_EPOCH_US, encode_numeric, number_blocks, object_blocks
+from historian.delivery import StreamProgress
 from historian.rollups import by_hour, by_minute
-from historian.rows import HOUR_US, Plan, Rows, count_by_hour, make_rows
+from historian.sample_columns import HOUR_US, SignalKeys, TableColumns, count_by_hour, make_columns
 from tests import oracle
 
 NOW = oracle.START_US
@@ -31,7 +31,7 @@ def test_rows_of_the_oracle_are_what_it_expects() -> None:
 
 
 def test_no_batches_make_no_rows() -> None:
-    rows = make_rows([], NOW)
+    rows = make_columns([], NOW)
     assert not len(rows.numbers) and not len(rows.texts) and not len(rows.others)
     minutes = by_minute(rows.numbers)
     assert len(minutes) == len(by_hour(minutes)) == 0
@@ -157,47 +157,47 @@ def test_integers_become_postgresqls_numeric(value: int) -> None:
 
 @given(st.lists(st.integers(1, 30), max_size=60))
 def test_a_lane_knows_what_is_stored_in_whatever_order_it_comes(sequences: list[int]) -> None:
-    head, stored = Head("owner"), set[int]()
+    progress, stored = StreamProgress("owner"), set[int]()
     for sequence in sequences:
-        assert head.accept(sequence) == (sequence not in stored)
+        assert progress.accept(sequence) == (sequence not in stored)
         stored.add(sequence)
         first_missing = next(n for n in range(1, 100) if n not in stored)
-        assert head.stored_to == first_missing - 1
-        ranges = list(zip(head.beyond[::2], head.beyond[1::2], strict=True))
+        assert progress.stored_to == first_missing - 1
+        ranges = list(zip(progress.beyond[::2], progress.beyond[1::2], strict=True))
         assert {n for a, b in ranges for n in range(a, b + 1)} == {
-            n for n in stored if n > head.stored_to
+            n for n in stored if n > progress.stored_to
         }
         assert all(b + 1 < c for (_, b), (c, _) in pairwise(ranges))
-        assert head.missing() == len(set(range(1, max(stored) + 1)) - stored)
+        assert progress.missing() == len(set(range(1, max(stored) + 1)) - stored)
 
 
 def test_a_hole_that_is_filled_is_told_once() -> None:
-    head = Head("owner")
+    progress = StreamProgress("owner")
     for sequence in (1, 2, 5):
-        head.accept(sequence)
-    assert head.take_closed() == []
-    head.accept(3)
-    head.accept(4)
-    assert head.take_closed() == [2, 3]
-    assert head.take_closed() == []
-    assert (head.stored_to, head.beyond) == (5, [])
+        progress.accept(sequence)
+    assert progress.take_closed() == []
+    progress.accept(3)
+    progress.accept(4)
+    assert progress.take_closed() == [2, 3]
+    assert progress.take_closed() == []
+    assert (progress.stored_to, progress.beyond) == (5, [])
 
 
-def _rows(samples: list[Sample]) -> Rows:
+def _rows(samples: list[Sample]) -> TableColumns:
     batches = oracle.make_batches(samples)
     ids = {
         signal.id: n
         for n, signal in enumerate(sorted({s.signal for s in samples}, key=lambda s: s.id))
     }
-    plans = [
-        Plan(
+    signal_keys = [
+        SignalKeys(
             np.array([ids[s.id] for s in batch.signals], np.int32),
             np.zeros(len(batch.signals), np.int32),
             np.zeros(len(batch.signals), np.bool_),
         )
         for batch in batches
     ]
-    return make_rows(list(zip(batches, plans, strict=True)), NOW)
+    return make_columns(list(zip(batches, signal_keys, strict=True)), NOW)
 
 
 def _sample(

@@ -13,7 +13,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from psycopg.rows import TupleRow
 
-from historian.copyformat import (
+from historian.copy_format import (
     HEADER,
     PG_EPOCH_US,
     SAMPLE_COLUMNS,
@@ -24,7 +24,7 @@ from historian.copyformat import (
     object_blocks,
 )
 from historian.rollups import Rollup, by_hour, by_minute
-from historian.rows import Columns, Rows
+from historian.sample_columns import Columns, TableColumns
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -60,18 +60,18 @@ class _TimeArray(_Array):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rows of a transaction as they go on the wire, made in a thread."""
+    """TableColumns of a transaction as they go on the wire, made in a thread."""
 
-    rows: Rows
+    columns: TableColumns
     numbers: list[bytes]
     minutes: Rollup
     hours: Rollup
 
 
-def prepare(rows: Rows) -> Prepared:
+def prepare(columns: TableColumns) -> Prepared:
     """Encode what is sent when no row is there already: the usual case. Pure."""
-    minutes = by_minute(rows.numbers)
-    return Prepared(rows, list(number_blocks(rows.numbers)), minutes, by_hour(minutes))
+    minutes = by_minute(columns.numbers)
+    return Prepared(columns, list(number_blocks(columns.numbers)), minutes, by_hour(minutes))
 
 
 async def open_session(conn: Connection, transaction_limit_s: float = 20.0) -> None:
@@ -106,7 +106,7 @@ async def insert_numbers(
     Returns:
         (n,) which rows were inserted; None: all of them.
     """
-    columns = prepared.rows.numbers
+    columns = prepared.columns.numbers
     if not len(columns):
         return None
     if not expect_known and await _copy_straight(conn, "sample_number", prepared.numbers):
@@ -141,9 +141,11 @@ async def count_in_ledger(conn: Connection, ledger: Ledger) -> None:
     """Add to `ledger_stored`."""
     async with conn.cursor() as cursor:
         await cursor.executemany(
-            "INSERT INTO historian.ledger_stored AS l (source, owner, hour, stored, duplicate, rejected) "
+            "INSERT INTO historian.ledger_stored AS l (source, owner, hour, stored, duplicate, "
+            "rejected) "
             "VALUES (%s, %s, to_timestamp(%s), %s, %s, %s) ON CONFLICT (source, hour) DO UPDATE "
-            "SET stored = l.stored + excluded.stored, duplicate = l.duplicate + excluded.duplicate, "
+            "SET stored = l.stored + excluded.stored, duplicate = l.duplicate + "
+            "excluded.duplicate, "
             "rejected = l.rejected + excluded.rejected",
             [
                 (source, owner, hour // 1_000_000, *counts)
@@ -155,6 +157,8 @@ async def count_in_ledger(conn: Connection, ledger: Ledger) -> None:
 async def _copy_straight(conn: Connection, table: str, blocks: Iterable[bytes]) -> bool:
     """COPY into the table itself; False when a key is there already (nothing is written then)."""
     try:
+        # A savepoint: COPY knows no ON CONFLICT, and its failure must not end the transaction that
+        # holds the offsets.
         async with conn.transaction():
             await _copy(conn, f"historian.{table} ({_columns(table)})", blocks)
     except psycopg.errors.UniqueViolation:
@@ -171,7 +175,8 @@ async def _insert_new(
     # Without statistics of the temporary table a nested loop may be chosen, which is quadratic.
     await conn.execute("SET LOCAL enable_nestloop = off")
     cursor = await conn.execute(
-        f"WITH new AS (INSERT INTO historian.{table} ({columns}) SELECT {columns} FROM incoming_{table} "
+        f"WITH new AS (INSERT INTO historian.{table} ({columns}) SELECT {columns} FROM "
+        f"incoming_{table} "
         "ORDER BY ordinal ON CONFLICT DO NOTHING RETURNING signal, time, sub) "
         f"SELECT ordinal FROM incoming_{table} JOIN new USING (signal, time, sub)"
     )
@@ -243,32 +248,36 @@ def _dumper(oid: int) -> type[Dumper]:
     return ArrayDumper
 
 
+# Every part of a rollup merges in any order, so rows that come late, or in another transaction,
+# count as if they had come in time. Of samples at one time the lowest `sub` is the first.
+_EARLIER = """r.first_time IS NULL
+        OR (excluded.first_time, excluded.first_sub) < (r.first_time, r.first_sub)"""
+_LATER = """r.last_time IS NULL
+        OR (excluded.last_time, excluded.last_sub) > (r.last_time, r.last_sub)"""
+_ENDS = ",".join(
+    f"\n    {column} = CASE WHEN {newer} THEN excluded.{column} ELSE r.{column} END"
+    for newer, columns in (
+        (_EARLIER, ("first", "first_time", "first_sub")),
+        (_LATER, ("last", "last_time", "last_sub")),
+    )
+    for column in columns
+)
+_VALUES = "min, max, first, first_time, first_sub, last, last_time, last_sub"
+_VALUES_OR_NULL = ",".join(
+    f"\n    CASE WHEN count > 0 THEN {column} END" for column in _VALUES.split(", ")
+)
+
 # A sum beyond the range of a double becomes NaN: PostgreSQL would refuse the whole transaction.
-_MERGE = """
-INSERT INTO historian.{table} AS r
-    (signal, bucket, count, bad, sum, min, max, first, first_time, first_sub, last, last_time, last_sub)
-SELECT signal, bucket, count, bad, sum,
-    CASE WHEN count > 0 THEN min END, CASE WHEN count > 0 THEN max END,
-    CASE WHEN count > 0 THEN first END, CASE WHEN count > 0 THEN first_time END, CASE WHEN count > 0 THEN first_sub END,
-    CASE WHEN count > 0 THEN last END, CASE WHEN count > 0 THEN last_time END, CASE WHEN count > 0 THEN last_sub END
+_MERGE = f"""
+INSERT INTO historian.{{table}} AS r (signal, bucket, count, bad, sum, {_VALUES})
+SELECT signal, bucket, count, bad, sum,{_VALUES_OR_NULL}
 FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
-    AS n (signal, bucket, count, bad, sum, min, max, first, first_time, first_sub, last, last_time, last_sub)
+    AS n (signal, bucket, count, bad, sum, {_VALUES})
 ON CONFLICT (signal, bucket) DO UPDATE SET
     count = r.count + excluded.count,
     bad = r.bad + excluded.bad,
-    sum = CASE WHEN abs(r.sum) < 8.9e307 AND abs(excluded.sum) < 8.9e307 THEN r.sum + excluded.sum ELSE 'NaN' END,
+    sum = CASE WHEN abs(r.sum) < 8.9e307 AND abs(excluded.sum) < 8.9e307
+        THEN r.sum + excluded.sum ELSE 'NaN' END,
     min = least(r.min, excluded.min),
-    max = greatest(r.max, excluded.max),
-    first = CASE WHEN r.first_time IS NULL OR (excluded.first_time, excluded.first_sub) < (r.first_time, r.first_sub)
-        THEN excluded.first ELSE r.first END,
-    first_time = CASE WHEN r.first_time IS NULL OR (excluded.first_time, excluded.first_sub) < (r.first_time, r.first_sub)
-        THEN excluded.first_time ELSE r.first_time END,
-    first_sub = CASE WHEN r.first_time IS NULL OR (excluded.first_time, excluded.first_sub) < (r.first_time, r.first_sub)
-        THEN excluded.first_sub ELSE r.first_sub END,
-    last = CASE WHEN r.last_time IS NULL OR (excluded.last_time, excluded.last_sub) > (r.last_time, r.last_sub)
-        THEN excluded.last ELSE r.last END,
-    last_time = CASE WHEN r.last_time IS NULL OR (excluded.last_time, excluded.last_sub) > (r.last_time, r.last_sub)
-        THEN excluded.last_time ELSE r.last_time END,
-    last_sub = CASE WHEN r.last_time IS NULL OR (excluded.last_time, excluded.last_sub) > (r.last_time, r.last_sub)
-        THEN excluded.last_sub ELSE r.last_sub END
+    max = greatest(r.max, excluded.max),{_ENDS}
 """
