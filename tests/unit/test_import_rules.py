@@ -34,9 +34,11 @@ SOLE_IMPORTERS = {
         "shared/aurelian/backbone/replication.py",
         "shared/aurelian/backbone/topics.py",
     },
+    "cramjam": {"shared/aurelian/edge/outbox/compact.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {
-        f"shared/aurelian/edge/outbox/{name}.py" for name in ("outbox", "segment", "salvage")
+        f"shared/aurelian/edge/outbox/{name}.py"
+        for name in ("outbox", "segment", "tables", "salvage")
     },
 }
 FOREIGN = (
