@@ -9,6 +9,7 @@ merged to the newest.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections import deque
 from collections.abc import Iterable
@@ -103,6 +104,11 @@ class Hub:
         """Show another picture from now on: everybody gets `reset` and a snapshot."""
         self.plant = plant
         plant.take_changes()
+        # The picture lives until the next one: without this each full garbage collection walks
+        # through it and holds the event loop, 11 ms with 1,000 machines.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
         self._ring.clear()
         self._next_id()
         self._first_kept = self.last_id + 1
