@@ -124,6 +124,15 @@ class KafkaServer(Server):
     """An Apache Kafka broker."""
 
     port: int = field(kw_only=True)
+    prepare: Callable[[], Program] = field(kw_only=True, repr=False)
+
+    def lose_log(self) -> None:
+        """Kill it, forget all that it has, start it as a new, empty cluster on the same port."""
+        self.kill()
+        assert self.program.cwd is not None
+        shutil.rmtree(self.program.cwd)
+        self.program = self.prepare()
+        self.start()
 
     @property
     def bootstrap(self) -> str:
@@ -312,16 +321,19 @@ def _kafka_node(
 ) -> KafkaServer:
     controller_port = controllers[node] if controllers else ports.any_free()
     log = folder / "kafka.log"
-    prepared = kafka.prepare(
-        folder / "kafka",
-        port,
-        controller_port,
-        log,
-        node=node,
-        controllers=controllers,
-        cluster_id=cluster_id,
-    )
-    server = KafkaServer(prepared.program, lambda: False, start_limit_s=60, port=port)
+
+    def prepare() -> Program:
+        return kafka.prepare(
+            folder / "kafka",
+            port,
+            controller_port,
+            log,
+            node=node,
+            controllers=controllers,
+            cluster_id=cluster_id,
+        ).program
+
+    server = KafkaServer(prepare(), lambda: False, start_limit_s=60, port=port, prepare=prepare)
     server.accepts = lambda: ports.accepts(port) and _run_apart(_answers(server.bootstrap))
     return server
 

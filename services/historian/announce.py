@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aurelian.backbone.client import Producer, Unavailable
 from aurelian.backbone.topics import STORED
+from aurelian.model.time import now_us
+from aurelian.runtime.retry import Backoff
 from historian import metrics
 from historian.delivery import Lane
 from historian.settings import HistorianSettings
@@ -43,25 +45,24 @@ class Announcer:
 
     async def run(self) -> None:
         """Announce until cancelled; with Kafka away, try again with a new producer."""
-        pause_s = 0.5
+        backoff = Backoff()
         while True:
             try:
                 async with Producer(self._settings, "historian-stored") as producer:
                     self._changed = await self._recent() | self._changed
                     while True:
                         await self._send(producer)
-                        pause_s = 0.5
+                        backoff.reset()
             except Unavailable as error:
                 metrics.ANNOUNCE_FAILURES.inc()
                 log.warning(
                     "announcing what is stored failed", extra={"fields": {"reason": str(error)}}
                 )
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, 10)
+                await backoff.wait()
 
     async def _send(self, producer: Producer) -> None:
         """Send a heartbeat and then changes, until the next heartbeat is due."""
-        beat = json.dumps({"log_id": self._log_id, "at": time.time_ns() // 1000})
+        beat = json.dumps({"log_id": self._log_id, "at": now_us()})
         futures = [await producer.post(STORED, HEARTBEAT_KEY, beat.encode())]
         due = time.monotonic() + HEARTBEAT_S
         while time.monotonic() < due:

@@ -29,6 +29,10 @@ HOLES = Gauge(
 GAPS = Counter(
     "historian_gaps_total", "Gap records written. Each is data that is missing.", ["origin"]
 )
+LOST_RECORDS = Counter(
+    "historian_lost_records_total",
+    "Records that Kafka deleted before they were stored. Lengthen the topic's retention; see historian.gap.",
+)
 HALTED = Gauge(
     "historian_partitions_halted",
     "Partitions whose log is not the one that was read before. Declare the new log, or restore the old.",

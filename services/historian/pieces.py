@@ -4,16 +4,19 @@ record taken."""
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS
 from aurelian.model import codec
+from aurelian.model.asset import Asset, decode_asset
 from aurelian.model.record import Record
 from aurelian.model.sample import SampleBatch
+from aurelian.model.time import HOUR_US, to_nearest_datetime
 from historian.delivery import Lane
-from historian.rows import HOUR_US, Plan
+from historian.rows import Plan
 
 PAYLOAD_LIMIT = 512 * 1024
 """Bytes of a rejected record that are kept; the rest is named by size and SHA-256."""
@@ -52,17 +55,12 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class AssetRecord:
-    """A node of the plant model as `aurelian.assets.v1` carries it."""
+class AssetChange:
+    """An asset's record, its signals (`Asset.signal_records`), and when it came to count."""
 
-    id: str
-    owner: str
-    parent: str | None
-    level: str
-    name: str
-    path: str
-    meaning: dict[str, object]
-    signals: tuple[dict[str, Any], ...]
+    asset: Asset
+    signals: Sequence[Mapping[str, Any]]
+    changed_at: datetime
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +81,7 @@ class Piece:
     batch: SampleBatch | None = None
     plan: Plan | None = None
     event: codec.SourceEvent | None = None
-    asset: AssetRecord | None = None
+    asset: AssetChange | None = None
     refusals: list[Refusal] = field(default_factory=list)
     owner: str = ""
     stored_to: int = 0
@@ -120,7 +118,7 @@ def read_record(record: Record, log_id: str) -> Piece:
             _number(piece, REJECTED_LANE)
             piece.refusals = [_passed_on(rejected)]
         elif record.topic == ASSETS.name:
-            piece.asset = _read_asset(record.value)
+            piece.asset = _read_asset(record)
         if piece.lane is not None and max(piece.lane.boot, piece.sequence) > MAX_NUMBER:
             raise ValueError(
                 f"boot {piece.lane.boot} or sequence {piece.sequence} is beyond {MAX_NUMBER}"
@@ -221,29 +219,17 @@ def _number(piece: Piece, lane: str) -> None:
         piece.sequence = int(headers["sequence"])
 
 
-def _read_asset(value: bytes) -> AssetRecord:
-    body = json.loads(value)
-    if not isinstance(body, dict):
-        raise ValueError("an asset is a JSON object")
-    texts: dict[str, str] = {}
-    for name in ("id", "owner", "level", "name", "path"):
-        text = body.get(name)
-        if not isinstance(text, str) or not text or "\0" in text:
-            raise ValueError(f"asset: {name} is {text!r}, not a text")
-        texts[name] = text
-    parent, meaning = body.get("parent"), body.get("meaning", {})
-    if not (parent is None or isinstance(parent, str)) or not isinstance(meaning, dict):
-        raise ValueError("asset: parent is a text or null, meaning an object")
-    signals = meaning.get("signals", [])
-    usable = isinstance(signals, list) and all(
-        isinstance(each, dict)
-        and isinstance(each.get("id"), str)
-        and isinstance(each.get("name"), str)
-        for each in signals
-    )
-    if not usable:
-        raise ValueError("asset: meaning.signals is a list of objects with id and name")
-    return AssetRecord(parent=parent, meaning=meaning, signals=tuple(signals), **texts)
+def _read_asset(record: Record) -> AssetChange | None:
+    asset = decode_asset(record.value)
+    if asset is None:
+        return None
+    texts = (asset.id, asset.owner, asset.level, asset.name, asset.path)
+    if not all(texts):
+        raise ValueError("asset: id, owner, level, name and path are never empty")
+    _check_names(*texts)
+    # The offset tells two changes of one millisecond apart.
+    changed_us = record.timestamp_ms * 1000 + record.offset % 1000
+    return AssetChange(asset, asset.signal_records(), to_nearest_datetime(changed_us))
 
 
 def _text(data: bytes | None) -> str:

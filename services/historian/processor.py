@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import psycopg
 from psycopg.rows import TupleRow
 
 from aurelian.backbone.client import Unavailable
+from aurelian.backbone.position import Decision
 from aurelian.db import offsets
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
@@ -25,6 +26,7 @@ from aurelian.db.offsets import Claim, Fenced
 from aurelian.model.record import Partition, Record
 from aurelian.model.sample import SampleBatch
 from aurelian.runtime.health import Health
+from aurelian.runtime.retry import Backoff
 from historian import metrics, records, samples
 from historian.announce import Announcer
 from historian.catalog import Catalog
@@ -32,9 +34,10 @@ from historian.delivery import Head, Lane
 from historian.ledger import measure_ledger
 from historian.pieces import Piece, read_record, refuse_samples
 from historian.rows import text_mask
+from historian.samples import Prepared
 from historian.settings import HistorianSettings
 from historian.source import Source
-from historian.writer import SERVICE, Stored, Writer
+from historian.writer import SERVICE, Owned, Stored, Writer, prepare
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,10 @@ AWAY = (
 )
 """The database is away, or ended our session because we were: begin anew."""
 
+PREPARE_AHEAD = 0.25
+"""Part of `commit_samples` from which a batch is prepared before the one before it is stored: small
+transactions cost more, as each merges its rollups."""
+
 LOG_POLL_S = 1.0
 SLOW_TICK_S = 5.0
 MAINTAIN_S = 3600.0
@@ -61,27 +68,26 @@ class LogChanged(Exception):
 
 async def main(settings: HistorianSettings, health: Health) -> None:
     """Store what Kafka has until cancelled; outages are waited out."""
-    pause_s = 0.5
+    backoff = Backoff()
     while True:
         began = time.monotonic()
         try:
             await run_log(settings, health)
         except* LogChanged:
             log.info("another log was declared")
-            pause_s = 0.0
+            backoff.reset()
         except* Fenced as group:
             metrics.FENCED.inc()
             log.warning("fenced", extra={"fields": {"reason": str(group.exceptions[0])}})
-            pause_s = 0.5
+            backoff.reset()
         except* (Unavailable, *AWAY) as group:
             if health.ready is None or time.monotonic() - began > 10:
                 log.warning(
                     "interrupted", extra={"fields": {"reason": str(group.exceptions[0]).strip()}}
                 )
-                pause_s = 0.5
+                backoff.reset()
             health.ready = "Kafka and the database"
-        await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))
-        pause_s = min(max(pause_s, 0.25) * 2, 10)
+        await backoff.wait()
 
 
 async def run_log(settings: HistorianSettings, health: Health) -> None:
@@ -114,6 +120,10 @@ async def run_log(settings: HistorianSettings, health: Health) -> None:
                 await historian.tick(source)
 
 
+_Batch = tuple[list[Piece], dict[Partition, Owned], asyncio.Task[Prepared]]
+"""Pieces that are handed over, the partitions that were ours then, and their rows in the making."""
+
+
 class Historian:
     """What lives between two interruptions: lanes, the open batch, and the transaction that is on
     its way."""
@@ -140,6 +150,7 @@ class Historian:
         self._open: list[Piece] = []
         self._open_samples = 0
         self._handed_over_at = 0.0
+        self._next: _Batch | None = None
         self._committing: asyncio.Task[Stored] | None = None
         self._polled_at = self._slow_at = time.monotonic()
         self._maintained_at = float("-inf")
@@ -148,12 +159,20 @@ class Historian:
     async def reading(self) -> AsyncIterator[Source]:
         """Read from Kafka; at the end nothing of ours is left running."""
         try:
-            async with Source(self._settings, self._claim, self._halt) as source:
+            async with Source(
+                self._settings, self._log_id, self._claim, self._halt, self._record_loss
+            ) as source:
                 yield source
         finally:
+            running: list[asyncio.Task[Any]] = []
+            if self._next is not None:
+                running.append(self._next[2])
             if self._committing is not None:
-                self._committing.cancel()
-                await asyncio.wait({self._committing})
+                running.append(self._committing)
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
 
     async def take(self, source: Source) -> list[Record]:
         """Take records that continue what is stored; wait no longer than the open batch may."""
@@ -176,7 +195,10 @@ class Historian:
             await asyncio.sleep(0)
         if any(piece.asset is not None for piece in pieces):
             self._catalog.forget()
-        await self._catalog.learn(self._side, [p.batch for p in pieces if p.batch is not None])
+        with_batch = [(piece, piece.batch) for piece in pieces if piece.batch is not None]
+        plans = await self._catalog.plan(self._side, [batch for _, batch in with_batch])
+        for (piece, _), plan in zip(with_batch, plans, strict=True):
+            piece.plan = plan
         await self._load_heads({p.lane for p in pieces if p.lane is not None} - self._heads.keys())
         return pieces if source.generation == self._generation else []
 
@@ -202,27 +224,39 @@ class Historian:
         return pieces
 
     async def store(self, source: Source, pieces: Sequence[Piece]) -> None:
-        """Add to the open batch; hand it over when it is due and the transaction before it is
-        done."""
+        """Add to the open batch; hand it over when it is due and the transaction before it is done.
+
+        Under load the next batch is prepared while the transaction before it is on its way, so that
+        the database does not wait for us.
+        """
         self._open += pieces
         self._open_samples += sum(len(piece.batch) for piece in pieces if piece.batch is not None)
-        full = self._open_samples >= self._settings.commit_samples or len(self._open) >= 50_000
-        if self._committing is not None and (full or self._committing.done()):
+        settings = self._settings
+        full = self._open_samples >= settings.commit_samples or len(self._open) >= 50_000
+        if self._committing is not None and (
+            self._committing.done() or (full and self._next is not None)
+        ):
             await self._finish(source)
         if source.generation != self._generation:
             self._begin_anew(source)
-        due = time.monotonic() - self._handed_over_at >= self._settings.commit_interval_s
-        if self._open and self._committing is None and (full or due):
+        due = time.monotonic() - self._handed_over_at >= settings.commit_interval_s
+        idle = self._committing is None
+        many = self._open_samples >= settings.commit_samples * PREPARE_AHEAD
+        if self._open and self._next is None and (full or (due and (idle or many))):
             owned = dict(source.owned)
             batch = [p for p in self._open if (p.record.topic, p.record.partition) in owned]
             self._open, self._open_samples = [], 0
             self._handed_over_at = time.monotonic()
-            self._committing = asyncio.create_task(self._writer.store(batch, owned), name="store")
+            self._next = batch, owned, asyncio.create_task(prepare(batch), name="prepare")
+        if self._next is not None and self._committing is None:
+            store, self._next = self._writer.store(*self._next), None
+            self._committing = asyncio.create_task(store, name="store")
 
     async def tick(self, source: Source) -> None:
         """Tell that we live; now and then look for a new log, lags and holes, and keep the
         partitions."""
         self._health.tick()
+        self._health.ready = _halt_sentence(source)
         now = time.monotonic()
         if now - self._polled_at >= LOG_POLL_S:
             self._polled_at = now
@@ -254,25 +288,29 @@ class Historian:
                 raise
             return
         self._announcer.announce(stored.lanes)
+        if stored.assets_changed:
+            self._catalog.forget()
         if stored.newest_receipt:
             metrics.FRESHNESS_SECONDS.set(time.time() - stored.newest_receipt / 1e6)
 
     def _begin_anew(self, source: Source) -> None:
         """Partitions were assigned anew: what is not stored yet will be read again."""
         self._generation = source.generation
+        if self._next is not None:
+            self._next[2].cancel()
+            self._next = None
         self._open, self._open_samples = [], 0
         self._heads.clear()
         self._catalog.forget()
 
     def _judge(self, piece: Piece, batch: SampleBatch) -> None:
-        """Give the piece its plan, or refuse it: another owner's signals, or text where a number is
+        """Refuse what may not be stored: another owner's signals, or text where a number is
         declared."""
-        plan = self._catalog.plan(batch)
-        assert plan is not None, "decode learns the plan of every batch"
+        plan = piece.plan
+        assert plan is not None, "decode looks up the plan of every batch"
         if plan.refusal is not None:
             self._refuse_owner(piece, batch, plan.refusal)
             return
-        piece.plan = plan
         wrong = text_mask(batch, plan)
         if wrong is not None:
             reason = "text, bytes or JSON where the plant model declares a number"
@@ -312,8 +350,28 @@ class Historian:
     async def _halt(self, partition: Partition, epoch: int, reason: str) -> None:
         async with self._side.transaction():
             await offsets.halt(self._side, SERVICE, SERVICE, self._log_id, partition, epoch, reason)
-            await records.insert_log_gap(self._side, self._log_id, partition, reason)
-        metrics.GAPS.labels("log").inc()
+            await records.insert_log_gap(self._side, self._log_id, partition, "halt", reason)
+
+    async def _record_loss(self, partition: Partition, position: int, decision: Decision) -> None:
+        await records.insert_log_gap(
+            self._side,
+            self._log_id,
+            partition,
+            f"trimmed from {position}",
+            decision.reason,
+            decision.lost,
+        )
+
+
+def _halt_sentence(source: Source) -> str | None:
+    """What `/readyz` says of partitions that do not go on; None: all do."""
+    if not source.halted:
+        return None
+    partition, reason = min(source.halted.items())
+    return (
+        f"{len(source.halted)} partitions halt until a new log is declared, first "
+        f"{partition.topic}/{partition.number}: {reason}"
+    )
 
 
 async def _await_log(conn: psycopg.AsyncConnection[TupleRow], health: Health) -> str:

@@ -5,28 +5,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg.rows import TupleRow
-from psycopg.types.json import Jsonb
 
 from aurelian.model.codec import SourceEvent
 from aurelian.model.plant_parts import NAMESPACE
 from aurelian.model.record import Partition
+from aurelian.model.time import to_nearest_datetime
 from historian import metrics
 from historian.delivery import Lane
-from historian.pieces import AssetRecord, Piece, Refusal
+from historian.pieces import Piece, Refusal
 
 Connection = psycopg.AsyncConnection[TupleRow]
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def to_datetime(us: int) -> datetime:
-    """Microseconds since 1970 as an aware time, held within the years 1 to 9999."""
-    bounded = min(max(us, -62_135_596_800_000_000), 253_402_300_799_000_000)
-    return EPOCH + timedelta(microseconds=bounded)
 
 
 async def insert_refusals(conn: Connection, pieces: Sequence[Piece], log_id: str) -> list[Refusal]:
@@ -43,7 +34,7 @@ async def insert_refusals(conn: Connection, pieces: Sequence[Piece], log_id: str
                     refusal.owner,
                     refusal.gateway,
                     refusal.source,
-                    to_datetime(refusal.received_at),
+                    to_nearest_datetime(refusal.received_at),
                     refusal.error_class,
                     refusal.reason,
                     refusal.origin,
@@ -124,32 +115,33 @@ async def apply_events(conn: Connection, events: Sequence[SourceEvent]) -> None:
         await _replace_received(conn, counted[key])
 
 
-async def upsert_assets(conn: Connection, pieces: Sequence[Piece]) -> None:
-    """Write nodes of the plant model, the paths that they had, and what their signals mean."""
-    for piece in pieces:
-        if piece.asset is not None:
-            # The offset tells two changes of one millisecond apart.
-            changed_us = piece.record.timestamp_ms * 1000 + piece.record.offset % 1000
-            await _upsert_asset(conn, piece.asset, to_datetime(changed_us))
+async def insert_log_gap(
+    conn: Connection, log_id: str, partition: Partition, what: str, reason: str, lost: int = 0
+) -> None:
+    """Write that `lost` records of a partition are missing, or may be (0): its log was trimmed or
+    replaced.
 
-
-async def insert_log_gap(conn: Connection, log_id: str, partition: Partition, reason: str) -> None:
-    """Write that records of a partition may be missing: its log is not the one that was read
-    before."""
+    `what` happened names the gap: the same thing seen again is the same gap.
+    """
     name = f"{partition.topic}/{partition.number}"
-    await conn.execute(
-        "INSERT INTO historian.gap (id, owner, source, line, from_time, to_time, count, reason, recovered, recorded_at) "
-        "SELECT %s, '*', 'kafka', %s, coalesce(to_timestamp(max(last_timestamp_ms) / 1000.0), now()), now(), 0, %s, false, now() "
-        "FROM historian.kafka_offset WHERE log_id = %s AND topic = %s AND partition = %s ON CONFLICT (id) DO NOTHING",
+    cursor = await conn.execute(
+        "INSERT INTO historian.gap AS g (id, owner, source, line, from_time, to_time, count, reason, "
+        "recovered, recorded_at) SELECT %s, '*', 'kafka', %s, "
+        "coalesce(to_timestamp(max(last_timestamp_ms) / 1000.0), now()), now(), %s, %s, false, now() "
+        "FROM historian.kafka_offset WHERE log_id = %s AND topic = %s AND partition = %s "
+        "ON CONFLICT (id) DO UPDATE SET count = excluded.count, reason = excluded.reason, "
+        "to_time = excluded.to_time WHERE g.count < excluded.count",
         (
-            str(uuid.uuid5(NAMESPACE, f"log|{log_id}|{name}|{reason}")),
+            str(uuid.uuid5(NAMESPACE, f"log|{log_id}|{name}|{what}")),
             name,
+            lost,
             reason,
             log_id,
             partition.topic,
             partition.number,
         ),
     )
+    metrics.GAPS.labels("log").inc(cursor.rowcount)
 
 
 async def insert_hole_gaps(conn: Connection, hole_limit_s: float) -> int:
@@ -185,7 +177,7 @@ async def _set_source_state(conn: Connection, event: SourceEvent) -> None:
         detail, state = f"silent: {', '.join(event.death.assets)}", "born"
     else:
         detail, state = (event.birth.detail, "born") if born else (event.death.reason, "dead")
-    time = to_datetime(event.time)
+    time = to_nearest_datetime(event.time)
     await conn.execute(
         "INSERT INTO historian.source AS s (id, owner, gateway, state, heard_at, changed_at, detail) "
         "VALUES (%(source)s, %(owner)s, %(gateway)s, %(state)s, %(heard)s, %(time)s, %(detail)s) "
@@ -214,8 +206,8 @@ async def _set_heard(conn: Connection, event: SourceEvent) -> None:
             event.source,
             event.owner,
             event.gateway,
-            to_datetime(event.heartbeat.heard_at),
-            to_datetime(event.time),
+            to_nearest_datetime(event.heartbeat.heard_at),
+            to_nearest_datetime(event.time),
         ),
     )
 
@@ -235,8 +227,8 @@ async def _insert_gap(conn: Connection, event: SourceEvent) -> None:
             event.owner,
             event.source,
             event.line,
-            to_datetime(gap.from_time),
-            to_datetime(gap.to_time),
+            to_nearest_datetime(gap.from_time),
+            to_nearest_datetime(gap.to_time),
             min(gap.count, 2**63 - 1),
             gap.reason.replace("\0", ""),
             gap.recovered,
@@ -258,7 +250,7 @@ async def _replace_received(conn: Connection, event: SourceEvent) -> None:
             event.gateway,
             event.boot,
             event.source,
-            to_datetime(counts.hour),
+            to_nearest_datetime(counts.hour),
             event.owner,
             counts.received,
             counts.dropped,
@@ -266,73 +258,3 @@ async def _replace_received(conn: Connection, event: SourceEvent) -> None:
             counts.rejected,
         ),
     )
-
-
-async def _upsert_asset(conn: Connection, asset: AssetRecord, changed_at: datetime) -> None:
-    cursor = await conn.execute("SELECT path FROM historian.asset WHERE id = %s", (asset.id,))
-    known = await cursor.fetchone()
-    await conn.execute(
-        "INSERT INTO historian.asset (id, owner, parent, level, name, path, meaning, changed_at) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, "
-        "level = excluded.level, name = excluded.name, path = excluded.path, meaning = excluded.meaning, "
-        "changed_at = excluded.changed_at",
-        (
-            asset.id,
-            asset.owner,
-            asset.parent,
-            asset.level,
-            asset.name,
-            asset.path,
-            Jsonb(asset.meaning),
-            changed_at,
-        ),
-    )
-    if known is None or known[0] != asset.path:
-        await conn.execute(
-            "UPDATE historian.asset_path SET valid_to = greatest(valid_from, %s) WHERE asset = %s AND valid_to IS NULL",
-            (changed_at, asset.id),
-        )
-        await conn.execute(
-            "INSERT INTO historian.asset_path (asset, valid_from, valid_to, path) VALUES (%s, %s, NULL, %s) "
-            "ON CONFLICT (asset, valid_from) DO UPDATE SET path = excluded.path, valid_to = NULL",
-            (asset.id, changed_at, asset.path),
-        )
-        if known is not None:
-            await conn.execute(
-                "UPDATE historian.signal SET path = %s || '/' || name, changed_at = %s WHERE asset = %s",
-                (asset.path, changed_at, asset.id),
-            )
-    await _upsert_signals(conn, asset, changed_at)
-
-
-async def _upsert_signals(conn: Connection, asset: AssetRecord, changed_at: datetime) -> None:
-    """What the plant model says of a unit's signals replaces what a batch's dictionary said
-    before."""
-    rows = [
-        (
-            each["id"],
-            asset.owner,
-            asset.id,
-            f"{asset.path}/{each['name']}",
-            each["name"],
-            int(each.get("type", 0)),
-            each.get("unit", ""),
-            each.get("role", "other"),
-            str(asset.meaning.get("source", "")),
-            Jsonb(each.get("limits") or {}),
-            changed_at,
-        )
-        for each in asset.signals
-    ]
-    if not rows:
-        return
-    async with conn.cursor() as cursor:
-        await cursor.executemany(
-            "INSERT INTO historian.signal AS s "
-            "(id, owner, asset, path, name, type, unit, role, source, discovered, limits, changed_at) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, false, %s, %s) ON CONFLICT (id) DO UPDATE SET "
-            "asset = excluded.asset, path = excluded.path, name = excluded.name, type = excluded.type, "
-            "unit = excluded.unit, role = excluded.role, source = excluded.source, discovered = false, "
-            "limits = excluded.limits, changed_at = excluded.changed_at WHERE s.owner = excluded.owner",
-            rows,
-        )

@@ -15,19 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelian.model.sample import BAD, MAX_EXACT_INT, Flag, SampleBatch, ValueType
+from aurelian.model.time import FIRST_US, HOUR_US, LAST_US
 
 T = TypeVar("T", bound=np.generic)
 
-HOUR_US = 3_600_000_000
-
 FUTURE_LIMIT_US = HOUR_US
 """A source time further ahead of its receipt than this is unusable (D8)."""
-
-MIN_TIME_US = -62_135_596_800_000_000
-"""0001-01-01, the first time that every reader of the store can show."""
-
-MAX_TIME_US = 253_402_300_799_000_000
-"""9999-12-31."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +180,7 @@ def _join(
     flags = _concat([b.flags for b in parts], np.uint32).astype(np.int32)
     value, objects, exact = _values(parts, kind)
 
-    absurd = (gateway_time <= 0) | (gateway_time > MAX_TIME_US)
+    absurd = (gateway_time <= 0) | (gateway_time > LAST_US)
     if absurd.any():
         gateway_time = np.where(absurd, now_us, gateway_time)
     replaced = (flags & Flag.TIME_REPLACED) != 0
@@ -202,7 +195,7 @@ def _join(
         status = np.where(none & (status >> np.uint32(30) != BAD >> 30), np.uint32(BAD), status)
     if replaced.any():
         time = np.where(replaced, gateway_time, source_time)
-        original = np.where(replaced, np.clip(source_time, MIN_TIME_US, MAX_TIME_US), 0)
+        original = np.where(replaced, np.clip(source_time, FIRST_US, LAST_US), 0)
     else:
         time, original = source_time, np.zeros(len(kind), np.int64)
     columns = Columns(
@@ -210,7 +203,7 @@ def _join(
         time,
         _concat([b.sub for b in parts], np.uint32).astype(np.int32),
         original,
-        np.clip(_concat([b.server_time for b in parts], np.int64), MIN_TIME_US, MAX_TIME_US),
+        np.clip(_concat([b.server_time for b in parts], np.int64), FIRST_US, LAST_US),
         gateway_time,
         status,
         flags,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +17,14 @@ from psycopg.rows import TupleRow
 from aurelian.db import offsets
 from aurelian.db.offsets import fingerprint
 from aurelian.model.record import Partition
+from aurelian.model.time import HOUR_US, LAST_US, now_us
 from historian import metrics, records, samples
+from historian.asset_sql import upsert_assets
 from historian.catalog import Catalog
 from historian.delivery import Lane
 from historian.pieces import Piece, Refusal, refuse_record, refuse_samples
 from historian.rollups import by_hour, by_minute
-from historian.rows import HOUR_US, MAX_TIME_US, Columns, count_by_hour, make_rows
+from historian.rows import Columns, count_by_hour, make_rows
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +46,14 @@ class Stored:
     Attributes:
         lanes: how far each lane is stored now, to be announced.
         newest_receipt: microseconds since 1970, 0: no samples.
+        assets_changed: what was looked up of signals and owners may be outdated.
     """
 
     lanes: dict[Lane, int] = field(default_factory=dict)
     rows: int = 0
     duplicates: int = 0
     newest_receipt: int = 0
+    assets_changed: bool = False
 
     def add(self, other: Stored) -> None:
         """Take in what a later transaction did."""
@@ -57,6 +61,7 @@ class Stored:
         self.rows += other.rows
         self.duplicates += other.duplicates
         self.newest_receipt = max(self.newest_receipt, other.newest_receipt)
+        self.assets_changed |= other.assets_changed
 
 
 class Writer:
@@ -68,9 +73,19 @@ class Writer:
         self._conn, self._catalog, self._log_id = conn, catalog, log_id
         self._expect_known = False
 
-    async def store(self, pieces: Sequence[Piece], owned: Mapping[Partition, Owned]) -> Stored:
+    async def store(
+        self,
+        pieces: Sequence[Piece],
+        owned: Mapping[Partition, Owned],
+        prepared: Awaitable[samples.Prepared] | None = None,
+    ) -> Stored:
         """Store pieces, in order within each partition. What the database refuses as data is found
         by halving and rejected.
+
+        Args:
+            pieces: what to store.
+            owned: the partitions of the pieces.
+            prepared: what `prepare` makes of the pieces, where it was begun already.
 
         Raises:
             Fenced: a partition has another owner; nothing of the failed transaction is stored.
@@ -78,29 +93,33 @@ class Writer:
             for it to say.
         """
         try:
-            return await self._transact(pieces, owned)
+            return await self._transact(pieces, owned, await (prepared or prepare(pieces)))
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(pieces) == 1:
                 log.warning("record rejected", extra={"fields": {"class": error.sqlstate}})
-                return await self._transact([self._refuse(pieces[0], error)], owned)
+                rejected = [self._refuse(pieces[0], error)]
+                return await self._transact(rejected, owned, await prepare(rejected))
         half = len(pieces) // 2
         stored = await self.store(pieces[:half], owned)
         stored.add(await self.store(pieces[half:], owned))
         return stored
 
-    async def _transact(self, pieces: Sequence[Piece], owned: Mapping[Partition, Owned]) -> Stored:
+    async def _transact(
+        self,
+        pieces: Sequence[Piece],
+        owned: Mapping[Partition, Owned],
+        prepared: samples.Prepared,
+    ) -> Stored:
         started = time.perf_counter()
-        batches = [(p.batch, p.plan) for p in pieces if p.batch is not None and p.plan is not None]
-        prepared = await asyncio.to_thread(
-            lambda: samples.prepare(make_rows(batches, time.time_ns() // 1000))
-        )
         moved = _last_of_each(pieces)
         async with self._conn.transaction():
             stored, ledger = await self._write_samples(prepared)
             refusals = await records.insert_refusals(self._conn, pieces, self._log_id)
             _count_refusals(ledger, refusals)
             await samples.count_in_ledger(self._conn, ledger)
-            await records.upsert_assets(self._conn, pieces)
+            changes = [piece.asset for piece in pieces if piece.asset is not None]
+            await upsert_assets(self._conn, changes)
+            stored.assets_changed = bool(changes)
             await records.apply_events(self._conn, [p.event for p in pieces if p.event is not None])
             stored.lanes = await records.save_lanes(self._conn, pieces)
             for partition, piece in moved.items():
@@ -182,6 +201,13 @@ class Writer:
         return piece
 
 
+async def prepare(pieces: Sequence[Piece]) -> samples.Prepared:
+    """Make the rows and rollups of pieces, in a thread: the transaction before them may be on its
+    way meanwhile."""
+    batches = [(p.batch, p.plan) for p in pieces if p.batch is not None and p.plan is not None]
+    return await asyncio.to_thread(lambda: samples.prepare(make_rows(batches, now_us())))
+
+
 def _last_of_each(pieces: Sequence[Piece]) -> dict[Partition, Piece]:
     last = {(p.record.topic, p.record.partition): p for p in pieces}
     return {Partition(*key): last[key] for key in sorted(last)}
@@ -195,7 +221,7 @@ def _count_refusals(ledger: samples.Ledger, refusals: Sequence[Refusal]) -> None
             counts = {(refusal.source, hour): refusal.samples}
         for (source, hour), count in counts.items():
             if count:
-                shown = min(max(hour, 0), MAX_TIME_US - MAX_TIME_US % HOUR_US)
+                shown = min(max(hour, 0), LAST_US - LAST_US % HOUR_US)
                 ledger.setdefault((source, refusal.owner, shown), [0, 0, 0])[2] += count
 
 

@@ -1,13 +1,15 @@
-"""Seeded telemetry for benchmarks: lines of machines that report doubles once a second. Used by the
-historian's benches."""
+"""Seeded telemetry for benchmarks: lines of machines that report doubles once a second, and lines
+that report by exception. Used by the benches of codec, outbox and historian."""
 
 from __future__ import annotations
 
+import random
+import uuid
 from collections.abc import Iterator
 
 import numpy as np
 
-from aurelian.model.sample import SampleBatch, Signal, ValueType
+from aurelian.model.sample import BAD, Sample, SampleBatch, Signal, Value, ValueType, make_batch
 
 OWNER = "bench"
 START_US = 1_780_000_000_000_000
@@ -50,7 +52,7 @@ def make_batches(
 
     `sequences` holds the last sequence of each line and is carried on.
     """
-    random = np.random.default_rng(size)
+    generator = np.random.default_rng(size)
     dictionaries = [signals_of_line(line) for line in range(LINES)]
     width = len(dictionaries[0])
     zeros = np.zeros(size, np.uint32)
@@ -80,10 +82,114 @@ def make_batches(
                 status=zeros,
                 flags=zeros,
                 sub=zeros,
-                doubles=random.normal(20, 5, size),
+                doubles=generator.normal(20, 5, size),
                 ints=_EMPTY_INT,
                 uints=_EMPTY_UINT,
                 bools=_EMPTY_BOOL,
             )
         position += size
         made += size * LINES
+
+
+def make_shuffled_batches(rows: int, size: int) -> Iterator[SampleBatch]:
+    """`rows` samples (rounded up to whole rounds) in batches of `size`, line by line in turn.
+
+    Report by exception: each batch holds a random subset of the line's signals, which change at
+    random moments, about once a second each; so each batch has a dictionary of its own, in order of
+    first use, as a gateway's `make_batch` makes it.
+    """
+    random = np.random.default_rng(size)
+    dictionaries = [signals_of_line(line) for line in range(LINES)]
+    width = len(dictionaries[0])
+    window_us = size * 1_000_000 // width
+    for sequence in range(1, -(-rows // (size * LINES)) + 1):
+        start = START_US + (sequence - 1) * window_us
+        for line, signals in enumerate(dictionaries):
+            changing = random.permutation(width)[
+                : random.integers(width // 2, width, endpoint=True)
+            ]
+            chosen = random.choice(changing, size).tolist()
+            times = (start + np.sort(random.choice(window_us, size, replace=False))).tolist()
+            values = random.normal(20, 5, size).tolist()
+            samples = [
+                Sample(signals[index], value, ValueType.DOUBLE, time, time + 3000)
+                for index, value, time in zip(chosen, values, times, strict=True)
+            ]
+            yield make_batch(
+                samples,
+                owner=OWNER,
+                gateway="bench",
+                boot=START_US,
+                sequence=sequence,
+                line=line_path(line),
+            )
+
+
+def mixed_signals(count: int, line: int = 1) -> list[Signal]:
+    """The signals of a line as a plant model has them: of 50, 40 are doubles, 6 integers, 3 bools,
+    1 text; ids are UUIDs."""
+    rng = random.Random(line)
+
+    def new_id() -> str:
+        return str(uuid.UUID(int=rng.getrandbits(128)))
+
+    assets = [new_id() for _ in range(count // 10 + 1)]
+    return [
+        Signal(
+            new_id(),
+            assets[n // 10],
+            f"pilot-a/north/machining/line-{line}/mill-{n // 10}/signal-{n}",
+            _KINDS[n % 50],
+            "Cel",
+            "pilot-a-opcua",
+        )
+        for n in range(count)
+    ]
+
+
+def report_by_exception(
+    batches: int, size: int, *, line: int = 1, pool: int = 1000, seed: float = 0
+) -> Iterator[SampleBatch]:
+    """`batches` batches of `size` samples: each has a random subset of the line's `pool` signals,
+    each signal once, in random order, with new values; 1 in 100 is Bad."""
+    rng = random.Random(seed)
+    signals = mixed_signals(pool, line)
+    time = START_US
+    for sequence in range(1, batches + 1):
+        rows = []
+        for signal in rng.sample(signals, size):
+            time += rng.randrange(500, 3000)
+            rows.append(
+                Sample(
+                    signal,
+                    _value(signal.type, rng),
+                    signal.type,
+                    source_time=time,
+                    gateway_time=time + 3000 + rng.randrange(2000),
+                    server_time=time + rng.randrange(1000),
+                    status=BAD if rng.random() < 0.01 else 0,
+                )
+            )
+        yield make_batch(
+            rows,
+            owner="pilot-a",
+            gateway="opcua-1",
+            boot=START_US,
+            sequence=sequence,
+            line=f"pilot-a/north/machining/line-{line}",
+        )
+
+
+def _value(kind: ValueType, rng: random.Random) -> Value:
+    match kind:
+        case ValueType.DOUBLE:
+            return rng.gauss(20, 5)
+        case ValueType.INT64:
+            return rng.randrange(2**20)
+        case ValueType.BOOL:
+            return rng.random() < 0.5
+        case _:
+            return "running"
+
+
+_KINDS = [ValueType.DOUBLE] * 40 + [ValueType.INT64] * 6 + [ValueType.BOOL] * 3 + [ValueType.TEXT]

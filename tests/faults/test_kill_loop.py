@@ -30,7 +30,7 @@ READY_LIMIT_S = 60.0
 
 KILLED = (
     "historian",
-    "broker",
+    "kafka",
     "opcua_gateway",
     "mqtt_gateway",
     "line_health",

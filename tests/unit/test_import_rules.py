@@ -29,10 +29,16 @@ MOST_LINES = 400
 """A file of the kit that is longer says more than one thing."""
 
 SOLE_IMPORTERS = {
-    "aiokafka": {"shared/aurelian/backbone/client.py", "shared/aurelian/backbone/topics.py"},
+    "aiokafka": {
+        "shared/aurelian/backbone/client.py",
+        "shared/aurelian/backbone/replication.py",
+        "shared/aurelian/backbone/topics.py",
+    },
+    "cramjam": {"shared/aurelian/edge/outbox/compact.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {
-        f"shared/aurelian/edge/outbox/{name}.py" for name in ("outbox", "segment", "salvage")
+        f"shared/aurelian/edge/outbox/{name}.py"
+        for name in ("outbox", "segment", "tables", "salvage")
     },
 }
 FOREIGN = (
@@ -53,9 +59,11 @@ PURE = [
     "model/plant.py",
     "model/calendar.py",
     "model/record.py",
+    "backbone/position.py",
     "edge/contract.py",
     "events/cloudevent.py",
     "access/policy.py",
+    "fold/partitions.py",
     "fold/sequences.py",
 ]
 

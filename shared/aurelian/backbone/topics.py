@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
+from aurelian.backbone.replication import (
+    SETTING,
+    check_topics,
+    min_insync_replicas,
+    set_cluster_default,
+)
+
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -97,9 +104,12 @@ TOPICS = (
 )
 
 
-def topic_settings(topic: Topic) -> dict[str, str]:
+def topic_settings(topic: Topic, replication_factor: int) -> dict[str, str]:
     """Kafka's own settings of a topic."""
-    settings = {"max.message.bytes": str(topic.max_message_bytes)}
+    settings = {
+        "max.message.bytes": str(topic.max_message_bytes),
+        SETTING: str(min_insync_replicas(replication_factor)),
+    }
     if topic.compacted:
         settings["cleanup.policy"] = "compact"
     else:
@@ -115,13 +125,19 @@ async def create_topics(
 
     Raises:
         ConnectionError: no broker answered within `timeout_s`.
+        ReplicationError: a topic that was there can lose what it acknowledged.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
         try:
             await admin.start()
-            return await _create_missing(admin, replication_factor)
+            if replication_factor >= 3:
+                await set_cluster_default(admin, replication_factor)
+            made = await _create_missing(admin, replication_factor)
+            if replication_factor >= 3:
+                await check_topics(admin, [topic.name for topic in TOPICS])
+            return made
         except KafkaError as error:
             if time.monotonic() > deadline:
                 raise ConnectionError(
@@ -140,7 +156,10 @@ async def _create_missing(admin: AIOKafkaAdminClient, replication_factor: int) -
             await admin.create_topics(
                 [
                     NewTopic(
-                        t.name, t.partitions, replication_factor, topic_configs=topic_settings(t)
+                        t.name,
+                        t.partitions,
+                        replication_factor,
+                        topic_configs=topic_settings(t, replication_factor),
                     )
                     for t in missing
                 ]

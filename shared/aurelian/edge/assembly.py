@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aurelian.edge.contract import Ordinals, Reading, Reject, apply
-from aurelian.edge.outbox.outbox import EVENTS, REJECTED, Entry
-from aurelian.edge.outbox.segment import Count, Lane
+from aurelian.edge.outbox.rows import EVENTS, REJECTED, HourCount, OutboxEntry, RecordKind
 from aurelian.model import codec
 from aurelian.model.plant_parts import SourceModel
 from aurelian.model.sample import BAD, Flag, Sample, SampleBatch, make_batch
@@ -36,7 +35,7 @@ class Delivery:
         source: the connection that it came from.
         owner: company of the source's plant; it may write only that company's assets.
         received_at: microseconds since 1970, receipt at the gateway.
-        readings, rejects, events: any of them may be empty. Heartbeats are told on, not kept.
+        readings, rejects, events: any of them may be empty. Heartbeats are published, not kept.
         dropped: values that the gateway knows to be lost (say, a queue overflow that was counted).
         skipped: values left out by a rule (say, a repeated Sparkplug birth that is known already).
         ack: called on the event loop after the outbox commit that holds all of it; must not block
@@ -58,12 +57,12 @@ class Delivery:
 class Group:
     """What one commit shall hold of one source."""
 
-    entries: list[Entry]
-    counts: list[Count]
+    entries: list[OutboxEntry]
+    counts: list[HourCount]
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenBatch:
     """A batch that still takes samples."""
 
     samples: list[Sample] = field(default_factory=list)
@@ -80,13 +79,13 @@ class Assembly:
     def assemble(self, deliveries: Iterable[Delivery]) -> Group:
         """One batch a line (more where it grows too large), each reject and each event a record,
         all of it counted."""
-        lines: dict[str, _Open] = {}
-        entries: list[Entry] = []
-        counts: dict[tuple[str, int], Count] = {}
+        lines: dict[str, _OpenBatch] = {}
+        entries: list[OutboxEntry] = []
+        counts: dict[tuple[str, int], HourCount] = {}
         for delivery in deliveries:
             rejects = list(delivery.rejects)
             for reading in delivery.readings:
-                made = self._made(reading, delivery)
+                made = self._to_sample(reading, delivery)
                 if isinstance(made, Reject):
                     rejects.append(made)
                 else:
@@ -101,7 +100,7 @@ class Assembly:
         entries += [self._batch(line, batch) for line, batch in lines.items() if batch.samples]
         return Group(entries, list(counts.values()))
 
-    def _made(self, reading: Reading, delivery: Delivery) -> Sample | Reject:
+    def _to_sample(self, reading: Reading, delivery: Delivery) -> Sample | Reject:
         fault = _fault(reading, delivery)
         if fault is not None:
             return fault
@@ -110,22 +109,22 @@ class Assembly:
             return replace(made, sub=ordinal)
         return made
 
-    def _add(self, lines: dict[str, _Open], line: str, sample: Sample) -> list[Entry]:
+    def _add(self, lines: dict[str, _OpenBatch], line: str, sample: Sample) -> list[OutboxEntry]:
         """Put a sample into its line's batch; returns the batch that was full before, if it was."""
         value = sample.value
         size = _SAMPLE_BYTES + (len(value) if isinstance(value, (str, bytes)) else 0)
         batch = lines.get(line)
-        full: list[Entry] = []
+        full: list[OutboxEntry] = []
         if batch is None:
-            batch = lines[line] = _Open()
+            batch = lines[line] = _OpenBatch()
         elif len(batch.samples) >= MAX_BATCH_SAMPLES or batch.bytes + size > MAX_BATCH_BYTES:
             full.append(self._batch(line, batch))
-            batch = lines[line] = _Open()
+            batch = lines[line] = _OpenBatch()
         batch.samples.append(sample)
         batch.bytes += size
         return full
 
-    def _batch(self, line: str, batch: _Open) -> Entry:
+    def _batch(self, line: str, batch: _OpenBatch) -> OutboxEntry:
         columns = make_batch(
             batch.samples,
             owner=line.partition("/")[0],
@@ -134,16 +133,16 @@ class Assembly:
             sequence=0,
             line=line,
         )
-        return Entry(Lane.SAMPLES, line, line, len(columns), partial(_encode, columns))
+        return OutboxEntry(RecordKind.SAMPLES, line, line, len(columns), partial(_encode, columns))
 
-    def _event(self, event: codec.SourceEvent, delivery: Delivery) -> Entry:
-        told = codec.SourceEvent()
-        told.CopyFrom(event)
-        told.owner, told.gateway, told.boot = delivery.owner, self._gateway, self._boot
-        told.source, told.time = delivery.source.id, event.time or delivery.received_at
-        return event_entry(told)
+    def _event(self, event: codec.SourceEvent, delivery: Delivery) -> OutboxEntry:
+        complete = codec.SourceEvent()
+        complete.CopyFrom(event)
+        complete.owner, complete.gateway, complete.boot = delivery.owner, self._gateway, self._boot
+        complete.source, complete.time = delivery.source.id, event.time or delivery.received_at
+        return event_entry(complete)
 
-    def _rejected(self, reject: Reject, delivery: Delivery) -> Entry:
+    def _rejected(self, reject: Reject, delivery: Delivery) -> OutboxEntry:
         rejected = codec.Rejected(
             owner=delivery.owner,
             gateway=self._gateway,
@@ -159,24 +158,26 @@ class Assembly:
             samples=reject.samples,
         )
         data = codec.encode_rejected(rejected)
-        return Entry(Lane.REJECTED, REJECTED, delivery.source.id, reject.samples, lambda _: data)
+        return OutboxEntry(
+            RecordKind.REJECTED, REJECTED, delivery.source.id, reject.samples, lambda _: data
+        )
 
 
-class Heard:
-    """When each source was last heard, for the heartbeats that tell readers what is fresh.
+class LastSeen:
+    """When each source and its assets were last seen alive, for the heartbeats by which readers judge
+    freshness.
 
-    A heartbeat of the source (its keep-alive) stands for all of its assets; fresh readings stand
-    for theirs,
-    but not Bad ones: a server that cannot reach a machine says so with them.
+    A heartbeat of the source (its keep-alive) vouches for all of its assets; fresh readings vouch
+    for theirs, but not Bad ones: a server that cannot reach a machine says so with them.
     """
 
     def __init__(self, gateway: str, boot: int) -> None:
         self._gateway, self._boot = gateway, boot
-        self._heard: dict[str, tuple[str, dict[str, int]]] = {}
+        self._seen: dict[str, tuple[str, dict[str, int]]] = {}
 
-    def hear(self, delivery: Delivery) -> None:
-        """Take note of a delivery."""
-        _, assets = self._heard.setdefault(delivery.source.id, (delivery.owner, {}))
+    def note(self, delivery: Delivery) -> None:
+        """Note what a delivery vouches for."""
+        _, assets = self._seen.setdefault(delivery.source.id, (delivery.owner, {}))
         fresh = {
             reading.unit.id
             for reading in delivery.readings
@@ -194,9 +195,9 @@ class Heard:
                     for asset in event.death.assets or list(assets):
                         assets.pop(asset, None)
 
-    def take(self, now: int) -> list[codec.SourceEvent]:
-        """A heartbeat for each source heard since the last call. `now`: microseconds since 1970."""
-        told = [
+    def take_heartbeats(self, now: int) -> list[codec.SourceEvent]:
+        """A heartbeat for each source seen since the last call. `now`: microseconds since 1970."""
+        heartbeats = [
             codec.SourceEvent(
                 owner=owner,
                 gateway=self._gateway,
@@ -207,30 +208,30 @@ class Heard:
                     heard_at=max(assets.values()), assets=[] if "" in assets else sorted(assets)
                 ),
             )
-            for source, (owner, assets) in self._heard.items()
+            for source, (owner, assets) in self._seen.items()
             if assets
         ]
-        self._heard.clear()
-        return told
+        self._seen.clear()
+        return heartbeats
 
 
-def event_entry(event: codec.SourceEvent) -> Entry:
+def event_entry(event: codec.SourceEvent) -> OutboxEntry:
     """The entry of a complete source event that is kept until it is stored."""
     data = codec.encode_event(event)
-    return Entry(Lane.EVENTS, EVENTS, event.source, 0, lambda _: data)
+    return OutboxEntry(RecordKind.EVENTS, EVENTS, event.source, 0, lambda _: data)
 
 
 def _encode(batch: SampleBatch, sequence: int) -> bytes:
     return codec.encode(replace(batch, sequence=sequence))
 
 
-def _count(counts: dict[tuple[str, int], Count], delivery: Delivery, rejected: int) -> None:
+def _count(counts: dict[tuple[str, int], HourCount], delivery: Delivery, rejected: int) -> None:
     received = len(delivery.readings) + sum(reject.samples for reject in delivery.rejects)
     received += delivery.dropped + delivery.skipped
     if not received:
         return
     key = (delivery.source.id, delivery.received_at // HOUR * HOUR)
-    count = Count(
+    count = HourCount(
         *key,
         delivery.owner,
         received,

@@ -1,8 +1,8 @@
-"""What a signal's model promises, applied to each value before the outbox; called by
+"""A signal's contract (type, range, time) applied to each value before the outbox; called by
 `gateway.forward`. Pure.
 
-A value comes out as a sample, flagged where it is doubtful, or as a reject with its bytes and the
-reason: never not at all (decision 8).
+Every value gives a sample, flagged where it is doubtful, or a reject with its bytes and the reason
+(decision 8).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_VALUE_BYTES = 8_000_000
 """The largest text, bytes or JSON value: with its dictionary it still fits a record of 8 MB."""
 
 BAD_OUT_OF_RANGE = 0x803C0000
-"""OPC UA status code of what has no value that can be told."""
+"""OPC UA status code BadOutOfRange: of a NaN or an infinity."""
 
 _SEVERITY = 0xC0000000
 _MIN_INT64, _MAX_INT64, _MAX_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
@@ -93,7 +93,7 @@ class Reject:
     samples: int = 1
 
 
-class _Broken(Exception):
+class _ContractError(Exception):
     """A value that cannot be kept as a sample: error class and sentence."""
 
 
@@ -125,8 +125,8 @@ def apply(reading: Reading, received_at: int) -> Sample | Reject:
                 value, kind = _scaled(value, kind, model)
             if kind is not model.type:
                 value, kind = _converted(value, kind, model.type)
-    except _Broken as broken:
-        error_class, reason = broken.args
+    except _ContractError as error:
+        error_class, reason = error.args
         return _reject(reading, error_class, reason)
     flags = reading.flags
     if model is not None and model.range is not None and isinstance(value, (int, float)):
@@ -169,9 +169,8 @@ class Ordinals:
     def remember(self, sample: Sample) -> None:
         """Take over the ordinal that a sample has already, say, after a restart."""
         distinct = self._at(sample)
-        while (
-            len(distinct) <= sample.sub
-        ):  # ordinals below it were given to values that are not known any more
+        # Lower ordinals were given to values that are not known any more: they stay taken.
+        while len(distinct) <= sample.sub:
             distinct[(len(distinct),)] = len(distinct)
         distinct[_content(sample)] = sample.sub
 
@@ -201,20 +200,20 @@ def _content(sample: Sample) -> tuple[object, ...]:
 
 
 def _checked(value: Value, kind: ValueType) -> tuple[Value, ValueType]:
-    """The value with the type that it really has; what no column can hold is broken."""
+    """The value with the type that it really has; `_ContractError` where no column can hold it."""
     if value is None or kind is ValueType.NULL:
         if value is not None:
-            raise _Broken("type", f"{_short(value)} came without a type")
+            raise _ContractError("type", f"{_short(value)} came without a type")
         return None, ValueType.NULL
     if type(value) is not _CLASS[kind]:
         if kind is not ValueType.DOUBLE or type(value) is not int:
-            raise _Broken("type", f"{_short(value)} came as {kind.name}")
+            raise _ContractError("type", f"{_short(value)} came as {kind.name}")
         return _converted(*_checked(value, ValueType.INT64), ValueType.DOUBLE)
     if isinstance(value, (str, bytes)):
         _check_size(value)
     elif kind is ValueType.INT64 or kind is ValueType.UINT64:
         if not _MIN_INT64 <= value <= _MAX_UINT64:
-            raise _Broken("overflow", f"{_short(value)} does not fit 64 bits")
+            raise _ContractError("overflow", f"{_short(value)} does not fit 64 bits")
         if value > _MAX_INT64:
             return value, ValueType.UINT64
         if value < 0:
@@ -227,13 +226,13 @@ def _check_size(value: str | bytes) -> None:
         try:
             size = len(value.encode())
         except UnicodeEncodeError:
-            raise _Broken(
+            raise _ContractError(
                 "encoding", "a text with half of a surrogate pair is no Unicode"
             ) from None
     else:
         size = len(value)
     if size > MAX_VALUE_BYTES:
-        raise _Broken(
+        raise _ContractError(
             "too_large", f"{size} bytes in one value, at most {MAX_VALUE_BYTES} can be kept"
         )
 
@@ -249,7 +248,7 @@ def _scaled(value: float, kind: ValueType, model: SignalModel) -> tuple[Value, V
     except OverflowError:
         scaled = math.inf
     if not math.isfinite(scaled):
-        raise _Broken(
+        raise _ContractError(
             "overflow", f"{_short(value)} * {model.scale} + {model.offset} is beyond a double"
         )
     if model.type is ValueType.INT64 or model.type is ValueType.UINT64:
@@ -258,7 +257,7 @@ def _scaled(value: float, kind: ValueType, model: SignalModel) -> tuple[Value, V
 
 
 def _converted(value: Value, kind: ValueType, declared: ValueType) -> tuple[Value, ValueType]:
-    """The value as its declared type; `_Broken` where something would be lost."""
+    """The value as its declared type; `_ContractError` where something would be lost."""
     if isinstance(value, (bool, int, float)):
         match declared:
             case ValueType.DOUBLE:
@@ -278,16 +277,18 @@ def _converted(value: Value, kind: ValueType, declared: ValueType) -> tuple[Valu
         return value, declared
     if declared is ValueType.NULL:
         return value, kind
-    raise _Broken("type", f"{_short(value)} came as {kind.name}, declared is {declared.name}")
+    raise _ContractError(
+        "type", f"{_short(value)} came as {kind.name}, declared is {declared.name}"
+    )
 
 
 def _whole(value: float, declared: ValueType) -> int:
     if isinstance(value, float) and not value.is_integer():
-        raise _Broken("type", f"{value!r} is no whole number, declared is {declared.name}")
+        raise _ContractError("type", f"{value!r} is no whole number, declared is {declared.name}")
     whole = int(value)
     low, high = (_MIN_INT64, _MAX_INT64) if declared is ValueType.INT64 else (0, _MAX_UINT64)
     if not low <= whole <= high:
-        raise _Broken("overflow", f"{value!r} does not fit {declared.name}")
+        raise _ContractError("overflow", f"{value!r} does not fit {declared.name}")
     return whole
 
 

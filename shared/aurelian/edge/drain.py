@@ -1,8 +1,8 @@
-"""From the outbox to Kafka, and the news of what is stored back; run by `gateway.run_gateway`.
+"""From the outbox to Kafka, and from `aurelian.stored.v1` to releases; run by `gateway.run_gateway`.
 
-Rows are sent in order and stay in the outbox until the historian says on `aurelian.stored.v1` that
-they are stored. A new log (the historian's heartbeat names it), a new producer and a new start each
-send again all that is unreleased.
+Rows are published in order and stay in the outbox until the historian says on `aurelian.stored.v1`
+that they are stored. A new log (the historian's heartbeat names it), a new producer and a new start
+each publish again all that is unreleased.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,19 +18,20 @@ from prometheus_client import Counter, Gauge
 
 from aurelian.backbone.client import Consumer, Producer, Unavailable
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED
-from aurelian.edge.outbox.outbox import START, Full
-from aurelian.edge.outbox.segment import Count, Lane, Mark, Row, count_key
+from aurelian.edge.outbox.limits import OutboxFull
+from aurelian.edge.outbox.rows import START, HourCount, OutboxRow, RecordKind, StreamKey, count_key
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model import codec
 from aurelian.model.asset import Asset
 from aurelian.model.record import Record
+from aurelian.runtime.retry import Backoff
 from aurelian.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_EVERY_S = 2.0
 RECEIVED_EVERY_S = 5.0
-ACKED_KEEP_S = 900.0
+ACKNOWLEDGED_KEEP_S = 900.0
 """How long rows stay after Kafka's ack where three brokers hold them."""
 
 SILENT_S = 15.0
@@ -42,8 +42,11 @@ RESEND_AFTER_S = 900.0
 """Rows that a running historian has not stored after this long are sent again: a broker may have
 lost its tail."""
 
-_BACKOFF_S = (0.5, 10.0)
-_TOPIC = {Lane.SAMPLES: SAMPLES, Lane.EVENTS: SOURCE_EVENTS, Lane.REJECTED: REJECTED}
+_TOPIC = {
+    RecordKind.SAMPLES: SAMPLES,
+    RecordKind.EVENTS: SOURCE_EVENTS,
+    RecordKind.REJECTED: REJECTED,
+}
 
 SENT = Counter(
     "gateway_sent_records_total",
@@ -64,7 +67,7 @@ RELEASED_AT = Gauge(
 
 
 class Drain:
-    """Sends what one gateway keeps. `live` gives heartbeats to tell on, which are not kept."""
+    """Publishes what one gateway keeps. `heartbeats` gives events that are published and not kept."""
 
     def __init__(
         self,
@@ -74,25 +77,26 @@ class Drain:
         *,
         assets: Sequence[Asset] = (),
         replication: int = 1,
-        live: Callable[[], list[codec.SourceEvent]] = list,
+        heartbeats: Callable[[], list[codec.SourceEvent]] = list,
     ) -> None:
         self._settings, self._gateway, self._outbox = settings, gateway, outbox
-        self._assets, self._replication, self._live = assets, replication, live
+        self._assets, self._replication = assets, replication
+        self._heartbeats = heartbeats
         self._resend = False
         self._log_id: str | None = None
-        self._acked: deque[tuple[float, dict[Mark, int]]] = deque()
+        self._acknowledged: deque[tuple[float, dict[StreamKey, int]]] = deque()
         self._position = START
-        self._told: dict[tuple[int, str, int], Count] = {}
+        self._published: dict[tuple[int, str, int], HourCount] = {}
         self._next_heartbeat = self._next_received = 0.0
-        self._started_over_at = self._historian_at = 0.0
+        self._resent_at = self._historian_seen_at = 0.0
 
     async def send(self) -> None:
         """Send until cancelled; then what is left and the last counts, for up to 3 s."""
-        await _persist("kafka producer", self._send)
+        await _keep_connected("kafka producer", self._send)
 
     async def listen(self) -> None:
         """Follow `aurelian.stored.v1` until cancelled and let the outbox release what it names."""
-        await _persist("kafka consumer of stored records", self._listen)
+        await _keep_connected("kafka consumer of stored records", self._listen)
 
     async def _send(self, connected: Callable[[], None]) -> None:
         async with Producer(self._settings, f"{self._gateway}-gateway") as producer:
@@ -101,12 +105,12 @@ class Drain:
                 while True:
                     self._outbox.appended.clear()
                     if self._resend:
-                        await self._start_over(producer)
+                        await self._resend_all(producer)
                         connected()
                         KAFKA_UP.set(1)
                     sent = await self._send_rows(producer)
-                    await self._send_live(producer)
-                    await self._release_acked()
+                    await self._send_unkept(producer)
+                    await self._release_acknowledged()
                     if not sent:
                         await _wait(self._outbox.appended, 0.5)
             except asyncio.CancelledError:
@@ -115,13 +119,13 @@ class Drain:
             finally:
                 KAFKA_UP.set(0)
 
-    async def _start_over(self, producer: Producer) -> None:
+    async def _resend_all(self, producer: Producer) -> None:
         RESENDS.inc()
         self._resend = False
-        self._started_over_at = time.monotonic()
+        self._resent_at = time.monotonic()
         self._position = START
-        self._told.clear()
-        self._acked.clear()
+        self._published.clear()
+        self._acknowledged.clear()
         self._next_heartbeat = self._next_received = 0.0
         posted = [await producer.post(ASSETS, asset.id, asset.encode()) for asset in self._assets]
         await producer.settle(posted)
@@ -129,42 +133,48 @@ class Drain:
     async def _send_rows(self, producer: Producer) -> bool:
         try:
             rows, position = await self._outbox.call(self._outbox.outbox.unsent, self._position)
-        except Full as error:
+        except OutboxFull as error:
             log.warning("outbox cannot be read", extra={"fields": {"error": str(error)}})
             await asyncio.sleep(1)
             return False
         if rows:
+            # Publish order is sequence order: all rows are posted before any is awaited, the
+            # producer keeps the order of a partition, and the position moves on only when all are
+            # acknowledged. A failure leaves it, so the rows go out again under their old sequences.
             await producer.settle([await self._post(producer, row) for row in rows])
-            self._acked.append((time.monotonic(), {row.mark: row.sequence for row in rows}))
-            for lane, topic in _TOPIC.items():
-                SENT.labels(topic.name).inc(sum(row.lane is lane for row in rows))
+            self._acknowledged.append(
+                (time.monotonic(), {row.stream_key: row.sequence for row in rows})
+            )
+            for kind, topic in _TOPIC.items():
+                SENT.labels(topic.name).inc(sum(row.kind is kind for row in rows))
+        # A new log was seen while these were under way: the position must stay at the start.
         if not self._resend:
             self._position = position
         return bool(rows)
 
-    async def _post(self, producer: Producer, row: Row) -> asyncio.Future[object]:
+    async def _post(self, producer: Producer, row: OutboxRow) -> asyncio.Future[object]:
         headers = [
             ("gateway", self._gateway.encode()),
             ("boot", str(row.boot).encode()),
             ("sequence", str(row.sequence).encode()),
         ]
         return await producer.post(
-            _TOPIC[row.lane], row.key, row.data, () if row.lane is Lane.SAMPLES else headers
+            _TOPIC[row.kind], row.key, row.data, () if row.kind is RecordKind.SAMPLES else headers
         )
 
-    async def _send_live(self, producer: Producer, *, last: bool = False) -> None:
+    async def _send_unkept(self, producer: Producer, *, last: bool = False) -> None:
         now = time.monotonic()
         events: list[codec.SourceEvent] = []
         if now >= self._next_heartbeat or last:
             self._next_heartbeat = now + HEARTBEAT_EVERY_S
-            events += self._live()
-        told: list[Count] = []
+            events += self._heartbeats()
+        counted: list[HourCount] = []
         if now >= self._next_received or last:
             self._next_received = now + RECEIVED_EVERY_S
             counts = await self._outbox.call(self._outbox.outbox.counts)
-            await self._doubt_kafka(now)
-            told = [count for count in counts if self._told.get(count_key(count)) != count]
-            events += [self._received(count) for count in told]
+            await self._resend_overdue(now)
+            counted = [count for count in counts if self._published.get(count_key(count)) != count]
+            events += [self._received(count) for count in counted]
         if events:
             await producer.settle(
                 [
@@ -172,9 +182,9 @@ class Drain:
                     for event in events
                 ]
             )
-            self._told.update((count_key(count), count) for count in told)
+            self._published.update((count_key(count), count) for count in counted)
 
-    def _received(self, count: Count) -> codec.SourceEvent:
+    def _received(self, count: HourCount) -> codec.SourceEvent:
         return codec.SourceEvent(
             owner=count.owner,
             gateway=self._gateway,
@@ -190,8 +200,8 @@ class Drain:
             ),
         )
 
-    async def _doubt_kafka(self, now: float) -> None:
-        if now - self._started_over_at > RESEND_AFTER_S and now - self._historian_at < SILENT_S:
+    async def _resend_overdue(self, now: float) -> None:
+        if now - self._resent_at > RESEND_AFTER_S and now - self._historian_seen_at < SILENT_S:
             level = await self._outbox.call(self._outbox.outbox.level)
             if level.oldest_age_s > RESEND_AFTER_S:
                 log.warning(
@@ -199,14 +209,16 @@ class Drain:
                 )
                 self._resend = True
 
-    async def _release_acked(self) -> None:
+    async def _release_acknowledged(self) -> None:
         if self._replication < 3:
-            self._acked.clear()
+            self._acknowledged.clear()
             return
-        while self._acked and time.monotonic() - self._acked[0][0] > ACKED_KEEP_S:
-            await self._release(self._acked.popleft()[1])
+        while (
+            self._acknowledged and time.monotonic() - self._acknowledged[0][0] > ACKNOWLEDGED_KEEP_S
+        ):
+            await self._release(self._acknowledged.popleft()[1])
 
-    async def _release(self, stored: dict[Mark, int]) -> None:
+    async def _release(self, stored: dict[StreamKey, int]) -> None:
         def release() -> None:
             for (boot, stream), up_to in stored.items():
                 self._outbox.outbox.release(boot, stream, up_to)
@@ -218,7 +230,7 @@ class Drain:
             async with asyncio.timeout(3):
                 while await self._send_rows(producer):
                     pass
-                await self._send_live(producer, last=True)
+                await self._send_unkept(producer, last=True)
         except (TimeoutError, Unavailable):
             return  # the outbox keeps it for the next start
 
@@ -227,24 +239,24 @@ class Drain:
             self._settings, [STORED], client_id=f"{self._gateway}-stored"
         ) as consumer:
             connected()
-            heard = time.monotonic()
-            while time.monotonic() - heard < SILENT_S:
+            last_seen = time.monotonic()
+            while time.monotonic() - last_seen < SILENT_S:
                 records = await consumer.take(timeout_s=1.0)
                 if records:
-                    heard = time.monotonic()
-                    if await self._take(records):
+                    last_seen = time.monotonic()
+                    if await self._release_stored(records):
                         return
 
-    async def _take(self, records: Sequence[Record]) -> bool:
+    async def _release_stored(self, records: Sequence[Record]) -> bool:
         """Release what the records say is stored; True where they are the first of a new log."""
-        stored: dict[Mark, int] = {}
+        stored: dict[StreamKey, int] = {}
         log_id = self._log_id
         for record in records:
-            match _said(record, self._gateway):
+            match _parse_stored(record, self._gateway):
                 case str(named):
-                    log_id, self._historian_at = named, time.monotonic()
-                case (Mark() as mark, int(sequence)):
-                    stored[mark] = max(sequence, stored.get(mark, 0))
+                    log_id, self._historian_seen_at = named, time.monotonic()
+                case (StreamKey() as stream, int(sequence)):
+                    stored[stream] = max(sequence, stored.get(stream, 0))
         if stored:
             await self._release(stored)
             RELEASED_AT.set_to_current_time()
@@ -260,8 +272,8 @@ class Drain:
         return is_new
 
 
-def _said(record: Record, gateway: str) -> str | tuple[Mark, int] | None:
-    """A log id (heartbeat), a mark with its sequence, or None: for another gateway, or
+def _parse_stored(record: Record, gateway: str) -> str | tuple[StreamKey, int] | None:
+    """Return a log id (heartbeat), a stream with its sequence, or None: of another gateway, or
     unreadable."""
     try:
         key = (record.key or b"").decode()
@@ -269,21 +281,23 @@ def _said(record: Record, gateway: str) -> str | tuple[Mark, int] | None:
         if key == "@heartbeat":
             return str(body["log_id"])
         mine, boot, stream = key.split("/", 2)
-        return (Mark(int(boot), stream), int(body["sequence"])) if mine == gateway else None
+        return (StreamKey(int(boot), stream), int(body["sequence"])) if mine == gateway else None
     except (ValueError, TypeError, KeyError):
         return None
 
 
-async def _persist(what: str, attempt: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
-    """Run `attempt` again and again; `Unavailable` backs off from 0.5 s to 10 s and is logged
-    once."""
-    delay, away = _BACKOFF_S[0], False
+async def _keep_connected(
+    what: str, attempt: Callable[[Callable[[], None]], Awaitable[None]]
+) -> None:
+    """Run `attempt` again and again; `Unavailable` backs off and is logged once until it is over."""
+    backoff, away = Backoff(), False
 
     def connected() -> None:
-        nonlocal delay, away
+        nonlocal away
         if away:
             log.info("kafka is back", extra={"fields": {"for": what}})
-        delay, away = _BACKOFF_S[0], False
+        away = False
+        backoff.reset()
 
     while True:
         try:
@@ -292,8 +306,7 @@ async def _persist(what: str, attempt: Callable[[Callable[[], None]], Awaitable[
             if not away:
                 log.warning("kafka is away", extra={"fields": {"for": what, "error": str(error)}})
             away = True
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-            delay = min(delay * 2, _BACKOFF_S[1])
+            await backoff.wait()
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

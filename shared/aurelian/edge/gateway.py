@@ -18,15 +18,16 @@ from typing import Protocol, TypeVar
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import Field
 
-from aurelian.edge.assembly import HOUR, Assembly, Group, Heard, event_entry
+from aurelian.edge.assembly import HOUR, Assembly, Group, LastSeen, event_entry
 from aurelian.edge.assembly import Delivery as Delivery
 from aurelian.edge.contract import Ordinals
 from aurelian.edge.contract import Reading as Reading
 from aurelian.edge.contract import Reject as Reject
 from aurelian.edge.drain import Drain
-from aurelian.edge.outbox.limits import Limits
-from aurelian.edge.outbox.outbox import Full, Lost, Outbox
-from aurelian.edge.outbox.segment import Lane, Row
+from aurelian.edge.outbox.limits import Limits, OutboxFull
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import OutboxRow, RecordKind
+from aurelian.edge.outbox.salvage import DamagedFile
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model.asset import Asset
 from aurelian.model.codec import Gap, SourceEvent, decode
@@ -93,7 +94,7 @@ OUTBOX_ACCEPTING = Gauge(
 )
 LOST_FILES = Counter(
     "gateway_lost_files_total",
-    "Damaged outbox files set aside (*.told in the outbox folder); look at the disk.",
+    "Damaged outbox files set aside (*.reported in the outbox folder); look at the disk.",
 )
 
 
@@ -146,7 +147,7 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
 
     Raises:
         PlantError: a plant model is unusable.
-        Full: the outbox's folder cannot be written.
+        OutboxFull: the outbox's folder cannot be written.
     """
     plants = load_plants(settings.plant)
     sources = make_sources(settings, plants)
@@ -156,7 +157,7 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
         min_free=settings.outbox_min_free,
     )
     boot = _now()
-    heard = Heard(settings.gateway, boot)
+    last_seen = LastSeen(settings.gateway, boot)
     opened = await asyncio.to_thread(Outbox.open, settings.state / "outbox", boot, limits)
     async with OutboxThread(opened) as outbox:
         drain = Drain(
@@ -165,10 +166,10 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
             outbox,
             assets=_assets_of(sources, plants),
             replication=settings.kafka_replication,
-            live=lambda: heard.take(_now()),
+            heartbeats=lambda: last_seen.take_heartbeats(_now()),
         )
         ordinals = await asyncio.to_thread(
-            _remember, await outbox.call(opened.newest, _REMEMBERED_ROWS)
+            _ordinals_of, await outbox.call(opened.newest, _REMEMBERED_ROWS)
         )
         async with asyncio.TaskGroup() as kafka_side:
             kafka_side.create_task(drain.send(), name="send")
@@ -180,7 +181,7 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
             async with asyncio.TaskGroup() as machine_side:
                 for source in sources:
                     work = forward(
-                        source, outbox, settings.gateway, heard, ordinals.get(source.model.id)
+                        source, outbox, settings.gateway, last_seen, ordinals.get(source.model.id)
                     )
                     machine_side.create_task(work, name=f"source {source.model.id}")
 
@@ -189,7 +190,7 @@ async def forward(
     source: Source,
     outbox: OutboxThread,
     gateway: str,
-    heard: Heard | None = None,
+    last_seen: LastSeen | None = None,
     ordinals: Ordinals | None = None,
 ) -> None:
     """Move what a source delivers into the outbox and acknowledge it then; ends when the source
@@ -203,9 +204,9 @@ async def forward(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_read(source, inbox), name=f"read {source.model.id}")
         while deliveries := await inbox.take():
-            if heard is not None:
+            if last_seen is not None:
                 for delivery in deliveries:
-                    heard.hear(delivery)
+                    last_seen.note(delivery)
             if sum(len(delivery.readings) for delivery in deliveries) < _INLINE_READINGS:
                 group = assembly.assemble(deliveries)
             else:
@@ -227,8 +228,8 @@ async def _read(source: Source, inbox: _Inbox) -> None:
 
 
 async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
-    """Append a group; while the outbox is full, wait: nothing is acknowledged, so the source holds
-    on to it."""
+    """Append a group; while the outbox is full, wait: nothing is acknowledged, so the source keeps
+    it."""
     full = False
     started = time.perf_counter()
     records = list(group.entries)
@@ -236,15 +237,15 @@ async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
         try:
             await outbox.append(records, group.counts)
             break
-        except Full as error:
+        except OutboxFull as error:
             if not full:
                 log.warning(
                     "outbox is full", extra={"fields": {"source": source, "error": str(error)}}
                 )
                 full = True
-                events = [entry for entry in records if entry.lane is Lane.EVENTS]
-                records = [entry for entry in records if entry.lane is not Lane.EVENTS]
-                with suppress(Full):
+                events = [entry for entry in records if entry.kind is RecordKind.EVENTS]
+                records = [entry for entry in records if entry.kind is not RecordKind.EVENTS]
+                with suppress(OutboxFull):
                     await outbox.append(events)
                     events = []
                 records += events
@@ -262,38 +263,40 @@ async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
 async def _watch(
     outbox: OutboxThread, sources: Sequence[Source], gateway: str, health: Health
 ) -> None:
-    """Every second: readiness, metrics, gap records for damaged files, counts too old to tell
-    again."""
+    """Every second: readiness, metrics, gap records for damaged files, counts too old to be
+    published again."""
     while True:
-        for lost in await outbox.call(outbox.outbox.lost):
+        for damaged in await outbox.call(outbox.outbox.damaged_files):
             LOST_FILES.inc()
-            log.error("outbox file was damaged", extra={"fields": {"file": lost.path.name}})
-            with suppress(Full):
+            log.error("outbox file was damaged", extra={"fields": {"file": damaged.path.name}})
+            with suppress(OutboxFull):
                 await outbox.append(
-                    [event_entry(_gap(lost, source, gateway, outbox)) for source in sources]
+                    [event_entry(_gap(damaged, source, gateway, outbox)) for source in sources]
                 )
-                await outbox.call(outbox.outbox.confirm, lost)
+                await outbox.call(outbox.outbox.confirm_reported, damaged)
         level = await outbox.call(outbox.outbox.level)
         OUTBOX_ROWS.set(level.rows)
         OUTBOX_BYTES.set(level.bytes)
         OUTBOX_AGE.set(level.oldest_age_s)
         OUTBOX_ACCEPTING.set(level.accepting)
         health.ready = (
-            None if level.accepting else f"outbox: limit of {level.why.name.lower()} reached"
+            None
+            if level.accepting
+            else f"outbox: limit of {level.reached_limit.name.lower()} reached"
         )
         health.tick()
         await outbox.call(outbox.outbox.forget_counts, _now() - _COUNTS_KEPT)
         await asyncio.sleep(1)
 
 
-def _gap(lost: Lost, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:
+def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:
     return SourceEvent(
         owner=source.owner,
         gateway=gateway,
         boot=outbox.outbox.boot,
         source=source.model.id,
         time=_now(),
-        gap=Gap(from_time=lost.from_time, to_time=lost.to_time, reason=lost.reason),
+        gap=Gap(from_time=damaged.from_time, to_time=damaged.to_time, reason=damaged.reason),
     )
 
 
@@ -308,11 +311,11 @@ def _assets_of(sources: Sequence[Source], plants: Sequence[Plant]) -> list[Asset
     ]
 
 
-def _remember(rows: Sequence[Row]) -> dict[str, Ordinals]:
+def _ordinals_of(rows: Sequence[OutboxRow]) -> dict[str, Ordinals]:
     """The ordinals of each source's newest values: a machine sends again what was not
     acknowledged."""
     ordinals: dict[str, Ordinals] = {}
-    newest: list[Row] = []
+    newest: list[OutboxRow] = []
     samples = 0
     for row in reversed(rows):
         samples += row.samples

@@ -29,9 +29,14 @@ def topics_create(
     home: Home = None,
 ) -> None:
     """Make every topic that is not there yet; prints the names made."""
+    from aurelian.backbone.replication import ReplicationError
     from aurelian.backbone.topics import create_topics
 
-    for name in asyncio.run(create_topics(kafka_address(bootstrap, home), replication_factor)):
+    try:
+        made = asyncio.run(create_topics(kafka_address(bootstrap, home), replication_factor))
+    except ReplicationError as error:
+        give_up(str(error), "then: aurelian topics create, which checks again")
+    for name in made:
         print(name)
 
 

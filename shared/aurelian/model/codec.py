@@ -7,14 +7,19 @@ Called by gateways (encode) and by every reader of Kafka (decode). Pure; no I/O.
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache
+from hashlib import blake2b
+from operator import attrgetter
+from sys import intern
 from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError as ProtobufError
 from numpy.typing import NDArray
 
+from aurelian.model.byte_cache import ByteCache
 from aurelian.model.sample import SampleBatch, Signal, ValueType
+from aurelian.model.signal_cache import SIGNAL_BYTES, SignalCache
+from aurelian.model.wire import LENGTH_DELIMITED, fields, split, tag, varint
 from aurelian.pb import telemetry_pb2 as pb
 
 SCHEMA_VERSION = 1
@@ -39,22 +44,16 @@ class DecodeError(ValueError):
     """The bytes are no readable message of the contract; the text says why."""
 
 
-@lru_cache(maxsize=4096)
-def encode_dictionary(signals: tuple[Signal, ...]) -> bytes:
-    """Serialise a dictionary; repeated calls with the same signals cost a look-up."""
-    return b"".join(map(_encode_entry, signals))
-
-
 def encode(batch: SampleBatch) -> bytes:
     """Serialise a batch.
 
     Columns whose entries are all zero are left out. Fixed-width columns are written from the
-    arrays'
-    memory: a packed field is its tag, its length and the little-endian values.
+    arrays' memory: a packed field is its tag, its length and the little-endian values.
     """
     types = batch.type.tobytes()
     if types and types.count(types[0]) == len(types):
         types = types[:1]
+    dictionary, keys = _encode_dictionary(batch.signals)
     head = pb.SampleBatch(
         schema_version=SCHEMA_VERSION,
         owner=batch.owner,
@@ -62,7 +61,7 @@ def encode(batch: SampleBatch) -> bytes:
         boot=batch.boot,
         sequence=batch.sequence,
         line=batch.line,
-        dictionary=encode_dictionary(batch.signals),
+        dictionary=dictionary,
         count=len(batch),
         type=types,
         texts=batch.texts,
@@ -70,7 +69,9 @@ def encode(batch: SampleBatch) -> bytes:
         jsons=batch.jsons,
     ).SerializeToString()
     parts = [head]
-    for tag, column in (
+    if keys:
+        parts += (_TAG["dictionary_keys"], varint(len(keys)), keys)
+    for field, column in (
         (_TAG["signal"], batch.signal),
         (_TAG["source_time"], batch.source_time),
         (_TAG["server_time"], batch.server_time),
@@ -81,8 +82,8 @@ def encode(batch: SampleBatch) -> bytes:
     ):
         data = column.tobytes()
         if data != bytes(len(data)):
-            parts += (tag, _varint(len(data)), data)
-    for tag, values in (
+            parts += (field, varint(len(data)), data)
+    for field, values in (
         (_TAG["doubles"], batch.doubles),
         (_TAG["ints"], batch.ints),
         (_TAG["uints"], batch.uints),
@@ -90,7 +91,7 @@ def encode(batch: SampleBatch) -> bytes:
     ):
         if len(values):
             data = values.tobytes()
-            parts += (tag, _varint(len(data)), data)
+            parts += (field, varint(len(data)), data)
     return b"".join(parts)
 
 
@@ -100,7 +101,7 @@ def decode(data: bytes) -> SampleBatch:
     Raises:
         DecodeError: not a SampleBatch, a newer schema, or columns that contradict each other.
     """
-    rest, columns = _split(data) or _split_any(data)
+    rest, columns = split(data, COLUMNS) or _split_any(data)
     try:
         message = pb.SampleBatch.FromString(rest)
     except ProtobufError as error:
@@ -112,7 +113,7 @@ def decode(data: bytes) -> SampleBatch:
     n = message.count
     if n > MAX_SAMPLES:
         raise DecodeError(f"{n} samples in one batch, at most {MAX_SAMPLES} may be")
-    signals = _decode_dictionary(message.dictionary)
+    signals = _signals_of(data, columns)
     signal = _column(columns, "signal", n)
     if n and signal.max() >= len(signals):
         raise DecodeError(f"signal index {signal.max()} in a dictionary of {len(signals)}")
@@ -150,6 +151,21 @@ def encode_event(event: SourceEvent) -> bytes:
     """Serialise a SourceEvent, stamping the schema version."""
     event.schema_version = SCHEMA_VERSION
     return event.SerializeToString()
+
+
+def dictionary_entries(dictionary: bytes) -> list[tuple[bytes, bytes]]:
+    """Cut a serialised dictionary into its entries, each with its key; joined they are the bytes.
+
+    Raises:
+        DecodeError: not a Dictionary.
+    """
+    try:
+        return [
+            (dictionary[start:end], _key(dictionary[first:end]).to_bytes(_KEY_BYTES, "little"))
+            for _, start, first, end in fields(dictionary)
+        ]
+    except IndexError as error:
+        raise DecodeError(f"not a Dictionary: {error}") from error
 
 
 def decode_event(data: bytes) -> SourceEvent:
@@ -190,103 +206,114 @@ def decode_rejected(data: bytes) -> Rejected:
     return rejected
 
 
-@lru_cache(maxsize=65_536)
-def _encode_entry(signal: Signal) -> bytes:
-    # A dictionary of one: entries of a repeated field stand one after the other, so they can be
-    # joined.
-    entry = pb.Signal(
-        id=signal.id,
-        asset=signal.asset,
-        path=signal.path,
-        type=int(signal.type),  # type: ignore[arg-type]
-        unit=signal.unit,
-        source=signal.source,
-        discovered=signal.discovered,
-    )
-    return pb.Dictionary(signals=[entry]).SerializeToString()
-
-
-@lru_cache(maxsize=4096)
-def _decode_dictionary(data: bytes) -> tuple[Signal, ...]:
+def _encode_dictionary(signals: tuple[Signal, ...]) -> tuple[bytes, bytes]:
+    """Serialise a dictionary: its bytes and its keys."""
+    if not signals:
+        return b"", b""
     try:
-        message = pb.Dictionary.FromString(data)
-        return tuple(
-            _signal(s.id, s.asset, s.path, s.type, s.unit, s.source, s.discovered)
-            for s in message.signals
-        )
+        entries, keys = zip(*map(_encoded, signals), strict=True)
+    except TypeError:  # some signal has not been encoded before
+        entries, keys = zip(*map(_encode_signal, signals), strict=True)
+    return b"".join(entries), b"".join(keys)
+
+
+def _encode_signal(signal: Signal) -> tuple[bytes, bytes]:
+    if signal.encoded is None:
+        data = pb.Signal(
+            id=signal.id,
+            asset=signal.asset,
+            path=signal.path,
+            type=int(signal.type),  # type: ignore[arg-type]
+            unit=signal.unit,
+            source=signal.source,
+            discovered=signal.discovered,
+        ).SerializeToString()
+        entry = varint(_ENTRY) + varint(len(data)) + data
+        object.__setattr__(signal, "encoded", (entry, _key(data).to_bytes(_KEY_BYTES, "little")))
+        assert signal.encoded is not None
+    return signal.encoded
+
+
+def _key(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=_KEY_BYTES).digest(), "little")
+
+
+def _signals_of(data: bytes, columns: dict[str, bytes]) -> tuple[Signal, ...]:
+    """Read the dictionary of a batch.
+
+    A batch repeats it whole, so that reading may begin at any record; what makes it cheap is that
+    its keys name signals read before, and then its bytes are not looked at.
+    """
+    keys = columns.get("dictionary_keys", b"")
+    name = keys or _dictionary_of(data, columns)
+    found = _DICTIONARIES.entries.get(name)
+    if found is not None:
+        return found
+    known = _SIGNALS.find(np.frombuffer(keys, "<u8")) if keys else None
+    if known is None:
+        signals = _decode_dictionary(_dictionary_of(data, columns), keys)
+    else:
+        signals = tuple(known)
+    _DICTIONARIES.put(name, signals)
+    return signals
+
+
+def _dictionary_of(data: bytes, columns: dict[str, bytes]) -> bytes:
+    if "dictionary" in columns:
+        return columns["dictionary"]
+    found = [data[first:end] for field, _, first, end in fields(data) if field == _DICTIONARY]
+    return found[-1] if found else b""
+
+
+def _decode_dictionary(dictionary: bytes, keys: bytes) -> tuple[Signal, ...]:
+    try:
+        entries = [
+            dictionary[first:end] for field, _, first, end in fields(dictionary) if field == _ENTRY
+        ]
+    except IndexError as error:
+        raise DecodeError(f"not a Dictionary: {error}") from error
+    if keys and len(keys) != len(entries) * _KEY_BYTES:
+        raise DecodeError(f"{len(keys) // _KEY_BYTES} keys in a dictionary of {len(entries)}")
+    if keys:
+        numbers = np.frombuffer(keys, "<u8").tolist()
+    else:  # of a gateway before there were keys, or of another writer
+        numbers = [_KEYS.entries.get(entry) or _make_key(entry) for entry in entries]
+    return tuple(
+        _SIGNALS.entries.get(number) or _decode_signal(entry, number)
+        for entry, number in zip(entries, numbers, strict=True)
+    )
+
+
+def _make_key(entry: bytes) -> int:
+    number = _key(entry)
+    _KEYS.put(entry, number)
+    return number
+
+
+def _decode_signal(data: bytes, number: int) -> Signal:
+    if number != _key(data):
+        raise DecodeError(f"key {number} is not that of its dictionary entry")
+    try:
+        s = pb.Signal.FromString(data)
+        # Thousands of signals share few assets, units and sources.
+        asset, unit, source = intern(s.asset), intern(s.unit), intern(s.source)
+        signal = Signal(s.id, asset, s.path, ValueType(s.type), unit, source, s.discovered)
     except (ProtobufError, ValueError) as error:
         raise DecodeError(f"not a Dictionary: {error}") from error
-
-
-@lru_cache(maxsize=65_536)
-def _signal(
-    id: str, asset: str, path: str, type: int, unit: str, source: str, discovered: bool
-) -> Signal:
-    return Signal(id, asset, path, ValueType(type), unit, source, discovered)
-
-
-def _split(data: bytes) -> tuple[bytes, dict[str, bytes]] | None:
-    """Take the packed columns out of a message as they stand, little-endian; the rest is for
-    protobuf.
-
-    None where protobuf must read it all: columns unpacked or in pieces, many texts, or something
-    broken.
-    """
-    columns: dict[str, bytes] = {}
-    rest: list[bytes] = []
-    pos, end = 0, len(data)
-    try:
-        for _ in range(_FEW_FIELDS):
-            if pos == end:
-                return b"".join(rest), columns
-            start = pos
-            tag = data[pos]
-            pos += 1
-            if tag > 127:
-                if data[pos] > 127:
-                    return None
-                tag = tag & 127 | data[pos] << 7
-                pos += 1
-            wire_type = tag & 7
-            if wire_type == 2:
-                length = data[pos]
-                pos += 1
-                if length > 127:
-                    length, pos = _read_varint(data, pos - 1)
-                first, pos = pos, pos + length
-                column = _COLUMN.get(tag)
-                if column is not None:
-                    name, width = column
-                    values = data[first:pos]
-                    if name in columns or length % width or pos > end:
-                        return None
-                    if width == 1 and values.translate(None, b"\0\1"):
-                        return None
-                    columns[name] = values
-                    continue
-            elif wire_type == 1:
-                pos += 8
-            elif wire_type == 0:
-                _, pos = _read_varint(data, pos)
-            elif wire_type == 5:
-                pos += 4
-            if pos > end or tag >> 3 in _ELSEWHERE or 2 < wire_type < 5 or wire_type > 5:
-                return None
-            rest.append(data[start:pos])
-    except IndexError:
-        return None
-    return None
+    _SIGNALS.put(number, signal)
+    return signal
 
 
 def _split_any(data: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """As `_split`, for every way in which protobuf allows columns to be written."""
+    """As `wire.split`, for every way in which protobuf allows columns to be written."""
     try:
         message = pb.SampleBatch.FromString(data)
     except ProtobufError as error:
         raise DecodeError(f"not a SampleBatch: {error}") from error
-    return data, {
+    columns = {
         name: np.array(getattr(message, name), kind).tobytes() for name, kind in _KIND.items()
     }
+    return data, columns | {"dictionary": message.dictionary}
 
 
 def _column(columns: dict[str, bytes], name: str, n: int) -> NDArray[Any]:
@@ -313,31 +340,8 @@ def _objects(values: Collection[T], n: int, name: str) -> tuple[T, ...]:
     return tuple(values) if n else ()
 
 
-def _read_varint(data: bytes, pos: int) -> tuple[int, int]:
-    value = data[pos]
-    pos += 1
-    if value < 128:
-        return value, pos
-    value &= 127
-    shift = 7
-    while (more := data[pos]) > 127:
-        value |= (more & 127) << shift
-        shift += 7
-        pos += 1
-    return value | more << shift, pos + 1
-
-
-@lru_cache(maxsize=1024)
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 _KIND: dict[str, np.dtype[Any]] = {
+    "dictionary_keys": np.dtype("<u8"),
     "signal": np.dtype("<u4"),
     "source_time": np.dtype("<i8"),
     "server_time": np.dtype("<i8"),
@@ -352,11 +356,40 @@ _KIND: dict[str, np.dtype[Any]] = {
 }
 """The packed columns and what an entry of each is in memory and on the wire."""
 
-_NUMBER = {name: pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number for name in _KIND}
-_TAG = {name: _varint(number << 3 | 2) for name, number in _NUMBER.items()}
-_COLUMN = {number << 3 | 2: (name, _KIND[name].itemsize) for name, number in _NUMBER.items()}
-_ELSEWHERE = frozenset(_NUMBER.values())
+_NUMBER = {
+    name: pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number for name in (*_KIND, "dictionary")
+}
+_TAG = {name: tag(number) for name, number in _NUMBER.items()}
+COLUMNS = {
+    number << 3 | LENGTH_DELIMITED: (name, _KIND[name].itemsize if name in _KIND else 0)
+    for name, number in _NUMBER.items()
+}
+"""Name and bytes an entry of each column by its tag; width 0: the dictionary, which is no column."""
+
+REPEATED = frozenset(
+    tag(pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number)[0]
+    for name in ("owner", "gateway", "line")
+)
+"""Tags of the texts that all batches of a line have in common."""
+
 _TYPE_CODES = bytes(ValueType)
-_FEW_FIELDS = 40
-"""Beyond this many fields (each text is one) walking them here costs more than protobuf's
-arrays."""
+
+_KEY_BYTES = 8
+_ENTRY = pb.Dictionary.DESCRIPTOR.fields_by_name["signals"].number << 3 | LENGTH_DELIMITED
+_DICTIONARY = _NUMBER["dictionary"] << 3 | LENGTH_DELIMITED
+_encoded = attrgetter("encoded")
+
+
+def _dictionary_bytes(name: bytes, signals: tuple[Signal, ...]) -> int:
+    # As if no other dictionary had these signals: it may be what keeps them in memory.
+    return len(name) + len(signals) * 2 * SIGNAL_BYTES
+
+
+_SIGNALS = SignalCache(16 * 2**20)
+"""Decoded signals by key: a line reports by exception, so dictionaries differ and signals do not."""
+
+_DICTIONARIES: ByteCache[bytes, tuple[Signal, ...]] = ByteCache(8 * 2**20, _dictionary_bytes)
+"""Decoded dictionaries by their keys (or bytes): readers keep what they derive of one by identity."""
+
+_KEYS: ByteCache[bytes, int] = ByteCache(8 * 2**20, lambda entry, _: len(entry) + 200)
+"""Keys by entry, for dictionaries that come without them."""

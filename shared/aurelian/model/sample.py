@@ -3,8 +3,8 @@ service; does no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag
 from typing import TypeVar
 
@@ -70,6 +70,8 @@ class Signal:
         unit: UCUM code, empty when there is none.
         source: id of the source that delivers it.
         discovered: not in the plant model.
+        encoded: its bytes in a dictionary and their key, kept by `codec.py` as long as the signal
+            lives; no part of what the signal says.
     """
 
     id: str
@@ -79,6 +81,11 @@ class Signal:
     unit: str = ""
     source: str = ""
     discovered: bool = False
+    encoded: tuple[bytes, bytes] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __hash__(self) -> int:
+        # Signals are looked up once a sample: hashing all fields would cost four times as much.
+        return hash(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,7 @@ class SampleBatch:
         if len(self.doubles) == len(self):
             doubles: list[Value] = self.doubles.tolist()
             return doubles
-        columns = {
+        columns: dict[int, Iterator[Value]] = {
             ValueType.DOUBLE: iter(self.doubles.tolist()),
             ValueType.INT64: iter(self.ints.tolist()),
             ValueType.UINT64: iter(self.uints.tolist()),
@@ -159,10 +166,7 @@ class SampleBatch:
             ValueType.BYTES: iter(self.blobs),
             ValueType.JSON: iter(self.jsons),
         }
-        return [
-            None if code == ValueType.NULL else next(columns[ValueType(code)])
-            for code in self.type.tolist()
-        ]
+        return [None if code == 0 else next(columns[code]) for code in self.type.tolist()]
 
     def numbers(self) -> NDArray[np.float64]:
         """(n,) the values as doubles; NaN where a sample is no number. Integers beyond 2^53 lose
@@ -225,14 +229,18 @@ class SampleBatch:
 def make_batch(
     samples: Sequence[Sample], *, owner: str, gateway: str, boot: int, sequence: int, line: str
 ) -> SampleBatch:
-    """Turn rows into columns. The dictionary lists each signal once, in order of first use.
+    """Turn rows into columns. The dictionary lists each signal once, sorted by id, so that batches
+    of the same signals share one.
 
     Raises:
         ValueError: a value does not fit its type (say, text with type INT64, or an integer beyond
         64 bits).
     """
     index: dict[Signal, int] = {}
-    signal = [index.setdefault(s.signal, len(index)) for s in samples]
+    first_use = [index.setdefault(s.signal, len(index)) for s in samples]
+    signals = sorted(index, key=_id_and_path)
+    place = np.empty(len(index), np.uint32)
+    place[[index[signal] for signal in signals]] = np.arange(len(index), dtype=np.uint32)
 
     def pick(kind: ValueType) -> list[Value]:
         return [s.value for s in samples if s.type == kind]
@@ -244,8 +252,8 @@ def make_batch(
             boot=boot,
             sequence=sequence,
             line=line,
-            signals=tuple(index),
-            signal=np.array(signal, np.uint32),
+            signals=tuple(signals),
+            signal=place[first_use],
             type=np.array([s.type for s in samples], np.uint8),
             source_time=np.array([s.source_time for s in samples], np.int64),
             server_time=np.array([s.server_time for s in samples], np.int64),
@@ -263,6 +271,10 @@ def make_batch(
         )
     except (TypeError, OverflowError) as error:
         raise ValueError(f"a sample of line {line!r} does not fit its type: {error}") from error
+
+
+def _id_and_path(signal: Signal) -> tuple[str, str]:
+    return signal.id, signal.path
 
 
 def _of(kind: type[T], values: Iterable[Value]) -> tuple[T, ...]:

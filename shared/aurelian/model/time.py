@@ -11,6 +11,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
 
+FIRST_US = -62_135_596_800_000_000
+"""0001-01-01, the first time that `datetime` and every reader of the store can show."""
+
+LAST_US = 253_402_300_799_000_000
+"""9999-12-31T23:59:59, the last."""
+
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -37,6 +43,12 @@ def to_datetime(us: int) -> datetime:
         OverflowError: before year 1 or after year 9999.
     """
     return EPOCH + timedelta(microseconds=us)
+
+
+def to_nearest_datetime(us: int) -> datetime:
+    """Return microseconds since 1970 as aware UTC time; the first or last one where there is
+    none."""
+    return to_datetime(min(max(us, FIRST_US), LAST_US))
 
 
 @overload

@@ -72,7 +72,7 @@ class Dictionary(_message.Message):
     def __init__(self, signals: _Optional[_Iterable[_Union[Signal, _Mapping]]] = ...) -> None: ...
 
 class SampleBatch(_message.Message):
-    __slots__ = ("schema_version", "owner", "gateway", "boot", "sequence", "line", "dictionary", "count", "signal", "type", "source_time", "server_time", "gateway_time", "status", "flags", "sub", "doubles", "ints", "uints", "bools", "texts", "blobs", "jsons")
+    __slots__ = ("schema_version", "owner", "gateway", "boot", "sequence", "line", "dictionary", "count", "dictionary_keys", "signal", "type", "source_time", "server_time", "gateway_time", "status", "flags", "sub", "doubles", "ints", "uints", "bools", "texts", "blobs", "jsons")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,7 @@ class SampleBatch(_message.Message):
     LINE_FIELD_NUMBER: _ClassVar[int]
     DICTIONARY_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    DICTIONARY_KEYS_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +105,7 @@ class SampleBatch(_message.Message):
     line: str
     dictionary: bytes
     count: int
+    dictionary_keys: _containers.RepeatedScalarFieldContainer[int]
     signal: _containers.RepeatedScalarFieldContainer[int]
     type: bytes
     source_time: _containers.RepeatedScalarFieldContainer[int]
@@ -119,7 +121,7 @@ class SampleBatch(_message.Message):
     texts: _containers.RepeatedScalarFieldContainer[str]
     blobs: _containers.RepeatedScalarFieldContainer[bytes]
     jsons: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., sequence: _Optional[int] = ..., line: _Optional[str] = ..., dictionary: _Optional[bytes] = ..., count: _Optional[int] = ..., signal: _Optional[_Iterable[int]] = ..., type: _Optional[bytes] = ..., source_time: _Optional[_Iterable[int]] = ..., server_time: _Optional[_Iterable[int]] = ..., gateway_time: _Optional[_Iterable[int]] = ..., status: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[int]] = ..., sub: _Optional[_Iterable[int]] = ..., doubles: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., uints: _Optional[_Iterable[int]] = ..., bools: _Optional[_Iterable[bool]] = ..., texts: _Optional[_Iterable[str]] = ..., blobs: _Optional[_Iterable[bytes]] = ..., jsons: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., sequence: _Optional[int] = ..., line: _Optional[str] = ..., dictionary: _Optional[bytes] = ..., count: _Optional[int] = ..., dictionary_keys: _Optional[_Iterable[int]] = ..., signal: _Optional[_Iterable[int]] = ..., type: _Optional[bytes] = ..., source_time: _Optional[_Iterable[int]] = ..., server_time: _Optional[_Iterable[int]] = ..., gateway_time: _Optional[_Iterable[int]] = ..., status: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[int]] = ..., sub: _Optional[_Iterable[int]] = ..., doubles: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., uints: _Optional[_Iterable[int]] = ..., bools: _Optional[_Iterable[bool]] = ..., texts: _Optional[_Iterable[str]] = ..., blobs: _Optional[_Iterable[bytes]] = ..., jsons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SourceEvent(_message.Message):
     __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "line", "birth", "death", "heartbeat", "gap", "received", "alarm")

@@ -1,6 +1,7 @@
 """The outbox's promise: what was acknowledged is on the disk, whenever and however the process or
 its power ends."""
 
+import json
 import re
 import shutil
 import signal
@@ -13,26 +14,39 @@ from pathlib import Path
 
 import pytest
 
-from aurelian.edge.outbox.limits import Limits, Why
-from aurelian.edge.outbox.outbox import EVENTS, REJECTED, START, Entry, Full, Outbox
-from aurelian.edge.outbox.segment import Count, Lane, Row
+from aurelian.edge.outbox.limits import Limits, OutboxFull, ReachedLimit
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import (
+    EVENTS,
+    REJECTED,
+    START,
+    HourCount,
+    OutboxEntry,
+    OutboxRow,
+    RecordKind,
+)
+from aurelian.model import codec
+from aurelian.model.sample import SampleBatch
 from tests import servers
+from tests.bench.telemetry import report_by_exception
 
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 HOUR = 3_600_000_000
 ROOMY = Limits(min_free=0.0)
 CHILD = """
 import os, sys
 from pathlib import Path
-from aurelian.edge.outbox.outbox import EVENTS, Entry, Outbox
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import EVENTS, OutboxEntry
 from aurelian.edge.outbox.limits import Limits
-from aurelian.edge.outbox.segment import Count, Lane
+from aurelian.edge.outbox.rows import HourCount, RecordKind
 
 outbox = Outbox.open(Path(sys.argv[1]), 1, Limits(min_free=0.0, segment_bytes=200_000))
 for n in range(1, int(sys.argv[2]) + 1):
-    entries = [Entry(Lane.SAMPLES, "line", "line", 1, lambda s: b"PAYLOAD%06d:" % s + b"x" * (s * 37 % 3000))]
+    entries = [OutboxEntry(RecordKind.SAMPLES, "line", "line", 1, lambda s: b"PAYLOAD%06d:" % s + b"x" * (s * 37 % 3000))]
     if n % 5 == 0:
-        entries.append(Entry(Lane.EVENTS, EVENTS, "source", 0, lambda s: b"EVENT%06d:" % s))
-    outbox.append(entries, [Count("source", 0, "owner", received=1)])
+        entries.append(OutboxEntry(RecordKind.EVENTS, EVENTS, "source", 0, lambda s: b"EVENT%06d:" % s))
+    outbox.append(entries, [HourCount("source", 0, "owner", received=1)])
     os.write(1, b"ack %06d\\n" % n)
 """
 
@@ -54,19 +68,26 @@ def folder() -> Iterator[Path]:
         yield path / "outbox"
 
 
-def batch(payload: bytes = b"data", stream: str = "line") -> Entry:
-    return Entry(Lane.SAMPLES, stream, stream, 1, lambda sequence: payload + b" %d" % sequence)
+def batch(payload: bytes = b"data", stream: str = "line") -> OutboxEntry:
+    return OutboxEntry(
+        RecordKind.SAMPLES, stream, stream, 1, lambda sequence: payload + b" %d" % sequence
+    )
 
 
-def event(payload: bytes = b"birth") -> Entry:
-    return Entry(Lane.EVENTS, EVENTS, "source", 0, lambda _: payload)
+def encoded_batch(samples: SampleBatch) -> OutboxEntry:
+    data = codec.encode(samples)
+    return OutboxEntry(RecordKind.SAMPLES, samples.line, samples.line, len(samples), lambda _: data)
 
 
-def reject(payload: bytes = b"bytes") -> Entry:
-    return Entry(Lane.REJECTED, REJECTED, "source", 1, lambda _: payload)
+def event(payload: bytes = b"birth") -> OutboxEntry:
+    return OutboxEntry(RecordKind.EVENTS, EVENTS, "source", 0, lambda _: payload)
 
 
-def everything(outbox: Outbox) -> list[Row]:
+def reject(payload: bytes = b"bytes") -> OutboxEntry:
+    return OutboxEntry(RecordKind.REJECTED, REJECTED, "source", 1, lambda _: payload)
+
+
+def everything(outbox: Outbox) -> list[OutboxRow]:
     rows, position = outbox.unsent(START, 1)
     while True:
         more, position = outbox.unsent(position, 100_000)
@@ -75,7 +96,7 @@ def everything(outbox: Outbox) -> list[Row]:
         rows += more
 
 
-def sequences(rows: list[Row], stream: str = "line") -> list[tuple[int, int]]:
+def sequences(rows: list[OutboxRow], stream: str = "line") -> list[tuple[int, int]]:
     return [(row.boot, row.sequence) for row in rows if row.stream == stream]
 
 
@@ -129,7 +150,7 @@ def test_every_prefix_of_the_recorded_writes_opens_and_holds_a_prefix_of_the_row
     with Outbox.open(folder, 1, ROOMY) as outbox:
         for n in range(24):
             outbox.append(
-                [batch(b"x" * (n * 613 % 9000))], [Count("source", 0, "owner", received=1)]
+                [batch(b"x" * (n * 613 % 9000))], [HourCount("source", 0, "owner", received=1)]
             )
             at_commit.append((n + 1, wal_of(folder).stat().st_size))
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -145,7 +166,7 @@ def test_every_prefix_of_the_recorded_writes_opens_and_holds_a_prefix_of_the_row
             (copy / name).write_bytes(data[:cut] if name == wal else data)
         with Outbox.open(copy, 2, ROOMY) as outbox:
             rows = everything(outbox)
-            assert not outbox.lost()
+            assert not outbox.damaged_files()
             assert [(row.boot, row.sequence) for row in rows] == [
                 (1, n + 1) for n in range(len(rows))
             ]
@@ -224,9 +245,13 @@ def test_a_record_and_the_batch_of_the_same_commit_are_there_together_or_not_at_
 ) -> None:
     """Two files, one commit: a power cut between their syncs leaves neither."""
     with Outbox.open(folder, 1, ROOMY) as outbox:
-        outbox.append([batch(), reject()], [Count("source", 0, "owner", received=2, rejected=1)])
+        outbox.append(
+            [batch(), reject()], [HourCount("source", 0, "owner", received=2, rejected=1)]
+        )
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        outbox.append([batch(), reject()], [Count("source", 0, "owner", received=2, rejected=1)])
+        outbox.append(
+            [batch(), reject()], [HourCount("source", 0, "owner", received=2, rejected=1)]
+        )
         after = {path.name: path.read_bytes() for path in folder.iterdir()}
     for name in before:
         (tmp_path / name).write_bytes(after[name] if name.startswith("records") else before[name])
@@ -257,12 +282,12 @@ def test_a_full_outbox_refuses_samples_and_still_takes_events_until_its_reserve_
 ) -> None:
     limits = Limits(max_bytes=400_000, min_free=0.0, segment_bytes=50_000)
     with Outbox.open(folder, 1, limits) as outbox:
-        with pytest.raises(Full, match="bytes"):
+        with pytest.raises(OutboxFull, match="bytes"):
             for _ in range(100):
                 outbox.append([batch(b"x" * 10_000)])
         taken = len(everything(outbox))
         assert not outbox.level().accepting
-        with pytest.raises(Full):
+        with pytest.raises(OutboxFull):
             outbox.append([batch(), event()])
         outbox.append([event()])
         outbox.release(1, "line", taken)
@@ -279,7 +304,7 @@ def test_one_segment_larger_than_the_limit_does_not_hold_the_outbox_full_for_eve
 ) -> None:
     with Outbox.open(folder, 1, Limits(max_bytes=400_000, min_free=0.0)) as outbox:
         outbox.append([batch(b"x" * 600_000)])
-        with pytest.raises(Full):
+        with pytest.raises(OutboxFull):
             outbox.append([batch()])
         outbox.release(1, "line", 1)
         outbox.append([batch()])
@@ -294,13 +319,13 @@ def test_rows_that_nobody_stores_for_too_long_and_a_disk_without_room_stop_sampl
     with Outbox.open(folder, 1, Limits(max_age_s=60, min_free=0.0), clock) as outbox:
         outbox.append([batch()])
         clock.now += 61_000_000
-        assert outbox.level().why is Why.AGE
-        with pytest.raises(Full, match="age"):
+        assert outbox.level().reached_limit is ReachedLimit.AGE
+        with pytest.raises(OutboxFull, match="age"):
             outbox.append([batch()])
         outbox.append([event()])
     with Outbox.open(folder.with_name("other"), 1, Limits(min_free=1.1)) as outbox:
-        assert outbox.level().why is Why.DISK
-        with pytest.raises(Full, match="disk"):
+        assert outbox.level().reached_limit is ReachedLimit.DISK
+        with pytest.raises(OutboxFull, match="disk"):
             outbox.append([batch()])
         outbox.append([event()])
 
@@ -318,13 +343,13 @@ def test_a_damaged_file_is_set_aside_once_and_what_is_readable_stays(
     with Outbox.open(folder, 2, ROOMY) as outbox:
         rows = everything(outbox)
         assert 45 <= len(sequences(rows, stream)) < 50
-        lost = outbox.lost()
-        assert [each.path.suffix for each in lost] == [".corrupt"]
+        damaged_files = outbox.damaged_files()
+        assert [each.path.suffix for each in damaged_files] == [".corrupt"]
         outbox.append([batch(), event()])
-        outbox.confirm(lost[0])
-        assert not outbox.lost()
+        outbox.confirm_reported(damaged_files[0])
+        assert not outbox.damaged_files()
     with Outbox.open(folder, 3, ROOMY) as outbox:
-        assert not outbox.lost()
+        assert not outbox.damaged_files()
         assert (2, 1) in sequences(everything(outbox))
 
 
@@ -357,7 +382,81 @@ def test_a_row_whose_bytes_changed_on_the_disk_is_never_sent(folder: Path) -> No
         rows = everything(outbox)
         assert sequences(rows) == [(1, 1), (1, 3)]
         assert all(zlib.crc32(row.data) for row in rows)
-        assert len(outbox.lost()) == 1
+        assert len(outbox.damaged_files()) == 1
+
+
+def test_an_outbox_of_the_first_release_is_read_and_goes_on(folder: Path) -> None:
+    """Its rows are not compact; `tests/fixtures/outbox_of_0_1` was written by its code."""
+    shutil.copytree(FIXTURES / "outbox_of_0_1", folder)
+    encoded = json.loads((FIXTURES / "encoded_batches_dictionary.json").read_text())
+    with Outbox.open(folder, 1_800_000_000_000_000, ROOMY) as outbox:
+        old = everything(outbox)
+        assert [row.data.hex() for row in old if row.kind is RecordKind.SAMPLES] == [
+            *encoded.values()
+        ][1:]
+        assert len(sequences(old, EVENTS)) == len(sequences(old, REJECTED)) == 5
+        assert sum(count.received for count in outbox.counts()) == 10
+        outbox.append([encoded_batch(each) for each in report_by_exception(3, 50)])
+        assert everything(outbox)[: len(old)] == old
+        assert not outbox.damaged_files()
+    with Outbox.open(folder, 1_900_000_000_000_000, ROOMY) as outbox:
+        assert len(everything(outbox)) == len(old) + 3
+
+
+def test_batches_that_report_by_exception_take_at_most_24_bytes_a_sample_on_the_disk(
+    folder: Path,
+) -> None:
+    batches = list(report_by_exception(400, 100))
+    with Outbox.open(folder, 1, ROOMY) as outbox:
+        for first in [*range(0, 400, 10)] * 3:
+            outbox.append([encoded_batch(each) for each in batches[first : first + 10]])
+        rows = everything(outbox)
+    assert [row.data for row in rows] == [codec.encode(each) for each in batches] * 3
+    assert sum(path.stat().st_size for path in folder.iterdir()) / 1200 / 100 <= 24
+
+
+@pytest.mark.parametrize("tables", [("signals",), ("signals_copy",), ("signals", "signals_copy")])
+def test_a_damaged_table_of_signals_loses_rows_only_where_both_copies_are_gone(
+    folder: Path, tables: tuple[str, ...]
+) -> None:
+    batches = list(report_by_exception(20, 50, pool=60))
+    with Outbox.open(folder, 1, ROOMY) as outbox:
+        for each in batches:
+            outbox.append([encoded_batch(each)])
+    path = next(folder.glob("samples*.db"))
+    with sqlite3.connect(path) as db:
+        for table in tables:
+            db.execute(f"UPDATE {table} SET data = x'00' WHERE first > 0")
+    db.close()
+    with Outbox.open(folder, 2, ROOMY) as outbox:
+        found = [row.data for row in everything(outbox)]
+        outbox.append([encoded_batch(each) for each in batches])
+        if len(tables) == 1:
+            assert found == [codec.encode(each) for each in batches]
+            assert not outbox.damaged_files()
+        else:
+            assert 1 <= len(found) < 20
+            assert len(outbox.damaged_files()) == 1
+        assert len(everything(outbox)) == len(found) + 20
+    with Outbox.open(folder, 3, ROOMY) as outbox:
+        assert len(everything(outbox)) == len(found) + 20
+
+
+def test_a_commit_that_failed_leaves_no_signals_behind(folder: Path) -> None:
+    first, second = report_by_exception(2, 50)
+    with Outbox.open(folder, 1, ROOMY) as outbox:
+        path = next(folder.glob("samples*.db"))
+        outbox._segments[-1]._connect().execute("PRAGMA query_only = ON")
+        with pytest.raises(OutboxFull):
+            outbox.append([encoded_batch(first)])
+        outbox._segments[-1]._connect().execute("PRAGMA query_only = OFF")
+        outbox.append([encoded_batch(second)])
+        assert [row.data for row in everything(outbox)] == [codec.encode(second)]
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT first FROM signals").fetchall() == [(0,)]
+    db.close()
+    with Outbox.open(folder, 2, ROOMY) as outbox:
+        assert [row.data for row in everything(outbox)] == [codec.encode(second)]
 
 
 def test_counts_add_up_over_commits_and_outlive_restarts_and_segments(folder: Path) -> None:
@@ -365,11 +464,11 @@ def test_counts_add_up_over_commits_and_outlive_restarts_and_segments(folder: Pa
     with Outbox.open(folder, 1, limits) as outbox:
         for n in range(20):
             outbox.append(
-                [batch(b"x" * 5000)], [Count("s", n % 2 * HOUR, "o", received=3, skipped=1)]
+                [batch(b"x" * 5000)], [HourCount("s", n % 2 * HOUR, "o", received=3, skipped=1)]
             )
             outbox.release(1, "line", n)
     with Outbox.open(folder, 2, limits) as outbox:
-        outbox.append([batch()], [Count("s", HOUR, "o", received=1)])
+        outbox.append([batch()], [HourCount("s", HOUR, "o", received=1)])
         found = {(c.boot, c.hour): (c.received, c.skipped) for c in outbox.counts()}
         assert found == {(1, 0): (30, 10), (1, HOUR): (30, 10), (2, HOUR): (1, 0)}
         outbox.forget_counts(HOUR)
@@ -377,7 +476,7 @@ def test_counts_add_up_over_commits_and_outlive_restarts_and_segments(folder: Pa
 
 
 def test_a_second_process_is_refused(folder: Path) -> None:
-    with Outbox.open(folder, 1, ROOMY), pytest.raises(Full, match="locked"):
+    with Outbox.open(folder, 1, ROOMY), pytest.raises(OutboxFull, match="locked"):
         Outbox.open(folder, 2, ROOMY)
 
 

@@ -3,6 +3,7 @@ also when the broker dies."""
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from aurelian.edge.gateway import (
     run_gateway,
 )
 from aurelian.edge.outbox.limits import Limits
-from aurelian.edge.outbox.outbox import START, Outbox
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import START
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model import codec
 from aurelian.model.plant import Plant
@@ -266,7 +268,15 @@ async def test_a_full_outbox_acknowledges_nothing_until_there_is_room_and_keeps_
             owner=source.owner,
             received_at=T0 + n,
             readings=[
-                Reading(unit, model, signal, unit.line.path, "x" * 20_000, ValueType.TEXT, T0 + n)
+                Reading(
+                    unit,
+                    model,
+                    signal,
+                    unit.line.path,
+                    random.Random(n).randbytes(10_000).hex(),  # the outbox compresses what repeats
+                    ValueType.TEXT,
+                    T0 + n,
+                )
             ],
             events=[codec.SourceEvent(birth=codec.Birth(detail=str(n)))],
             ack=lambda n=n: acked.append(n),  # type: ignore[misc]
@@ -292,7 +302,7 @@ async def test_with_three_copies_in_kafka_rows_may_go_without_a_historian(
     broker: servers.KafkaServer, settings: GatewaySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await create_topics(broker.bootstrap)
-    monkeypatch.setattr(drain, "ACKED_KEEP_S", 0.0)
+    monkeypatch.setattr(drain, "ACKNOWLEDGED_KEEP_S", 0.0)
     go = asyncio.Event()
     go.set()
     made: list[PressSource] = []

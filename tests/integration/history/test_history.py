@@ -325,11 +325,9 @@ async def _fill(url: str) -> None:
         catalog = Catalog()
         for owner, part in (("acme", samples + late), ("rival", secret), ("acme", none)):
             batch = make_batch(part, owner=owner, gateway="g", boot=1, sequence=1, line=LINE)
-            await catalog.learn(conn, [batch])
+            [plan] = await catalog.plan(conn, [batch])
             if part is none:
                 continue
-            plan = catalog.plan(batch)
-            assert plan is not None
             prepared = prepare(make_rows([(batch, plan)], START_US))
             async with conn.transaction():
                 await insert_numbers(conn, prepared, expect_known=False)

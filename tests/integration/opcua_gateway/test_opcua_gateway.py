@@ -327,11 +327,9 @@ async def test_a_cut_and_a_freeze_lose_and_double_nothing(
 
 
 async def test_a_killed_gateway_goes_on_with_its_subscription_and_nothing_is_lost(
-    kafka: str, tmp_path: Path, machine: Machine, request: pytest.FixtureRequest
+    kafka: str, tmp_path: Path, machine: Machine
 ) -> None:
-    first = (
-        1000 if "kafka" in request.node.name else 2000
-    )  # the machine keeps its counter between the two
+    first = 1000
     write_plant(tmp_path / "plant", machine.port)
     environment = os.environ | {
         "AURELIAN_KAFKA_BOOTSTRAP": kafka,

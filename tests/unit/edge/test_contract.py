@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurelian.edge.assembly import MAX_BATCH_SAMPLES, Assembly, Delivery, Heard
+from aurelian.edge.assembly import MAX_BATCH_SAMPLES, Assembly, Delivery, LastSeen
 from aurelian.edge.contract import (
     BAD_OUT_OF_RANGE,
     MAX_VALUE_BYTES,
@@ -16,7 +16,7 @@ from aurelian.edge.contract import (
     Reject,
     apply,
 )
-from aurelian.edge.outbox.segment import Lane
+from aurelian.edge.outbox.rows import RecordKind
 from aurelian.model.codec import Birth, Death, Heartbeat, SourceEvent, decode
 from aurelian.model.plant_parts import SignalModel, SourceModel
 from aurelian.model.sample import BAD, Flag, Sample, Signal, Value, ValueType, make_batch
@@ -290,8 +290,8 @@ def test_a_group_has_one_batch_a_line_and_counts_everything_that_came() -> None:
         ),
     ]
     group = Assembly("g", 7, Ordinals()).assemble(deliveries)
-    assert [(entry.lane, entry.samples) for entry in group.entries] == [
-        (Lane.REJECTED, 1), (Lane.REJECTED, 5), (Lane.EVENTS, 0), (Lane.SAMPLES, 1),
+    assert [(entry.kind, entry.samples) for entry in group.entries] == [
+        (RecordKind.REJECTED, 1), (RecordKind.REJECTED, 5), (RecordKind.EVENTS, 0), (RecordKind.SAMPLES, 1),
     ]  # fmt: skip
     (count,) = group.counts
     assert (count.source, count.hour, count.received, count.rejected, count.dropped, count.skipped) == (
@@ -325,12 +325,12 @@ def test_a_source_writes_only_its_owners_assets_and_a_closed_one_only_known_sign
         readings=[reading(1.0, D, None)],
     )
     group = Assembly("g", 7, Ordinals()).assemble([mine, unknown])
-    assert [entry.lane for entry in group.entries] == [Lane.REJECTED, Lane.REJECTED]
+    assert [entry.kind for entry in group.entries] == [RecordKind.REJECTED, RecordKind.REJECTED]
 
 
 def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None:
-    heard = Heard("g", 7)
-    heard.hear(
+    last_seen = LastSeen("g", 7)
+    last_seen.note(
         Delivery(
             source=SOURCE,
             owner="a",
@@ -338,7 +338,7 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
             events=[SourceEvent(heartbeat=Heartbeat(assets=["x", "y"]))],
         )
     )
-    heard.hear(
+    last_seen.note(
         Delivery(
             source=SOURCE,
             owner="a",
@@ -346,15 +346,20 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
             events=[SourceEvent(death=Death(assets=["y"]))],
         )
     )
-    (told,) = heard.take(NOW + 9)
-    assert (list(told.heartbeat.assets), told.heartbeat.heard_at, told.source, told.time) == (
+    (heartbeat,) = last_seen.take_heartbeats(NOW + 9)
+    assert (
+        list(heartbeat.heartbeat.assets),
+        heartbeat.heartbeat.heard_at,
+        heartbeat.source,
+        heartbeat.time,
+    ) == (
         ["x"],
         NOW,
         "src",
         NOW + 9,
     )
-    assert heard.take(NOW) == []
-    heard.hear(
+    assert last_seen.take_heartbeats(NOW) == []
+    last_seen.note(
         Delivery(
             source=SOURCE,
             owner="a",
@@ -362,8 +367,8 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
             events=[SourceEvent(heartbeat=Heartbeat(heard_at=3))],
         )
     )
-    (told,) = heard.take(NOW)
-    assert (list(told.heartbeat.assets), told.heartbeat.heard_at) == ([], 3)
+    (heartbeat,) = last_seen.take_heartbeats(NOW)
+    assert (list(heartbeat.heartbeat.assets), heartbeat.heartbeat.heard_at) == ([], 3)
 
 
 def test_readings_stand_for_their_unit_unless_they_are_bad_or_old() -> None:
@@ -373,6 +378,8 @@ def test_readings_stand_for_their_unit_unless_they_are_bad_or_old() -> None:
         replace(reading(None, N, status=BAD), unit=mill),
         replace(reading(1.0, D, flags=Flag.RETAINED), unit=wash),
     ]
-    heard = Heard("g", 7)
-    heard.hear(Delivery(source=SOURCE, owner="a", received_at=NOW, readings=readings))
-    assert [list(told.heartbeat.assets) for told in heard.take(NOW)] == [[saw.id]]
+    last_seen = LastSeen("g", 7)
+    last_seen.note(Delivery(source=SOURCE, owner="a", received_at=NOW, readings=readings))
+    assert [list(heartbeat.heartbeat.assets) for heartbeat in last_seen.take_heartbeats(NOW)] == [
+        [saw.id]
+    ]

@@ -1,7 +1,10 @@
 """Batches to bytes and back: what goes in comes out, and wrong bytes are one known error."""
 
 import math
+import random
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import example, given, settings
@@ -69,6 +72,36 @@ def batches(draw: st.DrawFn) -> SampleBatch:
 def content(batch: SampleBatch) -> tuple[object, ...]:
     rows = [(sample, str(sample.value), type(sample.value)) for sample in batch.samples()]
     return (batch.owner, batch.gateway, batch.boot, batch.sequence, batch.line, batch.signals, rows)
+
+
+def set_dictionary(message: pb.SampleBatch, dictionary: bytes, *keys: int) -> None:
+    message.dictionary = dictionary
+    del message.dictionary_keys[:]
+    message.dictionary_keys.extend(keys)
+
+
+@contextmanager
+def caches_of(signals: int, dictionaries: int) -> Iterator[None]:
+    """The codec's caches, empty and with other bounds in bytes."""
+    caches = (codec._SIGNALS, signals), (codec._DICTIONARIES, dictionaries)
+    bounds = [cache.max_bytes for cache, _ in caches]
+    for cache, max_bytes in caches:
+        cache.clear()
+        cache.max_bytes = max_bytes
+    try:
+        yield
+    finally:
+        for (cache, _), max_bytes in zip(caches, bounds, strict=True):
+            cache.max_bytes = max_bytes
+
+
+def report_by_exception(pool: list[Signal], rng: random.Random, sequence: int = 1) -> SampleBatch:
+    """A batch as a line sends it: some of its signals, in random order, with new values."""
+    rows = [
+        Sample(signal, rng.random(), ValueType.DOUBLE, rng.randrange(10**9), 1)
+        for signal in rng.sample(pool, rng.randint(1, len(pool)))
+    ]
+    return make_batch(rows, owner="a", gateway="g", boot=7, sequence=sequence, line="a/b")
 
 
 def some_batch(n: int = 3) -> SampleBatch:
@@ -194,13 +227,10 @@ def test_every_truncation_of_a_batch_is_a_decode_error_or_fewer_columns() -> Non
         (lambda m: m.doubles.append(1.0), "4 doubles, 3 samples"),
         (lambda m: m.texts.append("x"), "1 texts, 0 samples"),
         (lambda m: m.signal.extend([0, 0, 1]), "signal index 1 in a dictionary of 1"),
-        (lambda m: setattr(m, "dictionary", b"\xff"), "not a Dictionary"),
-        (
-            lambda m: setattr(
-                m, "dictionary", pb.Dictionary(signals=[pb.Signal(type=77)]).SerializeToString()
-            ),
-            "77",
-        ),  # type: ignore[arg-type]
+        (lambda m: set_dictionary(m, b"\xff"), "not a Dictionary"),
+        (lambda m: set_dictionary(m, b"\x0a\x02\x20\x4d"), "77"),  # a signal of type 77
+        (lambda m: set_dictionary(m, b"\x0a\x00", 5), "key 5"),
+        (lambda m: set_dictionary(m, b"\x0a\x00", 5, 6), "2 keys in a dictionary of 1"),
         (lambda m: m.status.append(1), "column status has 4"),
     ],
 )
@@ -209,6 +239,52 @@ def test_a_batch_that_contradicts_itself_says_where(change, says: str) -> None: 
     change(message)
     with pytest.raises(codec.DecodeError, match=says):
         codec.decode(message.SerializeToString())
+
+
+@settings(deadline=None)
+@given(st.lists(SIGNALS, min_size=1, max_size=12, unique_by=lambda s: s), st.randoms())
+def test_any_record_reads_alone_and_the_same_whatever_was_read_before(
+    pool: list[Signal], rng: random.Random
+) -> None:
+    """Nothing, little or all of a dictionary is known; without keys, as older gateways wrote it."""
+    batches = [report_by_exception(pool, rng, sequence) for sequence in range(1, 6)]
+    for size in (0, 1000, 2**20):
+        for batch in batches:
+            data = codec.encode(batch)
+            message = pb.SampleBatch.FromString(data)
+            message.ClearField("dictionary_keys")
+            with caches_of(size, 0):
+                assert content(codec.decode(data)) == content(batch)
+            assert content(codec.decode(data)) == content(batch)
+            assert content(codec.decode(message.SerializeToString())) == content(batch)
+
+
+def test_batches_of_the_same_signals_share_them_and_those_of_equal_sets_the_dictionary() -> None:
+    pool = [Signal(f"id-{i}", "asset", f"a/b/c/{i}", ValueType.DOUBLE) for i in range(9)]
+    rng = random.Random(1)
+    rows = [Sample(signal, 1.0, ValueType.DOUBLE, 1, 1) for signal in pool]
+    orders = [rng.sample(rows, len(rows)) for _ in range(2)]
+    first, second = (
+        codec.decode(
+            codec.encode(make_batch(each, owner="a", gateway="g", boot=1, sequence=1, line="a/b"))
+        )
+        for each in orders
+    )
+    assert first.signals is second.signals
+    few = codec.decode(codec.encode(report_by_exception(pool, rng)))
+    assert {id(signal) for signal in few.signals} <= {id(signal) for signal in first.signals}
+
+
+def test_the_caches_keep_to_their_bytes_and_forget_the_oldest() -> None:
+    pool = [Signal(f"id-{i}", "asset", f"a/b/c/{i}", ValueType.DOUBLE) for i in range(500)]
+    rng = random.Random(2)
+    with caches_of(50_000, 20_000):
+        for sequence in range(50):
+            batch = report_by_exception(pool, rng, sequence)
+            assert content(codec.decode(codec.encode(batch))) == content(batch)
+            assert 0 <= codec._SIGNALS.bytes <= 50_000
+            assert 0 <= codec._DICTIONARIES.bytes <= 20_000
+        assert 0 < len(codec._SIGNALS.entries) < 500
 
 
 def test_zero_columns_take_no_bytes_and_equal_types_take_one() -> None:

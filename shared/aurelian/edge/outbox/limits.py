@@ -10,13 +10,18 @@ RESERVE = 0.1
 """Share of the limits that only life-cycle records and alarms may use."""
 
 
-class Why(IntEnum):
-    """Why an outbox takes no samples."""
+class ReachedLimit(IntEnum):
+    """Which limit keeps an outbox from taking samples."""
 
-    ACCEPTING = 0
+    NONE = 0
     BYTES = 1
     AGE = 2
     DISK = 3
+
+
+class OutboxFull(OSError):
+    """The outbox takes nothing of this kind now; keep what you have, acknowledge nothing, try again
+    later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +41,18 @@ class Limits:
     segment_bytes: int = 32 * 2**20
     segment_age_s: float = 600.0
 
-    def reached(self, used: int, free: float, oldest_age_s: float, *, reserved: bool) -> Why:
+    def reached(
+        self, used: int, free: float, oldest_age_s: float, *, reserved: bool
+    ) -> ReachedLimit:
         """The limit that is reached. `reserved`: for life-cycle records and alarms, which may also
         use the reserve."""
         if used > self.max_bytes * (1.0 if reserved else 1 - RESERVE):
-            return Why.BYTES
+            return ReachedLimit.BYTES
         if free < self.min_free * (RESERVE if reserved else 1.0):
-            return Why.DISK
+            return ReachedLimit.DISK
         if not reserved and oldest_age_s > self.max_age_s:
-            return Why.AGE
-        return Why.ACCEPTING
+            return ReachedLimit.AGE
+        return ReachedLimit.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +64,17 @@ class Level:
         bytes: of its files.
         oldest_age_s: of the oldest row that nobody has stored, about.
         free: share of the file system.
-        why: the limit that is reached, if one is.
+        reached_limit: why it takes no samples, if so.
     """
 
     rows: int
     bytes: int
     oldest_age_s: float
     free: float
-    why: Why
+    reached_limit: ReachedLimit
 
     @property
     def accepting(self) -> bool:
         """Whether samples and rejected bytes are taken; life-cycle records and alarms may be even
         when not."""
-        return self.why is Why.ACCEPTING
+        return self.reached_limit is ReachedLimit.NONE

@@ -2,10 +2,10 @@
 acknowledgement.
 
 Owned by `gateway.run_gateway`; one thread at a time calls it, never the event loop (it blocks on
-the disk). One row per encoded record. Batches of samples stand in segment files, each dropped whole
-when all its rows are released; life-cycle records, alarms and rejected bytes stand in a file of
-their own. SQLite in WAL mode, synchronous=FULL: when `append` returns, the log that holds the rows
-is synced.
+the disk). One row per encoded record. Batches of samples stand in segment files, in the form of
+`compact.py`, each file dropped whole when all its rows are released; life-cycle records, alarms and
+rejected bytes stand in a file of their own. SQLite in WAL mode, synchronous=FULL: when `append`
+returns, the log that holds the rows is synced.
 """
 
 from __future__ import annotations
@@ -14,62 +14,26 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
 from types import TracebackType
 
-from aurelian.edge.outbox.limits import Level, Limits, Why
-from aurelian.edge.outbox.salvage import salvage
-from aurelian.edge.outbox.segment import Count, Lane, Mark, Row, Segment, count_key
-
-EVENTS = "@events"
-"""The stream that source events are numbered in."""
-
-REJECTED = "@rejected"
-"""The stream that rejected bytes are numbered in."""
-
-_KEEP_CORRUPT = 3
-
-
-class Full(OSError):
-    """The outbox takes nothing of this lane now; keep what you have, acknowledge nothing, try again
-    later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One record to append. `encode(sequence)` gives its final bytes and is called in the outbox's
-    thread."""
-
-    lane: Lane
-    stream: str
-    key: str
-    samples: int
-    encode: Callable[[int], bytes]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """How far a reader of the outbox has come; the default is the start."""
-
-    record: int = 0
-    segment: str = ""
-    row: int = 0
-
-
-START = Position()
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A damaged file that was set aside. What could be read of it was kept; times in
-    microseconds."""
-
-    path: Path
-    from_time: int
-    to_time: int
-    reason: str
+from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, ReachedLimit
+from aurelian.edge.outbox.rows import (
+    EVENTS,
+    REJECTED,
+    START,
+    HourCount,
+    OutboxEntry,
+    OutboxRow,
+    Position,
+    RecordKind,
+    StreamKey,
+    count_key,
+)
+from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported, find_damaged, salvage
+from aurelian.edge.outbox.segment import Segment
 
 
 class Outbox:
@@ -79,11 +43,11 @@ class Outbox:
     def __init__(self, folder: Path, boot: int, limits: Limits, clock: Callable[[], int]) -> None:
         self.folder, self.boot, self.limits, self._clock = folder, boot, limits, clock
         self._sequences: dict[str, int] = {}
-        self._marks: dict[Mark, int] = {}
-        self._counts: dict[tuple[int, str, int], Count] = {}
+        self._released: dict[StreamKey, int] = {}
+        self._counts: dict[tuple[int, str, int], HourCount] = {}
         self._segments: list[Segment] = []
-        self._dangling = False
-        self._group = 0
+        self._uncommitted_records = False
+        self._last_commit = 0
 
     @classmethod
     def open(
@@ -93,21 +57,21 @@ class Outbox:
         limits: Limits | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> Outbox:
-        """Open or make the outbox in `folder`. A damaged file is set aside (`lost`), never an
+        """Open or make the outbox in `folder`. A damaged file is set aside (`damaged_files`), never an
         error.
 
         `boot`: microseconds since 1970 at process start; sequences begin at 1 in each boot, rows of
         older boots keep theirs. `clock` gives microseconds since 1970.
 
         Raises:
-            Full: the disk lets nobody write.
+            OutboxFull: the disk lets nobody write.
         """
         self = cls(folder, boot, limits or Limits(), clock)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._load()
         except OperationalError as error:
-            raise Full(f"outbox {folder}: {error}") from error
+            raise OutboxFull(f"outbox {folder}: {error}") from error
         return self
 
     def __enter__(self) -> Outbox:
@@ -122,20 +86,20 @@ class Outbox:
         self.close()
 
     def close(self) -> None:
-        """Write the release marks and close the files."""
+        """Write what is released and close the files."""
         with suppress(DatabaseError):
-            self._segments[-1].write(marks=self._marks, durable=False)
+            self._segments[-1].write(released=self._released, durable=False)
         for segment in self._files():
             segment.close()
 
-    def append(self, entries: Sequence[Entry], counts: Iterable[Count] = ()) -> None:
+    def append(self, entries: Sequence[OutboxEntry], counts: Iterable[HourCount] = ()) -> None:
         """Number, encode and commit all entries and counts as one; they are on the disk when this
         returns.
 
         `counts` are added to what this boot has counted. All or nothing also across a crash.
 
         Raises:
-            Full: a limit is reached or the disk refuses; nothing was appended.
+            OutboxFull: a limit is reached or the disk refuses; nothing was appended.
         """
         self._check_limits(entries)
         if self._segments[-1].is_due(
@@ -145,19 +109,23 @@ class Outbox:
         try:
             self._commit(entries, list(counts))
         except OperationalError as error:
-            raise Full(f"outbox {self.folder}: {error}") from error
+            raise OutboxFull(f"outbox {self.folder}: {error}") from error
         except DatabaseError as error:
             self._replace_damaged()
-            raise Full(f"outbox {self.folder}: {error}; the damaged file was set aside") from error
+            raise OutboxFull(
+                f"outbox {self.folder}: {error}; the damaged file was set aside"
+            ) from error
 
-    def unsent(self, after: Position = START, max_bytes: int = 2**20) -> tuple[list[Row], Position]:
+    def unsent(
+        self, after: Position = START, max_bytes: int = 2**20
+    ) -> tuple[list[OutboxRow], Position]:
         """Rows that nobody has stored, in the order of appending, from `after` on; and where to go
         on.
 
         Ends after `max_bytes` (at least one row is given if there is one). Life-cycle records come
         first. Begin at `START` again to have everything that is unreleased sent again.
         """
-        rows: list[Row] = []
+        rows: list[OutboxRow] = []
         found, record = self._read(self._records, after.record, max_bytes)
         rows += found
         left = max_bytes - sum(len(row.data) for row in found)
@@ -177,85 +145,70 @@ class Outbox:
         return rows, Position(record, place, row_id)
 
     def release(self, boot: int, stream: str, up_to: int) -> None:
-        """Let go of the rows of a stream up to a sequence: they are stored. Never goes back.
+        """Release the rows of a stream up to a sequence: they are stored. Never goes back.
 
-        The mark is written with the next append: one that is lost only means sending again.
+        The release is written with the next append: one that is lost only means sending again.
         """
-        mark = Mark(boot, stream)
-        if up_to <= self._marks.get(mark, 0) or not self._has(mark):
+        key = StreamKey(boot, stream)
+        if up_to <= self._released.get(key, 0) or not self._has(key):
             return
-        self._marks[mark] = up_to
+        self._released[key] = up_to
         if stream in (EVENTS, REJECTED):
-            self._records.delete(mark, up_to)
+            self._records.delete(key, up_to)
         self._drop_released()
 
     def level(self) -> Level:
         """How full the outbox is, and whether it takes samples."""
         return Level(
-            rows=sum(segment.waiting(self._marks)[0] for segment in self._files()),
+            rows=sum(segment.waiting(self._released)[0] for segment in self._files()),
             bytes=sum(segment.size() for segment in self._files()),
             oldest_age_s=self._oldest_age_s(),
             free=self._free(),
-            why=self._limit(reserved=False),
+            reached_limit=self._limit(reserved=False),
         )
 
-    def counts(self) -> list[Count]:
+    def counts(self) -> list[HourCount]:
         """What was counted by source and hour, of this boot and of those before it that are still
         here."""
         return list(self._counts.values())
 
     def forget_counts(self, before_hour: int) -> None:
-        """Let go of the counts of older boots before an hour (microseconds): the ledger has had
-        them for long."""
+        """Forget the counts of older boots before an hour (microseconds): the ledger has had them
+        for long."""
         for key in [key for key in self._counts if key[0] != self.boot and key[2] < before_hour]:
             del self._counts[key]
 
-    def newest(self, max_rows: int) -> list[Row]:
+    def newest(self, max_rows: int) -> list[OutboxRow]:
         """The newest batches on the disk, released or not, oldest first: what a restart may meet
         again."""
-        rows: list[Row] = []
+        rows: list[OutboxRow] = []
         for segment in reversed(self._segments):
             with suppress(DatabaseError):
                 rows = segment.last(max_rows - len(rows)) + rows
         return rows
 
-    def lost(self) -> list[Lost]:
-        """Damaged files that were set aside and not yet told; see `confirm`."""
-        found = []
-        for path in sorted(self.folder.glob("*.corrupt")):
-            begin = int(path.name.split("-")[1].split(".")[0]) if "-" in path.name else 0
-            found.append(
-                Lost(
-                    path,
-                    begin,
-                    int(path.stat().st_mtime * 1e6),
-                    f"outbox file {path.name} was damaged",
-                )
-            )
-        return found
+    def damaged_files(self) -> list[DamagedFile]:
+        """Damaged files that were set aside and have no gap record yet; see `confirm_reported`."""
+        return find_damaged(self.folder)
 
-    def confirm(self, lost: Lost) -> None:
-        """Say that a gap record of it is on the disk. The newest three damaged files are kept."""
-        lost.path.rename(lost.path.with_suffix(".told"))
-        for old in sorted(self.folder.glob("*.told"), key=lambda path: path.stat().st_mtime)[
-            :-_KEEP_CORRUPT
-        ]:
-            old.unlink()
+    def confirm_reported(self, damaged: DamagedFile) -> None:
+        """Note that its gap record is on the disk. The newest three damaged files are kept."""
+        confirm_reported(damaged)
 
     def _load(self) -> None:
         self._records = self._opened(self.folder / "records.db")
         paths = sorted(self.folder.glob("samples-*.db"))
         self._segments = [self._opened(path, check=path in paths[-2:]) for path in paths]
         for segment in self._segments:
-            for mark, up_to in segment.marks.items():
-                self._marks[mark] = max(up_to, self._marks.get(mark, 0))
+            for stream, up_to in segment.released.items():
+                self._released[stream] = max(up_to, self._released.get(stream, 0))
             self._counts |= segment.counts
-            self._group = max(self._group, segment.group)
-        if self.lost():
+            self._last_commit = max(self._last_commit, segment.last_commit)
+        if self.damaged_files():
             # The number of the last commit may have been in the damaged file: keep every record
             # then.
-            self._group = max(self._group, self._records.last_paired())
-        self._records.forget_after(self._group)
+            self._last_commit = max(self._last_commit, self._records.highest_commit())
+        self._records.delete_uncommitted(self._last_commit)
         for segment in self._segments[:-1]:
             segment.close()
         if not self._segments:
@@ -293,23 +246,24 @@ class Outbox:
         self._new_segment()
         with suppress(DatabaseError):
             self._segments[-2].close()
-        here = {mark: up_to for mark, up_to in self._marks.items() if self._has(mark)}
-        self._marks = here
+        here = {stream: up_to for stream, up_to in self._released.items() if self._has(stream)}
+        self._released = here
         self._segments[-1].write(
-            marks=here, counts=self._counts.values(), group=self._group, durable=True
+            released=here, counts=self._counts.values(), commit=self._last_commit, durable=True
         )
         self._drop_released()
 
-    def _commit(self, entries: Sequence[Entry], counts: list[Count]) -> None:
+    def _commit(self, entries: Sequence[OutboxEntry], counts: list[HourCount]) -> None:
+        # Sequences count only what is on the disk: a commit that fails must leave no hole.
         sequences = dict(self._sequences)
         now = self._clock()
         rows = []
         for entry in entries:
             sequence = sequences[entry.stream] = sequences.get(entry.stream, 0) + 1
             rows.append(
-                Row(
+                OutboxRow(
                     0,
-                    entry.lane,
+                    entry.kind,
                     self.boot,
                     entry.stream,
                     sequence,
@@ -320,35 +274,37 @@ class Outbox:
                 )
             )
         totals = self._added(counts)
-        samples = [row for row in rows if row.lane is Lane.SAMPLES]
-        records = [row for row in rows if row.lane is not Lane.SAMPLES]
+        samples = [row for row in rows if row.kind is RecordKind.SAMPLES]
+        records = [row for row in rows if row.kind is not RecordKind.SAMPLES]
         paired = bool(samples or totals)
-        if records or self._dangling:
-            # First the records, marked with a commit that counts only once the segment has it too;
-            # what an attempt left here whose segment failed goes away.
-            attempt = self._group + 1
+        if records or self._uncommitted_records:
+            # Two files cannot be synced in one step. The records go first, under the number of a
+            # commit that exists only once the segment has it too: a start deletes records beyond
+            # the segment's last commit, and reads leave them out. An attempt whose segment then
+            # failed left its records here under the same number, so this one replaces them.
+            attempt = self._last_commit + 1
             self._records.write(
                 records,
-                group=attempt if paired else 0,
-                replacing=attempt if self._dangling else None,
+                commit=attempt if paired else 0,
+                replacing=attempt if self._uncommitted_records else None,
                 durable=True,
             )
-            self._dangling = paired
+            self._uncommitted_records = paired
         if paired:
             self._segments[-1].write(
                 samples,
-                marks=self._marks,
+                released=self._released,
                 counts=totals.values(),
-                group=self._group + 1,
+                commit=self._last_commit + 1,
                 durable=True,
             )
-            self._group += 1
-        self._dangling = False
+            self._last_commit += 1
+        self._uncommitted_records = False
         self._sequences = sequences
         self._counts |= totals
 
-    def _added(self, counts: list[Count]) -> dict[tuple[int, str, int], Count]:
-        totals: dict[tuple[int, str, int], Count] = {}
+    def _added(self, counts: list[HourCount]) -> dict[tuple[int, str, int], HourCount]:
+        totals: dict[tuple[int, str, int], HourCount] = {}
         for count in counts:
             count = replace(count, boot=self.boot)
             key = count_key(count)
@@ -356,16 +312,16 @@ class Outbox:
             totals[key] = count if before is None else before.plus(count)
         return totals
 
-    def _check_limits(self, entries: Sequence[Entry]) -> None:
-        reserved = all(entry.lane is Lane.EVENTS for entry in entries)
-        why = self._limit(reserved)
-        if why is not Why.ACCEPTING:
+    def _check_limits(self, entries: Sequence[OutboxEntry]) -> None:
+        reserved = all(entry.kind is RecordKind.EVENTS for entry in entries)
+        reached = self._limit(reserved)
+        if reached is not ReachedLimit.NONE:
             self._reclaim()
-            why = self._limit(reserved)
-        if why is not Why.ACCEPTING:
-            raise Full(f"outbox {self.folder}: limit of {why.name.lower()} reached")
+            reached = self._limit(reserved)
+        if reached is not ReachedLimit.NONE:
+            raise OutboxFull(f"outbox {self.folder}: limit of {reached.name.lower()} reached")
 
-    def _limit(self, reserved: bool) -> Why:
+    def _limit(self, reserved: bool) -> ReachedLimit:
         """The limit that is reached; `reserved` may use all of the disk, the others leave it a
         tenth."""
         used = sum(segment.size() for segment in self._files())
@@ -380,29 +336,29 @@ class Outbox:
 
     def _oldest_age_s(self) -> float:
         # Segments follow each other in time: the first one with something waiting has the oldest.
-        oldest = [at for rows, at in (self._records.waiting(self._marks),) if rows]
+        oldest = [at for rows, at in (self._records.waiting(self._released),) if rows]
         for segment in self._segments:
-            rows, at = segment.waiting(self._marks)
+            rows, at = segment.waiting(self._released)
             if rows:
                 oldest.append(at)
                 break
         return max(0, self._clock() - min(oldest)) / 1e6 if oldest else 0.0
 
-    def _read(self, segment: Segment, after: int, max_bytes: int) -> tuple[list[Row], int]:
+    def _read(self, segment: Segment, after: int, max_bytes: int) -> tuple[list[OutboxRow], int]:
         try:
-            return segment.read(after, max_bytes, self._marks, self._group)
+            return segment.read(after, max_bytes, self._released, self._last_commit)
         except OperationalError as error:
-            raise Full(f"outbox {segment.path}: {error}") from error
+            raise OutboxFull(f"outbox {segment.path}: {error}") from error
         except DatabaseError:
-            return self._replace(segment).read(after, max_bytes, self._marks, self._group)
+            return self._replace(segment).read(after, max_bytes, self._released, self._last_commit)
 
-    def _has(self, mark: Mark) -> bool:
-        return any(mark in segment.spans for segment in self._files())
+    def _has(self, stream: StreamKey) -> bool:
+        return any(stream in segment.spans for segment in self._files())
 
     def _reclaim(self) -> None:
         """Give back what is only kept for a restart: at a limit, room counts more."""
         newest = self._segments[-1]
-        if newest.spans and not newest.waiting(self._marks)[0]:
+        if newest.spans and not newest.waiting(self._released)[0]:
             self._roll_over()
         self._drop_released(keep=1)
         with suppress(DatabaseError):
@@ -412,6 +368,6 @@ class Outbox:
     def _drop_released(self, keep: int = 2) -> None:
         # The newest two stay: a restart looks there for values that a machine may send again.
         for segment in self._segments[:-keep]:
-            if not segment.waiting(self._marks)[0]:
+            if not segment.waiting(self._released)[0]:
                 segment.drop()
                 self._segments.remove(segment)

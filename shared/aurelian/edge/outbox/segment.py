@@ -1,4 +1,4 @@
-"""One SQLite file of the outbox: rows, release marks and counts. Used by `outbox.py` and
+"""One SQLite file of the outbox: rows, what of them is released, counts. Used by `outbox.py` and
 `salvage.py`.
 
 A commit is durable when `write` returns: WAL mode with synchronous=FULL syncs the log before it
@@ -9,78 +9,22 @@ same folder is refused.
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-
-class Lane(IntEnum):
-    """Which topic a row is for."""
-
-    SAMPLES = 1
-    EVENTS = 2
-    REJECTED = 3
-
-
-class Mark(NamedTuple):
-    """What sequences count in: a stream (line, or one of the two others) of one boot."""
-
-    boot: int
-    stream: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One encoded record. `id`: its place in its file, 0 for a new one; `appended_at`: microseconds
-    since 1970."""
-
-    id: int
-    lane: Lane
-    boot: int
-    stream: str
-    sequence: int
-    key: str
-    samples: int
-    appended_at: int
-    data: bytes = field(repr=False)
-
-    @property
-    def mark(self) -> Mark:
-        """The stream that it is numbered in."""
-        return Mark(self.boot, self.stream)
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Values of one source counted in one hour of receipt (its start in microseconds), for the
-    ledger."""
-
-    source: str
-    hour: int
-    owner: str
-    received: int = 0
-    dropped: int = 0
-    skipped: int = 0
-    rejected: int = 0
-    boot: int = 0
-
-    def plus(self, other: Count) -> Count:
-        """The sum; source, hour, owner and boot are the same."""
-        return replace(
-            self,
-            received=self.received + other.received,
-            dropped=self.dropped + other.dropped,
-            skipped=self.skipped + other.skipped,
-            rejected=self.rejected + other.rejected,
-        )
-
-
-def count_key(count: Count) -> tuple[int, str, int]:
-    """What a later count replaces an earlier one by."""
-    return (count.boot, count.source, count.hour)
+from aurelian.edge.outbox.compact import SignalTable
+from aurelian.edge.outbox.rows import HourCount, OutboxRow, StreamKey, count_key
+from aurelian.edge.outbox.tables import (
+    TABLES,
+    insert_signals,
+    lenient_text,
+    read_counts,
+    read_released,
+    read_rows,
+    read_signals,
+    to_values,
+)
 
 
 @dataclass(slots=True)
@@ -109,13 +53,14 @@ class Segment:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.stem
-        self.spans: dict[Mark, Span] = {}
-        self.marks: dict[Mark, int] = {}
-        self.counts: dict[tuple[int, str, int], Count] = {}
-        self.group = 0
+        self.spans: dict[StreamKey, Span] = {}
+        self.released: dict[StreamKey, int] = {}
+        self.counts: dict[tuple[int, str, int], HourCount] = {}
+        self.last_commit = 0
         self._began = 0
         self._size = 0
         self._db: sqlite3.Connection | None = None
+        self._signals: SignalTable | None = None
 
     @classmethod
     def open(cls, path: Path, *, check: bool = True) -> Segment:
@@ -130,49 +75,35 @@ class Segment:
 
     def write(
         self,
-        rows: Sequence[Row] = (),
+        rows: Sequence[OutboxRow] = (),
         *,
-        marks: Mapping[Mark, int] | None = None,
-        counts: Iterable[Count] = (),
-        group: int = 0,
+        released: Mapping[StreamKey, int] | None = None,
+        counts: Iterable[HourCount] = (),
+        commit: int = 0,
         replacing: int | None = None,
         durable: bool,
     ) -> None:
         """Commit all of it at once; durable: the log is synced when this returns.
 
-        `group` numbers the commit. `replacing`: rows of that group are an attempt that failed and
+        `commit`: its number. `replacing`: rows of that commit are an attempt that failed and
         go away.
         """
         db = self._connect()
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         changed = [
             (boot, stream, to)
-            for (boot, stream), to in (marks or {}).items()
-            if self.marks.get(Mark(boot, stream)) != to
+            for (boot, stream), to in (released or {}).items()
+            if self.released.get(StreamKey(boot, stream)) != to
         ]
+        signals = self._signal_table()
+        stored = [to_values(row, commit, signals) for row in rows]
         db.execute("BEGIN IMMEDIATE")
         try:
             if replacing is not None:
                 db.execute("DELETE FROM row WHERE group_number = ?", (replacing,))
-            db.executemany(
-                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        r.id or None,
-                        r.lane,
-                        r.boot,
-                        r.stream,
-                        r.sequence,
-                        r.key,
-                        r.samples,
-                        r.appended_at,
-                        group,
-                        _checksum(r.lane, r.boot, r.stream, r.sequence, r.key, r.samples, r.data),
-                        r.data,
-                    )
-                    for r in rows
-                ],
-            )
+            if signals.added:
+                insert_signals(db, signals.added)
+            db.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", stored)
             db.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", changed)
             db.executemany(
                 "INSERT OR REPLACE INTO count VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -190,86 +121,92 @@ class Segment:
                     for c in counts
                 ],
             )
-            if group:
-                db.execute("INSERT OR REPLACE INTO state VALUES ('group', ?)", (group,))
+            if commit:
+                db.execute("INSERT OR REPLACE INTO state VALUES ('group', ?)", (commit,))
             db.execute("COMMIT")
         except sqlite3.DatabaseError:
+            signals.take_back()
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        self.marks.update({Mark(boot, stream): to for boot, stream, to in changed})
+        signals.added.clear()
+        self.released.update({StreamKey(boot, stream): to for boot, stream, to in changed})
         for row in rows:
-            self._span(row.mark, row.sequence, row.sequence, row.appended_at, row.appended_at)
+            self._span(row.stream_key, row.sequence, row.sequence, row.appended_at, row.appended_at)
 
     def read(
-        self, after: int, max_bytes: int, marks: Mapping[Mark, int], group: int
-    ) -> tuple[list[Row], int]:
-        """Rows after an id that no mark covers, up to `max_bytes` but at least one; and the last id
+        self, after: int, max_bytes: int, released: Mapping[StreamKey, int], commit: int
+    ) -> tuple[list[OutboxRow], int]:
+        """Unreleased rows after an id, up to `max_bytes` but at least one; and the last id
         looked at.
 
-        Rows of a group beyond `group` do not count yet.
+        Rows of a commit beyond `commit` do not count yet.
         """
         db = self._connect()
-        rows: list[Row] = []
+        rows: list[OutboxRow] = []
         size = 0
         while size < max_bytes:
             found = db.execute(
                 "SELECT id, boot, stream, sequence FROM row WHERE id > ? AND group_number <= ? ORDER BY id LIMIT 200",
-                (after, group),
+                (after, commit),
             ).fetchall()
             if not found:
                 break
             for row_id, boot, stream, sequence in found:
-                if sequence > marks.get(Mark(boot, stream), 0):
-                    rows += read_rows(db, row_id)
+                if sequence > released.get(StreamKey(boot, stream), 0):
+                    rows += read_rows(db, row_id, self._signal_table())
                     size += len(rows[-1].data)
                 after = row_id
                 if size >= max_bytes:
                     break
         return rows, after
 
-    def last(self, max_rows: int) -> list[Row]:
+    def last(self, max_rows: int) -> list[OutboxRow]:
         """Its newest rows, oldest first."""
         db = self._connect()
         ids = db.execute(
             "SELECT id FROM row ORDER BY id DESC LIMIT ?", (max(0, max_rows),)
         ).fetchall()
-        return [row for (row_id,) in reversed(ids) for row in read_rows(db, row_id)]
+        return [
+            row
+            for (row_id,) in reversed(ids)
+            for row in read_rows(db, row_id, self._signal_table())
+        ]
 
-    def delete(self, mark: Mark, up_to: int) -> None:
+    def delete(self, stream: StreamKey, up_to: int) -> None:
         """Remove the rows of a stream up to a sequence and give their pages back."""
         db = self._connect()
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(
-            "DELETE FROM row WHERE boot = ? AND stream = ? AND sequence <= ?", (*mark, up_to)
+            "DELETE FROM row WHERE boot = ? AND stream = ? AND sequence <= ?", (*stream, up_to)
         )
         db.executescript("PRAGMA incremental_vacuum")  # execute() would stop after one page
-        span = self.spans.get(mark)
+        span = self.spans.get(stream)
         if span is not None and up_to >= span.last:
-            del self.spans[mark]
+            del self.spans[stream]
 
     def shrink(self) -> None:
         """Move the log into the file and cut it to nothing."""
         self._connect().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def forget_after(self, group: int) -> None:
+    def delete_uncommitted(self, commit: int) -> None:
         """Remove the rows of commits that were never completed."""
         db = self._connect()
-        if db.execute("DELETE FROM row WHERE group_number > ?", (group,)).rowcount:
+        if db.execute("DELETE FROM row WHERE group_number > ?", (commit,)).rowcount:
             self._survey(check=False)
 
-    def last_paired(self) -> int:
+    def highest_commit(self) -> int:
         """The highest number of a commit here."""
         return int(
             self._connect().execute("SELECT coalesce(max(group_number), 0) FROM row").fetchone()[0]
         )
 
-    def waiting(self, marks: Mapping[Mark, int]) -> tuple[int, int]:
-        """How many rows no mark covers, and about when the oldest of them was appended
+    def waiting(self, released: Mapping[StreamKey, int]) -> tuple[int, int]:
+        """How many rows are unreleased, and about when the oldest of them was appended
         (microseconds)."""
         rows, oldest = 0, 0
-        for mark, span in self.spans.items():
-            more, at = span.after(marks.get(mark, 0))
+        for stream, span in self.spans.items():
+            more, at = span.after(released.get(stream, 0))
             if more:
                 oldest = min(oldest, at) if rows else at
                 rows += more
@@ -282,9 +219,11 @@ class Segment:
         )
 
     def is_sound(self) -> bool:
-        """Look through the structure of the file."""
+        """Look through the structure of the file and the signals that its batches name."""
         try:
-            return bool(self._connect().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+            found = self._connect().execute("PRAGMA quick_check(1)").fetchone()[0]
+            self._signal_table()
+            return bool(found == "ok")
         except sqlite3.OperationalError:
             raise  # locked by another process, or the disk refuses: says nothing about the file
         except sqlite3.DatabaseError:
@@ -304,6 +243,7 @@ class Segment:
         """Close the file; it opens again when it is needed."""
         if self._db is not None:
             db, self._db = self._db, None
+            self._signals = None
             db.close()
             self._size = 0
 
@@ -324,7 +264,7 @@ class Segment:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL").fetchall()
             db.execute("PRAGMA synchronous = FULL")
-            for statement in _TABLES:
+            for statement in TABLES:
                 db.execute(statement)
             if self.name == "records":
                 db.execute(
@@ -332,89 +272,36 @@ class Segment:
                 )
         return self._db
 
+    def _signal_table(self) -> SignalTable:
+        if self._signals is None:
+            entries, complete = read_signals(self._connect())
+            if not complete:
+                raise sqlite3.DatabaseError(f"{self.path.name}: its table of signals is damaged")
+            self._signals = SignalTable(entries)
+        return self._signals
+
     def _survey(self, check: bool) -> None:
         if check and self.path.exists() and not self.is_sound():
             raise sqlite3.DatabaseError(f"{self.path.name} does not pass its check")
         db = self._connect()
         self.spans.clear()
-        self.marks, self.counts = (
-            read_marks(db),
+        self.released, self.counts = (
+            read_released(db),
             {count_key(count): count for count in read_counts(db)},
         )
         found = db.execute("SELECT value FROM state WHERE name = 'group'").fetchone()
-        self.group = found[0] if found else 0
+        self.last_commit = found[0] if found else 0
         self._began = 0
         for boot, stream, *span in db.execute(
             "SELECT boot, stream, min(sequence), max(sequence), min(appended_at), max(appended_at) FROM row GROUP BY boot, stream"
         ):
-            self._span(Mark(boot, stream), *span)
+            self._span(StreamKey(boot, stream), *span)
 
-    def _span(self, mark: Mark, first: int, last: int, first_at: int, last_at: int) -> None:
+    def _span(self, stream: StreamKey, first: int, last: int, first_at: int, last_at: int) -> None:
         self._began = min(self._began, first_at) if self._began else first_at
-        span = self.spans.get(mark)
+        span = self.spans.get(stream)
         if span is None:
-            self.spans[mark] = Span(first, last, first_at, last_at)
+            self.spans[stream] = Span(first, last, first_at, last_at)
         else:
             span.first, span.last = min(span.first, first), max(span.last, last)
             span.first_at, span.last_at = min(span.first_at, first_at), max(span.last_at, last_at)
-
-
-_TABLES = (
-    # Rows of records.db go away one by one: without AUTOINCREMENT a new row could get an id that
-    # readers are past.
-    "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, boot INTEGER NOT NULL,"
-    " stream TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL, samples INTEGER NOT NULL,"
-    " appended_at INTEGER NOT NULL, group_number INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS mark (boot INTEGER, stream TEXT, up_to INTEGER NOT NULL, PRIMARY KEY (boot, stream))"
-    " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS count (boot INTEGER, source TEXT, hour INTEGER, owner TEXT NOT NULL,"
-    " received INTEGER NOT NULL, dropped INTEGER NOT NULL, skipped INTEGER NOT NULL, rejected INTEGER NOT NULL,"
-    " PRIMARY KEY (boot, source, hour)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
-)
-
-
-def read_rows(db: sqlite3.Connection, row_id: int) -> list[Row]:
-    """The row with that id, if there is one; `DatabaseError` where its checksum does not fit."""
-    found = db.execute(
-        "SELECT id, lane, boot, stream, sequence, key, samples, appended_at, data, checksum FROM row WHERE id = ?",
-        (row_id,),
-    ).fetchall()
-    rows = []
-    for _, lane, boot, stream, sequence, key, samples, at, data, checksum in found:
-        sound = isinstance(data, bytes)
-        if not sound or _checksum(lane, boot, stream, sequence, key, samples, data) != checksum:
-            raise sqlite3.DatabaseError(f"row {row_id}: the checksum does not fit")
-        rows.append(Row(row_id, Lane(lane), boot, stream, sequence, key, samples, at, data))
-    return rows
-
-
-def _checksum(
-    lane: int, boot: int, stream: str, sequence: int, key: str, samples: int, data: bytes
-) -> int:
-    return zlib.crc32(
-        data, zlib.crc32(f"{int(lane)}|{boot}|{stream}|{sequence}|{key}|{samples}".encode())
-    )
-
-
-def read_marks(db: sqlite3.Connection) -> dict[Mark, int]:
-    """All release marks of a file."""
-    return {
-        Mark(boot, stream): up_to
-        for boot, stream, up_to in db.execute("SELECT boot, stream, up_to FROM mark")
-    }
-
-
-def read_counts(db: sqlite3.Connection) -> list[Count]:
-    """All counts of a file."""
-    return [
-        Count(source, hour, owner, received, dropped, skipped, rejected, boot)
-        for boot, source, hour, owner, received, dropped, skipped, rejected in db.execute(
-            "SELECT boot, source, hour, owner, received, dropped, skipped, rejected FROM count"
-        )
-    ]
-
-
-def lenient_text(stored: bytes) -> str:
-    """A text column; damaged text must not raise, the checksum finds it."""
-    return stored.decode(errors="replace")

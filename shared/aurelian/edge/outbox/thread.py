@@ -10,12 +10,13 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from aurelian.edge.outbox.outbox import Entry, Full, Outbox
-from aurelian.edge.outbox.segment import Count
+from aurelian.edge.outbox.limits import OutboxFull
+from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.rows import HourCount, OutboxEntry
 
 T = TypeVar("T")
 
-_Waiting = tuple[Sequence[Entry], Sequence[Count], "asyncio.Future[None]"]
+_Waiting = tuple[Sequence[OutboxEntry], Sequence[HourCount], "asyncio.Future[None]"]
 
 
 class OutboxThread:
@@ -46,11 +47,13 @@ class OutboxThread:
         await self.call(self.outbox.close)
         self._executor.shutdown()
 
-    async def append(self, entries: Sequence[Entry], counts: Sequence[Count] = ()) -> None:
+    async def append(
+        self, entries: Sequence[OutboxEntry], counts: Sequence[HourCount] = ()
+    ) -> None:
         """Return when all of it is on the disk. If cancelled it may or may not be appended.
 
         Raises:
-            Full: as `Outbox.append`.
+            OutboxFull: as `Outbox.append`.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entries, counts, done))
@@ -71,25 +74,29 @@ class OutboxThread:
         committed = asyncio.get_running_loop().run_in_executor(self._executor, self._commit, group)
         committed.add_done_callback(partial(self._finish, group))
 
-    def _commit(self, group: list[_Waiting]) -> list[Full | None]:
+    def _commit(self, group: list[_Waiting]) -> list[OutboxFull | None]:
         try:
             self.outbox.append(
                 [entry for entries, _, _ in group for entry in entries],
                 [count for _, counts, _ in group for count in counts],
             )
             return [None] * len(group)
-        except Full as full:
+        except OutboxFull as full:
             if len(group) == 1:
                 return [full]
-        # What is refused for one (samples) may be taken for another (alarms).
+        # One refusal refuses the whole commit, but alarms may use a reserve that samples may not:
+        # try each caller alone, in order, so that sequences stay in the order of the calls.
         return [refused for each in group for refused in self._commit([each])]
 
-    def _finish(self, group: list[_Waiting], committed: asyncio.Future[list[Full | None]]) -> None:
+    def _finish(
+        self, group: list[_Waiting], committed: asyncio.Future[list[OutboxFull | None]]
+    ) -> None:
         self._busy = False
         bug = committed.exception()
         results: list[BaseException | None] = (
             [bug] * len(group) if bug is not None else [*committed.result()]
         )
+        # A caller that was cancelled has its rows on the disk all the same.
         for (_, _, done), error in zip(group, results, strict=True):
             if done.cancelled():
                 continue
