@@ -24,12 +24,11 @@ REPORTING = formats.Look("Reporting", "ring", "running")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A state as shown: never better than what is known now. `since_ms` 0: unknown."""
+    """A state as shown: never better than what is known now."""
 
     look: formats.Look
     word: str
     text: str
-    since_ms: int
 
 
 def line_mark(
@@ -41,10 +40,9 @@ def line_mark(
         return no_data(plant, line.id, now_ms, zone)
     state = plant.line(line.id).state
     if state is None:
-        return Mark(formats.LOOKS[LineState.NO_DATA], "No data", "waiting for the first state", 0)
+        return Mark(formats.LOOKS[LineState.NO_DATA], "No data", "waiting for the first state")
     look = formats.look(state["state"])
-    since_ms: int = state["since"]
-    return Mark(look, look.word, "for " + formats.duration((now_ms - since_ms) / 1000), since_ms)
+    return Mark(look, look.word, "for " + formats.duration((now_ms - state["since"]) / 1000))
 
 
 def unit_mark(
@@ -59,17 +57,17 @@ def unit_mark(
     if freshness is Freshness.STALE:
         return no_data(plant, unit.id, now_ms, zone)
     if signal is None:
-        return Mark(REPORTING, REPORTING.word, "", 0)
+        return Mark(REPORTING, REPORTING.word, "")
     reported = None if signal.status >> 30 == 2 else read_state(signal.value)
     state, word = reported.shown if reported is not None else (LineState.NO_DATA, "No data")
-    return Mark(formats.look(state), word, "", signal.time_us // 1000)
+    return Mark(formats.look(state), word, "")
 
 
 def no_data(plant: LivePlant, asset: str, now_ms: int, zone: tzinfo) -> Mark:
     """`No data since 14:02:11`."""
     heard = plant.heard_ms(asset)
     text = "since " + time_of_day(heard, now_ms, zone) if heard else "never heard"
-    return Mark(formats.LOOKS[LineState.NO_DATA], "No data", text, heard)
+    return Mark(formats.LOOKS[LineState.NO_DATA], "No data", text)
 
 
 def age_text(

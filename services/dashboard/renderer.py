@@ -26,7 +26,7 @@ TEMPLATES = HERE / "templates"
 
 THEMES = ("light", "dark")
 
-_SCRIPT_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+_SCRIPT_ESCAPES = (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"))
 
 
 class Renderer:
@@ -49,24 +49,36 @@ class Renderer:
             from_ms=from_ms,
             import_map=guard.IMPORT_MAP,
             tile=self._tile,
+            flow=self._flow,
         )
         self._tiles: dict[str, tuple[pages.LineView, Markup]] = {}
+        self._flows: dict[str, tuple[tuple[pages.MachineMark, ...], Markup]] = {}
 
     def part(self, template: str, **content: Any) -> str:
         """A piece of a page."""
         return self._templates.get_template(template).render(**content)
 
+    def forget_tiles_but(self, lines: Container[str]) -> None:
+        """Keep drawn tiles of these lines only."""
+        self._tiles = {line: drawn for line, drawn in self._tiles.items() if line in lines}
+        self._flows = {line: drawn for line, drawn in self._flows.items() if line in lines}
+
+    # A tile that shows nothing new since the page before is not drawn again. Its machines are kept
+    # apart from the rest, because many lines say for how many seconds they are in their state.
+
     def _tile(self, line: pages.LineView) -> Markup:
-        """A line's tile; one that shows nothing new since the page before is not drawn again."""
         view, text = self._tiles.get(line.asset.id, (None, Markup()))
         if view != line:
             text = Markup(self.part("_tile.html", line=line))
             self._tiles[line.asset.id] = (line, text)
         return text
 
-    def forget_tiles_but(self, lines: Container[str]) -> None:
-        """Keep drawn tiles of these lines only."""
-        self._tiles = {line: tile for line, tile in self._tiles.items() if line in lines}
+    def _flow(self, line: pages.LineView) -> Markup:
+        machines, text = self._flows.get(line.asset.id, (None, Markup()))
+        if machines != line.machines:
+            text = Markup(self.part("_flow.html", machines=line.machines))
+            self._flows[line.asset.id] = (line.machines, text)
+        return text
 
     def page(
         self,
@@ -115,7 +127,9 @@ def build_hash() -> str:
 def script_json(body: Body) -> Markup:
     """JSON that may stand inside a script element: no text in it can end that."""
     text = json.dumps(body, separators=(",", ":"), allow_nan=False)
-    return Markup(text.translate(_SCRIPT_ESCAPES))
+    for character, escape in _SCRIPT_ESCAPES:  # ten times as fast as str.translate
+        text = text.replace(character, escape)
+    return Markup(text)
 
 
 def read_status(file: Path | None) -> dict[str, Any] | None:

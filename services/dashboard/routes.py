@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import httpx
 from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -141,7 +141,8 @@ def make_routes(
 
     @router.get("/snapshot")
     async def snapshot() -> Response:
-        return JSONResponse(hub.snapshot(now_ms()), headers={"cache-control": "no-store"})
+        text = hub.snapshot_text(now_ms())
+        return Response(text, media_type="application/json", headers={"cache-control": "no-store"})
 
     @router.get("/stream", response_class=EventSourceResponse)
     async def stream(client: Annotated[Client, Depends(_join)]) -> AsyncIterator[ServerSentEvent]:
