@@ -38,7 +38,7 @@ def read_yaml(text: str) -> tuple[Node | None, object]:
 def write_yaml(document: object) -> str:
     """Return a document of plain values as text, mappings in their own order."""
     yaml = _make_yaml()
-    yaml.default_flow_style = False
+    yaml.default_flow_style = False  # type: ignore[assignment]
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 110
     out = io.StringIO()
@@ -57,5 +57,5 @@ def describe_error(error: YAMLError) -> tuple[int | None, str]:
 
 def _make_yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
-    yaml.allow_duplicate_keys = True  # type: ignore[assignment]
+    yaml.allow_duplicate_keys = True
     return yaml
