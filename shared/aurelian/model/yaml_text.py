@@ -38,8 +38,8 @@ def read_yaml(text: str) -> tuple[Node | None, object]:
 def write_yaml(document: object) -> str:
     """Return a document of plain values as text, mappings in their own order."""
     yaml = _make_yaml()
-    yaml.default_flow_style = False  # type: ignore[assignment]
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 110
     out = io.StringIO()
     yaml.dump(document, out)
