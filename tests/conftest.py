@@ -65,7 +65,7 @@ def empty_database_url(postgres: servers.PostgresServer) -> Iterator[str]:
 def quick_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of which nothing depends on how long a fold in this process waits between its
     steps."""
-    monkeypatch.setattr("aurelian.fold.run.TICK_EVERY_S", 0.1)
+    monkeypatch.setattr("aurelian.fold.session.TICK_EVERY_S", 0.1)
     monkeypatch.setattr("aurelian.fold.run.AGAIN_AFTER_S", 0.1)
 
 

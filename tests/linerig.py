@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aurelian.backbone.topics import ASSETS, SAMPLES, SOURCE_EVENTS
-from aurelian.fold.run import Effects
+from aurelian.fold.contract import Effects
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.record import Record
 from aurelian.model.sample import Flag, Sample, Signal, Value, ValueType, make_batch
 from line_health.processor import Lines
-from line_health.rows import AlarmRow, KpiRow, Row, StateRow, StopRow
+from line_health.rows import AlarmRow, KpiRow, LineRow, StateRow, StopRow
 
 START = datetime(
     2026, 1, 5, 6, 0, tzinfo=UTC
@@ -98,7 +98,7 @@ class Rig:
         self.plant = plant or make_plant()
         self.beats, self.heard = beats, 0.0
         self.lines = Lines()
-        self.rows: list[Row] = []
+        self.rows: list[LineRow] = []
         self.events: list[Any] = []
         self.sequence = 0
         self.signals: dict[str, Signal] = {
@@ -207,10 +207,10 @@ class Rig:
         return list({row.id: row for row in self.rows if isinstance(row, AlarmRow)}.values())
 
     def kpis(self) -> list[KpiRow]:
-        """All rows of kpi, as they were told."""
+        """All rows of kpi, as they were published."""
         return [row for row in self.rows if isinstance(row, KpiRow)]
 
-    def told(self, part: str) -> list[dict[str, Any]]:
+    def published(self, part: str) -> list[dict[str, Any]]:
         """Data of the events whose type contains `part`."""
         return [event.data for event in self.events if part in event.type]
 
@@ -221,7 +221,7 @@ class Rig:
         record = Record(SOURCE_EVENTS.name, 0, 0, 0, SOURCE.encode(), codec.encode_event(event))
         self.lines.learn(record, us(at))
 
-    def _keep(self, effects: Effects[Row]) -> None:
+    def _keep(self, effects: Effects[LineRow]) -> None:
         self.rows += effects.rows
         self.events += [out.event for out in effects.events]
 

@@ -1,15 +1,15 @@
 """The fold of the capacity worker: line and maintenance events in, weekly estimates and their
 events out. Pure.
 
-Run by processor.py, which also gives it the commitments. Event times, not arrival, decide what is
-newest, so that an event that comes again changes nothing.
+Run by processor.py, which also gives it the commitments. A line costs something when what its
+estimate follows from has changed: its measured ratios, cases, commitments, calendar or week.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from aurelian.backbone.topics import CAPACITY_EVENTS
@@ -24,16 +24,28 @@ from aurelian.events.schemas import (
 from aurelian.fold.contract import Effects, Outgoing, State
 from aurelian.model.asset import decode_asset
 from aurelian.model.calendar import iso_week, planned_week_seconds, start_of_week
-from aurelian.model.plant_parts import CalendarModel, LineState
+from aurelian.model.plant_parts import CalendarModel
 from aurelian.model.record import Record
+from aurelian.model.time import SECOND_US, to_datetime
 from capacity import metrics
+from capacity.line_history import (
+    LineHistory,
+    keep_case,
+    keep_kpi,
+    keep_state,
+    measured_until,
+    to_seconds,
+)
 from capacity.model import METHOD, Estimate, Measured, Published, estimate_week, is_worth_publishing
 from capacity.settings import CapacitySettings
 
 SOURCE = "/aurelian/capacity"
-RUNNING = frozenset({LineState.RUNNING, LineState.SLOW})
-DOWN = frozenset({LineState.DOWN, LineState.SHORT_STOP})
-KEPT_SHIFTS = 3
+
+RATIO_DIGITS = 4
+"""An estimate is written again when a measured ratio changes in this decimal: 0.01 % of a week."""
+
+REFRESH_US = 300 * SECOND_US
+"""The rows of a line that is heard are written again this often, so that `data_time` says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +62,23 @@ class LineFacts:
     unit: str
 
 
-@dataclass(slots=True)
-class LineMemory:
-    """What is kept of a line. Times are seconds since 1970.
-
-    Attributes:
-        shifts: shift start -> [computed_at, production_s, ideal_s, good, scrap], the newest few.
-        published: week's Monday -> [available, direction, revision].
-        cases: open maintenance cases -> expected downtime in seconds.
-        settled: cases that were closed, so that an opening that comes late changes nothing.
-    """
-
-    measured: Measured = field(default_factory=Measured)
-    state: str = LineState.NO_DATA
-    since: float = 0.0
-    shifts: dict[str, list[float]] = field(default_factory=dict)
-    published: dict[str, list[float]] = field(default_factory=dict)
-    cases: dict[str, float] = field(default_factory=dict)
-    settled: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
-class Row:
+class EstimateRow:
     """A row for `capacity.estimate`, by column name."""
 
     values: Mapping[str, object]
+
+
+@dataclass(slots=True)
+class Written:
+    """What was last estimated of a line: when, from which inputs, and the content of its rows by
+    week without their times. Not part of the saved state: after a restart all is written once."""
+
+    inputs: object = None
+    at: int = 0
+    data_at: float = 0.0
+    planned: dict[date, float] = field(default_factory=dict)
+    rows: dict[date, Mapping[str, object]] = field(default_factory=dict)
 
 
 class Lines:
@@ -84,12 +88,13 @@ class Lines:
         self._settings = settings
         self._facts: dict[str, LineFacts] = {}
         self._line_of: dict[str, str] = {}  # unit id -> line id
-        self._lines: dict[str, LineMemory] = {}
-        self._dirty: set[str] = set()
+        self._lines: dict[str, LineHistory] = {}
+        self._unsaved: dict[str, set[str]] = {}  # line id -> parts
         self._urgent: set[str] = set()
-        self._estimated: dict[str, int] = {}
+        self._news: set[str] = set()  # lines with events since they were last looked at
+        self._looked_at: dict[str, int] = {}
+        self._written: dict[str, Written] = {}
         self._commitments: Mapping[tuple[str, date], float] = {}
-        self._planned: dict[tuple[str, date, str], float] = {}
 
     def set_commitments(self, commitments: Mapping[tuple[str, date], float]) -> None:
         """Take the pieces promised by (line id, week's Monday); a change is estimated at the next
@@ -109,7 +114,7 @@ class Lines:
         elif asset.level == "line":
             meaning = asset.line_meaning()
             product = meaning.products[0]
-            self._facts[asset.id] = LineFacts(
+            facts = LineFacts(
                 id=asset.id,
                 owner=asset.owner,
                 path=asset.path,
@@ -118,45 +123,45 @@ class Lines:
                 ideal_cycle_s=product.ideal_cycle_s,
                 unit=product.unit,
             )
-            self._planned.clear()
-            self._urgent.add(asset.id)
+            if facts != self._facts.get(asset.id):
+                self._facts[asset.id] = facts
+                self._written.pop(asset.id, None)
+                self._urgent.add(asset.id)
 
-    def fold(self, record: Record, now: int) -> Effects[Row]:
+    def fold(self, record: Record, now: int) -> Effects[EstimateRow]:
         """Take in an event. What follows is `tick`'s."""
         event = decode_event(record.value or b"")
         try:
-            line = self._fold_event(event)
+            self._fold_event(event)
         except (KeyError, TypeError, ValueError) as error:
             raise EventError(f"{event.type} without usable data: {error!r}") from error
-        if line is not None:
-            self._dirty.add(line)
         return Effects()
 
-    def tick(self, now: int) -> Effects[Row]:
+    def tick(self, now: int) -> Effects[EstimateRow]:
         """Estimate lines that are due, and at once those whose state, cases or commitments
         changed."""
-        effects: Effects[Row] = Effects()
+        effects: Effects[EstimateRow] = Effects()
+        period_us = int(self._settings.estimate_every_s * SECOND_US)
         for id, facts in self._facts.items():
-            due = now - self._estimated.get(id, 0) >= self._settings.estimate_every_s * 1e6
-            if due or id in self._urgent:
-                self._estimated[id] = now
-                effects.add(self._estimate(facts, now))
+            if id in self._urgent or now - self._looked_at.get(id, 0) >= period_us:
+                self._looked_at[id] = now
+                effects.add(self._look_at(facts, now))
         self._urgent.clear()
-        newest = [memory.measured.at for memory in self._lines.values() if memory.measured.at]
+        newest = [history.measured.at for history in self._lines.values() if history.measured.at]
         if newest:
-            metrics.OLDEST_DATA_S.set(max(0.0, now / 1e6 - min(newest)))
+            metrics.OLDEST_DATA_S.set(max(0.0, now / SECOND_US - min(newest)))
         return effects
 
     def changed(self) -> Mapping[str, State]:
-        """Snapshots of the lines that changed."""
-        changed = {id: _snapshot(self._lines[id]) for id in self._dirty}
-        self._dirty.clear()
+        """The parts of the lines that changed."""
+        changed = {id: self._lines[id].snapshot(parts) for id, parts in self._unsaved.items()}
+        self._unsaved = {}
         return changed
 
     def restore(self, states: Mapping[str, State]) -> None:
         """Go on from saved lines."""
-        self._lines = {id: _restore(state) for id, state in states.items()}
-        self._dirty.clear()
+        self._lines = {id: LineHistory.restore(state) for id, state in states.items()}
+        self._unsaved, self._written = {}, {}
         self._urgent.update(self._facts)
 
     def memory(self) -> State:
@@ -166,93 +171,123 @@ class Lines:
     def recall(self, memory: State) -> None:
         """Nothing to recall."""
 
-    def _fold_event(self, event: Event) -> str | None:
-        """Change the state of the line that the event is about and return its id; None: it is about
-        nothing kept here."""
+    def _fold_event(self, event: Event) -> None:
+        """Change the history of the line that the event is about, if it is kept here."""
         if event.type == LINE_STATE_CHANGED:
-            memory = self._lines.setdefault(event.subject, LineMemory())
-            _keep_state(memory, str(event.data["state"]), _seconds(str(event.data["since"])))
-            self._urgent.add(event.subject)
-            return event.subject
-        if event.type == LINE_KPI_UPDATED:
-            _keep_kpi(self._lines.setdefault(event.subject, LineMemory()), event.data)
-            return event.subject
-        line = self._line_of.get(event.subject)
-        if line is None or event.type not in (MAINTENANCE_CASE_OPENED, MAINTENANCE_CASE_CLOSED):
-            return None
-        _keep_case(self._lines.setdefault(line, LineMemory()), str(event.data["case"]), event)
-        self._urgent.add(line)
-        return line
+            since = to_seconds(str(event.data["since"]))
+            line, urgent = event.subject, True
+            changed = keep_state(self._history(line), str(event.data["state"]), since)
+        elif event.type == LINE_KPI_UPDATED:
+            line, urgent = event.subject, False
+            changed = keep_kpi(self._history(line), event.data)
+        elif event.type in (MAINTENANCE_CASE_OPENED, MAINTENANCE_CASE_CLOSED):
+            line, urgent = self._line_of.get(event.subject, ""), True
+            if not line:
+                return
+            changed = keep_case(self._history(line), str(event.data["case"]), event)
+        else:
+            return
+        if changed:
+            self._unsaved.setdefault(line, set()).update(changed)
+            self._news.add(line)
+            if urgent:
+                self._urgent.add(line)
 
-    def _estimate(self, facts: LineFacts, now: int) -> Effects[Row]:
-        effects: Effects[Row] = Effects()
-        memory = self._lines.setdefault(facts.id, LineMemory())
-        self._dirty.add(facts.id)
-        at = now / 1e6
-        measured = _with_ongoing(memory, at)
-        monday = start_of_week(datetime.fromtimestamp(at, UTC), facts.zone)
+    def _history(self, line: str) -> LineHistory:
+        history = self._lines.get(line)
+        if history is None:
+            history = self._lines[line] = LineHistory()
+        return history
+
+    def _look_at(self, facts: LineFacts, now: int) -> Effects[EstimateRow]:
+        """Estimate a line if what its estimate follows from has changed."""
+        history, written = self._history(facts.id), self._written.setdefault(facts.id, Written())
+        monday = start_of_week(to_datetime(now), facts.zone)
+        news = facts.id in self._news or facts.id in self._urgent or history.is_measured_now
+        if not news and next(iter(written.planned), None) == monday:
+            return Effects()
+        self._news.discard(facts.id)
         weeks = [monday + timedelta(weeks=i) for i in range(self._settings.weeks)]
-        for number, week in enumerate(weeks):
+        measured = measured_until(history, now / SECOND_US)
+        ratios = measured.technical, measured.speed, measured.quality(facts.ideal_cycle_s)
+        inputs = (
+            monday,
+            tuple(round(ratio, RATIO_DIGITS) for ratio in ratios),
+            sum(history.cases.values()),
+            tuple(self._commitments.get((facts.id, week), 0.0) for week in weeks),
+        )
+        refresh = measured.at != written.data_at and now - written.at >= REFRESH_US
+        if inputs == written.inputs and not refresh:
+            return Effects()
+        written.inputs, written.at, written.data_at = inputs, now, measured.at
+        written.planned = {week: self._planned_s(facts, written, week) for week in weeks}
+        return self._estimate(facts, history, written, measured, now, refresh)
+
+    def _planned_s(self, facts: LineFacts, written: Written, week: date) -> float:
+        known = written.planned.get(week)
+        if known is not None:
+            return known
+        return planned_week_seconds(facts.calendar, facts.zone, week)
+
+    def _estimate(
+        self,
+        facts: LineFacts,
+        history: LineHistory,
+        written: Written,
+        measured: Measured,
+        now: int,
+        refresh: bool,
+    ) -> Effects[EstimateRow]:
+        effects: Effects[EstimateRow] = Effects()
+        rows: dict[date, Mapping[str, object]] = {}
+        for number, (week, planned_s) in enumerate(written.planned.items()):
             # The repair of an open case is expected in the coming week.
-            down_s = sum(memory.cases.values()) if number == 1 else 0.0
+            down_s = sum(history.cases.values()) if number == 1 else 0.0
             estimate = estimate_week(
-                self._planned_s(facts, week),
+                planned_s,
                 facts.ideal_cycle_s,
                 measured,
                 down_s,
                 self._commitments.get((facts.id, week), 0.0),
             )
-            effects.add(self._publish(facts, memory, week, estimate, measured, down_s, now))
-        memory.published = {week.isoformat(): memory.published[week.isoformat()] for week in weeks}
-        metrics.ESTIMATES.inc(len(weeks))
+            rows[week], event = self._publish(facts, history, week, estimate, measured, down_s, now)
+            if refresh or rows[week] != written.rows.get(week):
+                times = {"data_time": _data_time(measured), "computed_at": to_datetime(now)}
+                effects.rows.append(EstimateRow({**rows[week], **times}))
+            effects.events += event
+        written.rows = rows
+        published = {week.isoformat(): history.published[week.isoformat()] for week in rows}
+        if effects.events or published != history.published:
+            history.published = published
+            self._unsaved.setdefault(facts.id, set()).add("published")
+        metrics.ESTIMATES.inc(len(rows))
         return effects
-
-    def _planned_s(self, facts: LineFacts, week: date) -> float:
-        key = (facts.id, week, facts.zone.key)
-        if key not in self._planned:
-            self._planned[key] = planned_week_seconds(facts.calendar, facts.zone, week)
-        return self._planned[key]
 
     def _publish(
         self,
         facts: LineFacts,
-        memory: LineMemory,
+        history: LineHistory,
         week: date,
         estimate: Estimate,
         measured: Measured,
         down_s: float,
         now: int,
-    ) -> Effects[Row]:
-        """The week's row, and its event and a new revision where Available moved enough."""
-        last = memory.published.get(week.isoformat())
+    ) -> tuple[Mapping[str, object], list[Outgoing]]:
+        """The content of the week's row, and its event and a new revision where Available moved
+        enough."""
+        last = history.published.get(week.isoformat())
         previous = Published(last[0], int(last[1])) if last else None
         revision = int(last[2]) if last else 0
-        effects: Effects[Row] = Effects()
-        tell = is_worth_publishing(previous, estimate.available)
-        if tell:
+        publish = is_worth_publishing(previous, estimate.available)
+        if publish:
             revision += 1
             change = estimate.available - previous.available if previous else 0.0
-            memory.published[week.isoformat()] = [
+            history.published[week.isoformat()] = [
                 estimate.available,
                 (change > 0) - (change < 0),
                 revision,
             ]
-        when = datetime.fromtimestamp(now / 1e6, UTC)
-        data_time = datetime.fromtimestamp(measured.at, UTC) if measured.at else None
-        reasons = [{"reason": name, "quantity": quantity} for name, quantity in estimate.reasons]
-        numbers = {
-            name: round(getattr(estimate, name), 3)
-            for name in ("total", "available", "committed", "unattainable")
-        }
-        shown: dict[str, object] = {
-            **numbers,
-            "available_p10": None,
-            "available_p90": None,
-            "unit": facts.unit,
-            "reasons": reasons,
-            "method": METHOD,
-            "revision": revision,
-        }
+        shown = _shown(facts, estimate, revision)
         inputs = {
             "ideal_cycle_s": facts.ideal_cycle_s,
             "technical": round(measured.technical, 6),
@@ -260,42 +295,31 @@ class Lines:
             "quality": round(measured.quality(facts.ideal_cycle_s), 6),
             "predicted_down_s": down_s,
         }
-        effects.rows.append(
-            Row(
-                {
-                    "line": facts.id,
-                    "owner": facts.owner,
-                    "week": week,
-                    **shown,
-                    "inputs": inputs,
-                    "data_time": data_time,
-                    "computed_at": when,
-                }
-            )
+        row = {"line": facts.id, "owner": facts.owner, "week": week, **shown, "inputs": inputs}
+        if not publish:
+            return row, []
+        metrics.PUBLISHED.inc()
+        data_time = _data_time(measured)
+        data: dict[str, object] = {
+            "line": facts.path,
+            "week": iso_week(week),
+            "week_start": week.isoformat(),
+            **shown,
+            "previous_available": round(previous.available, 3) if previous else None,
+            "data_time": data_time.isoformat() if data_time else None,
+        }
+        event = make_event(
+            CAPACITY_ESTIMATE_UPDATED,
+            source=SOURCE,
+            subject=facts.id,
+            owner=facts.owner,
+            time=to_datetime(now),
+            data=data,
+            # Two weeks of a line may be published in the same microsecond: the week makes their
+            # ids differ.
+            revision=int(week.strftime("%Y%m%d")) * 100_000 + revision,
         )
-        if tell:
-            metrics.PUBLISHED.inc()
-            data: dict[str, object] = {
-                "line": facts.path,
-                "week": iso_week(week),
-                "week_start": week.isoformat(),
-                **shown,
-                "previous_available": round(previous.available, 3) if previous else None,
-                "data_time": data_time.isoformat() if data_time else None,
-            }
-            event = make_event(
-                CAPACITY_ESTIMATE_UPDATED,
-                source=SOURCE,
-                subject=facts.id,
-                owner=facts.owner,
-                time=when,
-                data=data,
-                # Two weeks of a line may be published in the same microsecond: the week makes their
-                # ids differ.
-                revision=int(week.strftime("%Y%m%d")) * 100_000 + revision,
-            )
-            effects.events.append(Outgoing(CAPACITY_EVENTS, facts.owner, event))
-        return effects
+        return row, [Outgoing(CAPACITY_EVENTS, facts.owner, event)]
 
 
 def sum_commitments(rows: Iterable[tuple[str, date, float]]) -> dict[tuple[str, date], float]:
@@ -306,84 +330,20 @@ def sum_commitments(rows: Iterable[tuple[str, date, float]]) -> dict[tuple[str, 
     return sums
 
 
-def _keep_state(memory: LineMemory, state: str, since: float) -> None:
-    """Count the state that ended; an event that is no newer than the kept one changes nothing."""
-    if since <= memory.since:
-        return
-    memory.measured = _counted(memory, since)
-    memory.state, memory.since = state, since
-
-
-def _counted(memory: LineMemory, until: float) -> Measured:
-    lasted = until - memory.since if memory.since else 0.0
-    measured = memory.measured.forget(until)
-    if memory.state in RUNNING:
-        return replace(measured, running_s=measured.running_s + lasted)
-    if memory.state in DOWN:
-        return replace(measured, down_s=measured.down_s + lasted)
-    return measured
-
-
-def _with_ongoing(memory: LineMemory, at: float) -> Measured:
-    """What is measured with the running state counted to now; the time of the newest measurement
-    stays."""
-    if not memory.since or at <= memory.since:
-        return memory.measured
-    return replace(_counted(memory, at), at=memory.measured.at)
-
-
-def _keep_kpi(memory: LineMemory, data: Mapping[str, object]) -> None:
-    """Add what the shift's running totals grew by since they were last seen."""
-    start, computed = str(data["shift_start"]), _seconds(str(data["computed_at"]))
-    production_s, good, scrap = (
-        _number(data["production_s"]),
-        _number(data["good"]),
-        _number(data["scrap"]),
-    )
-    effectiveness = data["effectiveness"]
-    ideal_s = production_s * _number(effectiveness) if effectiveness is not None else 0.0
-    last = memory.shifts.get(start, [0.0, 0.0, 0.0, 0.0, 0.0])
-    if computed <= last[0]:
-        return
-    measured = memory.measured.forget(computed)
-    memory.measured = replace(
-        measured,
-        produced_s=max(0.0, measured.produced_s + production_s - last[1]),
-        ideal_s=max(0.0, measured.ideal_s + ideal_s - last[2]),
-        good=max(0.0, measured.good + good - last[3]),
-        produced=max(0.0, measured.produced + good + scrap - last[3] - last[4]),
-    )
-    memory.shifts[start] = [computed, production_s, ideal_s, good, scrap]
-    for old in sorted(memory.shifts)[:-KEPT_SHIFTS]:
-        del memory.shifts[old]
-
-
-def _keep_case(memory: LineMemory, case: str, event: Event) -> None:
-    if event.type == MAINTENANCE_CASE_CLOSED:
-        memory.cases.pop(case, None)
-        memory.settled = [*memory.settled, case][-100:]
-    elif case not in memory.settled:
-        memory.cases[case] = _number(event.data["expected_down_s"])
-
-
-def _seconds(time: str) -> float:
-    return datetime.fromisoformat(time).timestamp()
-
-
-def _number(value: object) -> float:
-    if isinstance(value, int | float):
-        return float(value)
-    raise TypeError(f"{value!r} is no number")
-
-
-def _snapshot(memory: LineMemory) -> State:
-    return {name: getattr(memory, name) for name in LineMemory.__slots__} | {
-        "measured": asdict(memory.measured)
+def _shown(facts: LineFacts, estimate: Estimate, revision: int) -> dict[str, object]:
+    return {
+        "total": round(estimate.total, 3),
+        "available": round(estimate.available, 3),
+        "committed": round(estimate.committed, 3),
+        "unattainable": round(estimate.unattainable, 3),
+        "available_p10": None,
+        "available_p90": None,
+        "unit": facts.unit,
+        "reasons": [{"reason": name, "quantity": quantity} for name, quantity in estimate.reasons],
+        "method": METHOD,
+        "revision": revision,
     }
 
 
-def _restore(state: State) -> LineMemory:
-    kept = dict(state)
-    measured = kept.pop("measured")
-    assert isinstance(measured, dict)
-    return LineMemory(measured=Measured(**measured), **kept)  # type: ignore[arg-type]
+def _data_time(measured: Measured) -> datetime | None:
+    return to_datetime(round(measured.at * SECOND_US)) if measured.at else None

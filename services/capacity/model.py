@@ -147,7 +147,7 @@ def estimate_week(
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What partners were last told of a week: Available, and the direction (+1, -1, 0) that it had
+    """What was last published of a week: Available, and the direction (+1, -1, 0) that it had
     moved in."""
 
     available: float

@@ -13,25 +13,39 @@ from psycopg.types.json import Jsonb
 
 from aurelian.backbone.topics import ASSETS, LINE_EVENTS, MAINTENANCE_EVENTS
 from aurelian.db.engine import connect
+from aurelian.db.upsert import Upsert
 from aurelian.fold.run import run_fold
 from aurelian.runtime.health import Health
-from capacity.lines import Lines, Row, sum_commitments
+from capacity.lines import EstimateRow, Lines, sum_commitments
 from capacity.settings import CapacitySettings
 
 log = logging.getLogger(__name__)
 
 COMMITMENTS_EVERY_S = 5.0
 
-_ESTIMATE = """
-INSERT INTO capacity.estimate (line, week, revision, owner, total, available, committed, unattainable, available_p10,
-    available_p90, unit, reasons, method, inputs, data_time, computed_at)
-VALUES (%(line)s, %(week)s, %(revision)s, %(owner)s, %(total)s, %(available)s, %(committed)s, %(unattainable)s,
-    %(available_p10)s, %(available_p90)s, %(unit)s, %(reasons)s, %(method)s, %(inputs)s, %(data_time)s, %(computed_at)s)
-ON CONFLICT (line, week, revision) DO UPDATE
-SET total = excluded.total, available = excluded.available, committed = excluded.committed,
-    unattainable = excluded.unattainable, unit = excluded.unit, reasons = excluded.reasons, inputs = excluded.inputs,
-    data_time = excluded.data_time, computed_at = excluded.computed_at
-"""
+_ESTIMATE = Upsert(
+    "capacity",
+    "estimate",
+    {
+        "line": "text",
+        "week": "date",
+        "revision": "integer",
+        "owner": "text",
+        "total": "double precision",
+        "available": "double precision",
+        "committed": "double precision",
+        "unattainable": "double precision",
+        "available_p10": "double precision",
+        "available_p90": "double precision",
+        "unit": "text",
+        "reasons": "jsonb",
+        "method": "text",
+        "inputs": "jsonb",
+        "data_time": "timestamptz",
+        "computed_at": "timestamptz",
+    },
+    ["line", "week", "revision"],
+)
 
 _COMMITMENTS = "SELECT line, week, quantity FROM capacity.commitment WHERE week >= current_date - 7"
 
@@ -47,7 +61,7 @@ async def run(settings: CapacitySettings, health: Health) -> None:
                 health,
                 service="capacity",
                 fold=lines,
-                write=insert_rows,
+                write=write_estimates,
                 owned=[LINE_EVENTS, MAINTENANCE_EVENTS],
                 shared=[ASSETS],
                 exclusive=True,
@@ -81,9 +95,16 @@ async def follow_commitments(settings: CapacitySettings, lines: Lines) -> None:
             await asyncio.sleep(COMMITMENTS_EVERY_S)
 
 
-async def insert_rows(conn: AsyncConnection, rows: Sequence[Row]) -> None:
-    """Write estimates in the open transaction. Idempotent by line, week and revision."""
-    for row in rows:
-        values = dict(row.values)
-        values["reasons"], values["inputs"] = Jsonb(values["reasons"]), Jsonb(values["inputs"])
-        await conn.execute(_ESTIMATE, values)
+async def write_estimates(conn: AsyncConnection, rows: Sequence[EstimateRow]) -> None:
+    """Write estimates in the open transaction, in one statement. Idempotent by line, week and
+    revision."""
+    await _ESTIMATE.write(
+        conn,
+        [
+            [
+                Jsonb(row.values[name]) if name in ("reasons", "inputs") else row.values[name]
+                for name in _ESTIMATE.names
+            ]
+            for row in rows
+        ],
+    )

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked by orchestrators under any name; they tell nothing of the plant."""
+"""Asked by orchestrators under any name; they reveal nothing of the plant."""
 
 IMPORT_MAP = json.dumps(
     {

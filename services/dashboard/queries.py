@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aurelian.db import tables
 from aurelian.model.asset import Asset
 from aurelian.model.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
+from aurelian.model.time import to_ms, to_us
 from dashboard import business
-from dashboard.encoding import to_ms
 from dashboard.live import LivePlant
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
@@ -83,9 +83,9 @@ async def _read_signals(connection: AsyncConnection, plant: LivePlant) -> None:
 async def _read_sources(connection: AsyncConnection, plant: LivePlant, now_ms: int) -> None:
     for row in await _rows(connection, select(tables.source)):
         if row["heard_at"] is not None:
-            plant.hear(f"~{row['id']}", to_ms(row["heard_at"]) * 1000, now_ms)
+            plant.presence.mark_heard(f"~{row['id']}", to_ms(row["heard_at"]) * 1000, now_ms)
         if row["state"] == "dead":
-            plant.bury(
+            plant.presence.mark_silent(
                 row["id"], row["detail"] or "the source is gone", to_ms(row["changed_at"]) * 1000
             )
 
@@ -110,11 +110,13 @@ async def _read_newest(connection: AsyncConnection, plant: LivePlant, now_ms: in
                 _value(table, row),
                 status=row["status"],
                 flags=row["flags"],
-                time_us=_us(row["time"]),
-                gateway_time_us=_us(row["gateway_time"]),
+                time_us=to_us(row["time"]),
+                gateway_time_us=to_us(row["gateway_time"]),
             )
             if not row["flags"] & Flag.RETAINED and row["status"] >> 30 != 2:
-                plant.hear(plant.signals[row["id"]].asset, _us(row["gateway_time"]), now_ms)
+                plant.presence.mark_heard(
+                    plant.signals[row["id"]].asset, to_us(row["gateway_time"]), now_ms
+                )
 
 
 def _value(table: Table, row: RowMapping) -> Value:
@@ -258,9 +260,3 @@ async def read_companies(connection: AsyncConnection) -> dict[str, str]:
 
 def _reaches(table: Table, since: datetime) -> ColumnElement[bool]:
     return func.coalesce(table.c.ended_at, func.now()) >= since
-
-
-def _us(time: datetime) -> int:
-    """Microseconds since 1970, exactly: a float of seconds would lose the last digit."""
-    whole = int(time.timestamp() // 1)
-    return whole * 1_000_000 + time.microsecond

@@ -28,7 +28,7 @@ class DashboardSettings(KafkaSettings, StoreSettings):
         None, description="file with the dashboard's own key for the four APIs"
     )
     status_file: Path | None = Field(
-        None, description="the launcher's status.json; none: no broker memory shown"
+        None, description="the launcher's status.json; none: no services shown"
     )
     dashboard_hosts: str = Field(
         "",

@@ -1,7 +1,7 @@
-"""Says on `aurelian.stored.v1` how far each lane is stored, so that gateways may forget. Used by
+"""Says on `aurelian.stored.v1` how far each stream is stored, so that gateways may forget. Used by
 processor.py.
 
-What is announced is committed already. Losing an announcement costs nothing: all recent lanes are
+What is announced is committed already. Losing an announcement costs nothing: all recent streams are
 announced again on each start, after each failure and under each new log.
 """
 
@@ -15,8 +15,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aurelian.backbone.client import Producer, Unavailable
 from aurelian.backbone.topics import STORED
+from aurelian.model.time import now_us
+from aurelian.runtime.retry import Backoff
 from historian import metrics
-from historian.delivery import Lane
+from historian.delivery import BatchStream
 from historian.settings import HistorianSettings
 
 log = logging.getLogger(__name__)
@@ -24,52 +26,51 @@ log = logging.getLogger(__name__)
 HEARTBEAT_KEY = "@heartbeat"
 HEARTBEAT_S = 2.0
 
-RecentLanes = Callable[[], Awaitable[dict[Lane, int]]]
+RecentStreams = Callable[[], Awaitable[dict[BatchStream, int]]]
 
 
 class Announcer:
     """Announces under one log id."""
 
-    def __init__(self, settings: HistorianSettings, log_id: str, recent: RecentLanes) -> None:
+    def __init__(self, settings: HistorianSettings, log_id: str, recent: RecentStreams) -> None:
         self._settings, self._log_id, self._recent = settings, log_id, recent
-        self._changed: dict[Lane, int] = {}
+        self._changed: dict[BatchStream, int] = {}
         self._wake = asyncio.Event()
 
-    def announce(self, lanes: Mapping[Lane, int]) -> None:
-        """Have these lanes announced soon; the newest state of each wins."""
-        if lanes:
-            self._changed.update(lanes)
+    def announce(self, streams: Mapping[BatchStream, int]) -> None:
+        """Have these streams announced soon; the newest state of each wins."""
+        if streams:
+            self._changed.update(streams)
             self._wake.set()
 
     async def run(self) -> None:
         """Announce until cancelled; with Kafka away, try again with a new producer."""
-        pause_s = 0.5
+        backoff = Backoff()
         while True:
             try:
                 async with Producer(self._settings, "historian-stored") as producer:
                     self._changed = await self._recent() | self._changed
                     while True:
                         await self._send(producer)
-                        pause_s = 0.5
+                        backoff.reset()
             except Unavailable as error:
                 metrics.ANNOUNCE_FAILURES.inc()
                 log.warning(
                     "announcing what is stored failed", extra={"fields": {"reason": str(error)}}
                 )
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, 10)
+                await backoff.wait()
 
     async def _send(self, producer: Producer) -> None:
         """Send a heartbeat and then changes, until the next heartbeat is due."""
-        beat = json.dumps({"log_id": self._log_id, "at": time.time_ns() // 1000})
+        beat = json.dumps({"log_id": self._log_id, "at": now_us()})
         futures = [await producer.post(STORED, HEARTBEAT_KEY, beat.encode())]
         due = time.monotonic() + HEARTBEAT_S
         while time.monotonic() < due:
             self._wake.clear()
-            lanes, self._changed = self._changed, {}
-            for lane, sequence in lanes.items():
+            streams, self._changed = self._changed, {}
+            for stream, sequence in streams.items():
                 value = json.dumps({"sequence": sequence, "log_id": self._log_id})
-                futures.append(await producer.post(STORED, lane.key, value.encode()))
+                futures.append(await producer.post(STORED, stream.key, value.encode()))
             await producer.settle(futures)
             futures = []
             try:

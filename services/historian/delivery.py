@@ -1,7 +1,7 @@
-"""Pure: which batches of a gateway's lane are stored: proves completeness and knows a whole-batch
+"""Pure: which batches of a gateway's stream are stored: proves completeness and knows a whole-batch
 redelivery (D6).
 
-A lane is (gateway, boot, line); its batches are numbered from 1 without holes. Used by
+A stream is (gateway, boot, line); its batches are numbered from 1 without holes. Used by
 processor.py.
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from aurelian.model.plant_parts import NAMESPACE
 
 
-class Lane(NamedTuple):
+class BatchStream(NamedTuple):
     """What is numbered together."""
 
     gateway: str
@@ -33,8 +33,8 @@ class Lane(NamedTuple):
 
 
 @dataclass(slots=True)
-class Head:
-    """How far a lane is stored.
+class StreamProgress:
+    """How far a stream is stored.
 
     Attributes:
         owner: company of its batches.

@@ -12,10 +12,13 @@ from historian import metrics
 _BALANCE = """
 SELECT coalesce(sum(greatest(rest, 0)), 0)::bigint, coalesce(sum(greatest(-rest, 0)), 0)::bigint
 FROM (
-    SELECT r.received - r.dropped - r.skipped - coalesce(s.stored + s.duplicate + s.rejected, 0) AS rest
+    SELECT r.received - r.dropped - r.skipped
+        - coalesce(s.stored + s.duplicate + s.rejected, 0) AS rest
     FROM (
-        SELECT source, hour, sum(received) AS received, sum(dropped) AS dropped, sum(skipped) AS skipped
-        FROM historian.ledger_received WHERE hour BETWEEN now() - interval '2 days' AND now() - interval '70 minutes'
+        SELECT source, hour, sum(received) AS received, sum(dropped) AS dropped,
+            sum(skipped) AS skipped
+        FROM historian.ledger_received
+        WHERE hour BETWEEN now() - interval '2 days' AND now() - interval '70 minutes'
         GROUP BY source, hour
     ) AS r
     LEFT JOIN historian.ledger_stored AS s USING (source, hour)

@@ -10,11 +10,13 @@ STORED = Counter(
 )
 DUPLICATES = Counter(
     "historian_rows_duplicate_total",
-    "Samples that were there already. Grows after a restart or a replay; steadily: two gateways read one source.",
+    "Samples that were there already. Grows after a restart or a replay; steadily: two gateways "
+    "read one source.",
 )
 REJECTED = Counter(
     "historian_rejected_total",
-    "Samples or records that could not be stored, kept in historian.rejected. Look there for bytes and reason.",
+    "Samples or records that could not be stored, kept in historian.rejected. Look there for "
+    "bytes and reason.",
     ["reason"],
 )
 REDELIVERED = Counter(
@@ -23,19 +25,27 @@ REDELIVERED = Counter(
 )
 HOLES = Gauge(
     "historian_delivery_holes",
-    "Batches missing although later ones of the same lane are stored. Above 0 for a minute: a gateway lost data; "
+    "Batches missing although later ones of the same stream are stored. Above 0 for a minute: a "
+    "gateway lost data; "
     "see historian.gap.",
 )
 GAPS = Counter(
     "historian_gaps_total", "Gap records written. Each is data that is missing.", ["origin"]
 )
+LOST_RECORDS = Counter(
+    "historian_lost_records_total",
+    "Records that Kafka deleted before they were stored. Lengthen the topic's retention; see "
+    "historian.gap.",
+)
 HALTED = Gauge(
     "historian_partitions_halted",
-    "Partitions whose log is not the one that was read before. Declare the new log, or restore the old.",
+    "Partitions whose log is not the one that was read before. Declare the new log, or restore "
+    "the old.",
 )
 FENCED = Counter(
     "historian_zombie_writes_rejected_total",
-    "Transactions refused because another historian owns the partition now. Grows when processes are paused.",
+    "Transactions refused because another historian owns the partition now. Grows when processes "
+    "are paused.",
 )
 COMMIT_SECONDS = Histogram(
     "historian_commit_seconds",
@@ -48,22 +58,26 @@ COMMIT_SAMPLES = Histogram(
 )
 LAG_SECONDS = Gauge(
     "historian_lag_seconds",
-    "Age of the newest record stored while more wait. Rising for minutes: add a historian or look at the database.",
+    "Age of the newest record stored while more wait. Rising for minutes: add a historian or "
+    "look at the database.",
 )
 LAG_RECORDS = Gauge(
     "historian_lag_records", "Records in Kafka that are not stored yet, in own partitions."
 )
 FRESHNESS_SECONDS = Gauge(
     "historian_freshness_seconds",
-    "Present minus the newest receipt at a gateway that is stored. High with no lag: the gateways are silent.",
+    "Present minus the newest receipt at a gateway that is stored. High with no lag: the "
+    "gateways are silent.",
 )
 UNBALANCED = Gauge(
     "historian_ledger_surplus",
-    "Samples of closed hours stored, duplicate, rejected, dropped or skipped beyond those received. Not 0: a bug.",
+    "Samples of closed hours stored, duplicate, rejected, dropped or skipped beyond those "
+    "received. Not 0: a bug.",
 )
 IN_FLIGHT = Gauge(
     "historian_ledger_in_flight",
-    "Samples of closed hours that gateways received and nobody accounted for yet. Not 0 an hour later: a loss.",
+    "Samples of closed hours that gateways received and nobody accounted for yet. Not 0 an hour "
+    "later: a loss.",
 )
 REBALANCES = Counter(
     "historian_assignments_total",

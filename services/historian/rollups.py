@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from historian.rows import HOUR_US, Columns
+from aurelian.model.time import HOUR_US
+from historian.sample_columns import Columns
 
 T = TypeVar("T", bound=np.generic)
 

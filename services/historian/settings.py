@@ -26,18 +26,21 @@ class HistorianSettings(KafkaSettings, StoreSettings):
     transaction_limit_s: float = Field(
         20.0,
         gt=0,
-        description="the database ends a transaction that takes longer: a paused historian must not hold its locks "
+        description="the database ends a transaction that takes longer: a paused historian must "
+        "not hold its locks "
         "(PostgreSQL 17 or newer)",
     )
     hole_limit_s: float = Field(
         60.0,
         gt=0,
-        description="a batch that is still missing when later ones are this old becomes a gap record",
+        description="a batch that is still missing when later ones are this old becomes a gap "
+        "record",
     )
     announce_days: int = Field(
         7,
         gt=0,
-        description="lanes of gateways that were active in this time are announced again on a start",
+        description="streams of gateways that were active in this time are announced again on a "
+        "start",
     )
 
     @property

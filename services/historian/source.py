@@ -1,5 +1,9 @@
 """Takes records of the partitions that are ours, and makes sure that they are of the log that we
-know. Used by processor.py."""
+know. Used by processor.py.
+
+Reading begins one record before the saved offset: if that is another record now, so is the log.
+What a trimmed or replaced log means is decided by `backbone/position.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from aurelian.backbone.client import Consumer, Unavailable
+from aurelian.backbone.position import Action, Decision, LogRange, SavedOffset, decide
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, Topic
 from aurelian.db.offsets import Claim, Fingerprint, fingerprint
 from aurelian.model.record import Partition, Record
@@ -25,26 +30,30 @@ NO_PROGRESS_LIMIT_S = 30.0
 """With records waiting and none coming for this long the client is stuck (aio-libs/aiokafka#703):
 make a new one."""
 
-UNPROVEN_LIMIT_S = 5.0
-"""How long the record before our offset may take to come when the log says that it ends before it.
-
-The end alone is no proof: the embedded broker answers the first offset of the last batch plus
-one."""
-
 _COMPACTED = frozenset(topic.name for topic in TOPICS if topic.compacted)
 
 ClaimAll = Callable[[list[Partition]], Awaitable[dict[Partition, Claim]]]
 Halt = Callable[[Partition, int, str], Awaitable[None]]
+"""Writes down that a partition halts: partition, owner epoch, reason."""
+
+RecordLoss = Callable[[Partition, int, Decision], Awaitable[None]]
+"""Writes down that records were deleted before they were stored: partition, the offset that was
+next, and the decision to skip."""
 
 
 @dataclass(slots=True)
 class _Reading:
-    """Where a partition is read: the offset to come, and the fingerprint that the record before it
-    must have."""
+    """Where a partition is read.
+
+    Attributes:
+        position: the next offset to take.
+        last: what the record before it must be.
+        compared: the record before it was compared, or there is none to compare.
+    """
 
     position: int
-    expected: Fingerprint | None
-    checked: bool
+    last: Fingerprint | None
+    compared: bool
     epoch: int
 
 
@@ -52,16 +61,28 @@ class Source:
     """A consumer of one log. Async context manager.
 
     Attributes:
-        owned: the partitions that are ours; `generation` changes with each assignment, and what was
-            taken before one must not be stored after it.
+        owned: the partitions that are ours and go on; `generation` changes with each assignment,
+            and what was taken before one must not be stored after it.
+        halted: our partitions that do not go on, and why.
     """
 
-    def __init__(self, settings: HistorianSettings, claim: ClaimAll, halt: Halt) -> None:
+    def __init__(
+        self,
+        settings: HistorianSettings,
+        log_id: str,
+        claim: ClaimAll,
+        halt: Halt,
+        record_loss: RecordLoss,
+    ) -> None:
         self.owned: dict[Partition, Owned] = {}
+        self.halted: dict[Partition, str] = {}
         self.generation = 0
-        self._claim, self._halt = claim, halt
+        self._log_id = log_id
+        self._claim, self._halt, self._record_loss = claim, halt, record_loss
         self._reading: dict[Partition, _Reading] = {}
-        self._taken_at = self._assigned_at = time.monotonic()
+        self._skips: list[tuple[Partition, int, Decision]] = []
+        self._assign_error: Unavailable | None = None
+        self._taken_at = time.monotonic()
         self._consumer = Consumer(
             settings,
             TOPICS,
@@ -86,34 +107,28 @@ class Source:
     async def take(self, max_records: int, timeout_s: float) -> list[Record]:
         """Records that continue what is stored, in order within each partition; maybe none.
 
-        A partition whose log turns out to be another one is halted, which nothing but a new log
-        undoes.
+        A partition whose log turns out to be another one is halted, which nothing but a declared
+        new log undoes; where records were deleted, the loss is recorded.
 
         Raises:
             Unavailable: Kafka is away.
         """
         records = await self._consumer.take(max_records, timeout_s)
+        if self._assign_error is not None:
+            raise self._assign_error
         if records:
             self._taken_at = time.monotonic()
+        while self._skips:
+            await self._skip(*self._skips.pop())
         taken = []
         for record in records:
-            reading = self._reading.get((record.topic, record.partition))  # type: ignore[call-overload]
+            reading = self._reading.get(Partition(record.topic, record.partition))
             if reading is None:
                 continue
-            if record.offset == reading.position and reading.checked:
-                reading.position += 1
-                taken.append(record)
-                continue
-            partition = Partition(record.topic, record.partition)
-            reason = _contradiction(record, reading)
-            if reason is not None:
-                await self._stop_reading(partition, reading, reason)
-            elif record.offset >= reading.position:
-                reading.checked = True
+            follows = record.offset == reading.position and reading.compared
+            if follows or await self._follows(record, reading):
                 reading.position = record.offset + 1
                 taken.append(record)
-            else:
-                reading.checked = True
         return taken
 
     async def check_ends(self) -> None:
@@ -123,55 +138,105 @@ class Source:
         Raises:
             Unavailable: Kafka is away, or its client makes no progress.
         """
-        partitions = list(self._reading)
-        ends = await self._consumer.end_offsets(partitions)
-        lag = 0
-        for partition, end in ends.items():
+        ranges = await self._consumer.log_ranges(list(self._reading))
+        lag, waiting = 0, False
+        for partition, found in ranges.items():
             owned, reading = self.owned.get(partition), self._reading.get(partition)
             if owned is None or reading is None:
                 continue
-            lag += max(end - owned.committed, 0)
-            unproven = not reading.checked and reading.expected is not None
-            if (
-                unproven
-                and end < owned.committed
-                and time.monotonic() - self._assigned_at > UNPROVEN_LIMIT_S
-            ):
-                reason = f"the log ends at {end}, {owned.committed} records are stored: it is another log"
-                await self._stop_reading(partition, reading, reason)
+            lag += max(found.end - owned.committed, 0)
+            waiting = waiting or found.end > reading.position
+            # Once the record before our offset was the right one, the log is ours: a new leader may
+            # know a lower end for a moment.
+            decision = decide(self._saved(reading), self._log_id, found)
+            if not reading.compared and decision.action is Action.HALT:
+                await self._stop_reading(partition, reading, decision.reason)
         metrics.LAG_RECORDS.set(lag)
-        waiting = any(
-            ends.get(partition, 0) > reading.position
-            for partition, reading in self._reading.items()
-        )
         if waiting and time.monotonic() - self._taken_at > NO_PROGRESS_LIMIT_S:
             raise Unavailable(f"records wait and none came for {NO_PROGRESS_LIMIT_S:.0f} s")
 
     async def _assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
+        """Claim what Kafka gave us and say where to begin. Runs beside the loop; what is to be
+        written down of it waits for `take`."""
+        self._clear()
         claims = await self._claim(partitions)
-        self.generation += 1
-        self.owned = {
-            p: Owned(c.next_offset, c.epoch) for p, c in claims.items() if c.halted is None
-        }
-        self._reading = {
-            p: _Reading(
-                c.next_offset, c.fingerprint, c.fingerprint is None and c.next_offset > 0, c.epoch
+        try:
+            ranges = await self._consumer.log_ranges(partitions)
+        except Unavailable as error:
+            self._assign_error = error  # the client would only log it
+            return {}
+        starts: dict[Partition, int] = {}
+        for partition, claim in claims.items():
+            if claim.halted is not None:
+                self.halted[partition] = claim.halted
+                continue
+            self.owned[partition] = Owned(claim.next_offset, claim.epoch)
+            reading = self._reading[partition] = _Reading(
+                claim.next_offset, claim.fingerprint, claim.fingerprint is None, claim.epoch
             )
-            for p, c in claims.items()
-            if c.halted is None
-        }
-        self._taken_at = self._assigned_at = time.monotonic()
+            decision = decide(self._saved(reading), self._log_id, ranges[partition])
+            match decision.action:
+                case Action.BEGIN | Action.SKIP:
+                    reading.position, reading.compared = decision.offset, True
+                    if decision.action is Action.SKIP:
+                        self._skips.append((partition, claim.next_offset, decision))
+                case Action.CONTINUE | Action.HALT:
+                    pass  # the record before ours decides; `check_ends`, when none comes
+            starts[partition] = reading.position if reading.compared else reading.position - 1
+        self._taken_at = time.monotonic()
         metrics.REBALANCES.inc()
-        metrics.HALTED.set(len(claims) - len(self.owned))
+        metrics.HALTED.set(len(self.halted))
         log.info(
             "partitions assigned",
-            extra={"fields": {"count": len(claims), "halted": len(claims) - len(self.owned)}},
+            extra={"fields": {"count": len(claims), "halted": len(self.halted)}},
         )
-        return {p: _start(c) for p, c in claims.items()}
+        return starts
 
     async def _revoked(self, partitions: list[Partition]) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self.generation += 1
-        self.owned, self._reading = {}, {}
+        self.owned, self.halted, self._reading, self._skips = {}, {}, {}, []
+        self._assign_error = None
+
+    async def _follows(self, record: Record, reading: _Reading) -> bool:
+        """Tell whether a record that is not simply the next one may be taken."""
+        partition = Partition(record.topic, record.partition)
+        matches: bool | None = None
+        if record.offset < reading.position:
+            before_ours = not reading.compared and record.offset == reading.position - 1
+            matches = before_ours and fingerprint(record) == reading.last
+        reading.compared = True
+        if record.offset > reading.position and record.topic in _COMPACTED:
+            return True  # compaction leaves gaps
+        # As far as we can read it, the log begins with this record.
+        found = LogRange(record.offset, max(record.offset + 1, reading.position))
+        decision = decide(self._saved(reading), self._log_id, found, last_record_matches=matches)
+        match decision.action:
+            case Action.HALT:
+                await self._stop_reading(partition, reading, decision.reason)
+                return False
+            case Action.SKIP:
+                await self._skip(partition, reading.position, decision)
+        return record.offset >= reading.position
+
+    def _saved(self, reading: _Reading) -> SavedOffset:
+        return SavedOffset(self._log_id, reading.position)
+
+    async def _skip(self, partition: Partition, position: int, decision: Decision) -> None:
+        log.error(
+            "records were deleted before they were stored",
+            extra={
+                "fields": {
+                    "topic": partition.topic,
+                    "partition": partition.number,
+                    "lost": decision.lost,
+                }
+            },
+        )
+        metrics.LOST_RECORDS.inc(decision.lost)
+        await self._record_loss(partition, position, decision)
 
     async def _stop_reading(self, partition: Partition, reading: _Reading, reason: str) -> None:
         log.error(
@@ -186,29 +251,7 @@ class Source:
         )
         self._reading.pop(partition, None)
         self.owned.pop(partition, None)
+        self.halted[partition] = reason
         self._consumer.pause(partition)
         metrics.HALTED.inc()
         await self._halt(partition, reading.epoch, reason)
-
-
-def _start(claim: Claim) -> int:
-    """Where to read from: the record before the next one, to compare it with its fingerprint."""
-    return claim.next_offset - 1 if claim.fingerprint is not None else claim.next_offset
-
-
-def _contradiction(record: Record, reading: _Reading) -> str | None:
-    """Why a record that is not simply the next one shows that the log is another; None: it does
-    not."""
-    last = reading.position - 1
-    if not reading.checked and reading.expected is not None:
-        if record.offset == last:
-            if fingerprint(record) == reading.expected:
-                return None
-            return f"record {last} is not the one that was stored: it is another log"
-        if record.offset < last:
-            return f"the log begins anew at {record.offset}, stored up to {last}: it is another log"
-    if record.offset == reading.position or record.topic in _COMPACTED:
-        return None
-    if not reading.checked and reading.expected is None:
-        return None  # the first record ever: where the log begins is where we begin
-    return f"records {reading.position} to {record.offset - 1} are gone: the log was trimmed before they were stored"

@@ -1,12 +1,12 @@
-"""Stores pieces and moves their offsets in one transaction (D7). Called by processor.py, one call
-at a time."""
+"""Stores decoded records and moves their offsets in one transaction (D7). Called by processor.py,
+one call at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +17,17 @@ from psycopg.rows import TupleRow
 from aurelian.db import offsets
 from aurelian.db.offsets import fingerprint
 from aurelian.model.record import Partition
-from historian import metrics, records, samples
+from aurelian.model.time import HOUR_US, LAST_US, now_us
+from historian import metrics, sample_sql
+from historian.asset_sql import upsert_assets
 from historian.catalog import Catalog
-from historian.delivery import Lane
-from historian.pieces import Piece, Refusal, refuse_record, refuse_samples
+from historian.decoding import DecodedRecord, Rejection, reject_record, reject_samples
+from historian.delivery import BatchStream
+from historian.delivery_sql import save_streams
+from historian.rejected_sql import insert_rejections
 from historian.rollups import by_hour, by_minute
-from historian.rows import HOUR_US, MAX_TIME_US, Columns, count_by_hour, make_rows
+from historian.sample_columns import Columns, count_by_hour, make_columns
+from historian.source_sql import apply_events
 
 log = logging.getLogger(__name__)
 
@@ -42,21 +47,24 @@ class Stored:
     """What a transaction did.
 
     Attributes:
-        lanes: how far each lane is stored now, to be announced.
+        streams: how far each stream is stored now, to be announced.
         newest_receipt: microseconds since 1970, 0: no samples.
+        assets_changed: what was looked up of signals and owners may be outdated.
     """
 
-    lanes: dict[Lane, int] = field(default_factory=dict)
+    streams: dict[BatchStream, int] = field(default_factory=dict)
     rows: int = 0
     duplicates: int = 0
     newest_receipt: int = 0
+    assets_changed: bool = False
 
     def add(self, other: Stored) -> None:
         """Take in what a later transaction did."""
-        self.lanes.update(other.lanes)
+        self.streams.update(other.streams)
         self.rows += other.rows
         self.duplicates += other.duplicates
         self.newest_receipt = max(self.newest_receipt, other.newest_receipt)
+        self.assets_changed |= other.assets_changed
 
 
 class Writer:
@@ -68,9 +76,19 @@ class Writer:
         self._conn, self._catalog, self._log_id = conn, catalog, log_id
         self._expect_known = False
 
-    async def store(self, pieces: Sequence[Piece], owned: Mapping[Partition, Owned]) -> Stored:
-        """Store pieces, in order within each partition. What the database refuses as data is found
+    async def store(
+        self,
+        decoded_records: Sequence[DecodedRecord],
+        owned: Mapping[Partition, Owned],
+        prepared: Awaitable[sample_sql.Prepared] | None = None,
+    ) -> Stored:
+        """Store records, in order within each partition. What the database refuses as data is found
         by halving and rejected.
+
+        Args:
+            decoded_records: what to store.
+            owned: the partitions of the records.
+            prepared: what `prepare` makes of them, where it was begun already.
 
         Raises:
             Fenced: a partition has another owner; nothing of the failed transaction is stored.
@@ -78,32 +96,42 @@ class Writer:
             for it to say.
         """
         try:
-            return await self._transact(pieces, owned)
+            return await self._transact(
+                decoded_records, owned, await (prepared or prepare(decoded_records))
+            )
         except (psycopg.DataError, psycopg.IntegrityError) as error:
-            if len(pieces) == 1:
+            if len(decoded_records) == 1:
                 log.warning("record rejected", extra={"fields": {"class": error.sqlstate}})
-                return await self._transact([self._refuse(pieces[0], error)], owned)
-        half = len(pieces) // 2
-        stored = await self.store(pieces[:half], owned)
-        stored.add(await self.store(pieces[half:], owned))
+                rejected = [self._reject(decoded_records[0], error)]
+                return await self._transact(rejected, owned, await prepare(rejected))
+        half = len(decoded_records) // 2
+        stored = await self.store(decoded_records[:half], owned)
+        stored.add(await self.store(decoded_records[half:], owned))
         return stored
 
-    async def _transact(self, pieces: Sequence[Piece], owned: Mapping[Partition, Owned]) -> Stored:
+    async def _transact(
+        self,
+        decoded_records: Sequence[DecodedRecord],
+        owned: Mapping[Partition, Owned],
+        prepared: sample_sql.Prepared,
+    ) -> Stored:
         started = time.perf_counter()
-        batches = [(p.batch, p.plan) for p in pieces if p.batch is not None and p.plan is not None]
-        prepared = await asyncio.to_thread(
-            lambda: samples.prepare(make_rows(batches, time.time_ns() // 1000))
-        )
-        moved = _last_of_each(pieces)
+        moved = _last_of_each(decoded_records)
         async with self._conn.transaction():
             stored, ledger = await self._write_samples(prepared)
-            refusals = await records.insert_refusals(self._conn, pieces, self._log_id)
-            _count_refusals(ledger, refusals)
-            await samples.count_in_ledger(self._conn, ledger)
-            await records.upsert_assets(self._conn, pieces)
-            await records.apply_events(self._conn, [p.event for p in pieces if p.event is not None])
-            stored.lanes = await records.save_lanes(self._conn, pieces)
-            for partition, piece in moved.items():
+            rejections = await insert_rejections(self._conn, decoded_records, self._log_id)
+            _count_rejections(ledger, rejections)
+            await sample_sql.count_in_ledger(self._conn, ledger)
+            changes = [decoded.asset for decoded in decoded_records if decoded.asset is not None]
+            await upsert_assets(self._conn, changes)
+            stored.assets_changed = bool(changes)
+            await apply_events(
+                self._conn, [p.event for p in decoded_records if p.event is not None]
+            )
+            stored.streams = await save_streams(self._conn, decoded_records)
+            # Last, as it locks the rows of our offsets: whoever claims a partition waits for us, and
+            # finds either all of this or nothing. With a newer owner epoch this raises Fenced.
+            for partition, decoded in moved.items():
                 mine = owned[partition]
                 await offsets.advance(
                     self._conn,
@@ -112,18 +140,20 @@ class Writer:
                     self._log_id,
                     partition,
                     mine.committed,
-                    piece.record.offset + 1,
+                    decoded.record.offset + 1,
                     mine.epoch,
-                    fingerprint(piece.record),
+                    fingerprint(decoded.record),
                 )
-        for partition, piece in moved.items():
-            owned[partition].committed = piece.record.offset + 1
-        _measure(stored, refusals, time.perf_counter() - started)
+        for partition, decoded in moved.items():
+            owned[partition].committed = decoded.record.offset + 1
+        _measure(stored, rejections, time.perf_counter() - started)
         return stored
 
-    async def _write_samples(self, prepared: samples.Prepared) -> tuple[Stored, samples.Ledger]:
-        rows = prepared.rows
-        new = await samples.insert_numbers(self._conn, prepared, expect_known=self._expect_known)
+    async def _write_samples(
+        self, prepared: sample_sql.Prepared
+    ) -> tuple[Stored, sample_sql.Ledger]:
+        rows = prepared.columns
+        new = await sample_sql.insert_numbers(self._conn, prepared, expect_known=self._expect_known)
         # Where keys are known already more will be: a replay goes the longer way at once.
         self._expect_known = new is not None and not new.all()
         if new is None or new.all():
@@ -131,11 +161,11 @@ class Writer:
         else:
             minutes = by_minute(rows.numbers.pick(new))
             hours = by_hour(minutes)
-        await samples.merge_rollups(self._conn, minutes, hours)
-        new_texts = await samples.insert_objects(self._conn, "sample_text", rows.texts)
-        new_others = await samples.insert_objects(self._conn, "sample_other", rows.others)
+        await sample_sql.merge_rollups(self._conn, minutes, hours)
+        new_texts = await sample_sql.insert_objects(self._conn, "sample_text", rows.texts)
+        new_others = await sample_sql.insert_objects(self._conn, "sample_other", rows.others)
         await self._merge_integers(rows.others, new_others)
-        ledger: samples.Ledger = {}
+        ledger: sample_sql.Ledger = {}
         stored = Stored()
         for columns, mask in (
             (rows.numbers, new),
@@ -159,50 +189,63 @@ class Writer:
         chosen = ~np.isnan(others.value) if new is None else ~np.isnan(others.value) & new
         if chosen.any():
             minutes = by_minute(others.pick(chosen))
-            await samples.merge_rollups(self._conn, minutes, by_hour(minutes))
+            await sample_sql.merge_rollups(self._conn, minutes, by_hour(minutes))
 
     def _count(
-        self, ledger: samples.Ledger, counts: Mapping[tuple[int, int], int], column: int
+        self, ledger: sample_sql.Ledger, counts: Mapping[tuple[int, int], int], column: int
     ) -> None:
         for (source, hour), count in counts.items():
             key = (*self._catalog.sources[source], hour)
             ledger.setdefault(key, [0, 0, 0])[column] += count
 
-    def _refuse(self, piece: Piece, error: psycopg.Error) -> Piece:
-        """The piece with nothing to store but its bytes and the database's reason."""
+    def _reject(self, decoded: DecodedRecord, error: psycopg.Error) -> DecodedRecord:
+        """The record with nothing to store but its bytes and the database's reason."""
         reason = f"{error.sqlstate}: {error.diag.message_primary or error}"
-        if piece.batch is not None:
-            refusal = refuse_samples(piece.record, self._log_id, piece.batch, "database", reason)
-        else:
-            refusal = refuse_record(
-                piece.record, self._log_id, "database", reason, owner=piece.owner
+        if decoded.batch is not None:
+            rejection = reject_samples(
+                decoded.record, self._log_id, decoded.batch, "database", reason
             )
-        piece.clear()
-        piece.refusals = [refusal]
-        return piece
+        else:
+            rejection = reject_record(
+                decoded.record, self._log_id, "database", reason, owner=decoded.owner
+            )
+        decoded.clear()
+        decoded.rejections = [rejection]
+        return decoded
 
 
-def _last_of_each(pieces: Sequence[Piece]) -> dict[Partition, Piece]:
-    last = {(p.record.topic, p.record.partition): p for p in pieces}
+async def prepare(decoded_records: Sequence[DecodedRecord]) -> sample_sql.Prepared:
+    """Make the rows and rollups of records, in a thread: the transaction before them may be on its
+    way meanwhile."""
+    batches = [
+        (p.batch, p.signal_keys)
+        for p in decoded_records
+        if p.batch is not None and p.signal_keys is not None
+    ]
+    return await asyncio.to_thread(lambda: sample_sql.prepare(make_columns(batches, now_us())))
+
+
+def _last_of_each(decoded_records: Sequence[DecodedRecord]) -> dict[Partition, DecodedRecord]:
+    last = {(p.record.topic, p.record.partition): p for p in decoded_records}
     return {Partition(*key): last[key] for key in sorted(last)}
 
 
-def _count_refusals(ledger: samples.Ledger, refusals: Sequence[Refusal]) -> None:
-    for refusal in refusals:
-        counts = refusal.counts
+def _count_rejections(ledger: sample_sql.Ledger, rejections: Sequence[Rejection]) -> None:
+    for rejection in rejections:
+        counts = rejection.counts
         if counts is None:
-            hour = refusal.received_at - refusal.received_at % HOUR_US
-            counts = {(refusal.source, hour): refusal.samples}
+            hour = rejection.received_at - rejection.received_at % HOUR_US
+            counts = {(rejection.source, hour): rejection.samples}
         for (source, hour), count in counts.items():
             if count:
-                shown = min(max(hour, 0), MAX_TIME_US - MAX_TIME_US % HOUR_US)
-                ledger.setdefault((source, refusal.owner, shown), [0, 0, 0])[2] += count
+                shown = min(max(hour, 0), LAST_US - LAST_US % HOUR_US)
+                ledger.setdefault((source, rejection.owner, shown), [0, 0, 0])[2] += count
 
 
-def _measure(stored: Stored, refusals: Sequence[Refusal], seconds: float) -> None:
+def _measure(stored: Stored, rejections: Sequence[Rejection], seconds: float) -> None:
     metrics.STORED.inc(stored.rows)
     metrics.DUPLICATES.inc(stored.duplicates)
-    for refusal in refusals:
-        metrics.REJECTED.labels(refusal.error_class).inc(max(refusal.samples, 1))
+    for rejection in rejections:
+        metrics.REJECTED.labels(rejection.error_class).inc(max(rejection.samples, 1))
     metrics.COMMIT_SECONDS.observe(seconds)
     metrics.COMMIT_SAMPLES.observe(stored.rows + stored.duplicates)

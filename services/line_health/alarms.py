@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aurelian.fold.run import Effects
+from aurelian.fold.contract import Effects
 from aurelian.model.plant_parts import AlarmLimits
+from aurelian.model.time import to_datetime
 from line_health.plant import LineInfo, SignalInfo
-from line_health.rows import AlarmRow, Row, alarm_event, derive, to_datetime
+from line_health.rows import AlarmRow, LineRow, alarm_event, derive_id
 
 CALM_S = 10.0
 """A signal must stay inside its limits this long before its alarm clears, or the `delay_s` of its
@@ -22,7 +23,7 @@ limits."""
 
 
 @dataclass(slots=True)
-class AlarmMemory:
+class AlarmState:
     """One signal's alarm. Times in microseconds, 0: none.
 
     Attributes:
@@ -48,10 +49,10 @@ def fold_value(
     line: LineInfo,
     signal: SignalInfo,
     limits: AlarmLimits,
-    alarm: AlarmMemory,
+    alarm: AlarmState,
     at: int,
     value: float,
-) -> Effects[Row]:
+) -> Effects[LineRow]:
     """Take in a value with the time `at`; say what is raised or cleared until then."""
     if at <= alarm.newest:
         return Effects()
@@ -72,23 +73,23 @@ def fold_value(
 
 
 def fold_time(
-    line: LineInfo, signal: SignalInfo, limits: AlarmLimits, alarm: AlarmMemory, now: int
-) -> Effects[Row]:
+    line: LineInfo, signal: SignalInfo, limits: AlarmLimits, alarm: AlarmState, now: int
+) -> Effects[LineRow]:
     """Say what is raised or cleared because the last value has stood until `now`."""
     delay = int(limits.delay_s * 1_000_000)
     if alarm.beyond_since and now >= alarm.beyond_since + delay:
         alarm.raised_at, alarm.raised_value = alarm.beyond_since + delay, alarm.value
         alarm.beyond_since = alarm.calm_since = 0
-        return _tell(line, signal, limits, alarm, None)
+        return _alarm_effects(line, signal, limits, alarm, None)
     calm = max(delay, int(CALM_S * 1_000_000))
     if alarm.calm_since and now >= alarm.calm_since + calm:
-        effects = _tell(line, signal, limits, alarm, alarm.calm_since + calm)
+        effects = _alarm_effects(line, signal, limits, alarm, alarm.calm_since + calm)
         alarm.raised_at = alarm.calm_since = 0
         return effects
     return Effects()
 
 
-def is_quiet(limits: AlarmLimits, alarm: AlarmMemory, lowest: float, highest: float) -> bool:
+def is_quiet(limits: AlarmLimits, alarm: AlarmState, lowest: float, highest: float) -> bool:
     """Tell whether values between `lowest` and `highest` change nothing: the usual case, decided
     without a loop."""
     return (
@@ -116,17 +117,17 @@ def _is_calm(limits: AlarmLimits, limit: float, value: float) -> bool:
     )
 
 
-def _tell(
+def _alarm_effects(
     line: LineInfo,
     signal: SignalInfo,
     limits: AlarmLimits,
-    alarm: AlarmMemory,
+    alarm: AlarmState,
     cleared_at: int | None,
-) -> Effects[Row]:
+) -> Effects[LineRow]:
     side = "above" if alarm.limit == limits.high else "below"
     unit = f" {signal.ucum}" if signal.ucum else ""
     row = AlarmRow(
-        id=derive(signal.id, "alarm", alarm.raised_at),
+        id=derive_id(signal.id, "alarm", alarm.raised_at),
         owner=line.owner,
         line=line.id,
         asset=signal.unit,

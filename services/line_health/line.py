@@ -17,100 +17,107 @@ Called by processor.py. The rules (README.md has them for people):
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
 from statistics import median
 
-from aurelian.fold.run import Effects
-from aurelian.model.packml import PackMl, read_state
+from aurelian.fold.contract import Effects
+from aurelian.model.calendar import ShiftSpan
+from aurelian.model.packml import read_state
 from aurelian.model.plant_parts import LineState, Role
-from line_health.memory import OTHER, OWN, WAITING, LineMemory, Present, Reading, Target
+from aurelian.model.time import to_datetime, to_us
+from line_health.line_status import OTHER, OWN, WAITING, Interval, LineStatus, Reading, Target
 from line_health.oee import count_increment
 from line_health.plant import LineInfo, SignalInfo
 from line_health.presence import SILENCE_US, Presence
 from line_health.rows import (
-    Row,
+    LineRow,
     StateRow,
     StopRow,
-    derive,
+    derive_id,
     kpi_event,
     state_changed,
     stop_event,
-    to_datetime,
-    to_us,
 )
 from line_health.shift import ShiftSums, find_shift, next_edge
-from line_health.states import STOP_STATES, starved_or_blocked
-
-SHORT_STOP_S = 120
-"""A stop up to this long is a short stop: a small loss that nobody has to give a reason for."""
+from line_health.states import STOP_STATES
+from line_health.target import SHORT_STOP_S, find_target, value_of
 
 SLOW_AT, FAST_AGAIN_AT = 1.15, 1.10
 """Median cycle over ideal cycle from which a line is slow, and below which it is no longer."""
 
 KPI_EVERY_S = 10
 
+_KPI_EVERY_US = KPI_EVERY_S * 1_000_000
 _CYCLES, _FEWEST_CYCLES = 5, 3
 _SETTLE_US = 2_000_000  # neighbours report a little later than the constraint why it waits
 _SHORT_STOP_US = SHORT_STOP_S * 1_000_000
 
 
 class LineMachine:
-    """The state machine of one line over its memory."""
+    """The state machine of one line over its status."""
 
-    def __init__(self, line: LineInfo, memory: LineMemory) -> None:
-        self.line, self.memory = line, memory
+    def __init__(self, line: LineInfo, status: LineStatus) -> None:
+        self.line, self.status = line, status
         self._edge = 0
         self._edge_after = -1
+        self._shift: ShiftSpan | None = None
+        self._shift_span = 0, 0
+        self._kpi_phase = zlib.crc32(line.id.encode()) % _KPI_EVERY_US
 
-    def hear(self, first: int, last: int, presence: Presence) -> Effects[Row]:
+    def hear(self, first: int, last: int, presence: Presence) -> Effects[LineRow]:
         """Data of the constraint unit came, received at the gateway from `first` to `last`."""
-        memory, effects = self.memory, Effects[Row]()
-        if memory.heard and first - memory.heard > SILENCE_US and not memory.silent:
-            for start, end in presence.silences(self.line.constraint.id, memory.heard, first):
+        status = self.status
+        effects: Effects[LineRow] = Effects()
+        if status.heard and first - status.heard > SILENCE_US and not status.silent:
+            for start, end in presence.silences(self.line.constraint.id, status.heard, first):
                 effects.add(self._fall_silent(start))
                 effects.add(self._be_heard(end))
-        memory.heard = max(memory.heard, last)
-        if memory.silent and presence.dead_since(self.line.constraint.id, memory.heard) is None:
+        status.heard = max(status.heard, last)
+        if status.silent and presence.dead_since(self.line.constraint.id, status.heard) is None:
             effects.add(self._be_heard(first))
         return effects
 
-    def read(self, readings: Iterable[Reading]) -> Effects[Row]:
+    def read(self, readings: Iterable[Reading]) -> Effects[LineRow]:
         """Take in values in the order of their times; those of one time together."""
-        effects = Effects[Row]()
+        effects: Effects[LineRow] = Effects()
         for at, together in groupby(readings, lambda reading: reading.at):
-            fresh = [r for r in together if at > self.memory.newest.get(r.signal.id, 0)]
+            fresh = [r for r in together if at > self.status.newest.get(r.signal.id, 0)]
             if not fresh:
                 continue
             effects.add(self._pass_time(at))
-            self.memory.newest |= {r.signal.id: at for r in fresh}
+            self.status.newest |= {r.signal.id: at for r in fresh}
+            self.status.changed = True
             if any([self._remember(r) for r in fresh]):
                 effects.add(self._settle(at))
         return effects
 
-    def tick(self, now: int, presence: Presence, catching_up: bool) -> Effects[Row]:
-        """Let time pass until `now`, look for silence, and tell the KPIs every `KPI_EVERY_S`.
+    def tick(self, now: int, presence: Presence, catching_up: bool) -> Effects[LineRow]:
+        """Let time pass until `now`, look for silence, and publish the KPIs every `KPI_EVERY_S`.
 
         `catching_up`: old data still come in, so that their age is no silence.
         """
-        memory, effects = self.memory, self._pass_time(now)
+        status, effects = self.status, self._pass_time(now)
         constraint = self.line.constraint.id
-        if memory.present is None:
-            effects.add(self._begin(self._target(now), memory.heard or now))
-        silent_since = presence.silent_since(constraint, memory.heard, now)
-        dead = presence.dead_since(constraint, memory.heard) is not None
-        if silent_since is not None and not memory.silent and (dead or not catching_up):
+        if status.present is None:
+            effects.add(self._begin(self._target(now), status.heard or now))
+        silent_since = presence.silent_since(constraint, status.heard, now)
+        dead = presence.dead_since(constraint, status.heard) is not None
+        if silent_since is not None and not status.silent and (dead or not catching_up):
             effects.add(self._fall_silent(silent_since))
-        elif silent_since is None and memory.silent:
+        elif silent_since is None and status.silent:
             effects.add(self._be_heard(presence.heard_again(constraint, self._since()) or now))
-        if now - memory.kpi_told_at >= KPI_EVERY_S * 1_000_000:
-            effects.add(self._tell_kpi(now))
+        # Each line at a phase of its own: all at once would make every tenth second a heavy one.
+        period = (now + self._kpi_phase) // _KPI_EVERY_US
+        if period != (status.kpi_published_at + self._kpi_phase) // _KPI_EVERY_US:
+            effects.add(self._publish_kpi(now))
         return effects
 
     def _remember(self, reading: Reading) -> bool:
         """Keep a value; True when the state of the line may follow from it."""
-        signal, value, memory = reading.signal, reading.value, self.memory
+        signal, value, status = reading.signal, reading.value, self.status
         match signal.role:
             case Role.GOOD_COUNT | Role.SCRAP_COUNT:
                 if signal.unit == self.line.output.id and isinstance(value, int | float):
@@ -123,25 +130,25 @@ class LineMachine:
                     or value <= 0
                 ):
                     return False
-                memory.cycles = [*memory.cycles[1 - _CYCLES :], float(value)]
-                ratio = median(memory.cycles) / self._ideal_cycle_s()
-                limit = FAST_AGAIN_AT if memory.slow else SLOW_AT
-                memory.slow = len(memory.cycles) >= _FEWEST_CYCLES and ratio > limit
+                status.cycles = [*status.cycles[1 - _CYCLES :], float(value)]
+                ratio = median(status.cycles) / self._ideal_cycle_s()
+                limit = FAST_AGAIN_AT if status.slow else SLOW_AT
+                status.slow = len(status.cycles) >= _FEWEST_CYCLES and ratio > limit
                 return True
             case Role.STATE:
                 state = read_state(value)
-                memory.values[signal.id] = None if state is None else float(state)
+                status.values[signal.id] = None if state is None else float(state)
                 return True
             case Role.STOP_REASON | Role.BUFFER | Role.PRODUCT:
-                memory.values[signal.id] = value if isinstance(value, int | float | str) else None
+                status.values[signal.id] = value if isinstance(value, int | float | str) else None
                 return signal.role != Role.PRODUCT
             case _:
                 return False
 
     def _count(self, signal: SignalInfo, total: float) -> None:
-        made = count_increment(self.memory.totals.get(signal.id), total)
-        self.memory.totals[signal.id] = total
-        shift = self.memory.shift
+        made = count_increment(self.status.totals.get(signal.id), total)
+        self.status.totals[signal.id] = total
+        shift = self.status.shift
         if shift is not None and made:
             if signal.role == Role.GOOD_COUNT:
                 shift.good += made
@@ -149,9 +156,9 @@ class LineMachine:
                 shift.scrap += made
             shift.ideal_s += made * self._ideal_cycle_s()
 
-    def _settle(self, at: int) -> Effects[Row]:
+    def _settle(self, at: int) -> Effects[LineRow]:
         """Go to the state that all that is known asks for, if it is another one."""
-        present, target = self.memory.present, self._target(max(at, self.memory.mark))
+        present, target = self.status.present, self._target(max(at, self.status.time_passed))
         if present is None:
             return self._begin(target, at) if target.state != LineState.NO_DATA else Effects()
         if (present.state, present.unit, present.code) == (target.state, target.unit, target.code):
@@ -162,90 +169,43 @@ class LineMachine:
             target.cause == OWN or (target.cause == WAITING and at - present.since <= _SETTLE_US)
         )
         if same_stop or at <= present.since:
-            return self._rename(target, max(at, present.since))
-        return self._enter(target, max(at, self.memory.counted_to))
+            return self._correct(target, max(at, present.since))
+        return self._enter(target, max(at, self.status.counted_to))
 
     def _target(self, at: int) -> Target:
-        memory, line = self.memory, self.line
-        constraint = line.constraint.id
-        if memory.silent:
-            return Target(LineState.NO_DATA, constraint, "the machine is silent")
-        packml = self._packml(constraint)
-        if packml is None:
-            return Target(LineState.NO_DATA, constraint, "no usable state signal")
-        if packml.produces:
-            return Target(LineState.SLOW if memory.slow else LineState.RUNNING, constraint)
-        shift = find_shift(line, at)
-        if shift is None or shift.in_break(to_datetime(at)):
-            return Target(
-                LineState.PLANNED, None, "outside the shifts" if shift is None else "break"
-            )
-        code = self._value(constraint, Role.STOP_REASON)
-        known = line.stop_reasons.get(int(code)) if isinstance(code, int | float) else None
-        number = known.code if known is not None else None
-        name = known.name if known is not None else f"machine {packml.name.lower()}"
-        if known is not None and known.loss in ("planned", "setup"):
-            state = LineState.PLANNED if known.loss == "planned" else LineState.SETUP
-            return Target(state, constraint, name, number, OWN)
-        if packml.waits:
-            return self._waiting(name if known is not None else "", number)
-        present = memory.present
-        stopped_since = present.since if present is not None and present.cause == OWN else at
-        long = at - stopped_since >= _SHORT_STOP_US
-        return Target(
-            LineState.DOWN if long else LineState.SHORT_STOP, constraint, name, number, OWN
-        )
+        return find_target(self.line, self.status, at, self._find_shift)
 
-    def _waiting(self, reason: str, code: int | None) -> Target:
-        line = self.line
-        before, after = line.neighbour(-1), line.neighbour(1)
-        waiting_here = self._value(line.constraint.id, Role.BUFFER)
-        state = starved_or_blocked(
-            downstream=self._packml(after.id) if after is not None else None,
-            waiting_here=float(waiting_here) if isinstance(waiting_here, int | float) else None,
-        )
-        unit = after if state is LineState.BLOCKED else before
-        where = (
-            unit.title
-            if unit is not None
-            else "the next line"
-            if before is unit
-            else "outside the line"
-        )
-        text = reason or (
-            f"no room at {where}" if state is LineState.BLOCKED else f"no parts from {where}"
-        )
-        return Target(state, unit.id if unit is not None else None, text, code, WAITING)
-
-    def _begin(self, target: Target, at: int) -> Effects[Row]:
+    def _begin(self, target: Target, at: int) -> Effects[LineRow]:
         self._open_shift(at)
-        self.memory.counted_to = at
+        self.status.counted_to, self.status.changed = at, True
         return self._open(target, at, LineState.NO_DATA)
 
-    def _enter(self, target: Target, at: int) -> Effects[Row]:
+    def _enter(self, target: Target, at: int) -> Effects[LineRow]:
         """End the present interval at `at` and begin the next one there."""
-        present = self.memory.present
+        present = self.status.present
         assert present is not None
         self._add_time(at)
-        effects = Effects[Row]([self._state_row(present, at)])
+        effects: Effects[LineRow] = Effects([self._state_row(present, at)])
         if present.state in STOP_STATES:
             effects.add(self._end_stop(present, at))
         effects.add(self._open(target, at, present.state))
         return effects
 
-    def _open(self, target: Target, at: int, previous: str) -> Effects[Row]:
-        present = Present(target.state, at, target.unit, target.reason, target.code, target.cause)
-        self.memory.present = present
+    def _open(self, target: Target, at: int, previous: str) -> Effects[LineRow]:
+        present = Interval(target.state, at, target.unit, target.reason, target.code, target.cause)
+        self.status.present, self.status.changed = present, True
         row = self._state_row(present, None)
-        effects = Effects[Row]([row], [state_changed(self.line, row, previous, to_datetime(at), 0)])
+        effects: Effects[LineRow] = Effects(
+            [row], [state_changed(self.line, row, previous, to_datetime(at), 0)]
+        )
         if target.state in STOP_STATES:
             stop = self._stop_row(present, None)
             effects.add(Effects([stop], [stop_event(self.line, stop, 0)]))
         return effects
 
-    def _rename(self, target: Target, at: int) -> Effects[Row]:
-        """Name the present interval anew, from its start: more is known of it now."""
-        present = self.memory.present
+    def _correct(self, target: Target, at: int) -> Effects[LineRow]:
+        """Correct state and reason of the present interval, from its start: more is known now."""
+        present, self.status.changed = self.status.present, True
         assert present is not None
         previous, was_stop = present.state, present.state in STOP_STATES
         before = replace(present)
@@ -257,7 +217,7 @@ class LineMachine:
         )
         row = self._state_row(present, None)
         event = state_changed(self.line, row, previous, to_datetime(at), present.revision)
-        effects = Effects[Row]([row], [event])
+        effects: Effects[LineRow] = Effects([row], [event])
         if present.state in STOP_STATES:
             stop = self._stop_row(present, None)
             events = [] if was_stop else [stop_event(self.line, stop, present.revision)]
@@ -266,16 +226,17 @@ class LineMachine:
             effects.add(self._end_stop(before, max(at, present.since), present.revision))
         return effects
 
-    def _end_stop(self, present: Present, at: int, revision: int = 0) -> Effects[Row]:
+    def _end_stop(self, present: Interval, at: int, revision: int = 0) -> Effects[LineRow]:
         stop = self._stop_row(present, at)
         return Effects([stop], [stop_event(self.line, stop, revision)])
 
-    def _pass_time(self, to: int) -> Effects[Row]:
+    def _pass_time(self, to: int) -> Effects[LineRow]:
         """Do what time alone does until `to`: shifts and breaks begin and end, a short stop becomes
         long."""
-        effects, memory = Effects[Row](), self.memory
-        while memory.present is not None:
-            present = memory.present
+        status = self.status
+        effects: Effects[LineRow] = Effects()
+        while status.present is not None:
+            present = status.present
             edge = self._next_edge()
             long = present.since + _SHORT_STOP_US if present.state == LineState.SHORT_STOP else edge
             if min(edge, long) > to:
@@ -283,82 +244,87 @@ class LineMachine:
             if long < edge:
                 effects.add(self._settle(long))
                 continue
-            memory.mark = edge
+            status.time_passed = edge
             effects.add(self._cross(edge))
-        memory.mark = max(memory.mark, to)
+        status.time_passed = max(status.time_passed, to)
         return effects
 
-    def _cross(self, edge: int) -> Effects[Row]:
+    def _cross(self, edge: int) -> Effects[LineRow]:
         """Pass an edge of the calendar: end a shift that ends there and begin one that begins
         there."""
-        memory, effects = self.memory, Effects[Row]()
+        status = self.status
+        effects: Effects[LineRow] = Effects()
         self._add_time(edge)
-        shift = find_shift(self.line, memory.shift.start) if memory.shift is not None else None
+        shift = self._find_shift(status.shift.start) if status.shift is not None else None
         if shift is not None and to_us(shift.end) <= edge:
-            effects.add(self._tell_kpi(edge))
-            memory.shift = None
-        if memory.shift is None:
+            effects.add(self._publish_kpi(edge))
+            status.shift = None
+        if status.shift is None:
             self._open_shift(edge)
         effects.add(self._settle(edge))
         return effects
 
     def _open_shift(self, at: int) -> None:
-        shift = find_shift(self.line, at)
-        self.memory.shift = (
+        shift = self._find_shift(at)
+        self.status.shift = (
             None if shift is None else ShiftSums(to_us(shift.start), max(to_us(shift.start), at))
         )
 
     def _add_time(self, until: int) -> None:
         """Add the present interval up to `until` to the shift's sums."""
-        memory = self.memory
-        if memory.shift is not None and memory.present is not None:
-            shift = find_shift(self.line, memory.shift.start)
+        status = self.status
+        if status.shift is not None and status.present is not None:
+            shift = self._find_shift(status.shift.start)
             if shift is not None:
-                present = memory.present
+                present = status.present
                 planned = present.state == LineState.PLANNED and present.cause == OWN
-                memory.shift.add_time(shift, present.state, planned, memory.counted_to, until)
-        memory.counted_to = max(memory.counted_to, until)
+                status.shift.add_time(shift, present.state, planned, status.counted_to, until)
+        status.counted_to, status.changed = max(status.counted_to, until), True
 
-    def _tell_kpi(self, at: int) -> Effects[Row]:
-        memory = self.memory
-        shift = find_shift(self.line, memory.shift.start) if memory.shift is not None else None
-        if memory.shift is None or shift is None or memory.present is None:
+    def _publish_kpi(self, at: int) -> Effects[LineRow]:
+        status = self.status
+        shift = self._find_shift(status.shift.start) if status.shift is not None else None
+        if status.shift is None or shift is None or status.present is None:
             return Effects()
-        sums, present = replace(memory.shift), memory.present
+        sums, present = replace(status.shift), status.present
         planned = present.state == LineState.PLANNED and present.cause == OWN
-        sums.add_time(shift, present.state, planned, memory.counted_to, at)
-        memory.kpi_told_at = at
+        sums.add_time(shift, present.state, planned, status.counted_to, at)
+        status.kpi_published_at, status.changed = at, True
         row = sums.to_kpi(self.line, shift, self._ideal_cycle_s(), at)
         return Effects([row], [kpi_event(self.line, row, 0)])
 
-    def _fall_silent(self, since: int) -> Effects[Row]:
-        self.memory.silent = True
-        return self._settle(max(since, self._since(), self.memory.counted_to))
+    def _fall_silent(self, since: int) -> Effects[LineRow]:
+        self.status.silent = self.status.changed = True
+        return self._settle(max(since, self._since(), self.status.counted_to))
 
-    def _be_heard(self, at: int) -> Effects[Row]:
-        self.memory.silent = False
+    def _be_heard(self, at: int) -> Effects[LineRow]:
+        self.status.silent, self.status.changed = False, True
         return self._settle(max(at, self._since()))
 
+    def _find_shift(self, at: int) -> ShiftSpan | None:
+        start, end = self._shift_span
+        if not start <= at < end:
+            self._shift = find_shift(self.line, at)
+            span = self._shift
+            self._shift_span = (0, 0) if span is None else (to_us(span.start), to_us(span.end))
+        return self._shift
+
     def _since(self) -> int:
-        return self.memory.present.since if self.memory.present is not None else 0
+        return self.status.present.since if self.status.present is not None else 0
 
     def _next_edge(self) -> int:
-        if self._edge_after > self.memory.mark or self._edge <= self.memory.mark:
-            self._edge_after, self._edge = self.memory.mark, next_edge(self.line, self.memory.mark)
+        if self._edge_after > self.status.time_passed or self._edge <= self.status.time_passed:
+            self._edge_after, self._edge = (
+                self.status.time_passed,
+                next_edge(self.line, self.status.time_passed),
+            )
         return self._edge
 
-    def _packml(self, unit: str) -> PackMl | None:
-        number = self._value(unit, Role.STATE)
-        return PackMl(int(number)) if isinstance(number, int | float) else None
-
-    def _value(self, unit: str, role: Role) -> float | str | None:
-        return self.memory.values.get(self.line.by_role.get((unit, role), ""))
-
     def _ideal_cycle_s(self) -> float:
-        product = self._value(self.line.constraint.id, Role.PRODUCT)
+        product = value_of(self.line, self.status, self.line.constraint.id, Role.PRODUCT)
         return self.line.product(product if isinstance(product, str) else None).ideal_cycle_s
 
-    def _state_row(self, present: Present, ended_at: int | None) -> StateRow:
+    def _state_row(self, present: Interval, ended_at: int | None) -> StateRow:
         return StateRow(
             line=self.line.id,
             started_at=to_datetime(present.since),
@@ -369,9 +335,9 @@ class LineMachine:
             reason=present.reason,
         )
 
-    def _stop_row(self, present: Present, ended_at: int | None) -> StopRow:
+    def _stop_row(self, present: Interval, ended_at: int | None) -> StopRow:
         return StopRow(
-            id=derive(self.line.id, "stop", present.since),
+            id=derive_id(self.line.id, "stop", present.since),
             line=self.line.id,
             owner=self.line.owner,
             unit=present.unit,

@@ -77,9 +77,10 @@ class Assets:
         self._assets: dict[str, Asset] = {}
         self._line_ids: dict[str, str] = {}  # by path
         self._lines: dict[str, LineInfo] = {}
+        self._built_with: dict[str, set[str]] = {}  # asset id -> paths of lines made of it
 
     def learn(self, id: str, asset: Asset | None) -> None:
-        """Take in an asset; None: it is gone."""
+        """Take in an asset; None: it is gone. Lines without it stay built."""
         known = self._assets.pop(id, None)
         if known is not None and known.level == "line":
             self._line_ids.pop(known.path, None)
@@ -87,7 +88,8 @@ class Assets:
             self._assets[id] = asset
             if asset.level == "line":
                 self._line_ids[asset.path] = id
-        self._lines.clear()
+        for path in self._built_with.pop(id, ()):
+            self._lines.pop(path, None)
 
     def line(self, path: str) -> LineInfo | None:
         """Return the line at `path`; None while it or one of its units is unknown.
@@ -95,7 +97,8 @@ class Assets:
         Raises:
             AssetError: its meaning cannot be used.
         """
-        if path not in self._lines:
+        line = self._lines.get(path)
+        if line is None:
             id = self._line_ids.get(path)
             if id is None:
                 return None
@@ -103,7 +106,9 @@ class Assets:
             if line is None:
                 return None
             self._lines[path] = line
-        return self._lines[path]
+            for each in (line.id, *(unit.id for unit in line.units)):
+                self._built_with.setdefault(each, set()).add(path)
+        return line
 
 
 def _to_line(asset: Asset, assets: Mapping[str, Asset]) -> LineInfo | None:

@@ -39,8 +39,8 @@ class Presence:
         self.died |= {key: max(at, self.died.get(key, 0)) for key in list(assets) or [""]}
 
     def dead_since(self, asset: str, own: int) -> int | None:
-        """When `asset` was declared dead, if it was not heard since: one that was named must be
-        named again.
+        """When `asset` was declared dead, if it was not heard since. A death that named the asset
+        ends with a sign of life that names it, or with its own data.
 
         `own`: when data of the asset itself were last received; 0: never.
         """

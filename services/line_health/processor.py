@@ -6,31 +6,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aurelian.backbone.topics import ASSETS
-from aurelian.fold.run import Effects, State
+from aurelian.fold.contract import Effects, State
 from aurelian.fold.sequences import Sequences
 from aurelian.model import codec
 from aurelian.model.asset import AssetError, decode_asset
 from aurelian.model.plant_parts import Role
 from aurelian.model.record import Record
 from aurelian.model.sample import BAD, Flag, SampleBatch
-from line_health.alarms import AlarmMemory, fold_time, fold_value, is_quiet
+from line_health.alarms import AlarmState, fold_time, fold_value, is_quiet
 from line_health.line import LineMachine
-from line_health.memory import LineMemory, Reading
+from line_health.line_status import LineStatus, Reading
 from line_health.metrics import ALARMS, BATCHES, LATE, STATES
-from line_health.plant import Assets, LineInfo
+from line_health.plant import Assets, LineInfo, SignalInfo
 from line_health.presence import Presence
-from line_health.rows import Row
+from line_health.rows import LineRow
 
 log = logging.getLogger(__name__)
 
-_NOT_NOW = np.uint32(Flag.HISTORICAL)
-_NOT_HEARD = np.uint32(Flag.HISTORICAL | Flag.RETAINED)
 _CATCHING_UP_US = 3_000_000
 
 _ROLES = frozenset(
@@ -45,34 +41,26 @@ _ROLES = frozenset(
     }
 )
 
+_FOLDED, _SEEN, _UNKNOWN_LINE = map(BATCHES.labels, ("folded", "seen", "unknown_line"))
+
 
 @dataclass(slots=True)
-class Seat:
-    """A line with all that is kept for it. `fed_at`: when its constraint unit's data last came in,
-    by our clock."""
+class WatchedLine:
+    """A line with all that is kept for it; `machine` belongs to the newest assets when its `line`
+    does."""
 
-    memory: LineMemory
+    status: LineStatus
     seen: Sequences
     machine: LineMachine | None = None
-    fed_at: int = 0
-
-    def snapshot(self) -> State:
-        """JSON-ready form."""
-        return {"memory": self.memory.snapshot(), "seen": self.seen.snapshot()}
-
-    @classmethod
-    def restore(cls, state: State) -> Seat:
-        """The opposite of `snapshot`."""
-        return cls(LineMemory.restore(state["memory"]), Sequences.restore(state["seen"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which signals of a batch's dictionary matter for a line; (n signals,) each."""
+@dataclass(slots=True)
+class SignalValues:
+    """The usable values of one signal with limits in a batch, in the order of the batch."""
 
-    role: NDArray[np.bool_]
-    limited: NDArray[np.bool_]
-    constraint: NDArray[np.bool_]  # of the constraint unit
+    info: SignalInfo
+    times: list[int]
+    values: list[float]
 
 
 class Lines:
@@ -81,70 +69,70 @@ class Lines:
     def __init__(self) -> None:
         self.assets = Assets()
         self.presence: dict[str, Presence] = {}
-        self.seats: dict[str, Seat] = {}
+        self.watched: dict[str, WatchedLine] = {}
         self._changed: set[str] = set()
         self._unusable: set[str] = set()
-        self._columns = lru_cache(maxsize=512)(_choose_columns)
 
     def learn(self, record: Record, now: int) -> None:
         """Take in an asset, or that a source was born, beats or died."""
         if record.topic == ASSETS.name:
             self.assets.learn((record.key or b"").decode(), decode_asset(record.value))
-            self._columns.cache_clear()
             self._unusable.clear()
-            for seat in self.seats.values():
-                seat.machine = None
         elif record.value is not None:
             self._learn_presence(codec.decode_event(record.value))
 
-    def fold(self, record: Record, now: int) -> Effects[Row]:
+    def fold(self, record: Record, now: int) -> Effects[LineRow]:
         """Take in a batch of samples."""
         batch = codec.decode(record.value or b"")
         line = self._line(batch.line)
         if line is None:
-            BATCHES.labels("unknown_line").inc()
+            _UNKNOWN_LINE.inc()
             return Effects()
-        seat = self._seat(line)
-        if not seat.seen.is_new(batch.gateway, batch.boot, batch.sequence):
-            BATCHES.labels("seen").inc()
+        watched = self._watched(line)
+        if not watched.seen.is_new(batch.gateway, batch.boot, batch.sequence):
+            _SEEN.inc()
             return Effects()
-        BATCHES.labels("folded").inc()
+        _FOLDED.inc()
         self._changed.add(line.path)
-        machine = self._machine(line, seat)
-        columns = self._columns(batch.signals, line)
-        effects = self._hear(line, seat, machine, batch, columns, now)
-        effects.add(machine.read(_readings(line, batch, columns.role[batch.signal])))
-        effects.add(_fold_limits(line, seat.memory, batch, columns.limited))
+        machine = self._machine(line, watched)
+        effects = self._hear(line, watched.status, machine, batch, now)
+        readings, limited = _sort_out(line, batch)
+        effects.add(machine.read(readings))
+        effects.add(_fold_limits(line, watched.status, limited))
         _count(effects)
         return effects
 
-    def tick(self, now: int) -> Effects[Row]:
+    def tick(self, now: int) -> Effects[LineRow]:
         """Let time pass for every line."""
-        effects: Effects[Row] = Effects()
-        for path, seat in self.seats.items():
+        effects: Effects[LineRow] = Effects()
+        for path, watched in self.watched.items():
             line = self._line(path)
             if line is None:
                 continue
-            presence = self.presence.setdefault(line.constraint.source, Presence())
-            machine = self._machine(line, seat)
-            found = machine.tick(now, presence, now - seat.fed_at < _CATCHING_UP_US)
-            if not seat.memory.silent:
-                found.add(_pass_alarms(line, seat.memory, now))
-            if found:
+            status, presence = watched.status, self._presence(line.constraint.source)
+            catching_up = now - status.received_at < _CATCHING_UP_US
+            effects.add(self._machine(line, watched).tick(now, presence, catching_up))
+            if not status.silent:
+                effects.add(_pass_alarms(line, status, now))
+            if status.changed:
                 self._changed.add(path)
-                effects.add(found)
         _count(effects)
         return effects
 
     def changed(self) -> Mapping[str, State]:
-        """Snapshots of the lines that changed."""
-        states = {path: self.seats[path].snapshot() for path in self._changed}
+        """The parts of the lines that changed."""
+        states = {}
+        for path in self._changed:
+            watched = self.watched[path]
+            states[path] = watched.status.unsaved_parts(watched.seen)
         self._changed = set()
         return states
 
     def restore(self, states: Mapping[str, State]) -> None:
         """Forget all lines and take these."""
-        self.seats = {path: Seat.restore(state) for path, state in states.items()}
+        self.watched = {
+            path: WatchedLine(*LineStatus.restore(parts)) for path, parts in states.items()
+        }
         self._changed = set()
 
     def memory(self) -> State:
@@ -160,7 +148,7 @@ class Lines:
         }
 
     def _learn_presence(self, event: codec.SourceEvent) -> None:
-        presence = self.presence.setdefault(event.source, Presence())
+        presence = self._presence(event.source)
         match event.WhichOneof("kind"):
             case "heartbeat":
                 presence.hear(event.heartbeat.heard_at or event.time, event.heartbeat.assets)
@@ -174,20 +162,24 @@ class Lines:
     def _hear(
         self,
         line: LineInfo,
-        seat: Seat,
+        status: LineStatus,
         machine: LineMachine,
         batch: SampleBatch,
-        columns: Columns,
         now: int,
-    ) -> Effects[Row]:
-        # Bad may mean that the server cannot reach the machine: no sign of it.
-        fresh = ((batch.flags & _NOT_HEARD) == 0) & (batch.status < BAD)
-        ours = columns.constraint[batch.signal] & fresh
-        if not ours.any():
+    ) -> Effects[LineRow]:
+        constraint = line.constraint.id
+        ours = [signal.asset == constraint for signal in batch.signals]
+        if not any(ours):
             return Effects()
-        seat.fed_at = now
-        times = batch.gateway_time[ours]
-        presence = self.presence.setdefault(line.constraint.source, Presence())
+        heard = np.array(ours, np.bool_)[batch.signal]
+        if batch.flags.any() or batch.status.any():
+            # Bad may mean that the server cannot reach the machine: no sign of it.
+            heard &= ((batch.flags & _NOT_HEARD) == 0) & (batch.status < BAD)
+        times = batch.gateway_time[heard]
+        if not len(times):
+            return Effects()
+        status.received_at = now
+        presence = self._presence(line.constraint.source)
         return machine.hear(int(times.min()), int(times.max()), presence)
 
     def _line(self, path: str) -> LineInfo | None:
@@ -202,85 +194,103 @@ class Lines:
             )
             return None
 
-    def _seat(self, line: LineInfo) -> Seat:
-        return self.seats.setdefault(line.path, Seat(LineMemory(), Sequences()))
+    def _watched(self, line: LineInfo) -> WatchedLine:
+        watched = self.watched.get(line.path)
+        if watched is None:
+            watched = self.watched[line.path] = WatchedLine(LineStatus(), Sequences())
+        return watched
 
-    def _machine(self, line: LineInfo, seat: Seat) -> LineMachine:
-        if seat.machine is None or seat.machine.line is not line:
-            seat.machine = LineMachine(line, seat.memory)
-        return seat.machine
+    def _machine(self, line: LineInfo, watched: WatchedLine) -> LineMachine:
+        if watched.machine is None or watched.machine.line is not line:
+            watched.machine = LineMachine(line, watched.status)
+        return watched.machine
+
+    def _presence(self, source: str) -> Presence:
+        presence = self.presence.get(source)
+        if presence is None:
+            presence = self.presence[source] = Presence()
+        return presence
 
 
-def _choose_columns(signals: tuple[object, ...], line: LineInfo) -> Columns:
-    known = [line.signals.get(getattr(signal, "id", "")) for signal in signals]
-    return Columns(
-        role=np.array([s is not None and s.role in _ROLES for s in known], np.bool_),
-        limited=np.array([s is not None and s.limits is not None for s in known], np.bool_),
-        constraint=np.array(
-            [getattr(s, "asset", "") == line.constraint.id for s in signals], np.bool_
-        ),
+_HISTORICAL = int(Flag.HISTORICAL)
+_NOT_HEARD = np.uint32(Flag.HISTORICAL | Flag.RETAINED)
+
+
+def _sort_out(line: LineInfo, batch: SampleBatch) -> tuple[list[Reading], Iterable[SignalValues]]:
+    """The samples with a role, in the order of the times at which they count, and those with
+    limits by signal. Historical ones are in neither, Bad ones are readings without a value."""
+    # A loop, not arrays: a batch of a line has about ten samples, of which each array operation
+    # would cost as much as the whole loop.
+    wanted = [line.signals.get(signal.id) for signal in batch.signals]
+    readings: list[Reading] = []
+    limited: dict[str, SignalValues] = {}
+    samples = zip(
+        batch.signal.tolist(),
+        np.minimum(batch.time, batch.gateway_time).tolist(),
+        batch.values(),
+        batch.status.tolist(),
+        batch.flags.tolist(),
+        strict=True,
     )
-
-
-def _readings(line: LineInfo, batch: SampleBatch, wanted: NDArray[np.bool_]) -> Iterable[Reading]:
-    """The samples with a role, in the order of the times at which they count."""
-    wanted = wanted & ((batch.flags & _NOT_NOW) == 0)
-    if not wanted.any():
-        return []
-    part = batch.take(wanted)
-    times = np.minimum(part.time, part.gateway_time)
-    values, status, signal = part.values(), part.status.tolist(), part.signal.tolist()
-    return [
-        Reading(
-            line.signals[batch.signals[signal[i]].id],
-            int(times[i]),
-            None if status[i] & BAD else values[i],
-        )
-        for i in np.argsort(times, kind="stable").tolist()
-    ]
+    for index, at, value, status, flags in samples:
+        info = wanted[index]
+        if info is None or flags & _HISTORICAL:
+            continue
+        if info.role in _ROLES:
+            readings.append(Reading(info, at, None if status & BAD else value))
+        if (
+            info.limits is not None
+            and status < BAD
+            and isinstance(value, int | float)
+            and value == value
+        ):
+            of_signal = limited.get(info.id)
+            if of_signal is None:
+                of_signal = limited[info.id] = SignalValues(info, [], [])
+            of_signal.times.append(at)
+            of_signal.values.append(float(value))
+    readings.sort(key=lambda reading: reading.at)
+    return readings, limited.values()
 
 
 def _fold_limits(
-    line: LineInfo, memory: LineMemory, batch: SampleBatch, limited: NDArray[np.bool_]
-) -> Effects[Row]:
-    """Hold the samples that have limits against them; without a loop where all of a signal's are
+    line: LineInfo, status: LineStatus, limited: Iterable[SignalValues]
+) -> Effects[LineRow]:
+    """Hold values against the limits of their signals; at once where all of a signal's are
     inside."""
-    effects: Effects[Row] = Effects()
-    chosen = limited[batch.signal]
-    if not chosen.any():
-        return effects
-    numbers, times = batch.numbers(), np.minimum(batch.time, batch.gateway_time)
-    usable = chosen & ~np.isnan(numbers) & ((batch.flags & _NOT_NOW) == 0) & (batch.status < BAD)
-    for index in np.unique(batch.signal[usable]).tolist():
-        info = line.signals[batch.signals[index].id]
+    effects: Effects[LineRow] = Effects()
+    for of_signal in limited:
+        info, times, values = of_signal.info, of_signal.times, of_signal.values
         assert info.limits is not None
-        mine = usable & (batch.signal == index)
-        values, at = numbers[mine], times[mine]
-        alarm = memory.alarms.setdefault(info.id, AlarmMemory())
-        if is_quiet(info.limits, alarm, float(values.min()), float(values.max())):
-            alarm.newest = max(alarm.newest, int(at.max()))
+        alarm = status.alarms.get(info.id)
+        if alarm is None:
+            alarm = status.alarms[info.id] = AlarmState()
+        if is_quiet(info.limits, alarm, min(values), max(values)):
+            alarm.newest = max(alarm.newest, *times)
             continue
-        for i in np.argsort(at, kind="stable").tolist():
-            if int(at[i]) <= alarm.newest:
+        status.changed = True
+        for at, value in sorted(zip(times, values, strict=True), key=lambda pair: pair[0]):
+            if at <= alarm.newest:
                 LATE.inc()
-            effects.add(fold_value(line, info, info.limits, alarm, int(at[i]), float(values[i])))
+            effects.add(fold_value(line, info, info.limits, alarm, at, value))
     return effects
 
 
-def _pass_alarms(line: LineInfo, memory: LineMemory, now: int) -> Effects[Row]:
-    effects: Effects[Row] = Effects()
-    for id, alarm in memory.alarms.items():
+def _pass_alarms(line: LineInfo, status: LineStatus, now: int) -> Effects[LineRow]:
+    effects: Effects[LineRow] = Effects()
+    for id, alarm in status.alarms.items():
+        if not (alarm.beyond_since or alarm.calm_since):
+            continue
         info = line.signals.get(id)
-        if (
-            info is not None
-            and info.limits is not None
-            and (alarm.beyond_since or alarm.calm_since)
-        ):
-            effects.add(fold_time(line, info, info.limits, alarm, now))
+        if info is not None and info.limits is not None:
+            found = fold_time(line, info, info.limits, alarm, now)
+            if found:
+                status.changed = True
+                effects.add(found)
     return effects
 
 
-def _count(effects: Effects[Row]) -> None:
+def _count(effects: Effects[LineRow]) -> None:
     for out in effects.events:
         kind = out.event.type.rsplit(".", 2)[1]
         if kind == "state-changed":

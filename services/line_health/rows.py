@@ -1,11 +1,11 @@
-"""Rows of line_health's tables and the events that tell of them. Pure; made by line.py and
+"""Rows of line_health's tables and the events that say so. Pure; made by line.py and
 alarms.py."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from aurelian.backbone.topics import LINE_EVENTS
 from aurelian.events.cloudevent import make_event
@@ -17,13 +17,12 @@ from aurelian.events.schemas import (
     LINE_STOP_ENDED,
     LINE_STOP_STARTED,
 )
-from aurelian.fold.run import Outgoing
+from aurelian.fold.contract import Outgoing
 from aurelian.model.plant_parts import NAMESPACE
+from aurelian.model.time import to_iso
 from line_health.plant import LineInfo, SignalInfo
 
 SOURCE = "/aurelian/line_health"
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +93,10 @@ class KpiRow:
     computed_at: datetime
 
 
-Row = StateRow | StopRow | AlarmRow | KpiRow
+LineRow = StateRow | StopRow | AlarmRow | KpiRow
 
 
-def to_datetime(at: int) -> datetime:
-    """Microseconds since 1970 as aware UTC time, exact."""
-    return _EPOCH + timedelta(microseconds=at)
-
-
-def to_us(at: datetime) -> int:
-    """Aware time as microseconds since 1970, exact."""
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
-def iso(at: datetime | None) -> str | None:
-    """ISO 8601 UTC with Z."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def derive(*parts: object) -> str:
+def derive_id(*parts: object) -> str:
     """An id that follows from what it names (D7)."""
     return str(uuid.uuid5(NAMESPACE, "|".join(map(str, parts))))
 
@@ -127,7 +111,7 @@ def state_changed(
         "previous": previous,
         "unit": row.unit,
         "reason": row.reason,
-        "since": iso(row.started_at),
+        "since": to_iso(row.started_at),
     }
     return _outgoing(line, LINE_STATE_CHANGED, line.id, at, data, revision)
 
@@ -142,8 +126,8 @@ def stop_event(line: LineInfo, row: StopRow, revision: int) -> Outgoing:
         "unit": row.unit,
         "reason_code": row.reason_code,
         "reason": row.reason,
-        "started_at": iso(row.started_at),
-        "ended_at": iso(ended),
+        "started_at": to_iso(row.started_at),
+        "ended_at": to_iso(ended),
         "duration_s": None if ended is None else (ended - row.started_at).total_seconds(),
     }
     if ended is None:
@@ -163,8 +147,8 @@ def alarm_event(line: LineInfo, signal: SignalInfo, row: AlarmRow) -> Outgoing:
         "action": row.action,
         "value": row.value,
         "limit": row.limit,
-        "raised_at": iso(row.raised_at),
-        "cleared_at": iso(row.cleared_at),
+        "raised_at": to_iso(row.raised_at),
+        "cleared_at": to_iso(row.cleared_at),
     }
     kind, at = (
         (LINE_ALARM_RAISED, row.raised_at)
@@ -187,8 +171,8 @@ def kpi_event(line: LineInfo, row: KpiRow, revision: int) -> Outgoing:
     """The shift's figures."""
     data: dict[str, object] = {
         "line": line.path,
-        "shift_start": iso(row.shift_start),
-        "shift_end": iso(row.shift_end),
+        "shift_start": to_iso(row.shift_start),
+        "shift_end": to_iso(row.shift_end),
         "shift": row.shift,
         "planned_busy_s": row.planned_busy_s,
         "production_s": row.production_s,
@@ -200,7 +184,7 @@ def kpi_event(line: LineInfo, row: KpiRow, revision: int) -> Outgoing:
         "effectiveness": row.effectiveness,
         "quality": row.quality,
         "oee": row.oee,
-        "computed_at": iso(row.computed_at),
+        "computed_at": to_iso(row.computed_at),
     }
     return _outgoing(line, LINE_KPI_UPDATED, line.id, row.computed_at, data, revision)
 

@@ -1,6 +1,6 @@
 """Settings of line_health."""
 
-from aurelian.fold.run import FoldSettings
+from aurelian.fold.contract import FoldSettings
 
 
 class LineHealthSettings(FoldSettings):

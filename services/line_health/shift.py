@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from aurelian.model.calendar import ShiftSpan, shift_at, shifts_between
 from aurelian.model.plant_parts import LineState
+from aurelian.model.time import to_datetime, to_us
 from line_health.oee import compute_oee
 from line_health.plant import LineInfo
-from line_health.rows import KpiRow, to_datetime, to_us
+from line_health.rows import KpiRow
 from line_health.states import PRODUCING_STATES
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from operator import attrgetter
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 
 from aurelian.backbone.topics import ASSETS, SAMPLES, SOURCE_EVENTS
+from aurelian.db.upsert import Upsert
 from aurelian.fold.run import run_fold
 from aurelian.runtime.health import Health
 from line_health.processor import Lines
-from line_health.rows import AlarmRow, KpiRow, Row, StateRow, StopRow
+from line_health.rows import AlarmRow, KpiRow, LineRow, StateRow, StopRow
 from line_health.settings import LineHealthSettings
 
 
@@ -28,46 +29,88 @@ async def run(settings: LineHealthSettings, health: Health) -> None:
     )
 
 
-async def write_rows(conn: AsyncConnection, rows: Sequence[Row]) -> None:
-    """Upsert rows by their key, in order, in the open transaction; of rows with one key the last is
-    written."""
-    newest: dict[tuple[object, ...], Row] = {}
-    for row in rows:
-        key = (type(row), *(getattr(row, name) for name in _KEYS[type(row)]))
-        newest.pop(key, None)
-        newest[key] = row
-    for kind, statement in _UPSERT.items():
-        chosen = [asdict(row) for row in newest.values() if type(row) is kind]
-        if chosen:
-            async with conn.cursor() as cursor:
-                await cursor.executemany(statement, chosen)
+async def write_rows(conn: AsyncConnection, rows: Sequence[LineRow]) -> None:
+    """Upsert rows by their key in the open transaction, a statement a table; of rows with one key
+    the last is written."""
+    for kind, upsert in _UPSERT.items():
+        values = attrgetter(*upsert.names)
+        await upsert.write(conn, [values(row) for row in rows if type(row) is kind])
 
 
-def _upsert(table: str, kind: type[Row], keys: tuple[str, ...]) -> sql.Composed:
-    names = [field.name for field in fields(kind)]
-    return sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}").format(
-        sql.Identifier("line_health", table),
-        sql.SQL(", ").join(map(sql.Identifier, names)),
-        sql.SQL(", ").join(map(sql.Placeholder, names)),
-        sql.SQL(", ").join(map(sql.Identifier, keys)),
-        sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name))
-            for name in names
-            if name not in keys
-        ),
-    )
+_TIME, _NUMBER = "timestamptz", "double precision"
 
-
-_KEYS: dict[type[Row], tuple[str, ...]] = {
-    StateRow: ("line", "started_at"),
-    StopRow: ("id",),
-    AlarmRow: ("id",),
-    KpiRow: ("line", "shift_start"),
+_UPSERT: dict[type[LineRow], Upsert] = {
+    StateRow: Upsert(
+        "line_health",
+        "line_state",
+        {
+            "line": "text",
+            "started_at": _TIME,
+            "ended_at": _TIME,
+            "owner": "text",
+            "state": "text",
+            "unit": "text",
+            "reason": "text",
+        },
+        ["line", "started_at"],
+    ),
+    StopRow: Upsert(
+        "line_health",
+        "stop",
+        {
+            "id": "uuid",
+            "line": "text",
+            "owner": "text",
+            "unit": "text",
+            "started_at": _TIME,
+            "ended_at": _TIME,
+            "state": "text",
+            "reason_code": "integer",
+            "reason": "text",
+        },
+        ["id"],
+    ),
+    AlarmRow: Upsert(
+        "line_health",
+        "alarm",
+        {
+            "id": "uuid",
+            "owner": "text",
+            "line": "text",
+            "asset": "text",
+            "signal": "text",
+            "priority": "text",
+            "message": "text",
+            "action": "text",
+            "value": _NUMBER,
+            "limit": _NUMBER,
+            "raised_at": _TIME,
+            "cleared_at": _TIME,
+        },
+        ["id"],
+    ),
+    KpiRow: Upsert(
+        "line_health",
+        "kpi",
+        {
+            "line": "text",
+            "shift_start": _TIME,
+            "shift_end": _TIME,
+            "owner": "text",
+            "shift": "text",
+            "planned_busy_s": _NUMBER,
+            "production_s": _NUMBER,
+            "no_data_s": _NUMBER,
+            "good": _NUMBER,
+            "scrap": _NUMBER,
+            "target": _NUMBER,
+            "availability": _NUMBER,
+            "effectiveness": _NUMBER,
+            "quality": _NUMBER,
+            "oee": _NUMBER,
+            "computed_at": _TIME,
+        },
+        ["line", "shift_start"],
+    ),
 }
-
-_UPSERT: dict[type[Row], sql.Composed] = {
-    StateRow: _upsert("line_state", StateRow, _KEYS[StateRow]),
-    StopRow: _upsert("stop", StopRow, _KEYS[StopRow]),
-    AlarmRow: _upsert("alarm", AlarmRow, _KEYS[AlarmRow]),
-    KpiRow: _upsert("kpi", KpiRow, _KEYS[KpiRow]),
-}
+"""The table of each kind of row; its columns are the fields."""

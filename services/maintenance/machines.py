@@ -3,11 +3,9 @@ Pure; run by processor.py."""
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,26 +18,26 @@ from aurelian.events.schemas import (
     MAINTENANCE_HEALTH_UPDATED,
 )
 from aurelian.fold.contract import Effects, Outgoing, State
-from aurelian.fold.sequences import Sequences
 from aurelian.model import codec
 from aurelian.model.asset import decode_asset
 from aurelian.model.packml import PackMl
 from aurelian.model.plant_parts import NAMESPACE, Role
 from aurelian.model.record import Record
-from aurelian.model.sample import Flag, SampleBatch
+from aurelian.model.sample import BAD, Flag, SampleBatch
+from aurelian.model.time import SECOND_US, to_datetime, to_iso
 from maintenance import metrics
 from maintenance.detector import Assessment, SignalState, assess, update_signal
+from maintenance.machine_state import LineMachines, MachineState
 from maintenance.settings import MaintenanceSettings
 
 WATCHED = frozenset({Role.VIBRATION, Role.TEMPERATURE, Role.CURRENT, Role.POWER})
 SOURCE = "/aurelian/maintenance"
-STALE_US = 30_000_000
-MINUTE_US = 60_000_000
+STALE_US = 30 * SECOND_US
+MINUTE_US = 60 * SECOND_US
 REPEAT_US = 10 * MINUTE_US
 INDEX_STEP = 0.02
 CLOSE_SCORE = 0.7
 HIGH_SCORE = 2.0
-BAD_SEVERITY = 2  # top two bits of an OPC UA status code
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,37 +52,12 @@ class Machine:
     state_signal: str | None
 
 
-@dataclass(slots=True)
-class Memory:
-    """What is kept of a machine between batches."""
-
-    signals: dict[str, SignalState] = field(default_factory=dict)
-    state: int | None = None
-    state_time: int = 0
-    newest: int = 0
-    told_index: float | None = None
-    told_at: int = 0
-    minute: int = 0
-    over_since: int | None = None
-    calm_since: int | None = None
-    case: str | None = None
-    case_opened_at: int = 0
-
-
 @dataclass(frozen=True, slots=True)
-class Row:
+class MaintenanceRow:
     """A row for `maintenance.health` or `maintenance.case`, by column name."""
 
     table: str
     values: Mapping[str, object]
-
-
-@dataclass(slots=True)
-class LineMemory:
-    """State of one key (a line): batches seen and its machines."""
-
-    seen: Sequences = field(default_factory=Sequences)
-    machines: dict[str, Memory] = field(default_factory=dict)
 
 
 class Machines:
@@ -94,8 +67,8 @@ class Machines:
         self._settings = settings
         self._known: dict[str, Machine] = {}
         self._machine_of: dict[str, Machine] = {}
-        self._lines: dict[str, LineMemory] = {}
-        self._dirty: set[str] = set()
+        self._lines: dict[str, LineMachines] = {}
+        self._changed: set[str] = set()
 
     def learn(self, record: Record, now: int) -> None:
         """Take in an asset."""
@@ -114,64 +87,67 @@ class Machines:
         for signal in (*machine.watched, *([machine.state_signal] if machine.state_signal else [])):
             self._machine_of[signal] = machine
 
-    def fold(self, record: Record, now: int) -> Effects[Row]:
+    def fold(self, record: Record, now: int) -> Effects[MaintenanceRow]:
         """Take in a batch of samples. Nothing follows at once: judging is `tick`'s."""
         batch = codec.decode(record.value or b"")
-        line = self._lines.setdefault(batch.line, LineMemory())
+        line = self._lines.setdefault(batch.line, LineMachines())
         if not line.seen.is_new(batch.gateway, batch.boot, batch.sequence):
             return Effects()
-        self._dirty.add(batch.line)
+        self._changed.add(batch.line)
         unusable = (batch.flags & np.uint32(Flag.HISTORICAL)) != 0
-        unusable |= (batch.status >> np.uint32(30)) >= BAD_SEVERITY
+        unusable |= batch.status >= BAD
         columns = self._columns(batch, ~unusable)
         for signal, (times, values) in columns.items():
             machine = self._machine_of[signal]
             if signal == machine.state_signal and len(times) and machine.owner == batch.owner:
-                memory = line.machines.setdefault(machine.id, Memory())
-                _keep_state(memory, times, values)
+                state = line.machine(machine.id)
+                _keep_state(state, times, values)
         for signal, (times, values) in columns.items():
             machine = self._machine_of[signal]
             if signal == machine.state_signal or machine.owner != batch.owner:
                 continue
-            memory = line.machines.setdefault(machine.id, Memory())
+            state = line.machine(machine.id)
             if machine.state_signal is not None:
                 states = columns.get(machine.state_signal)
-                executing = _executing(memory, states, times)
+                executing = _executing(state, states, times)
                 times, values = times[executing], values[executing]
-            update_signal(memory.signals.setdefault(signal, SignalState()), times, values)
+            update_signal(state.signals.setdefault(signal, SignalState()), times, values)
             if len(times):
-                memory.newest = max(memory.newest, int(times[-1]))
+                state.newest = max(state.newest, int(times[-1]))
                 metrics.SAMPLES.inc(len(times))
         return Effects()
 
-    def tick(self, now: int) -> Effects[Row]:
+    def tick(self, now: int) -> Effects[MaintenanceRow]:
         """Judge every machine that was heard of within 30 s."""
-        effects: Effects[Row] = Effects()
+        effects: Effects[MaintenanceRow] = Effects()
         untrained = 0
         for path, line in self._lines.items():
-            for id, memory in line.machines.items():
+            for id, state in line.machines.items():
                 machine = self._known.get(id)
-                if machine is None or now - memory.newest > STALE_US:
+                if machine is None or now - state.newest > STALE_US:
                     continue
-                verdict = assess(memory.signals)
+                verdict = assess(state.signals)
                 if not verdict.trained:
                     untrained += 1
                     continue
-                self._dirty.add(path)
-                effects.add(self._judge(machine, memory, verdict, now))
+                before = state.judgement()
+                effects.add(self._judge(machine, state, verdict, now))
+                if state.judgement() != before:
+                    line.unsaved.add(id)
+                    self._changed.add(path)
         metrics.UNTRAINED.set(untrained)
         return effects
 
     def changed(self) -> Mapping[str, State]:
-        """Snapshots of the lines that changed."""
-        changed = {path: _snapshot(self._lines[path]) for path in self._dirty}
-        self._dirty.clear()
+        """The parts of the lines that changed."""
+        changed = {path: self._lines[path].unsaved_parts() for path in self._changed}
+        self._changed = set()
         return changed
 
     def restore(self, states: Mapping[str, State]) -> None:
         """Go on from saved lines."""
-        self._lines = {path: _restore(state) for path, state in states.items()}
-        self._dirty.clear()
+        self._lines = {path: LineMachines.restore(parts) for path, parts in states.items()}
+        self._changed = set()
 
     def memory(self) -> State:
         """Nothing: assets are compacted and read anew."""
@@ -194,9 +170,9 @@ class Machines:
         return columns
 
     def _judge(
-        self, machine: Machine, memory: Memory, verdict: Assessment, now: int
-    ) -> Effects[Row]:
-        effects: Effects[Row] = Effects()
+        self, machine: Machine, state: MachineState, verdict: Assessment, now: int
+    ) -> Effects[MaintenanceRow]:
+        effects: Effects[MaintenanceRow] = Effects()
         drivers = [
             {
                 "signal": d.signal,
@@ -210,14 +186,14 @@ class Machines:
         ]
         index, score = round(verdict.index, 4), round(verdict.score, 4)
         minute = now - now % MINUTE_US
-        if minute != memory.minute:
-            memory.minute = minute
+        if minute != state.minute:
+            state.minute = minute
             effects.rows.append(
-                Row(
+                MaintenanceRow(
                     "health",
                     {
                         "asset": machine.id,
-                        "time": _utc(minute),
+                        "time": to_datetime(minute),
                         "owner": machine.owner,
                         "index": index,
                         "score": score,
@@ -225,42 +201,42 @@ class Machines:
                     },
                 )
             )
-        moved = memory.told_index is None or abs(index - memory.told_index) >= INDEX_STEP
-        if moved or now - memory.told_at >= REPEAT_US:
-            memory.told_index, memory.told_at = index, now
+        moved = state.published_index is None or abs(index - state.published_index) >= INDEX_STEP
+        if moved or now - state.published_at >= REPEAT_US:
+            state.published_index, state.published_at = index, now
             data = {"asset": machine.path, "index": index, "score": score, "drivers": drivers}
             effects.events.append(_event(MAINTENANCE_HEALTH_UPDATED, machine, now, data))
-        effects.add(self._follow_case(machine, memory, index, score, drivers, now))
+        effects.add(self._follow_case(machine, state, index, score, drivers, now))
         return effects
 
     def _follow_case(
         self,
         machine: Machine,
-        memory: Memory,
+        state: MachineState,
         index: float,
         score: float,
         drivers: list[dict[str, object]],
         now: int,
-    ) -> Effects[Row]:
+    ) -> Effects[MaintenanceRow]:
         """Open a case when the score stays high, close it when it stays low; at most one is
         open."""
-        memory.over_since = None if score < 1 else memory.over_since or now
-        memory.calm_since = None if score >= CLOSE_SCORE else memory.calm_since or now
-        opens = memory.case is None and _lasted(
-            memory.over_since, now, self._settings.case_opens_after_s
+        state.over_since = None if score < 1 else state.over_since or now
+        state.calm_since = None if score >= CLOSE_SCORE else state.calm_since or now
+        opens = state.case is None and _lasted(
+            state.over_since, now, self._settings.case_opens_after_s
         )
-        closes = memory.case is not None and _lasted(
-            memory.calm_since, now, self._settings.case_closes_after_s
+        closes = state.case is not None and _lasted(
+            state.calm_since, now, self._settings.case_closes_after_s
         )
         if not opens and not closes:
             return Effects()
         severity = "high" if score >= HIGH_SCORE else "medium"
         if opens:
-            memory.case_opened_at = now
-            memory.case = str(uuid.uuid5(NAMESPACE, f"{machine.id}|case|{now}"))
+            state.case_opened_at = now
+            state.case = str(uuid.uuid5(NAMESPACE, f"{machine.id}|case|{now}"))
             metrics.CASES.labels(severity).inc()
         settings = self._settings
-        case, closed_at = memory.case, now if closes else None
+        case, closed_at = state.case, now if closes else None
         down_s = settings.high_down_s if severity == "high" else settings.medium_down_s
         facts: dict[str, object] = {
             "severity": severity,
@@ -273,92 +249,53 @@ class Machines:
             "id": case,
             "asset": machine.id,
             "owner": machine.owner,
-            "opened_at": _utc(memory.case_opened_at),
-            "closed_at": _utc(closed_at) if closed_at else None,
+            "opened_at": to_datetime(state.case_opened_at),
+            "closed_at": to_datetime(closed_at) if closed_at else None,
             **facts,
         }
         data = {
             "asset": machine.path,
             "case": case,
             **facts,
-            "opened_at": _utc(memory.case_opened_at).isoformat(),
-            "closed_at": _utc(closed_at).isoformat() if closed_at else None,
+            "opened_at": to_iso(to_datetime(state.case_opened_at)),
+            "closed_at": to_iso(to_datetime(closed_at)) if closed_at else None,
         }
         if closes:
-            memory.case = None
+            state.case = None
         kind = MAINTENANCE_CASE_CLOSED if closes else MAINTENANCE_CASE_OPENED
-        return Effects([Row("case", row)], [_event(kind, machine, now, data)])
+        return Effects([MaintenanceRow("case", row)], [_event(kind, machine, now, data)])
 
 
-def _keep_state(memory: Memory, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-    if int(times[-1]) >= memory.state_time:
-        memory.state_time, memory.state = int(times[-1]), int(values[-1])
+def _keep_state(state: MachineState, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    if int(times[-1]) >= state.state_time:
+        state.state_time, state.state = int(times[-1]), int(values[-1])
 
 
 def _executing(
-    memory: Memory,
+    state: MachineState,
     states: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
     times: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Which times fall into execution: by the batch's state values where they reach back, else by
     the kept state."""
     if states is None or len(states[0]) == 0:
-        return np.full(len(times), memory.state == PackMl.EXECUTE)
+        return np.full(len(times), state.state == PackMl.EXECUTE)
     at = np.searchsorted(states[0], times, side="right") - 1
     executing: NDArray[np.bool_] = states[1][np.maximum(at, 0)] == PackMl.EXECUTE
     return executing
 
 
 def _lasted(since: int | None, now: int, seconds: float) -> bool:
-    return since is not None and now - since >= seconds * 1e6
+    return since is not None and now - since >= seconds * SECOND_US
 
 
 def _event(type: str, machine: Machine, now: int, data: dict[str, object]) -> Outgoing:
     event = make_event(
-        type, source=SOURCE, subject=machine.id, owner=machine.owner, time=_utc(now), data=data
+        type,
+        source=SOURCE,
+        subject=machine.id,
+        owner=machine.owner,
+        time=to_datetime(now),
+        data=data,
     )
     return Outgoing(MAINTENANCE_EVENTS, machine.id, event)
-
-
-def _utc(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)
-
-
-def _snapshot(line: LineMemory) -> State:
-    machines: dict[str, object] = {}
-    for id, memory in line.machines.items():
-        kept = {name: getattr(memory, name) for name in Memory.__slots__ if name != "signals"}
-        kept["signals"] = {
-            signal: [
-                _json(s.smoothed),
-                s.time,
-                [round(v, 6) for v in s.training],
-                _json(s.median),
-                _json(s.deviation),
-            ]
-            for signal, s in memory.signals.items()
-        }
-        machines[id] = kept
-    return {"seen": line.seen.snapshot(), "machines": machines}
-
-
-def _restore(state: State) -> LineMemory:
-    line = LineMemory(Sequences.restore(state.get("seen")))
-    machines = state.get("machines")
-    for id, kept in (machines if isinstance(machines, dict) else {}).items():
-        signals = {
-            signal: SignalState(
-                _number(smoothed), time, list(training), _number(median), _number(deviation)
-            )
-            for signal, (smoothed, time, training, median, deviation) in kept.pop("signals").items()
-        }
-        line.machines[id] = Memory(signals=signals, **kept)
-    return line
-
-
-def _json(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -9,25 +9,46 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from aurelian.backbone.topics import ASSETS, SAMPLES
+from aurelian.db.upsert import Upsert
 from aurelian.fold.run import run_fold
 from aurelian.runtime.health import Health
-from maintenance.machines import Machines, Row
+from maintenance.machines import Machines, MaintenanceRow
 from maintenance.settings import MaintenanceSettings
 
-_HEALTH = """
-INSERT INTO maintenance.health (asset, time, owner, index, score, drivers)
-VALUES (%(asset)s, %(time)s, %(owner)s, %(index)s, %(score)s, %(drivers)s)
-ON CONFLICT (asset, time) DO UPDATE
-SET index = excluded.index, score = excluded.score, drivers = excluded.drivers
-"""
-
-_CASE = """
-INSERT INTO maintenance.case (id, asset, owner, opened_at, closed_at, severity, score, index, drivers, expected_down_s)
-VALUES (%(id)s, %(asset)s, %(owner)s, %(opened_at)s, %(closed_at)s, %(severity)s, %(score)s, %(index)s, %(drivers)s,
-        %(expected_down_s)s)
-ON CONFLICT (id) DO UPDATE
-SET closed_at = excluded.closed_at, expected_down_s = excluded.expected_down_s
-"""
+_UPSERT = {
+    "health": Upsert(
+        "maintenance",
+        "health",
+        {
+            "asset": "text",
+            "time": "timestamptz",
+            "owner": "text",
+            "index": "double precision",
+            "score": "double precision",
+            "drivers": "jsonb",
+        },
+        ["asset", "time"],
+    ),
+    "case": Upsert(
+        "maintenance",
+        "case",
+        {
+            "id": "uuid",
+            "asset": "text",
+            "owner": "text",
+            "opened_at": "timestamptz",
+            "closed_at": "timestamptz",
+            "severity": "text",
+            "score": "double precision",
+            "index": "double precision",
+            "drivers": "jsonb",
+            "expected_down_s": "double precision",
+        },
+        ["id"],
+        # Severity, score and drivers of a case are those of its opening.
+        replaced=["closed_at", "expected_down_s"],
+    ),
+}
 
 
 async def run(settings: MaintenanceSettings, health: Health) -> None:
@@ -37,14 +58,16 @@ async def run(settings: MaintenanceSettings, health: Health) -> None:
         health,
         service="maintenance",
         fold=Machines(settings),
-        write=insert_rows,
+        write=write_rows,
         owned=[SAMPLES],
         shared=[ASSETS],
     )
 
 
-async def insert_rows(conn: AsyncConnection, rows: Sequence[Row]) -> None:
-    """Write health and cases in the open transaction. Idempotent by key."""
-    for row in rows:
-        values = {**row.values, "drivers": Jsonb(row.values["drivers"])}
-        await conn.execute(_HEALTH if row.table == "health" else _CASE, values)
+async def write_rows(conn: AsyncConnection, rows: Sequence[MaintenanceRow]) -> None:
+    """Write health and cases in the open transaction, a statement a table. Idempotent by key."""
+    for table, upsert in _UPSERT.items():
+        values = [
+            {**r.values, "drivers": Jsonb(r.values["drivers"])} for r in rows if r.table == table
+        ]
+        await upsert.write(conn, [[value[name] for name in upsert.names] for value in values])

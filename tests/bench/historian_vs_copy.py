@@ -1,12 +1,16 @@
-"""Benchmark `historian_vs_copy`: rows/s of the historian from Kafka into the migrated table,
+"""Benchmarks `historian_vs_copy*`: rows/s of the historian from Kafka into the migrated table,
 against a raw binary COPY.
 
-Five million samples of 200 machines, a third each in records of 8, 50 and 500 samples, lie in
-Kafka. A historian process stores them, with indexes, ledger, lanes and rollups; timed from the
-claim of its partitions, just before the
-first fetch, to the last COMMIT. The peer is psycopg: the same rows, ordered by time as they came,
-as one binary COPY into an identical table of the same server, after it. `ratio` is historian /
-peer.
+`historian_vs_copy`: two million samples of 20 lines with 1,000 signals each in shuffled batches of
+500, report by exception (`telemetry.report_doubles_by_exception`). `historian_vs_copy_50`: the same
+in batches of 50.
+`historian_vs_copy_constant`: as many samples of 200 machines in which every signal reports once a second in a fixed
+order, a third each in batches of 8, 50 and 500: what these benches sent before.
+
+All of it lies in Kafka. A historian process stores it, with indexes, ledger, deliveries and
+rollups; timed from the claim of its partitions, just before the first fetch, to the last COMMIT.
+The peer is psycopg: the same rows, ordered by time as they came, as one binary COPY into an
+identical table of the same server, after it. `ratio` is historian / peer.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -28,20 +32,37 @@ from tests.bench import telemetry
 from tests.bench.framework import cpu_and_memory, say
 from tests.integration.historian.historian_process import running_historian, send_batches
 
-ROWS = int(os.environ.get("BENCH_ROWS", "5000000"))
-SIZES = (8, 50, 500)
+ROWS = int(os.environ.get("BENCH_ROWS", "2000000"))
+CONSTANT_SIZES = (8, 50, 500)
 COLUMNS = "signal, time, sub, source_time, server_time, gateway_time, status, flags, type, value"
-TARGET = 0.3
+TARGET = 0.7
+
+Fill = Callable[[str], tuple[int, int]]
+"""Sends samples to the broker at an address; returns records and samples."""
 
 
 def run() -> Iterator[dict[str, object]]:
-    """Yield the one result."""
+    """Yield the result of shuffled batches of 500 samples."""
+    yield _measure("historian_vs_copy", lambda bootstrap: _send_shuffled(bootstrap, 500))
+
+
+def run_50() -> Iterator[dict[str, object]]:
+    """Yield the result of shuffled batches of 50 samples."""
+    yield _measure("historian_vs_copy_50", lambda bootstrap: _send_shuffled(bootstrap, 50))
+
+
+def run_constant() -> Iterator[dict[str, object]]:
+    """Yield the result of batches in which nothing but the values changes."""
+    yield _measure("historian_vs_copy_constant", _send_constant)
+
+
+def _measure(bench: str, fill: Fill) -> dict[str, object]:
     with servers.postgres_server(durable=True) as postgres, servers.kafka_broker() as broker:
         url = postgres.create_database()
         upgrade(url)
         declare_log(url, "bench")
         asyncio.run(create_topics(broker.bootstrap))
-        records, rows = _fill(broker.bootstrap)
+        records, rows = fill(broker.bootstrap)
         say(f"{rows} samples in {records} records are in Kafka")
         with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
             with running_historian(
@@ -51,12 +72,13 @@ def run() -> Iterator[dict[str, object]]:
                 cpu_s, peak_mb = cpu_and_memory(historian.process.pid)
         stored, duplicates = _counts(url)
         say(
-            f"historian: {stored} rows in {seconds:.1f} s = {stored / seconds:.0f} rows/s, {cpu_s:.1f} s of CPU"
+            f"historian: {stored} rows in {seconds:.1f} s = {stored / seconds:.0f} rows/s, "
+            f"{cpu_s:.1f} s of CPU"
         )
         peer = _copy_raw(url, rows)
         say(f"raw COPY: {rows / peer:.0f} rows/s")
-    yield {
-        "bench": "historian_vs_copy",
+    return {
+        "bench": bench,
         "value": round(stored / seconds),
         "unit": "rows/s",
         "peer": round(rows / peer),
@@ -68,16 +90,21 @@ def run() -> Iterator[dict[str, object]]:
         "lost": rows - stored,
         "duplicates": duplicates,
         "store": "PostgreSQL 18, native partitions",
-        "broker": "kafka",
+        "broker": "Apache Kafka",
     }
 
 
-def _fill(bootstrap: str) -> tuple[int, int]:
+def _send_shuffled(bootstrap: str, size: int) -> tuple[int, int]:
+    records = send_batches(bootstrap, telemetry.report_doubles_by_exception(ROWS, size))
+    return records, records * size
+
+
+def _send_constant(bootstrap: str) -> tuple[int, int]:
     sequences = [0] * telemetry.LINES
     records = rows = first_second = 0
-    for size in SIZES:
+    for size in CONSTANT_SIZES:
         batches = telemetry.make_batches(
-            -(-ROWS // len(SIZES)), size, first_second=first_second, sequences=sequences
+            -(-ROWS // len(CONSTANT_SIZES)), size, first_second=first_second, sequences=sequences
         )
         before = records
         records += send_batches(bootstrap, batches)
@@ -140,7 +167,8 @@ def _copy_raw(url: str, rows: int) -> float:
                 blocks.append(bytes(buffer))
         conn.execute("CREATE SCHEMA peer")
         conn.execute(
-            "CREATE TABLE peer.sample_number (LIKE historian.sample_number INCLUDING ALL) PARTITION BY RANGE (time)"
+            "CREATE TABLE peer.sample_number (LIKE historian.sample_number INCLUDING ALL) "
+            "PARTITION BY RANGE (time)"
         )
         for name, bounds in _partitions(conn):
             conn.execute(f"CREATE TABLE peer.{name} PARTITION OF peer.sample_number {bounds}")  # type: ignore[arg-type]
@@ -164,7 +192,8 @@ def _copy_raw(url: str, rows: int) -> float:
 
 def _partitions(conn: psycopg.Connection[tuple[object, ...]]) -> list[tuple[str, str]]:
     rows = conn.execute(
-        "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c "
+        "ON c.oid = i.inhrelid "
         "WHERE i.inhparent = 'historian.sample_number'::regclass"
     ).fetchall()
     return [(str(name), str(bounds)) for name, bounds in rows]

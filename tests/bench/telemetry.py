@@ -91,6 +91,47 @@ def make_batches(
         made += size * LINES
 
 
+def report_doubles_by_exception(rows: int, size: int, *, pool: int = 1000) -> Iterator[SampleBatch]:
+    """`rows` doubles (rounded up to whole rounds) in batches of `size`, line by line in turn.
+
+    As `report_by_exception`: each batch has a random subset of its line's `pool` signals, each
+    signal once, in random order, with new values; so each signal changes about once a second.
+    """
+    generator = np.random.default_rng(size)
+    lines = [
+        [
+            Signal(
+                f"{line:04x}-{n:06x}-5a0b-5d43-9a2e-3d6f0a7c1b55",
+                f"bench-{line}-{n // SIGNALS_PER_ASSET}",
+                f"{line_path(line)}/unit-{n // SIGNALS_PER_ASSET}/signal-{n % SIGNALS_PER_ASSET}",
+                ValueType.DOUBLE,
+                "Cel",
+                f"bench-source-{line % 4}",
+            )
+            for n in range(pool)
+        ]
+        for line in range(LINES)
+    ]
+    window_us = size * 1_000_000 // pool
+    for sequence in range(1, -(-rows // (size * LINES)) + 1):
+        start = START_US + (sequence - 1) * window_us
+        for line, signals in enumerate(lines):
+            chosen = generator.permutation(pool)[:size].tolist()
+            times = (start + np.sort(generator.integers(0, window_us, size))).tolist()
+            values = generator.normal(20, 5, size).tolist()
+            yield make_batch(
+                [
+                    Sample(signals[index], value, ValueType.DOUBLE, time, time + 3000)
+                    for index, value, time in zip(chosen, values, times, strict=True)
+                ],
+                owner=OWNER,
+                gateway="bench",
+                boot=START_US,
+                sequence=sequence,
+                line=line_path(line),
+            )
+
+
 def mixed_signals(count: int, line: int = 1) -> list[Signal]:
     """The signals of a line as a plant model has them: of 50, 40 are doubles, 6 integers, 3 bools,
     1 text; ids are UUIDs."""

@@ -59,9 +59,11 @@ PURE = [
     "model/plant.py",
     "model/calendar.py",
     "model/record.py",
+    "backbone/position.py",
     "edge/contract.py",
     "events/cloudevent.py",
     "access/policy.py",
+    "fold/partitions.py",
     "fold/sequences.py",
 ]
 

@@ -15,6 +15,7 @@ from aiokafka import TopicPartition as _TopicPartition
 from aiokafka.errors import KafkaError
 
 from aurelian.backbone.cancellation import raise_if_cancelled
+from aurelian.backbone.position import LogRange
 from aurelian.backbone.topics import Topic
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.settings import KafkaSettings
@@ -209,6 +210,22 @@ class Consumer:
         except KafkaError as error:
             raise Unavailable(f"no end offsets: {error!r}") from error
         return {Partition(p.topic, p.partition): offset for p, offset in found.items()}
+
+    async def log_ranges(self, partitions: Sequence[Partition]) -> dict[Partition, LogRange]:
+        """Where the log of each partition begins and ends now.
+
+        Raises:
+            Unavailable: no broker answered.
+        """
+        try:
+            starts = await self._consumer.beginning_offsets(
+                [_TopicPartition(*p) for p in partitions]
+            )
+        except KafkaError as error:
+            raise Unavailable(f"no start offsets: {error!r}") from error
+        # Read after the starts: a log that is trimmed meanwhile must not seem to end before it begins.
+        ends = await self.end_offsets(partitions)
+        return {p: LogRange(starts[_TopicPartition(*p)], ends[p]) for p in partitions}
 
     async def positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offset that comes next in each of `partitions`, which are assigned here.

@@ -87,10 +87,19 @@ async def enqueue(
     """
     if not events:
         return
-    rows = [(event.id, topic.name, key, encode_event(event)) for event in events]
-    async with conn.cursor() as cursor:
-        await cursor.executemany(_sql(service, _INSERT), rows)
-        await cursor.execute("SELECT pg_notify(%s, '')", [_channel(service)])
+    await enqueue_all(conn, service, [(topic, key, event) for event in events])
+
+
+async def enqueue_all(
+    conn: AsyncConnection, service: str, events: Sequence[tuple[Topic, str, Event]]
+) -> None:
+    """As `enqueue`, for events with a topic and a key each: one statement for all of them."""
+    if not events:
+        return
+    rows = [(event.id, topic.name, key, encode_event(event)) for topic, key, event in events]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await conn.execute(_sql(service, _INSERT), columns)
+    await conn.execute("SELECT pg_notify(%s, '')", [_channel(service)])
 
 
 async def first_seen(conn: AsyncConnection, service: str, source: str, id: str) -> bool:
@@ -232,8 +241,11 @@ def _sql(service: str, statement: sql.SQL) -> sql.Composed:
 
 
 _INSERT = sql.SQL("""
-    INSERT INTO {schema}.event_outbox (id, topic, key, body, recorded_at) VALUES (%s, %s, %s, %s, now())
-    ON CONFLICT (id) DO NOTHING""")
+    INSERT INTO {schema}.event_outbox (id, topic, key, body, recorded_at)
+    SELECT id, topic, key, body, now()
+    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[]) WITH ORDINALITY
+        AS r(id, topic, key, body, place)
+    ORDER BY place ON CONFLICT (id) DO NOTHING""")
 
 _SEEN = sql.SQL("""
     INSERT INTO {schema}.inbox (source, id, recorded_at) VALUES (%s, %s, now()) ON CONFLICT DO NOTHING""")

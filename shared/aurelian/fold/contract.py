@@ -1,4 +1,4 @@
-"""What a service built on fold.py brings and gives back: settings, a pure `Fold`, its `Effects`. No
+"""What a service brings to `run_fold` and gives back: settings, a pure `Fold`, its `Effects`. No
 I/O."""
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from aurelian.events.cloudevent import Event
 from aurelian.model.record import Record
 from aurelian.runtime.settings import KafkaSettings, StoreSettings
 
-Row = TypeVar("Row")
+RowT = TypeVar("RowT")
 State = dict[str, object]
-"""One key's snapshot: JSON-ready."""
+"""One key's state: JSON-ready content by name of its part. A part is written when it changed, so
+what changes often and what is large and constant belong into parts of their own."""
 
 Clock = Callable[[], int]
 """The present as int64 microseconds since 1970 UTC."""
@@ -47,14 +48,14 @@ class Outgoing:
 
 
 @dataclass(slots=True)
-class Effects(Generic[Row]):
+class Effects(Generic[RowT]):
     """What follows from a record or from time passing: rows for the service's `write`, events for
     Kafka; in order."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RowT] = field(default_factory=list)
     events: list[Outgoing] = field(default_factory=list)
 
-    def add(self, other: Effects[Row]) -> None:
+    def add(self, other: Effects[RowT]) -> None:
         """Append what follows from something later."""
         self.rows += other.rows
         self.events += other.events
@@ -63,7 +64,7 @@ class Effects(Generic[Row]):
         return bool(self.rows or self.events)
 
 
-class Fold(Protocol[Row]):
+class Fold(Protocol[RowT]):
     """A service's state by key and what records do to it. Pure: no I/O, no clock of its own, never
     blocks.
 
@@ -76,19 +77,19 @@ class Fold(Protocol[Row]):
     def learn(self, record: Record, now: int) -> None:
         """Take in a record of a shared topic. It may come again."""
 
-    def fold(self, record: Record, now: int) -> Effects[Row]:
+    def fold(self, record: Record, now: int) -> Effects[RowT]:
         """Take in a record of an owned topic and say what follows. In order within a partition."""
 
-    def tick(self, now: int) -> Effects[Row]:
+    def tick(self, now: int) -> Effects[RowT]:
         """Say what follows from the time alone; called about once a second, when all that was there
         is folded."""
 
     def changed(self) -> Mapping[str, State]:
-        """Snapshots of the keys that changed since the last call, which thereby count as saved."""
+        """The parts that changed since the last call, by key; they thereby count as saved."""
 
     def restore(self, states: Mapping[str, State]) -> None:
-        """Forget the state of all keys and go on from these; what was learned from shared topics
-        stays."""
+        """Forget the state of all keys and go on from these, whole; what was learned from shared
+        topics stays."""
 
     def memory(self) -> State:
         """Snapshot of what was learned from shared topics that are not compacted; {} where there
@@ -99,6 +100,6 @@ class Fold(Protocol[Row]):
         anew."""
 
 
-Write = Callable[[AsyncConnection, Sequence[Row]], Awaitable[None]]
+Write = Callable[[AsyncConnection, Sequence[RowT]], Awaitable[None]]
 """Writes rows in the open transaction. Must be idempotent by key (upsert): a fold may give a row
 again."""

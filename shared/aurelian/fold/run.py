@@ -25,61 +25,29 @@ committed state. Partitions move -> the state is loaded anew, and what the old o
 is refused (`Fenced`). Kafka or the database is away -> retried with backoff from the committed
 state. A new log that the administrator declared (`platform.kafka_log`) -> read from its start, with
 the state as it is: records may come again, so a fold must know them (`sequences.py`, newest times,
-    the inbox). A log that changed undeclared -> its partitions halt and the process is not ready.
+the inbox). Retention deleted records before they were folded -> counted, logged, and the rest is
+folded. A log that changed undeclared -> its partitions halt and the process is not ready
+(backbone/position.py has the rule).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Generic
 
 import psycopg
-from prometheus_client import Counter, Gauge, Histogram
-from psycopg import AsyncConnection
 
 from aurelian.backbone.cancellation import raise_if_cancelled
-from aurelian.backbone.client import Consumer, Unavailable
+from aurelian.backbone.client import Unavailable
 from aurelian.backbone.topics import Topic
-from aurelian.db.engine import connect
-from aurelian.db.logs import current_log
-from aurelian.db.offsets import Claim, Fenced, advance, claim, fingerprint, halt
-from aurelian.events.cloudevent import EventError
-from aurelian.events.outbox import enqueue, relay
-from aurelian.fold.contract import (
-    Clock,
-    Effects,
-    Fold,
-    FoldSettings,
-    Outgoing,
-    Row,
-    State,
-    Write,
-)
-from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
-from aurelian.fold.store import FoldStore, Position
-from aurelian.model.codec import DecodeError
-from aurelian.model.record import Partition, Record
+from aurelian.db.offsets import Fenced
+from aurelian.events.outbox import relay
+from aurelian.fold.contract import Clock, Fold, FoldSettings, RowT, Write
+from aurelian.fold.session import FoldTask, LogChanged, Session
 from aurelian.model.time import now_us
 from aurelian.runtime.health import Health
-
-__all__ = [
-    "Clock",
-    "Effects",
-    "Fold",
-    "FoldSettings",
-    "Outgoing",
-    "State",
-    "Write",
-    "now_us",
-    "run_fold",
-]
+from aurelian.runtime.retry import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +57,8 @@ async def run_fold(
     health: Health,
     *,
     service: str,
-    fold: Fold[Row],
-    write: Write[Row],
+    fold: Fold[RowT],
+    write: Write[RowT],
     owned: Sequence[Topic],
     shared: Sequence[Topic] = (),
     exclusive: bool = False,
@@ -120,7 +88,7 @@ async def run_fold(
         raise ValueError(f"{service}: {len(owned)} owned topics need exclusive=True")
     url = settings.database_url.get_secret_value()
     alone = exclusive or settings.fold_exclusive
-    task = _Task(
+    task = FoldTask(
         settings,
         url,
         health,
@@ -138,337 +106,28 @@ async def run_fold(
         group.create_task(_fold_forever(task), name=f"{service} fold")
 
 
-@dataclass(frozen=True, slots=True)
-class _Task(Generic[Row]):
-    """What `run_fold` was asked for."""
-
-    settings: FoldSettings
-    url: str
-    health: Health
-    service: str
-    consumer: str
-    fold: Fold[Row]
-    write: Write[Row]
-    owned: tuple[Topic, ...]
-    shared: tuple[Topic, ...]
-    exclusive: bool
-    clock: Clock
-
-    @property
-    def name(self) -> str:
-        return f"{self.service}/{self.consumer}"
-
-    @property
-    def group(self) -> str:
-        return f"aurelian-{self.service}-{self.consumer}"
-
-
-class _LogChanged(Exception):
-    """Another Kafka log is declared than the one that this session reads."""
-
-
-async def _fold_forever(task: _Task[Row]) -> None:
+async def _fold_forever(task: FoldTask[RowT]) -> None:
     """Session after session: each ends when Kafka or the database goes away, the log changes, or we
     are fenced."""
-    delay_s, away = AGAIN_AFTER_S, False
+    backoff, away = Backoff(AGAIN_AFTER_S), False
     while True:
         raise_if_cancelled()
-        session = _Session(task)
+        session = Session(task)
         try:
             await session.run()
-        except (_LogChanged, Fenced) as error:
+        except (LogChanged, Fenced) as error:
             log.info("folding begins anew", extra={"fields": {"because": str(error)}})
+            backoff.reset()
         except (Unavailable, psycopg.OperationalError) as error:
             if session.caught_up:
-                delay_s, away = AGAIN_AFTER_S, False
+                backoff.reset()
+                away = False
             if not away:
                 log.warning("folding waits", extra={"fields": {"because": str(error)}})
             away = True
         task.health.ready = "waiting for Kafka, the database or a declared log"
-        await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
-        delay_s = min(delay_s * 2, 10.0) if away else AGAIN_AFTER_S
+        await backoff.wait()
 
 
-class _Session(Generic[Row]):
-    """One life of the fold between two failures: one database connection, one log, one membership
-    of the group."""
-
-    def __init__(self, task: _Task[Row]) -> None:
-        self.task = task
-        self.conn: AsyncConnection
-        self.store: FoldStore
-        self.owned: Consumer
-        self.shared: tuple[SharedTopics[Row], Consumer] | None = None
-        self.log_id = ""
-        self.positions: dict[Partition, Position] = {}
-        # What Kafka and the database gave us; `_load` makes it ours.
-        self.assigned: dict[Partition, Position] = {}
-        self.partition_of: dict[
-            str, int
-        ] = {}  # key of a state -> number of the partition that it came from
-        self.effects: Effects[Row] = Effects()
-        self.pending = 0
-        self.assignment = 0
-        self.loaded = 0
-        self.assign_error: psycopg.OperationalError | None = None
-        self.caught_up = False
-        self.committed_at = self.ticked_at = self.loaded_at = time.monotonic()
-
-    async def run(self) -> None:
-        """Open, learn what is shared, then take, fold, tick and commit until something goes
-        away."""
-        task = self.task
-        async with AsyncExitStack() as stack:
-            self.conn = await stack.enter_async_context(
-                await connect(task.url, autocommit=True, name=f"aurelian {task.name}")
-            )
-            self.store = FoldStore(self.conn, task.service, task.consumer)
-            if task.exclusive:
-                await self.store.become_only_one(task.health)
-            self.log_id = await self.store.await_log(task.health)
-            if task.shared:
-                shared = SharedTopics(self.store, self.log_id, task.fold, task.shared, task.clock)
-                consumer = await stack.enter_async_context(
-                    Consumer(
-                        task.settings, task.shared, client_id=task.group, assigned=shared.start
-                    )
-                )
-                await shared.learn_to_end(consumer)
-                self.shared = shared, consumer
-            self.owned = await stack.enter_async_context(
-                Consumer(
-                    task.settings,
-                    task.owned,
-                    client_id=task.group,
-                    group=None if task.exclusive else task.group,
-                    assigned=self._assigned,
-                    revoked=self._revoked,
-                )
-            )
-            while True:
-                raise_if_cancelled()
-                await self._round()
-
-    async def _round(self) -> None:
-        task = self.task
-        interval_s = task.settings.commit_interval_s
-        if self.shared is not None:
-            await self.shared[0].learn(self.shared[1])
-        wait_s = max(self.committed_at + interval_s - time.monotonic(), 0.01)
-        records = await self.owned.take(MAX_RECORDS, wait_s)
-        if self.assign_error is not None:
-            raise self.assign_error
-        if self.loaded != self.assignment:
-            await self._load()
-            return
-        await self._fold(records)
-        now = time.monotonic()
-        if now - self.ticked_at >= TICK_EVERY_S and len(records) < MAX_RECORDS:
-            await self._tick()
-        if self.pending >= 4 * MAX_RECORDS or now - self.committed_at >= interval_s:
-            try:
-                await self._commit()
-            except Fenced:
-                if self.loaded == self.assignment:
-                    # else Kafka moved partitions meanwhile, and the next
-                    # round loads what is ours now
-                    raise
-        task.health.tick()
-
-    async def _fold(self, records: Sequence[Record]) -> None:
-        task = self.task
-        present = task.clock()
-        for count, record in enumerate(records):
-            if self.loaded != self.assignment:
-                return  # Kafka moved partitions while we waited below; the next round loads
-            partition = Partition(record.topic, record.partition)
-            position = self.positions.get(partition)
-            if position is None or position.claim.halted is not None:
-                continue
-            wrong = position.contradicts(record)
-            if wrong is not None:
-                await self._halt(partition, position, wrong)
-                continue
-            if record.offset < position.next:
-                continue  # the one before ours, read again to prove the log
-            try:
-                self.effects.add(task.fold.fold(record, present))
-            except (DecodeError, EventError):
-                UNREADABLE.labels(task.service).inc()
-            if len(task.owned) == 1 and record.key is not None:
-                self.partition_of[record.key.decode("utf-8", "replace")] = record.partition
-            position.next, position.last = record.offset + 1, fingerprint(record)
-            self.pending += 1
-            if count % 32 == 31:
-                await asyncio.sleep(0)
-        _RECORDS.labels(task.service).inc(len(records))
-
-    async def _tick(self) -> None:
-        """Every `TICK_EVERY_S`: let time pass, see whether the log is still ours, save what was
-        learned."""
-        self.ticked_at = time.monotonic()
-        if await current_log(self.conn) != self.log_id:
-            raise _LogChanged("another Kafka log was declared")
-        if time.monotonic() - self.loaded_at > PROOF_WITHIN_S:
-            await self._halt_short_logs()
-        if not self.caught_up:
-            self.caught_up = await self._reached_end()
-            if self.caught_up:
-                log.info("folding", extra={"fields": {"partitions": len(self.positions)}})
-        if self.caught_up:
-            self.effects.add(self.task.fold.tick(self.task.clock()))
-            halted = [
-                p for p, position in self.positions.items() if position.claim.halted is not None
-            ]
-            _HALTED.labels(self.task.service).set(len(halted))
-            self.task.health.ready = (
-                f"{len(halted)} partitions halt, {halted[0].topic}/{halted[0].number} first: see the log"
-                if halted
-                else None
-            )
-        if self.shared is not None:
-            await self.shared[0].save()
-
-    async def _commit(self) -> None:
-        """Rows, events, snapshots and offsets in one transaction, if there is anything."""
-        task = self.task
-        self.committed_at = time.monotonic()
-        moved = {
-            p: position
-            for p, position in self.positions.items()
-            if position.next > position.committed
-        }
-        if self.loaded != self.assignment or not (moved or self.effects):
-            return
-        with _COMMIT_S.labels(task.service).time():
-            async with self.conn.transaction():
-                if await current_log(self.conn) != self.log_id:
-                    raise _LogChanged("another Kafka log was declared")
-                await self.store.prove_ownership(
-                    self.log_id, {p: position.claim for p, position in self.positions.items()}
-                )
-                for partition, position in sorted(moved.items()):
-                    offsets = position.committed, position.next, position.claim.epoch, position.last
-                    await advance(
-                        self.conn, task.service, task.consumer, self.log_id, partition, *offsets
-                    )
-                if self.effects.rows:
-                    await task.write(self.conn, self.effects.rows)
-                for (topic, key), events in groupby(
-                    self.effects.events, lambda out: (out.topic, out.key)
-                ):
-                    await enqueue(
-                        self.conn, task.service, topic, key, [out.event for out in events]
-                    )
-                await self.store.save(task.fold.changed(), self.partition_of)
-        for position in moved.values():
-            position.committed = position.next
-        self.effects, self.pending = Effects(), 0
-
-    async def _load(self) -> None:
-        """Take the committed state of what is ours now, and begin at its offsets; what was folded
-        since is dropped."""
-        self.loaded, self.positions = self.assignment, dict(self.assigned)
-        self.effects, self.pending, self.caught_up = Effects(), 0, False
-        for partition, position in self.positions.items():
-            self.owned.seek(partition, position.start)
-        numbers = (
-            None if self.task.exclusive else [partition.number for partition in self.positions]
-        )
-        states = await self.store.load(numbers)
-        self.partition_of = {
-            key: number for key, (number, _) in states.items() if number is not None
-        }
-        self.task.fold.restore({key: state for key, (_, state) in states.items()})
-        self.loaded_at, ends = time.monotonic(), await self.owned.end_offsets(list(self.positions))
-        for partition, position in self.positions.items():
-            position.end = ends.get(partition, 0)
-            if position.claim.halted is not None:
-                self.owned.pause(partition)
-
-    async def _halt_short_logs(self) -> None:
-        """Halt what seems to end before our offset and did not give us the record before it.
-
-        Not at once: the embedded broker's end offset leaves out the records of the last batch after
-        its first.
-        """
-        for partition, position in list(self.positions.items()):
-            if (
-                position.claim.halted is None
-                and not position.proven
-                and position.end < position.committed
-            ):
-                reason = f"the log ends at {position.end}, before {position.committed}"
-                await self._halt(partition, position, reason)
-
-    async def _halt(self, partition: Partition, position: Position, reason: str) -> None:
-        fields = {"topic": partition.topic, "partition": partition.number, "because": reason}
-        log.error("partition halts until a new log is declared", extra={"fields": fields})
-        task = self.task
-        async with self.conn.transaction():
-            await halt(
-                self.conn,
-                task.service,
-                task.consumer,
-                self.log_id,
-                partition,
-                position.claim.epoch,
-                reason,
-            )
-        self.owned.pause(partition)
-        position.claim = Claim(position.claim.next_offset, position.claim.epoch, reason)
-        position.next = position.committed
-
-    async def _assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
-        """Claim what Kafka gave us. Runs beside the loop, so on a connection of its own; the loop
-        then loads."""
-        task = self.task
-        try:
-            async with await connect(task.url, autocommit=True) as conn:
-                claims = await claim(conn, task.service, task.consumer, self.log_id, partitions)
-        except psycopg.OperationalError as error:
-            self.assign_error = error
-            return {}
-        self.assigned = {p: Position(c) for p, c in claims.items()}
-        self.assignment += 1
-        return {p: position.start for p, position in self.assigned.items()}
-
-    async def _revoked(self, partitions: list[Partition]) -> None:
-        self.assigned = {}
-        self.assignment += 1
-
-    async def _reached_end(self) -> bool:
-        """Tell whether all that was in the owned partitions a moment ago is folded."""
-        if not self.positions and time.monotonic() - self.loaded_at < PROOF_WITHIN_S:
-            return False  # Kafka has not dealt them out yet; a member may also remain without any
-        ours = [p for p, position in self.positions.items() if position.claim.halted is None]
-        ends = await self.owned.end_offsets(ours)
-        at = await self.owned.positions(ours)
-        return all(at[partition] >= ends[partition] for partition in ours)
-
-
-MAX_RECORDS = 500
-"""Records taken at once; a transaction holds at most five times as many."""
-
-TICK_EVERY_S, AGAIN_AFTER_S = 1.0, 0.5
-"""How often time passes and a new log is looked for; how soon, about, a session follows one that
-ended."""
-
-PROOF_WITHIN_S = 15.0
-"""A log that is as long as we know it gives the record before our offset in this time."""
-
-_RECORDS = Counter(
-    "fold_records_total",
-    "Records of owned topics that were taken. Flat while gateways send: see the log.",
-    ["service"],
-)
-_COMMIT_S = Histogram(
-    "fold_commit_s",
-    "Time of one commit. Over 0.2: look at the database, or raise the commit interval.",
-    ["service"],
-)
-_HALTED = Gauge(
-    "fold_halted_partitions",
-    "Partitions whose log changed without a declaration. Over 0: find out why, then declare the log.",
-    ["service"],
-)
+AGAIN_AFTER_S = 0.5
+"""The first pause between two sessions; doubled while Kafka or the database stays away."""

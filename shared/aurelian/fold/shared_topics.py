@@ -1,5 +1,5 @@
 """The shared topics of a fold: every instance learns all of them, before and beside its owned ones.
-Used by fold.py."""
+Used by session.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Consumer
 from aurelian.backbone.topics import Topic
 from aurelian.events.cloudevent import EventError
-from aurelian.fold.contract import Clock, Fold, Row
+from aurelian.fold.contract import Clock, Fold, RowT
 from aurelian.fold.store import FoldStore
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition
@@ -30,12 +30,12 @@ SAVE_EVERY_S = 10.0
 _MOST = 500
 
 
-class SharedTopics(Generic[Row]):
+class SharedTopics(Generic[RowT]):
     """What is learned, and how far. `start` is the `assigned` of the consumer that is given to
     `learn_to_end`."""
 
     def __init__(
-        self, store: FoldStore, log_id: str, fold: Fold[Row], topics: Sequence[Topic], clock: Clock
+        self, store: FoldStore, log_id: str, fold: Fold[RowT], topics: Sequence[Topic], clock: Clock
     ) -> None:
         self._store, self._log_id, self._fold, self._clock = store, log_id, fold, clock
         self._compacted = {topic.name for topic in topics if topic.compacted}
@@ -54,10 +54,9 @@ class SharedTopics(Generic[Row]):
     async def learn_to_end(self, consumer: Consumer) -> None:
         """Learn all that was there when this began."""
         ends = await consumer.end_offsets(list(self._next))
-        # The embedded broker's end offset leaves out the records of the last batch after its first:
-        # so go on while there is something.
-        while await self._take_in(consumer, 0.2) or await self._is_behind(consumer, ends):
+        while await self._is_behind(consumer, ends):
             raise_if_cancelled()
+            await self._take_in(consumer, 0.2)
 
     async def learn(self, consumer: Consumer) -> None:
         """Learn what has come, without waiting; at most some batches."""

@@ -1,24 +1,20 @@
-"""The rows that fold.py keeps of a consumer: who owns its partitions, states by key, the memory of
-shared topics."""
+"""The rows that are kept of a fold: who owns its partitions, states by key and part, the memory of
+shared topics. Used by session.py."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import AsyncConnection, sql
-from psycopg.types.json import Jsonb
 
 from aurelian.db.logs import current_log
-from aurelian.db.offsets import Claim, Fenced, Fingerprint, fingerprint
+from aurelian.db.offsets import Claim, Fenced
 from aurelian.fold.contract import State
-from aurelian.model.record import Partition, Record
+from aurelian.model.record import Partition
 from aurelian.runtime.health import Health
-
-log = logging.getLogger(__name__)
 
 _MEMORY = "@memory"
 """Key of the memory among the states' keys."""
@@ -26,7 +22,7 @@ _MEMORY = "@memory"
 
 @dataclass(frozen=True, slots=True)
 class FoldStore:
-    """`<service>.fold_state` and `<service>.kafka_offset` of one consumer, on the caller's
+    """`<service>.fold_part` and `<service>.kafka_offset` of one consumer, on the caller's
     connection."""
 
     conn: AsyncConnection
@@ -70,99 +66,63 @@ class FoldStore:
                 raise Fenced(partition)
 
     async def save(self, states: Mapping[str, State], partition_of: Mapping[str, int]) -> None:
-        """Write the snapshots of the keys given."""
+        """Write the parts given; the other parts of their keys stay."""
         rows = [
-            (
-                self.consumer,
-                key,
-                Jsonb({"partition": partition_of.get(key), "state": state}, _dumps),
-            )
+            (key, part, partition_of.get(key), _dumps(content))
             for key, state in states.items()
+            for part, content in state.items()
         ]
         if rows:
-            async with self.conn.cursor() as cursor:
-                await cursor.executemany(self._sql(_SAVE), rows)
+            keys, parts, partitions, contents = (list(column) for column in zip(*rows, strict=True))
+            await self.conn.execute(
+                self._sql(_SAVE), [self.consumer, keys, parts, partitions, contents]
+            )
 
     async def load(self, numbers: Sequence[int] | None) -> dict[str, tuple[int | None, State]]:
-        """Read the states of the partitions `numbers` (None: all): key to partition and state."""
-        cursor = await self.conn.execute(
-            self._sql(_LOAD), {"consumer": self.consumer, "memory": _MEMORY, "partitions": numbers}
-        )
-        return {key: (row["partition"], row["state"]) for key, row in await cursor.fetchall()}
+        """Read the states of the partitions `numbers` (None: all): key to partition and state.
+
+        The caller has claimed the partitions: nobody else writes their states any more.
+        """
+        of_partitions = {
+            "consumer": self.consumer,
+            "memory": _MEMORY,
+            "partitions": None if numbers is None else list(numbers),
+        }
+        await self.conn.execute(self._sql(_TAKE_OVER), of_partitions)
+        cursor = await self.conn.execute(self._sql(_LOAD), of_partitions)
+        states: dict[str, tuple[int | None, State]] = {}
+        for key, part, partition, content in await cursor.fetchall():
+            states.setdefault(key, (partition, {}))[1][part] = json.loads(content)
+        return states
 
     async def save_memory(
         self, log_id: str, offsets: Mapping[Partition, int], memory: State
     ) -> None:
         """Write the memory and the offsets that it has learned up to."""
         at = {f"{p.topic}/{p.number}": offset for p, offset in offsets.items()}
-        state = Jsonb({"log_id": log_id, "offsets": at, "memory": memory}, _dumps)
-        await self.conn.execute(self._sql(_SAVE), [self.consumer, _MEMORY, state])
+        content = {"log_id": log_id, "offsets": at, "memory": memory}
+        await self.save({_MEMORY: {"": content}}, {})
 
     async def load_memory(
         self, log_id: str, partitions: Sequence[Partition]
     ) -> tuple[State, dict[Partition, int]]:
         """Read the memory and where to go on learning in each partition: 0 in another log."""
-        cursor = await self.conn.execute(self._sql(_LOAD_MEMORY), [self.consumer, _MEMORY])
+        parameters = {"consumer": self.consumer, "memory": _MEMORY}
+        cursor = await self.conn.execute(self._sql(_LOAD_MEMORY), parameters)
         row = await cursor.fetchone()
         if row is None:
             return {}, dict.fromkeys(partitions, 0)
-        offsets = row[0]["offsets"] if row[0]["log_id"] == log_id else {}
-        return row[0]["memory"], {
+        saved = json.loads(row[0])
+        offsets = saved["offsets"] if saved["log_id"] == log_id else {}
+        return saved["memory"], {
             p: int(offsets.get(f"{p.topic}/{p.number}", 0)) for p in partitions
         }
 
     def _sql(self, statement: sql.SQL) -> sql.Composed:
-        return statement.format(sql.Identifier(self.service, "fold_state"))
-
-
-class Position:
-    """Where a fold is in an owned partition.
-
-    It begins one record early, at the last one that was folded: if that is another record now, so
-    is the log.
-
-    Attributes:
-        claim: what we claimed.
-        committed: next offset as the database has it.
-        next: next offset after what was folded.
-        last: fingerprint of the record before `next`.
-        end: end of the log as the broker said when this was loaded.
-    """
-
-    __slots__ = ("claim", "committed", "end", "last", "next", "proven")
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self.end = 0
-        self.next = self.committed = self.claim.next_offset
-        self.last: Fingerprint | None = self.claim.fingerprint
-        self.proven = self.claim.next_offset == 0
-
-    @property
-    def start(self) -> int:
-        """Offset to read from."""
-        return max(self.claim.next_offset - 1, 0)
-
-    def contradicts(self, record: Record) -> str | None:
-        """Say why the record shows that this is not the log that we read before; None when it does
-        not."""
-        if self.proven:
-            if record.offset < self.next:
-                return f"offset {record.offset} came after {self.next - 1}"
-            return None
-        self.proven = True
-        if record.offset < self.next - 1:
-            return f"the log was read up to {self.next} and now begins at {record.offset}"
-        if record.offset == self.next - 1 and fingerprint(record) != self.last:
-            return f"the record at offset {record.offset} is not the one that was folded"
-        if record.offset > self.next:
-            fields = {
-                "topic": record.topic,
-                "partition": record.partition,
-                "lost": record.offset - self.next,
-            }
-            log.warning("records went before they were folded", extra={"fields": fields})
-        return None
+        return statement.format(
+            parts=sql.Identifier(self.service, "fold_part"),
+            before=sql.Identifier(self.service, "fold_state"),
+        )
 
 
 def _dumps(state: object) -> str:
@@ -174,11 +134,31 @@ _OWNERS = sql.SQL("""
     ORDER BY topic, partition FOR SHARE""")
 
 _SAVE = sql.SQL("""
-    INSERT INTO {} (consumer, key, state, changed_at) VALUES (%s, %s, %s, now())
-    ON CONFLICT (consumer, key) DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at""")
+    INSERT INTO {parts} (consumer, key, part, partition, content, changed_at)
+    SELECT %s, key, part, partition, content, now()
+    FROM unnest(%b::text[], %b::text[], %b::int[], %b::text[]) AS r(key, part, partition, content)
+    ON CONFLICT (consumer, key, part) DO UPDATE
+    SET partition = excluded.partition, content = excluded.content, changed_at = excluded.changed_at""")
 
 _LOAD = sql.SQL("""
-    SELECT key, state FROM {} WHERE consumer = %(consumer)s AND key <> %(memory)s AND (
-        %(partitions)s::int[] IS NULL OR (state ->> 'partition')::int = ANY(%(partitions)s))""")
+    SELECT key, part, partition, content FROM {parts}
+    WHERE consumer = %(consumer)s AND key <> %(memory)s
+    AND (%(partitions)s::int[] IS NULL OR partition = ANY(%(partitions)s))""")
 
-_LOAD_MEMORY = sql.SQL("SELECT state FROM {} WHERE consumer = %s AND key = %s")
+# The version before kept a whole state a row in `fold_state`. Its processes may run until their
+# partitions are claimed, so only then is what they left complete.
+_TAKE_OVER = sql.SQL("""
+    WITH left_behind AS (
+        DELETE FROM {before} WHERE consumer = %(consumer)s AND key <> %(memory)s AND (
+            %(partitions)s::int[] IS NULL OR (state ->> 'partition')::int = ANY(%(partitions)s))
+        RETURNING key, state)
+    INSERT INTO {parts} (consumer, key, part, partition, content, changed_at)
+    SELECT %(consumer)s, key, name, (state ->> 'partition')::int, part::text, now()
+    FROM left_behind, jsonb_each(state -> 'state') AS parts(name, part)
+    ON CONFLICT (consumer, key, part) DO UPDATE
+    SET partition = excluded.partition, content = excluded.content, changed_at = excluded.changed_at""")
+
+_LOAD_MEMORY = sql.SQL("""
+    SELECT content FROM {parts} WHERE consumer = %(consumer)s AND key = %(memory)s
+    UNION ALL SELECT state::text FROM {before} WHERE consumer = %(consumer)s AND key = %(memory)s
+    LIMIT 1""")

@@ -90,6 +90,24 @@ class Asset:
         """Return the record's value: JSON."""
         return json.dumps(asdict(self)).encode()
 
+    def signal_records(self) -> tuple[Mapping[str, Any], ...]:
+        """Return what the record lists as signals, JSON-ready; empty where it lists none.
+
+        For who keeps them as they stand, also with roles and limits that this version does not
+        know; `unit_meaning` reads what they mean.
+
+        Raises:
+            AssetError: they are no list of objects with a text for `id` and `name`, or another
+                member has the wrong type.
+        """
+        listed = self.meaning.get("signals", [])
+        if not isinstance(listed, list) or not all(map(_is_signal_record, listed)):
+            raise AssetError(
+                f"{self.path!r}: meaning.signals is a list of objects with id, name, type, unit, "
+                "role and limits"
+            )
+        return tuple(listed)
+
     def unit_meaning(self) -> UnitMeaning:
         """Read the meaning of a unit.
 
@@ -160,6 +178,18 @@ def decode_asset(value: bytes | None) -> Asset | None:
         raise AssetError(f"not an asset: {str(body)[:120]}")
     id, owner, level, name, path = texts
     return Asset(id, owner, None if parent is None else str(parent), level, name, path, meaning)
+
+
+def _is_signal_record(each: object) -> bool:
+    return (
+        isinstance(each, dict)
+        and isinstance(each.get("id"), str)
+        and isinstance(each.get("name"), str)
+        and isinstance(each.get("type", 0), int)
+        and isinstance(each.get("unit", ""), str)
+        and isinstance(each.get("role", ""), str)
+        and isinstance(each.get("limits") or {}, dict)
+    )
 
 
 def _read_signal(unit_path: str, each: dict[str, Any]) -> SignalMeaning:

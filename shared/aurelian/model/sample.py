@@ -3,7 +3,7 @@ service; does no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, IntFlag
 from typing import TypeVar
@@ -157,7 +157,7 @@ class SampleBatch:
         if len(self.doubles) == len(self):
             doubles: list[Value] = self.doubles.tolist()
             return doubles
-        columns = {
+        columns: dict[int, Iterator[Value]] = {
             ValueType.DOUBLE: iter(self.doubles.tolist()),
             ValueType.INT64: iter(self.ints.tolist()),
             ValueType.UINT64: iter(self.uints.tolist()),
@@ -166,10 +166,7 @@ class SampleBatch:
             ValueType.BYTES: iter(self.blobs),
             ValueType.JSON: iter(self.jsons),
         }
-        return [
-            None if code == ValueType.NULL else next(columns[ValueType(code)])
-            for code in self.type.tolist()
-        ]
+        return [None if code == 0 else next(columns[code]) for code in self.type.tolist()]
 
     def numbers(self) -> NDArray[np.float64]:
         """(n,) the values as doubles; NaN where a sample is no number. Integers beyond 2^53 lose

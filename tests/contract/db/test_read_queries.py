@@ -13,6 +13,7 @@ from aurelian.access.keys import Principal
 from aurelian.db.engine import make_engine
 from aurelian.db.migrate import upgrade
 from aurelian.model.sample import ValueType
+from aurelian.model.time import to_us
 from history import queries, records
 from history.buckets import cut
 from tests.contract.db.timescale_server import Timescale, timescale_server
@@ -83,7 +84,7 @@ async def _ask_everything(url: str) -> dict[str, object]:
             ("hours", 20, end),
             ("raw buckets", 50, START + timedelta(minutes=30)),
         ):
-            wanted = cut(queries.to_us(START), queries.to_us(until), points)
+            wanted = cut(to_us(START), to_us(until), points)
             answers[name] = [
                 tuple(each.model_dump().values())
                 for each in await queries.read_buckets(conn, key, wanted)

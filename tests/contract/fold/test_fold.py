@@ -3,6 +3,7 @@ partitions."""
 
 import asyncio
 import contextlib
+import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,16 +11,18 @@ from typing import Any
 
 import psycopg
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from pydantic import SecretStr
 
-from aurelian.backbone.client import Producer
+from aurelian.backbone.client import Consumer, Producer
 from aurelian.backbone.topics import LINE_EVENTS, Topic, create_topics
 from aurelian.db.engine import as_role, connect
 from aurelian.db.logs import declare_log
 from aurelian.db.offsets import claim
 from aurelian.events.schemas import LINE_STATE_CHANGED
-from aurelian.fold.run import Effects, FoldSettings, Outgoing, State, run_fold
+from aurelian.fold.contract import Effects, FoldSettings, Outgoing, State
+from aurelian.fold.run import run_fold
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.health import Health
@@ -149,6 +152,34 @@ class Bench:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
+    async def ends(self) -> dict[int, int]:
+        """Partition number to end offset."""
+        async with Consumer(self.settings, [self.numbers], client_id="test") as consumer:
+            ends = await consumer.end_offsets([Partition(self.numbers.name, n) for n in range(2)])
+        return {partition.number: end for partition, end in ends.items()}
+
+    async def delete_before(self, number: int, offset: int) -> None:
+        """Do to the log of a partition what retention does."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        await admin.delete_records(
+            {TopicPartition(self.numbers.name, number): RecordsToDelete(before_offset=offset)}
+        )
+        await admin.close()
+
+    async def replace_log(self) -> None:
+        """Delete the topic with its records and make it anew."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        await admin.delete_topics([self.numbers.name])
+
+        async def made() -> bool:
+            answer = await admin.create_topics([NewTopic(self.numbers.name, 2, 1)])
+            return all(topic[1] == 0 for topic in answer.topic_errors)
+
+        await until(made, "the topic made anew")
+        await admin.close()
+
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url) as conn:
             return conn.execute(statement).fetchall()  # type: ignore[arg-type]
@@ -255,10 +286,7 @@ async def test_a_log_that_changed_undeclared_halts_its_partition(bench: Bench) -
         await until(lambda: bench.total() == 15)
 
 
-async def test_a_log_that_is_shorter_than_it_was_halts_its_partition(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("aurelian.fold.run.PROOF_WITHIN_S", 0.5)
+async def test_a_log_that_is_shorter_than_it_was_halts_its_partition(bench: Bench) -> None:
     await bench.send_numbers(10)
     async with bench.folding(Sums()):
         await until(lambda: bench.total() == 10)
@@ -266,9 +294,56 @@ async def test_a_log_that_is_shorter_than_it_was_halts_its_partition(
         conn.execute("UPDATE line_health.kafka_offset SET next_offset = 1000 WHERE next_offset > 0")
     async with bench.folding(Sums()) as health:
         await until(lambda: health.ready is not None and "halt" in health.ready)
-    assert "before 1000" in str(
+    assert "consumed up to 1000" in str(
         bench.query("SELECT halted FROM line_health.kafka_offset WHERE halted <> ''")
     )
+
+
+async def test_records_deleted_before_they_were_folded_are_counted_and_the_rest_is_folded(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.send_numbers(10)
+    async with bench.folding(Sums()):
+        await until(lambda: bench.total() == 10)
+    await bench.send_numbers(10)
+    (number,) = (n for n, end in (await bench.ends()).items() if end == 20)
+    await bench.delete_before(number, 15)
+    async with bench.folding(Sums()) as health:
+        await until(lambda: bench.total() == 15 and health.ready is None)
+        assert [
+            record.fields["lost"] for record in caplog.records if "deleted" in record.message
+        ] == [5]  # type: ignore[attr-defined]
+        caplog.clear()
+    async with bench.folding(Sums()) as health:
+        await bench.send_numbers(1)
+        await until(lambda: bench.total() == 16 and health.ready is None)
+    assert not [record for record in caplog.records if "deleted" in record.message]
+
+
+async def test_a_log_that_was_replaced_undeclared_halts_its_partition(bench: Bench) -> None:
+    await bench.send_numbers(10)
+    async with bench.folding(Sums()):
+        await until(lambda: bench.total() == 10)
+    await bench.replace_log()
+    bench.sent = 100
+    await bench.send_numbers(20)
+    async with bench.folding(Sums()) as health:
+        await until(lambda: health.ready is not None and "halt" in health.ready)
+        assert bench.total() == 10
+        declare_log(bench.url, "log-2")
+        await until(lambda: bench.total() == 30)
+
+
+async def test_the_state_that_the_version_before_kept_is_taken_over(bench: Bench) -> None:
+    state = json.dumps({"partition": 0, "state": {"sum": 40, "seen": ["1"]}})
+    with psycopg.connect(bench.url) as conn:
+        conn.execute("INSERT INTO line_health.fold_state VALUES ('fold', 'a', %s, now())", [state])
+    await bench.send_numbers(3)
+    async with bench.folding(Sums()):
+        await until(lambda: bench.total() == 42)
+    assert bench.query("SELECT count(*) FROM line_health.fold_state") == [(0,)]
+    parts = bench.query("SELECT part, content FROM line_health.fold_part ORDER BY part")
+    assert parts == [("seen", '["1","2","3"]'), ("sum", "42")]
 
 
 async def test_shared_topics_are_learned_to_their_end_before_the_first_owned_record(

@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from aurelian.backbone.client import Producer
 from aurelian.backbone.topics import SAMPLES, SOURCE_EVENTS, Topic
 from aurelian.db.engine import as_role
 from aurelian.model import codec
+from aurelian.model.record import Partition
 from aurelian.model.sample import SampleBatch
 from aurelian.runtime.settings import KafkaSettings
 
@@ -107,6 +110,11 @@ def send_events(bootstrap: str, events: Sequence[codec.SourceEvent]) -> int:
     )
 
 
+def delete_records(bootstrap: str, before: Mapping[Partition, int]) -> None:
+    """Trim partitions: delete what is before an offset, as retention does."""
+    asyncio.run(_delete_records(bootstrap, before))
+
+
 def await_offsets(
     database_url: str,
     count: int,
@@ -140,6 +148,23 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {timeout_s} s: {what}")
         time.sleep(0.05)
+
+
+async def _delete_records(bootstrap: str, before: Mapping[Partition, int]) -> None:
+    async with _admin(bootstrap) as admin:
+        await admin.delete_records(
+            {TopicPartition(*p): RecordsToDelete(before_offset=n) for p, n in before.items()}
+        )
+
+
+@contextlib.asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
 
 
 async def _send(bootstrap: str, records: Iterable[tuple[Topic, str, bytes | None]]) -> int:

@@ -1,10 +1,12 @@
-"""The historian against the embedded broker and a real database: oracle, ledger, bad input, other
+"""The historian against Apache Kafka and a real database: oracle, ledger, bad input, other
 logs."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,12 +18,15 @@ import pytest
 from aurelian.backbone.client import Consumer
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, STORED, create_topics
 from aurelian.db.logs import declare_log
+from aurelian.local import ports
 from aurelian.model import codec
+from aurelian.model.record import Partition
 from aurelian.model.sample import BAD, Flag, Sample, Signal, ValueType, make_batch
 from aurelian.runtime.settings import KafkaSettings
 from tests import oracle, servers
 from tests.integration.historian.historian_process import (
     await_offsets,
+    delete_records,
     running_historian,
     send,
     send_batches,
@@ -65,7 +70,7 @@ def test_every_value_of_the_oracle_is_stored_once_and_the_ledger_balances(
         # All of it once more under a new log: every batch is known, nothing changes, and gateways
         # are told.
         declare_log(database_url, "log-2")
-        broker.restart()
+        broker.lose_log()
         asyncio.run(create_topics(broker.bootstrap))
         again = send_batches(broker.bootstrap, batches)
         await_offsets(database_url, again, log_id="log-2")
@@ -199,7 +204,8 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
         await_offsets(database_url, 1, topic=REJECTED.name)
         with psycopg.connect(database_url) as conn:
             rejected = conn.execute(
-                'SELECT error_class, payload, samples FROM historian.rejected ORDER BY topic, "offset"'
+                "SELECT error_class, payload, samples FROM historian.rejected ORDER BY topic, "
+                '"offset"'
             ).fetchall()
         assert [row[0] for row in rejected] == [
             "unreadable",
@@ -242,19 +248,60 @@ def test_another_log_that_nobody_declared_halts_and_a_declared_one_goes_on(
     broker.lose_log()
     asyncio.run(create_topics(broker.bootstrap))
     send_batches(broker.bootstrap, batches[10:])
-    with running_historian(broker.bootstrap, database_url, tmp_path):
+    port = ports.any_free()
+    with running_historian(broker.bootstrap, database_url, tmp_path, ops_port=port):
         with psycopg.connect(database_url, autocommit=True) as conn:
             halted = "SELECT halted FROM historian.kafka_offset WHERE halted IS NOT NULL"
             wait_until(
                 lambda: conn.execute(halted).fetchone() is not None, 25, "a halted partition"
             )
             assert "another log" in conn.execute(halted).fetchone()[0]
-            gaps = conn.execute("SELECT source, owner FROM historian.gap").fetchall()
-            assert gaps == [("kafka", "*")]
+            gaps = conn.execute("SELECT source, owner, count FROM historian.gap").fetchall()
+            assert gaps == [("kafka", "*", 0)]
+        wait_until(lambda: "another log" in _waits_for(port), 10, "a reason on /readyz")
         assert oracle.count_rows(database_url) < len(oracle.expect(samples))
         declare_log(database_url, "log-2")
         await_offsets(database_url, len(batches) - 10, log_id="log-2")
+        wait_until(lambda: _waits_for(port) == "", 10, "a ready historian")
     assert oracle.differences(oracle.expect(samples), oracle.read_store(database_url)) == []
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_trimmed_log_leaves_a_gap_with_the_count_and_goes_on(
+    broker: servers.KafkaServer, database_url: str, tmp_path: Path, emptied: bool
+) -> None:
+    samples = oracle.make_samples(seed=11, count=600, lines=1)
+    batches = oracle.make_batches(samples, sizes=(20,))
+    declare_log(database_url, "log-1")
+    with running_historian(broker.bootstrap, database_url, tmp_path):
+        send_batches(broker.bootstrap, batches[:10])
+        await_offsets(database_url, 10)
+    with psycopg.connect(database_url) as conn:
+        offset = (
+            "SELECT partition FROM historian.kafka_offset WHERE topic = %s AND next_offset = 10"
+        )
+        partition = Partition(SAMPLES.name, conn.execute(offset, (SAMPLES.name,)).fetchone()[0])
+    kept = [] if emptied else batches[13:]
+    send_batches(broker.bootstrap, batches[10:13] + kept)
+    delete_records(broker.bootstrap, {partition: 13})
+    port = ports.any_free()
+    with running_historian(broker.bootstrap, database_url, tmp_path, ops_port=port):
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            gap = "SELECT source, line, count, reason FROM historian.gap WHERE source = 'kafka'"
+            wait_until(lambda: conn.execute(gap).fetchone() is not None, 25, "a gap record")
+            if emptied:
+                send_batches(broker.bootstrap, batches[13:])
+            await_offsets(database_url, len(batches))
+            reason = (
+                "3 records from offset 10 on were deleted before they were consumed: "
+                "the log begins at 13"
+            )
+            name = f"{partition.topic}/{partition.number}"
+            assert conn.execute(gap).fetchall() == [("kafka", name, 3, reason)]
+        assert _waits_for(port) == ""
+    lost = {id(batch) for batch in batches[10:13]}
+    stored = [s for b in batches if id(b) not in lost for s in b.samples()]
+    assert oracle.count_rows(database_url) == len(oracle.expect(stored))
 
 
 def test_events_of_sources_and_assets_reach_their_tables(
@@ -318,6 +365,17 @@ def test_events_of_sources_and_assets_reach_their_tables(
         assert paths.fetchall() == [(asset["path"], False), (renamed["path"], True)]
         signal = conn.execute("SELECT id, path, discovered FROM historian.signal").fetchall()
         assert signal == [("s1", "oracle/site/area/line-0/saw-2/speed", False)]
+
+
+def _waits_for(port: int) -> str:
+    """What `/readyz` says is waited for; empty: ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            return ""
+    except urllib.error.HTTPError as error:
+        return str(json.load(error)["waiting_for"])
+    except OSError:
+        return "no answer"
 
 
 def _await_announced(bootstrap: str, heads: dict[str, int], log_id: str) -> None:

@@ -132,7 +132,8 @@ def test_a_paused_zombie_is_fenced_and_its_group_goes_on(
 def _waiting(url: str) -> int:
     with psycopg.connect(url) as conn:
         row = conn.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'historian writer' AND wait_event_type = 'Lock'"
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'historian writer' "
+            "AND wait_event_type = 'Lock'"
         ).fetchone()
     assert row is not None
     return int(row[0])

@@ -21,8 +21,14 @@ from aurelian.db.engine import as_role, connect
 from aurelian.model.sample import BAD, Flag, Sample, Signal, ValueType, make_batch
 from aurelian.runtime.health import Health
 from historian.catalog import Catalog
-from historian.rows import make_rows
-from historian.samples import insert_numbers, insert_objects, merge_rollups, open_session, prepare
+from historian.sample_columns import make_columns
+from historian.sample_sql import (
+    insert_numbers,
+    insert_objects,
+    merge_rollups,
+    open_session,
+    prepare,
+)
 from history.app import make_app
 from history.settings import HistorySettings
 from tests import servers
@@ -325,16 +331,14 @@ async def _fill(url: str) -> None:
         catalog = Catalog()
         for owner, part in (("acme", samples + late), ("rival", secret), ("acme", none)):
             batch = make_batch(part, owner=owner, gateway="g", boot=1, sequence=1, line=LINE)
-            await catalog.learn(conn, [batch])
+            [keys] = await catalog.signal_keys(conn, [batch])
             if part is none:
                 continue
-            plan = catalog.plan(batch)
-            assert plan is not None
-            prepared = prepare(make_rows([(batch, plan)], START_US))
+            prepared = prepare(make_columns([(batch, keys)], START_US))
             async with conn.transaction():
                 await insert_numbers(conn, prepared, expect_known=False)
-                await insert_objects(conn, "sample_text", prepared.rows.texts)
-                await insert_objects(conn, "sample_other", prepared.rows.others)
+                await insert_objects(conn, "sample_text", prepared.columns.texts)
+                await insert_objects(conn, "sample_other", prepared.columns.others)
                 await merge_rollups(conn, prepared.minutes, prepared.hours)
         for owner in ("acme", "rival"):
             await conn.execute(

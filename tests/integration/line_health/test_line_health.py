@@ -3,6 +3,7 @@ events on Kafka."""
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Sample, Signal, Value, ValueType, make_batch
 from aurelian.runtime.health import Health
+from line_health.line_status import LineStatus
 from line_health.settings import LineHealthSettings
 from line_health.writer import run
 from tests.linerig import LINE, SOURCE, make_plant
@@ -94,8 +96,13 @@ class Stage:
     def good(self) -> float:
         """Good pieces of the shift as the snapshot has them: the KPI row follows every ten
         seconds."""
-        row = next(row for row in self.rows("fold_state", "key") if row["key"] == LINE)
-        return float(row["state"]["state"]["memory"]["shift"]["good"])
+        parts = {
+            row["part"]: json.loads(row["content"])
+            for row in self.rows("fold_part", "key")
+            if row["key"] == LINE
+        }
+        status, _ = LineStatus.restore(parts)
+        return 0.0 if status.shift is None else status.shift.good
 
     async def events(self, wanted: set[str]) -> list[dict[str, Any]]:
         """All events on Kafka, once each, when the last parts of their types are `wanted`."""

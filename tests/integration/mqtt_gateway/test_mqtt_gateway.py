@@ -216,11 +216,12 @@ def send_odd_topic(url: str, topic: bytes) -> None:
             wire.recv(1)
 
 
+@pytest.mark.mosquitto
 async def test_what_was_received_and_not_acknowledged_comes_again(
-    mqtt_broker: str, tmp_path: Path
+    mosquitto: str, tmp_path: Path
 ) -> None:
-    plant = make_plant(tmp_path, mqtt_broker, "mqtt-again")
-    with Peer(mqtt_broker) as machine:
+    plant = make_plant(tmp_path, mosquitto, "mqtt-again")
+    with Peer(mosquitto) as machine:
         async with taking(json_source(plant, "mqtt-again")) as taken:
             await until_connected(machine, "mqtt-again", taken)
         async with taking(json_source(plant, "mqtt-again"), acknowledge=False) as taken:
@@ -272,10 +273,11 @@ async def test_a_broker_sends_no_more_than_the_window_before_an_acknowledgement(
             assert values(taken) == list(range(20))
 
 
+@pytest.mark.mosquitto
 async def test_a_killed_gateway_loses_no_message(
-    kafka: str, mqtt_broker: str, tmp_path: Path
+    kafka: str, mosquitto: str, tmp_path: Path
 ) -> None:
-    make_plant(tmp_path, mqtt_broker, "mqtt-killed")
+    make_plant(tmp_path, mosquitto, "mqtt-killed")
     environment = os.environ | {
         "AURELIAN_KAFKA_BOOTSTRAP": kafka,
         "AURELIAN_GATEWAY": "mqtt-killed",
@@ -297,7 +299,7 @@ async def test_a_killed_gateway_loses_no_message(
     async with followed(kafka, "mqtt-killed") as log:
         process = await start()
         try:
-            with Peer(mqtt_broker) as machine:
+            with Peer(mosquitto) as machine:
                 first = lambda: poke(machine, "mqtt-killed", lambda: bool(log.of("ready")))  # noqa: E731
                 await until(first, "the first message", 30)
                 writing = asyncio.create_task(write(machine))

@@ -43,15 +43,15 @@ def test_a_stop_is_short_for_two_minutes_and_then_down_from_its_start() -> None:
     assert rig.states()[-2:] == [(100, 250, "down"), (250, None, "running")]
     (stop,) = rig.stops()
     assert (stop.state, stop.ended_at) == ("down", moment(250))
-    assert [e["state"] for e in rig.told("state-changed")] == [
+    assert [e["state"] for e in rig.published("state-changed")] == [
         "running",
         "short_stop",
         "down",
         "running",
     ]
-    (ended,) = rig.told("stop-ended")
+    (ended,) = rig.published("stop-ended")
     assert ended["duration_s"] == 150
-    assert len(rig.told("stop-started")) == 1
+    assert len(rig.published("stop-started")) == 1
 
 
 def test_a_reason_given_during_a_stop_counts_from_its_start() -> None:
@@ -247,7 +247,7 @@ def test_a_batch_from_before_the_death_does_not_bring_the_line_back() -> None:
     rig.send(60.5, "mill/state", ABORTED)
     rig.tick(63)
     assert rig.state == "no_data"
-    assert [e["state"] for e in rig.told("state-changed")] == ["running", "no_data"]
+    assert [e["state"] for e in rig.published("state-changed")] == ["running", "no_data"]
 
 
 def test_a_heartbeat_after_a_silence_ends_no_data_where_it_was_heard() -> None:
@@ -385,7 +385,7 @@ def test_an_alarm_waits_for_its_delay_and_clears_below_the_deadband() -> None:
     rig.send(60, "mill/temperature", 78.0)
     rig.live(60, 71)
     assert rig.alarms()[0].cleared_at == moment(70)
-    assert len(rig.told("alarm-raised")) == len(rig.told("alarm-cleared")) == 1
+    assert len(rig.published("alarm-raised")) == len(rig.published("alarm-cleared")) == 1
 
 
 def test_a_peak_shorter_than_the_delay_is_no_alarm() -> None:
@@ -400,7 +400,7 @@ def test_a_thousand_flaps_a_minute_give_one_alarm() -> None:
     for n in range(1000):
         rig.send(10 + n * 0.06, "mill/temperature", 90.0 if n % 2 else 50.0)
     rig.live(70, 120)
-    assert len(rig.alarms()) == len(rig.told("alarm-raised")) == 1
+    assert len(rig.alarms()) == len(rig.published("alarm-raised")) == 1
 
 
 def test_bad_and_late_values_raise_no_alarm_and_a_low_limit_is_one_too() -> None:

@@ -83,7 +83,7 @@ def test_a_golden_shift_gives_what_was_computed_by_hand() -> None:
 def test_the_kpi_is_told_every_ten_seconds_at_most_and_at_the_end_of_the_shift() -> None:
     rig = golden_rig()
     times = [kpi.computed_at for kpi in rig.kpis()]
-    assert len(rig.told("kpi-updated")) == len(times)
+    assert len(rig.published("kpi-updated")) == len(times)
     assert times[-1] == moment(8 * HOUR)
     assert all(b - a >= timedelta(seconds=10) for a, b in pairwise(times[:-1]))
 

@@ -64,14 +64,14 @@ def _machines() -> Machines:
 def _run(machines: Machines, seconds: range, level: float, state: int = 4) -> list[str]:
     """Fold one batch a second with a little noise and tick; return the types of the events."""
     rng = np.random.default_rng(seconds.start)
-    told = []
+    types = []
     for second in seconds:
         machines.fold(
             _batch(second, level + 0.02 * rng.standard_normal(), state=state),
             START + second * SECOND,
         )
-        told += [out.event.type for out in machines.tick(START + second * SECOND).events]
-    return told
+        types += [out.event.type for out in machines.tick(START + second * SECOND).events]
+    return types
 
 
 def test_a_worn_bearing_opens_one_case_and_its_repair_closes_it() -> None:
@@ -118,4 +118,29 @@ def test_samples_of_a_foreign_owner_are_not_used() -> None:
     machines = Machines(MaintenanceSettings())
     machines.learn(_asset(owner="somebody-else"), START)
     _run(machines, range(0, 5), 2.0)
-    assert next(iter(machines.changed().values()))["machines"] == {}
+    assert next(iter(machines.changed().values())).keys() == {"seen"}
+
+
+def test_the_version_before_is_restored_and_saved_in_parts() -> None:
+    def after(machines: Machines) -> tuple[list[str], object]:
+        types = _run(machines, range(300, 400), 8.0)
+        return types, json.dumps(machines.changed(), sort_keys=True)
+
+    machines, restored = _machines(), _machines()
+    _run(machines, range(0, 300), 2.0)
+    line = machines._lines[LINE]
+    kept = {
+        name: getattr(line.machines["unit-1"], name)
+        for name in ("state", "state_time", "newest", "minute", "over_since", "calm_since")
+    }
+    state = line.machines["unit-1"]
+    signals = {
+        name: [s.smoothed, s.time, s.training, s.median, s.deviation]
+        for name, s in state.signals.items()
+    }
+    told = {"told_index": state.published_index, "told_at": state.published_at}
+    case = {"case": state.case, "case_opened_at": state.case_opened_at}
+    machine = {**kept, **told, **case, "signals": signals}
+    before = {"seen": line.seen.runs, "machines": {"unit-1": machine}}
+    restored.restore({LINE: json.loads(json.dumps(before))})
+    assert after(restored) == after(machines)

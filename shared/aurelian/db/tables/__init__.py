@@ -7,7 +7,7 @@ read all. Times are `timestamptz`; durations are seconds; `owner` is a company's
 
 from aurelian.db.tables.capacity import commitment, estimate
 from aurelian.db.tables.columns import metadata
-from aurelian.db.tables.consumers import event_outbox, fold_state, inbox, kafka_offset
+from aurelian.db.tables.consumers import event_outbox, fold_part, fold_state, inbox, kafka_offset
 from aurelian.db.tables.historian import (
     asset,
     asset_path,
@@ -18,7 +18,6 @@ from aurelian.db.tables.historian import (
     rejected,
     rollup_hour,
     rollup_minute,
-    rollup_work,
     sample_number,
     sample_other,
     sample_text,
@@ -44,6 +43,7 @@ __all__ = [
     "estimate",
     "event_log",
     "event_outbox",
+    "fold_part",
     "fold_state",
     "gap",
     "grant",
@@ -60,7 +60,6 @@ __all__ = [
     "rejected",
     "rollup_hour",
     "rollup_minute",
-    "rollup_work",
     "sample_number",
     "sample_other",
     "sample_text",

@@ -11,6 +11,7 @@ from aurelian.db.tables.columns import metadata, time_column
 
 kafka_offset: dict[str, Table] = {}
 fold_state: dict[str, Table] = {}
+fold_part: dict[str, Table] = {}
 event_outbox: dict[str, Table] = {}
 inbox: dict[str, Table] = {}
 
@@ -42,6 +43,18 @@ for _service in FOLD_SERVICES:
         Column("state", JSONB, nullable=False),
         time_column("changed_at"),
         schema=_service,
+    )  # of the version before fold_part, which takes its rows over; to be dropped
+    fold_part[_service] = Table(
+        "fold_part",
+        metadata,
+        Column("consumer", Text, primary_key=True),
+        Column("key", Text, primary_key=True),
+        Column("part", Text, primary_key=True),
+        Column("partition", Integer),  # that the key's records come from; null: from several
+        Column("content", Text, nullable=False),  # JSON, compact
+        time_column("changed_at"),
+        schema=_service,
+        postgresql_with={"fillfactor": "60"},
     )
     event_outbox[_service] = Table(
         "event_outbox",

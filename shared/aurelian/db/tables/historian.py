@@ -31,7 +31,9 @@ asset = Table(
     Column("level", Text, nullable=False),  # enterprise site area line unit
     Column("name", Text, nullable=False),
     Column("path", Text, nullable=False, index=True),
-    Column("meaning", JSONB, nullable=False),  # the asset's part of the plant model, see assets.py
+    Column(
+        "meaning", JSONB, nullable=False
+    ),  # the asset's part of the plant model, see model/asset.py
     time_column("changed_at"),
     schema="historian",
 )
@@ -227,15 +229,5 @@ delivery = Table(
     ),  # stored ranges above a hole: first, last, first, last …
     time_column("changed_at"),
     time_column("hole_since", nullable=True),
-    schema="historian",
-)
-
-rollup_work = Table(
-    "rollup_work",
-    metadata,
-    Column("signal", Integer, primary_key=True, autoincrement=False),
-    time_column(
-        "bucket", primary_key=True
-    ),  # minute to be recomputed; nothing writes it yet, rollups are merged
     schema="historian",
 )

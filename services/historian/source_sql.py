@@ -1,0 +1,141 @@
+"""SQL of what sources say of themselves: state, last heard, gaps, counts received. Called by
+writer.py, inside its transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from aurelian.model.codec import SourceEvent
+from aurelian.model.plant_parts import NAMESPACE
+from aurelian.model.time import to_nearest_datetime
+from historian import metrics
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+
+async def apply_events(conn: Connection, events: Sequence[SourceEvent]) -> None:
+    """Write what sources said of themselves, in order; of repeated heartbeats and counts only the
+    newest."""
+    heard: dict[str, SourceEvent] = {}
+    counted: dict[tuple[str, int, str, int], SourceEvent] = {}
+    for event in events:
+        match event.WhichOneof("kind"):
+            case "birth" | "death":
+                await _set_source_state(conn, event)
+            case "heartbeat":
+                known = heard.get(event.source)
+                if known is None or event.heartbeat.heard_at >= known.heartbeat.heard_at:
+                    heard[event.source] = event
+            case "gap":
+                await _insert_gap(conn, event)
+            case "received":
+                key = (event.gateway, event.boot, event.source, event.received.hour)
+                if key not in counted or event.received.received >= counted[key].received.received:
+                    counted[key] = event
+            case _:
+                pass  # machine alarms are line_health's
+    for source in sorted(heard):
+        await _set_heard(conn, heard[source])
+    for key in sorted(counted):
+        await _replace_received(conn, counted[key])
+
+
+async def _set_source_state(conn: Connection, event: SourceEvent) -> None:
+    """A birth or death of all of a source; a newer one that is known already wins."""
+    born = event.WhichOneof("kind") == "birth"
+    if not born and event.death.assets:
+        detail, state = f"silent: {', '.join(event.death.assets)}", "born"
+    else:
+        detail, state = (event.birth.detail, "born") if born else (event.death.reason, "dead")
+    time = to_nearest_datetime(event.time)
+    await conn.execute(
+        "INSERT INTO historian.source AS s (id, owner, gateway, state, heard_at, changed_at, "
+        "detail) "
+        "VALUES (%(source)s, %(owner)s, %(gateway)s, %(state)s, %(heard)s, %(time)s, %(detail)s) "
+        "ON CONFLICT (id) DO UPDATE SET gateway = excluded.gateway, state = excluded.state, "
+        "heard_at = greatest(s.heard_at, excluded.heard_at), changed_at = excluded.changed_at, "
+        "detail = excluded.detail WHERE s.changed_at <= excluded.changed_at AND s.owner = "
+        "excluded.owner",
+        {
+            "source": event.source,
+            "owner": event.owner,
+            "gateway": event.gateway,
+            "state": state,
+            "heard": time if born else None,
+            "time": time,
+            "detail": detail.replace("\0", ""),
+        },
+    )
+
+
+async def _set_heard(conn: Connection, event: SourceEvent) -> None:
+    await conn.execute(
+        "INSERT INTO historian.source AS s (id, owner, gateway, state, heard_at, changed_at, "
+        "detail) "
+        "VALUES (%s, %s, %s, 'born', %s, %s, '') "
+        "ON CONFLICT (id) DO UPDATE SET heard_at = greatest(s.heard_at, excluded.heard_at) "
+        "WHERE s.owner = excluded.owner",
+        (
+            event.source,
+            event.owner,
+            event.gateway,
+            to_nearest_datetime(event.heartbeat.heard_at),
+            to_nearest_datetime(event.time),
+        ),
+    )
+
+
+async def _insert_gap(conn: Connection, event: SourceEvent) -> None:
+    gap = event.gap
+    name = (
+        f"gap|{event.owner}|{event.source}|{event.line}|{gap.from_time}|{gap.to_time}|{gap.reason}"
+    )
+    cursor = await conn.execute(
+        "INSERT INTO historian.gap AS g (id, owner, source, line, from_time, to_time, count, "
+        "reason, recovered, recorded_at) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now()) "
+        "ON CONFLICT (id) DO UPDATE SET recovered = g.recovered OR excluded.recovered, "
+        "count = greatest(g.count, excluded.count)",
+        (
+            str(uuid.uuid5(NAMESPACE, name)),
+            event.owner,
+            event.source,
+            event.line,
+            to_nearest_datetime(gap.from_time),
+            to_nearest_datetime(gap.to_time),
+            min(gap.count, 2**63 - 1),
+            gap.reason.replace("\0", ""),
+            gap.recovered,
+        ),
+    )
+    metrics.GAPS.labels("gateway").inc(cursor.rowcount)
+
+
+async def _replace_received(conn: Connection, event: SourceEvent) -> None:
+    """Counts of one boot only grow, so the larger one is the later one."""
+    counts = event.received
+    await conn.execute(
+        "INSERT INTO historian.ledger_received AS l "
+        "(gateway, boot, source, hour, owner, received, dropped, skipped, rejected) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (gateway, boot, source, hour) "
+        "DO UPDATE SET "
+        "received = greatest(l.received, excluded.received), dropped = greatest(l.dropped, "
+        "excluded.dropped), "
+        "skipped = greatest(l.skipped, excluded.skipped), rejected = greatest(l.rejected, "
+        "excluded.rejected)",
+        (
+            event.gateway,
+            event.boot,
+            event.source,
+            to_nearest_datetime(counts.hour),
+            event.owner,
+            counts.received,
+            counts.dropped,
+            counts.skipped,
+            counts.rejected,
+        ),
+    )
