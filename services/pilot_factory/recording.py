@@ -286,7 +286,8 @@ def _rows(
                 value = each.read(cell) if cell != "" else None
             except (ValueError, binascii.Error) as error:
                 raise RecordingError(
-                    f"{file}:{number}: {each.column.title}: {cell!r} is no {each.column.type.name.lower()}"
+                    f"{file}:{number}: {each.column.title}: {cell!r} is no "
+                    f"{each.column.type.name.lower()}"
                 ) from error
             values.append((each.column, value, status))
         rows.append(Row(time, tuple(values)))

@@ -52,7 +52,8 @@ def load_plant(path: Path) -> Plant:
         return plant
     except ValidationError as error:
         problems = [
-            f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place)) or 'plant'}: {problem['msg']}"
+            f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place)) or 'plant'}: "
+            f"{problem['msg']}"
             for problem in _root_problems(error)
             for place in (problem.get("ctx", {}).get("at", problem["loc"]),)
         ]
