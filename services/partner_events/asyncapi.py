@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import yaml
-
 from aurelian import __version__
+from aurelian.model.yaml_text import write_yaml
 from partner_events.event_types import TYPES, EventType
 
 CLOUDEVENT = "application/cloudevents+json"
@@ -82,7 +81,7 @@ def make_document() -> dict[str, object]:
 
 def render_yaml() -> str:
     """The document as YAML."""
-    return yaml.safe_dump(make_document(), sort_keys=False, allow_unicode=True, width=110)
+    return write_yaml(make_document())
 
 
 def _operation(

@@ -205,3 +205,9 @@ def test_a_folder_without_plants_and_two_files_for_one_site_are_refused(tmp_path
         PlantError, match=r"b\.yaml:\d+: sources\.0\.id: source 'plc' stands in .*a\.yaml"
     ):
         load_plants(tmp_path)
+
+
+def test_files_are_read_as_yaml_1_2(tmp_path: Path) -> None:
+    """In YAML 1.1 the site would be false and the shift would begin at minute 360."""
+    text = GOOD.replace("site: north", "site: no").replace("title: North", "title: on")
+    assert load_plant(write(tmp_path, text)).path == "acme/no"
