@@ -1,8 +1,8 @@
 """The ISA-95 tree of the live picture with the orders in which pages show it. Pure; owned by
 live.py.
 
-Orders and reporters are worked out in one pass over the tree at the first question after a change, then kept:
-a page with 1,000 machines asks for each line's machines, and the tree hardly ever changes.
+Orders and reporters are worked out at the first question after a change, then kept: a page with
+1,000 machines asks for each line's machines, and the tree hardly ever changes.
 """
 
 from __future__ import annotations

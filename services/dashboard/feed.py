@@ -34,7 +34,7 @@ from aurelian.model.time import now_ms
 from aurelian.runtime.health import Health
 from aurelian.runtime.retry import Backoff
 from dashboard import metrics, queries
-from dashboard.business import apply_event
+from dashboard.business_events import apply_event
 from dashboard.freshness import Limits
 from dashboard.hub import Hub
 from dashboard.live import LivePlant

@@ -144,7 +144,10 @@ def away(api: str) -> JSONResponse:
             "type": "about:blank",
             "title": f"The {api} service does not answer",
             "status": 502,
-            "detail": "Live values on the pages go on without it. It is started again by itself; try once more in a moment.",
+            "detail": (
+                "Live values on the pages go on without it. It is started again by itself; "
+                "try once more in a moment."
+            ),
         },
         502,
         media_type="application/problem+json",

@@ -19,7 +19,7 @@ from aurelian.db import tables
 from aurelian.model.asset import Asset
 from aurelian.model.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
 from aurelian.model.time import to_ms, to_us
-from dashboard import business
+from dashboard import business_events
 from dashboard.live import LivePlant
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
@@ -157,9 +157,9 @@ async def _read_lines(connection: AsyncConnection, plant: LivePlant) -> None:
         )
     newest_kpi = select(kpi).distinct(kpi.c.line).order_by(kpi.c.line, kpi.c.shift_start.desc())
     for row in await _rows(connection, newest_kpi):
-        plant.put_kpi(business.kpi_body(row["line"], dict(row)))
+        plant.put_kpi(business_events.kpi_body(row["line"], dict(row)))
     for row in await _rows(connection, select(alarm).where(alarm.c.cleared_at.is_(None))):
-        plant.raise_alarm(business.alarm_body(row["asset"], dict(row)))
+        plant.raise_alarm(business_events.alarm_body(row["asset"], dict(row)))
 
 
 async def _read_health(connection: AsyncConnection, plant: LivePlant) -> None:
@@ -176,7 +176,7 @@ async def _read_health(connection: AsyncConnection, plant: LivePlant) -> None:
             }
         )
     for row in await _rows(connection, select(case).where(case.c.closed_at.is_(None))):
-        plant.put_case(row["asset"], business.case_body(dict(row)), to_ms(row["opened_at"]))
+        plant.put_case(row["asset"], business_events.case_body(dict(row)), to_ms(row["opened_at"]))
 
 
 async def _read_capacity(connection: AsyncConnection, plant: LivePlant, today: date) -> None:
@@ -191,7 +191,7 @@ async def _read_capacity(connection: AsyncConnection, plant: LivePlant, today: d
         .order_by(table.c.line, table.c.week, table.c.revision.desc())
     )
     for row in await _rows(connection, query):
-        plant.put_capacity(business.capacity_body(row["line"], dict(row)))
+        plant.put_capacity(business_events.capacity_body(row["line"], dict(row)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,9 @@ class DashboardSettings(KafkaSettings, StoreSettings):
     )
     dashboard_hosts: str = Field(
         "",
-        description="further names, comma separated, by which browsers may ask; loopback names always may",
+        description=(
+            "further names, comma separated, by which browsers may ask; loopback names always may"
+        ),
     )
     live_s: float = Field(10.0, gt=0, description="heard of a source within this: live")
     late_s: float = Field(

@@ -86,8 +86,8 @@ def _bar(
     tall = BAR * HEIGHTS[look.tone]
     seconds = (end - begin).total_seconds()
     title = (
-        f"{formats.past_word(state)} from {begin.astimezone(zone):%H:%M:%S} for {formats.duration(seconds)}"
-        + (f": {reason}" if reason else "")
+        f"{formats.past_word(state)} from {begin.astimezone(zone):%H:%M:%S} for "
+        f"{formats.duration(seconds)}" + (f": {reason}" if reason else "")
     )
     return Bar(
         x=round(WIDTH * (begin - hour).total_seconds() / HOUR_S, 2),

@@ -1,11 +1,12 @@
 """`plant_page_1000`: median milliseconds for which one view of the plant page with 1,000 machines
-holds the dashboard's event loop; beside it 100 and 300 machines, and the parts of the 1,000.
+holds the dashboard's event loop; beside it 100 and 300 machines.
 
 The real app answers a real request (`GET /`) with its middleware, route, template and headers; the
 picture in it is `tests.large_plant`: shuffled states, signals in the counts of the pilot plant,
 values report-by-exception. Between two views a tenth of the signals has new values, a tenth of the
-lines one more part, and one line in a hundred another state, as in a few seconds of work; `all_changed_ms` is a view for which every line has changed. Nothing in a view
-waits, so the thread's CPU time is what the loop is held for, whatever else runs on the machine.
+lines one more part, and one line in a hundred another state, as in a few seconds of work;
+`all_changed_ms` is a view for which every line has changed. Nothing in a view waits, so the
+thread's CPU time is what the loop is held for, whatever else runs on the machine.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def run() -> Iterator[dict[str, object]]:
 
 
 async def _measure(machines: int) -> tuple[float, float, int, float, int]:
-    """Median ms of the page, of one with every tile drawn anew, its bytes, median ms of a whole snapshot, number of signals."""
+    """Median ms of the page, of one with every tile drawn anew, its bytes, median ms of a whole snapshot,
+    number of signals."""
     now_ms = time.time_ns() // 1_000_000
     plant = make_live_plant(machines, now_ms)
     app = _make_app()

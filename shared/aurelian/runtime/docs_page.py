@@ -49,7 +49,8 @@ _PAGE = """<!doctype html>
 <body>
 <nav class="origin"><b>{title}</b> <a href="{prefix}/openapi.json">openapi.json</a></nav>
 <main id="docs" data-openapi="{prefix}/openapi.json">
-<noscript><p>This page needs JavaScript; the document itself is <a href="{prefix}/openapi.json">openapi.json</a>.</p></noscript>
+<noscript><p>This page needs JavaScript; the document itself is
+<a href="{prefix}/openapi.json">openapi.json</a>.</p></noscript>
 </main>
 </body>
 </html>
