@@ -38,8 +38,19 @@ from tests import servers
 
 PLANTS = Path(__file__).parent.parent / "services" / "pilot_factory" / "plants"
 
-STATES = (("running", 41), ("short_stop", 1), ("running", 22), ("down", 6), ("running", 35), ("slow", 9),
-          ("running", 50), ("starved", 4), ("running", 31), ("planned", 30), ("setup", 12))  # fmt: skip
+STATES = (
+    ("running", 41),
+    ("short_stop", 1),
+    ("running", 22),
+    ("down", 6),
+    ("running", 35),
+    ("slow", 9),
+    ("running", 50),
+    ("starved", 4),
+    ("running", 31),
+    ("planned", 30),
+    ("setup", 12),
+)
 """A line's habit: state and minutes, over and over."""
 
 
@@ -61,10 +72,15 @@ def write_store(
             for source in plant.sources:
                 connection.execute(
                     insert(tables.source).values(
-                        id=source.id, owner=plant.owner, gateway="opcua-1" if source.kind == "opcua" else "mqtt-1",
-                        state="born", heard_at=now - timedelta(seconds=heard_ago_s), changed_at=now, detail="",
+                        id=source.id,
+                        owner=plant.owner,
+                        gateway="opcua-1" if source.kind == "opcua" else "mqtt-1",
+                        state="born",
+                        heard_at=now - timedelta(seconds=heard_ago_s),
+                        changed_at=now,
+                        detail="",
                     )
-                )  # fmt: skip
+                )
             for number, line in enumerate(plant.lines()):
                 for table, rows in _line_rows(line, number, now):
                     if rows:
@@ -74,48 +90,129 @@ def write_store(
 
 def _line_rows(line: Line, number: int, now: datetime):  # type: ignore[no-untyped-def]
     owner = line.plant.owner
-    yield tables.signal, [
-        {
-            "id": signal.id, "owner": owner, "asset": unit.id, "path": signal.path, "name": model.name,
-            "type": int(signal.type), "unit": signal.unit, "role": model.role.value, "source": signal.source,
-            "discovered": False, "limits": model.limits.model_dump(mode="json") if model.limits else {}, "changed_at": now,
-        }
-        for unit in line.units
-        for signal, model in zip(unit.signals(), unit.model.signals, strict=True)
-    ]  # fmt: skip
+    yield (
+        tables.signal,
+        [
+            {
+                "id": signal.id,
+                "owner": owner,
+                "asset": unit.id,
+                "path": signal.path,
+                "name": model.name,
+                "type": int(signal.type),
+                "unit": signal.unit,
+                "role": model.role.value,
+                "source": signal.source,
+                "discovered": False,
+                "limits": model.limits.model_dump(mode="json") if model.limits else {},
+                "changed_at": now,
+            }
+            for unit in line.units
+            for signal, model in zip(unit.signals(), unit.model.signals, strict=True)
+        ],
+    )
     spans, at, place = [], now - timedelta(hours=26), number
     while at < now:
         state, minutes = STATES[place % len(STATES)]
         end = at + timedelta(minutes=minutes)
-        spans.append({"line": line.id, "started_at": at, "ended_at": end if end < now else None, "owner": owner,
-                      "state": state, "unit": line.units[-1].id,
-                      "reason": {"down": "Tool breakage", "short_stop": "Jam", "starved": "Waiting for parts"}.get(state, "")})  # fmt: skip
+        spans.append(
+            {
+                "line": line.id,
+                "started_at": at,
+                "ended_at": end if end < now else None,
+                "owner": owner,
+                "state": state,
+                "unit": line.units[-1].id,
+                "reason": {
+                    "down": "Tool breakage",
+                    "short_stop": "Jam",
+                    "starved": "Waiting for parts",
+                }.get(state, ""),
+            }
+        )
         at, place = end, place + 1
     yield tables.line_state, spans
-    yield tables.stop, [
-        {"id": str(uuid4()), "line": span["line"], "owner": owner, "unit": span["unit"], "started_at": span["started_at"],
-         "ended_at": span["ended_at"], "state": span["state"], "reason_code": None, "reason": span["reason"]}
-        for span in spans if span["state"] in ("down", "short_stop", "starved")
-    ]  # fmt: skip
+    yield (
+        tables.stop,
+        [
+            {
+                "id": str(uuid4()),
+                "line": span["line"],
+                "owner": owner,
+                "unit": span["unit"],
+                "started_at": span["started_at"],
+                "ended_at": span["ended_at"],
+                "state": span["state"],
+                "reason_code": None,
+                "reason": span["reason"],
+            }
+            for span in spans
+            if span["state"] in ("down", "short_stop", "starved")
+        ],
+    )
     start = now - timedelta(hours=5, minutes=12)
-    yield tables.kpi, [
-        {"line": line.id, "shift_start": start, "shift_end": start + timedelta(hours=8), "owner": owner, "shift": "late",
-         "planned_busy_s": 18720.0, "production_s": 15850.0 - 900 * number, "no_data_s": 0.0, "good": 2874.0 - 160 * number,
-         "scrap": 31.0, "target": 2906.0, "availability": 0.847 - 0.04 * number, "effectiveness": 0.962, "quality": 0.989,
-         "oee": (0.847 - 0.04 * number) * 0.962 * 0.989, "computed_at": now}
-    ]  # fmt: skip
-    yield tables.health, [
-        {"asset": unit.id, "time": now, "owner": owner, "index": 0.94 - 0.13 * place, "score": 0.2 + 0.2 * place, "drivers": []}
-        for place, unit in enumerate(line.units)
-    ]  # fmt: skip
+    yield (
+        tables.kpi,
+        [
+            {
+                "line": line.id,
+                "shift_start": start,
+                "shift_end": start + timedelta(hours=8),
+                "owner": owner,
+                "shift": "late",
+                "planned_busy_s": 18720.0,
+                "production_s": 15850.0 - 900 * number,
+                "no_data_s": 0.0,
+                "good": 2874.0 - 160 * number,
+                "scrap": 31.0,
+                "target": 2906.0,
+                "availability": 0.847 - 0.04 * number,
+                "effectiveness": 0.962,
+                "quality": 0.989,
+                "oee": (0.847 - 0.04 * number) * 0.962 * 0.989,
+                "computed_at": now,
+            }
+        ],
+    )
+    yield (
+        tables.health,
+        [
+            {
+                "asset": unit.id,
+                "time": now,
+                "owner": owner,
+                "index": 0.94 - 0.13 * place,
+                "score": 0.2 + 0.2 * place,
+                "drivers": [],
+            }
+            for place, unit in enumerate(line.units)
+        ],
+    )
     monday = now.date() - timedelta(days=now.weekday())
-    yield tables.estimate, [
-        {"line": line.id, "week": monday + timedelta(weeks=week), "revision": 1, "owner": owner, "total": 100_800.0,
-         "available": 31_240.0 - 9000 * number, "committed": 52_000.0, "unattainable": 17_560.0 + 9000 * number,
-         "available_p10": None, "available_p90": None, "unit": "piece", "reasons": [], "method": "net-time-1", "inputs": {},
-         "data_time": now, "computed_at": now}
-        for week in range(2)
-    ]  # fmt: skip
+    yield (
+        tables.estimate,
+        [
+            {
+                "line": line.id,
+                "week": monday + timedelta(weeks=week),
+                "revision": 1,
+                "owner": owner,
+                "total": 100_800.0,
+                "available": 31_240.0 - 9000 * number,
+                "committed": 52_000.0,
+                "unattainable": 17_560.0 + 9000 * number,
+                "available_p10": None,
+                "available_p90": None,
+                "unit": "piece",
+                "reasons": [],
+                "method": "net-time-1",
+                "inputs": {},
+                "data_time": now,
+                "computed_at": now,
+            }
+            for week in range(2)
+        ],
+    )
 
 
 @dataclass
@@ -198,10 +295,18 @@ def plausible(
     for place, (signal, model) in enumerate(zip(unit.signals(), unit.model.signals, strict=True)):
         wave = math.sin(seconds / 40 + place)
         number = {
-            Role.STATE: state, Role.GOOD_COUNT: 2874 + int(seconds / 5), Role.SCRAP_COUNT: 31, Role.CYCLE_TIME: 5.6 + 0.2 * wave,
-            Role.POWER: 7.4 + wave, Role.TEMPERATURE: 58 + 3 * wave, Role.VIBRATION: 2.1 + 0.4 * wave, Role.CURRENT: 14 + wave,
-            Role.BUFFER: 12 + int(5 * wave), Role.ENERGY: 1200 + seconds / 900, Role.STOP_REASON: 0,
-        }.get(model.role, 1.0)  # fmt: skip
+            Role.STATE: state,
+            Role.GOOD_COUNT: 2874 + int(seconds / 5),
+            Role.SCRAP_COUNT: 31,
+            Role.CYCLE_TIME: 5.6 + 0.2 * wave,
+            Role.POWER: 7.4 + wave,
+            Role.TEMPERATURE: 58 + 3 * wave,
+            Role.VIBRATION: 2.1 + 0.4 * wave,
+            Role.CURRENT: 14 + wave,
+            Role.BUFFER: 12 + int(5 * wave),
+            Role.ENERGY: 1200 + seconds / 900,
+            Role.STOP_REASON: 0,
+        }.get(model.role, 1.0)
         match signal.type:
             case ValueType.TEXT:
                 out.append((signal, "shaft-40", ValueType.TEXT, 0))

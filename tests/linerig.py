@@ -67,9 +67,17 @@ def make_plant(
                             "name": "line-1",
                             "constraint": "mill",
                             "output": "wash",
-                            "products": [{"id": "shaft", "ideal_cycle_s": 6}, {"id": "axle", "ideal_cycle_s": 9}],
+                            "products": [
+                                {"id": "shaft", "ideal_cycle_s": 6},
+                                {"id": "axle", "ideal_cycle_s": 9},
+                            ],
                             "units": [
-                                {"name": name, "title": name.title(), "source": SOURCE, "signals": common}
+                                {
+                                    "name": name,
+                                    "title": name.title(),
+                                    "source": SOURCE,
+                                    "signals": common,
+                                }
                                 for name in ("saw", "mill", "wash")
                             ],
                         }
@@ -77,7 +85,7 @@ def make_plant(
                 }
             ],
         }
-    )  # fmt: skip
+    )
 
 
 def us(at: float) -> int:
@@ -130,8 +138,13 @@ class Rig:
         """A batch as Kafka has it."""
         self.sequence += 1
         batch = make_batch(
-            list(samples), owner="pilot-a", gateway="opcua-1", boot=1, sequence=sequence or self.sequence, line=LINE
-        )  # fmt: skip
+            list(samples),
+            owner="pilot-a",
+            gateway="opcua-1",
+            boot=1,
+            sequence=sequence or self.sequence,
+            line=LINE,
+        )
         return Record(SAMPLES.name, 0, self.sequence, 0, LINE.encode(), codec.encode(batch))
 
     def send(self, at: float, name: str, value: Value, **more: Any) -> None:

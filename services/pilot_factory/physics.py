@@ -90,10 +90,29 @@ class Machine:
     """
 
     __slots__ = (
-        "_down_s", "_down_state", "_next_micro_s", "_next_stop_s", "_remaining_s", "_rng", "_waits", "_worked_s",
-        "buffer", "cycle_s", "energy_kwh", "good", "holding", "parameters", "power_kw", "reason", "scrap", "state",
-        "temperature_c", "vibration_mm_s", "wear", "wear_factor",
-    )  # fmt: skip
+        "_down_s",
+        "_down_state",
+        "_next_micro_s",
+        "_next_stop_s",
+        "_remaining_s",
+        "_rng",
+        "_waits",
+        "_worked_s",
+        "buffer",
+        "cycle_s",
+        "energy_kwh",
+        "good",
+        "holding",
+        "parameters",
+        "power_kw",
+        "reason",
+        "scrap",
+        "state",
+        "temperature_c",
+        "vibration_mm_s",
+        "wear",
+        "wear_factor",
+    )
 
     def __init__(self, parameters: Parameters, rng: random.Random) -> None:
         self.parameters = p = parameters

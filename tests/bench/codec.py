@@ -3,7 +3,7 @@ is that at 500.
 
 Two inputs of mixed types and some Bad values. Shuffled, as a line reports by exception: each batch
 has a random subset of 1,000 signals in random order, each once, and no dictionary is met twice.
-Constant: 50 signals in the same order in every batch. Peer: the same bytes parsed by protobuf alone,
+Constant: 50 signals in the same order in every batch. Peer: the same bytes by protobuf alone,
 without columns and signals.
 """
 

@@ -136,11 +136,16 @@ def make_plant(lines: int) -> Plant:
         {"name": "cycle", "role": "cycle_time", "unit": "s"},
         {"name": "speed", "unit": "1/min"},
         {"name": "temperature", "role": "temperature", "unit": "Cel", "limits": limits},
-        {"name": "vibration", "role": "vibration", "unit": "mm/s", "limits": {**limits, "low": None}},
+        {
+            "name": "vibration",
+            "role": "vibration",
+            "unit": "mm/s",
+            "limits": {**limits, "low": None},
+        },
         {"name": "current", "role": "current", "unit": "A"},
         {"name": "power", "role": "power", "unit": "kW"},
         {"name": "energy", "unit": "kW.h"},
-    ]  # fmt: skip
+    ]
     areas = range(-(-lines // LINES_PER_AREA))
     return Plant.model_validate(
         {
@@ -151,7 +156,9 @@ def make_plant(lines: int) -> Plant:
                 {"id": f"source-{n}", "kind": "opcua", "url": f"opc.tcp://127.0.0.1:{10_000 + n}"}
                 for n in areas
             ],
-            "calendar": {"shifts": [{"name": "day", "start": "00:00", "end": "00:00", "days": week}]},
+            "calendar": {
+                "shifts": [{"name": "day", "start": "00:00", "end": "00:00", "days": week}]
+            },
             "stop_reasons": [
                 {"code": 20, "name": "Jam", "loss": "small_stop"},
                 {"code": 30, "name": "Bearing failure", "loss": "breakdown"},
@@ -182,7 +189,7 @@ def make_plant(lines: int) -> Plant:
                 for area in areas
             ],
         }
-    )  # fmt: skip
+    )
 
 
 class LineSource:

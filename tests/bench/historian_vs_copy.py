@@ -4,8 +4,8 @@ against a raw binary COPY.
 `historian_vs_copy`: two million samples of 20 lines with 1,000 signals each in shuffled batches of
 500, report by exception (`telemetry.report_doubles_by_exception`). `historian_vs_copy_50`: the same
 in batches of 50.
-`historian_vs_copy_constant`: as many samples of 200 machines in which every signal reports once a second in a fixed
-order, a third each in batches of 8, 50 and 500: what these benches sent before.
+`historian_vs_copy_constant`: as many samples of 200 machines in which every signal reports once a
+second in a fixed order, a third each in batches of 8, 50 and 500: what these benches sent before.
 
 All of it lies in Kafka. A historian process stores it, with indexes, ledger, deliveries and
 rollups; timed from the claim of its partitions, just before the first fetch, to the last COMMIT.

@@ -3,7 +3,7 @@ together.
 
 Ten lines of 1,000 signals report by exception: each batch has a random subset of its line's signals
 in random order, each once; one commit holds a batch of each line. The value is that of batches of
-100; 1,500,000 samples each, about one full segment file. Peer: the encoded records that go to Kafka.
+100; 1,500,000 samples each, about one full segment file. Peer: Kafka's encoded records.
 Read back and compared byte by byte: `lost`.
 """
 
@@ -54,7 +54,7 @@ def run() -> Iterator[dict[str, object]]:
 
 
 def _measure(size: int) -> tuple[float, float, int]:
-    """Bytes a sample in the outbox and in Kafka's records, and how many samples did not come back."""
+    """Bytes a sample in the outbox and in Kafka's records, and samples that did not come back."""
     lines = [
         [
             codec.encode(batch)

@@ -61,8 +61,8 @@ def run() -> Iterator[dict[str, object]]:
 
 
 async def _measure(machines: int) -> tuple[float, float, int, float, int]:
-    """Median ms of the page, of one with every tile drawn anew, its bytes, median ms of a whole snapshot,
-    number of signals."""
+    """Median ms of the page, of one with every tile drawn anew, its bytes, median ms of a whole
+    snapshot, number of signals."""
     now_ms = time.time_ns() // 1_000_000
     plant = make_live_plant(machines, now_ms)
     app = _make_app()

@@ -28,12 +28,14 @@ ARGUMENTS = [
 ]
 
 SHOWS_RUNNING = """() => [...document.querySelectorAll('*')]
-    .filter((element) => element.textContent.includes('Running') || element.title?.includes?.('Running'))
+    .filter((element) => element.textContent.includes('Running')
+        || element.title?.includes?.('Running'))
     .map((element) => element.localName)"""
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
-SMALL_TARGETS = """() => [...document.querySelectorAll('nav a, button, summary, .signals dt a, a.band, .brand')]
+SMALL_TARGETS = """() => [...document.querySelectorAll(
+    'nav a, button, summary, .signals dt a, a.band, .brand')]
     .filter((target) => target.checkVisibility() && target.getBoundingClientRect().height < 46)
     .map((target) => target.outerHTML)"""
 

@@ -349,9 +349,18 @@ def _receiver() -> Iterator[_Receiver]:
 
 async def _fault(stack: Stack, unit: str, fault: str, seconds: float) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pilot_factory.fault", fault, unit, "--seconds", str(seconds), "--url", str(stack.status["pilot_control_url"]),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "pilot_factory.fault",
+        fault,
+        unit,
+        "--seconds",
+        str(seconds),
+        "--url",
+        str(stack.status["pilot_control_url"]),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     said, _ = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 0, said.decode()
 

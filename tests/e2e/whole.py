@@ -191,10 +191,22 @@ async def replay(stack: Stack, name: str, log: Path, speed: float, limit_s: floa
     """Replay a recording to its end, with its send log in folder `log`."""
     recorded = stack.recordings[name]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pilot_factory.replay", str(recorded.file), "--as", recorded.protocol, "--speed", str(speed),
-        "--port", str(recorded.port), "--mqtt-url", stack.mqtt_url, "--send-log", str(log),
+        sys.executable,
+        "-m",
+        "pilot_factory.replay",
+        str(recorded.file),
+        "--as",
+        recorded.protocol,
+        "--speed",
+        str(speed),
+        "--port",
+        str(recorded.port),
+        "--mqtt-url",
+        stack.mqtt_url,
+        "--send-log",
+        str(log),
         stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    )
     try:
         _, said = await asyncio.wait_for(process.communicate(), limit_s)
     finally:

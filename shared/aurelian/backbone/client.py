@@ -223,7 +223,7 @@ class Consumer:
             )
         except KafkaError as error:
             raise Unavailable(f"no start offsets: {error!r}") from error
-        # Read after the starts: a log that is trimmed meanwhile must not seem to end before it begins.
+        # Read after the starts: a log trimmed meanwhile must not seem to end before it begins.
         ends = await self.end_offsets(partitions)
         return {p: LogRange(starts[_TopicPartition(*p)], ends[p]) for p in partitions}
 

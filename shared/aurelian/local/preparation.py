@@ -62,12 +62,14 @@ def _create_keys(url: str, home: Path, plant: Path) -> tuple[str, ...]:
 
     pepper = make_pepper(pepper_file(home))
     companies = sorted({each.company.id for each in load_plants(plant)})
+
+    def create(owner: str, name: str, scopes: tuple[str, ...]) -> str:
+        return create_key(url, owner=owner, name=name, scopes=scopes, pepper=pepper)
+
     lines = tuple(
-        f"{company}  "
-        f"{create_key(url, owner=company, name='development', scopes=DEVELOPMENT_SCOPES, pepper=pepper)}"
-        for company in companies
+        f"{each}  {create(each, 'development', DEVELOPMENT_SCOPES)}" for each in companies
     )
-    own = create_key(url, owner="*", name="dashboard", scopes=DASHBOARD_SCOPES, pepper=pepper)
+    own = create("*", "dashboard", DASHBOARD_SCOPES)
     _write_secret(dashboard_key_file(home), own)
     return lines
 

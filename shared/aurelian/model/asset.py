@@ -1,4 +1,5 @@
-"""An asset's record on `aurelian.assets.v1`: what gateways write of the plant model and all others read.
+"""An asset's record on `aurelian.assets.v1`: what gateways write of the plant model and
+all others read.
 
 The one reader of these records. Pure.
 """

@@ -1,5 +1,5 @@
-"""A cache bounded by bytes, so that many signals cannot fill a process's memory. Used by `codec.py`.
-Pure."""
+"""A cache bounded by bytes, so that many signals cannot fill a process's memory. Used by
+`codec.py`. Pure."""
 
 from __future__ import annotations
 

@@ -119,9 +119,18 @@ class Plant(PlantPart):
             {"name": self.company.name},
         )
         site = Asset(
-            derive_id(self.path), self.owner, enterprise.id, "site", self.site, self.path,
-            {"title": self.title, "time_zone": self.time_zone, "stop_reasons": [r.model_dump(mode="json") for r in self.stop_reasons]},
-        )  # fmt: skip
+            derive_id(self.path),
+            self.owner,
+            enterprise.id,
+            "site",
+            self.site,
+            self.path,
+            {
+                "title": self.title,
+                "time_zone": self.time_zone,
+                "stop_reasons": [each.model_dump(mode="json") for each in self.stop_reasons],
+            },
+        )
         yield enterprise
         yield site
         for area_model in self.areas:

@@ -1,4 +1,5 @@
-"""The one home of time conversions: int64 microseconds in arrays, aware UTC `datetime` at the edges."""
+"""The one home of time conversions: int64 microseconds in arrays, aware UTC `datetime` at
+the edges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The one back-off of everything that reconnects: doubling pauses with jitter, short again after success."""
+"""The one back-off of everything that reconnects: doubling pauses with jitter, short again after
+success."""
 
 from __future__ import annotations
 

@@ -83,7 +83,9 @@ def _fresh_database(server: str) -> Iterator[str]:
     parts = psycopg.conninfo.conninfo_to_dict(server)
     parts["dbname"] = name
     try:
-        yield f"postgresql://{parts.get('user', '')}{':' + str(parts['password']) if 'password' in parts else ''}@{parts.get('host', '')}:{parts.get('port', 5432)}/{name}"
+        password = f":{parts['password']}" if "password" in parts else ""
+        address = f"{parts.get('host', '')}:{parts.get('port', 5432)}"
+        yield f"postgresql://{parts.get('user', '')}{password}@{address}/{name}"
     finally:
         with psycopg.connect(server, autocommit=True) as conn:
             conn.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ from aurelian.runtime.settings import KafkaSettings
 from tests import servers
 
 SERVICE_SOURCE = '''
-"""Stand-in for a service: the ops endpoints, a note of its environment, a note of when it was stopped."""
+"""Stand-in for a service: ops endpoints, notes of its environment and of when it was stopped."""
 import http.server, json, os, pathlib, signal, sys, time
 
 state = pathlib.Path(os.environ["AURELIAN_STATE"])
@@ -49,7 +49,8 @@ def stop(*_):
     sys.exit(0)
 
 signal.signal(signal.SIGTERM, stop)
-http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["AURELIAN_OPS_PORT"])), Ops).serve_forever()
+port = int(os.environ["AURELIAN_OPS_PORT"])
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Ops).serve_forever()
 '''
 
 SERVICES = (

@@ -201,7 +201,8 @@ def write_plant(folder: Path, port: int) -> None:
 company: {{id: pilot-x, name: Pilot X}}
 site: north
 time_zone: UTC
-sources: [{{id: press-opcua, kind: opcua, url: "opc.tcp://127.0.0.1:{port}", publishing_interval_ms: 100}}]
+sources:
+  - {{id: press-opcua, kind: opcua, url: "opc.tcp://127.0.0.1:{port}", publishing_interval_ms: 100}}
 areas:
   - name: forming
     lines:
@@ -365,7 +366,7 @@ async def test_a_killed_gateway_goes_on_with_its_subscription_and_nothing_is_los
         assert not log.kind("gap")
 
 
-async def test_a_missing_node_costs_no_other_and_a_restart_with_a_namespace_in_front_gives_the_right_values(
+async def test_a_missing_node_costs_no_other_and_a_namespace_put_in_front_changes_no_value(
     kafka: str, tmp_path: Path
 ) -> None:
     machine = Machine(ports.any_free())

@@ -115,7 +115,7 @@ async def subscribe(
     )
 
 
-async def test_an_opcua_client_sees_values_as_logged_until_the_cable_is_pulled_and_again_when_it_is_back(
+async def test_an_opcua_client_sees_values_as_logged_until_and_after_a_pulled_cable(
     mqtt_broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(load(monkeypatch, mqtt_broker), tmp_path) as factory:
@@ -125,9 +125,13 @@ async def test_an_opcua_client_sees_values_as_logged_until_the_cable_is_pulled_a
             await subscribe(client, ["cnc-2.vibration", "cnc-2.state", "cnc-2.product"], seen)
             await until(lambda: len(seen.values) > 15, "values")
         logged = {
-            (e["path"].removeprefix("pilot-a/north/machining/line-1/").replace("/", "."), e["value"], e["source_time"])
+            (
+                e["path"].removeprefix("pilot-a/north/machining/line-1/").replace("/", "."),
+                e["value"],
+                e["source_time"],
+            )
             for e in sent_by(tmp_path, "pilot-a-opcua")
-        }  # fmt: skip
+        }
         assert {(name, value, time) for name, value, time, _ in seen.values} <= logged
         assert ("cnc-2.product", "shaft-40") in {(name, value) for name, value, _, _ in seen.values}
 

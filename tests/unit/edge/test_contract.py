@@ -25,14 +25,28 @@ from tests.linerig import make_plant
 NOW = 1_700_000_000_000_000
 MINUTE = 60_000_000
 D, I, U, B, T, Y, J, N = (  # noqa: E741
-    ValueType.DOUBLE, ValueType.INT64, ValueType.UINT64, ValueType.BOOL, ValueType.TEXT, ValueType.BYTES, ValueType.JSON, ValueType.NULL,
-)  # fmt: skip
+    ValueType.DOUBLE,
+    ValueType.INT64,
+    ValueType.UINT64,
+    ValueType.BOOL,
+    ValueType.TEXT,
+    ValueType.BYTES,
+    ValueType.JSON,
+    ValueType.NULL,
+)
 
 
 def reading(
-    value: Value, kind: ValueType, declared: ValueType | None = D, *, at: int | None = NOW, status: int = 0,
-    flags: Flag = Flag.NONE, server_time: int = 0, **model: object,
-) -> Reading:  # fmt: skip
+    value: Value,
+    kind: ValueType,
+    declared: ValueType | None = D,
+    *,
+    at: int | None = NOW,
+    status: int = 0,
+    flags: Flag = Flag.NONE,
+    server_time: int = 0,
+    **model: object,
+) -> Reading:
     described = (
         None
         if declared is None
@@ -83,7 +97,7 @@ def refused(*args: object, **kwargs: object) -> Reject:
         (4, D, D, 4.0, D),
         ("free", T, None, "free", T),
     ],
-)  # fmt: skip
+)
 def test_a_value_is_converted_where_nothing_is_lost(
     value: Value, kind: ValueType, declared: ValueType | None, stored: Value, stored_kind: ValueType
 ) -> None:
@@ -110,7 +124,7 @@ def test_a_value_is_converted_where_nothing_is_lost(
         (2**70, D, D, "overflow", b"1180591620717411303424"),
         ("half \ud800", T, T, "encoding", b"half \\ud800"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_kept_is_rejected_with_its_bytes(
     value: Value, kind: ValueType, declared: ValueType | None, error_class: str, payload: bytes
 ) -> None:
@@ -225,9 +239,14 @@ ANY_VALUE = st.one_of(
     st.booleans(),
 )
 def test_every_reading_is_a_sample_that_fits_its_column_or_a_reject(
-    value: Value, kind: ValueType, declared: ValueType | None, at: int | None, scale: float,
-    bounds: tuple[float, float] | None, closed: bool,
-) -> None:  # fmt: skip
+    value: Value,
+    kind: ValueType,
+    declared: ValueType | None,
+    at: int | None,
+    scale: float,
+    bounds: tuple[float, float] | None,
+    closed: bool,
+) -> None:
     result = apply(
         reading(value, kind, declared, at=at, scale=scale, range=bounds, closed=closed), NOW
     )
@@ -291,12 +310,27 @@ def test_a_group_has_one_batch_a_line_and_counts_everything_that_came() -> None:
     ]
     group = Assembly("g", 7, Ordinals()).assemble(deliveries)
     assert [(entry.kind, entry.samples) for entry in group.entries] == [
-        (RecordKind.REJECTED, 1), (RecordKind.REJECTED, 5), (RecordKind.EVENTS, 0), (RecordKind.SAMPLES, 1),
-    ]  # fmt: skip
+        (RecordKind.REJECTED, 1),
+        (RecordKind.REJECTED, 5),
+        (RecordKind.EVENTS, 0),
+        (RecordKind.SAMPLES, 1),
+    ]
     (count,) = group.counts
-    assert (count.source, count.hour, count.received, count.rejected, count.dropped, count.skipped) == (
-        "src", hour, 10, 6, 1, 2,
-    )  # fmt: skip
+    assert (
+        count.source,
+        count.hour,
+        count.received,
+        count.rejected,
+        count.dropped,
+        count.skipped,
+    ) == (
+        "src",
+        hour,
+        10,
+        6,
+        1,
+        2,
+    )
     batch = decode(group.entries[-1].encode(42))
     assert (batch.owner, batch.gateway, batch.boot, batch.sequence, batch.line) == (
         "a",

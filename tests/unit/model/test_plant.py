@@ -100,12 +100,22 @@ def test_assets_come_parents_first_and_belong_to_the_company(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("old", "new", "at", "says"),
     [
-        ("time_zone: Europe/Oslo", "time_zone: Europe/Olso", "time_zone", r"time_zone: "
-                                                                          r".*'Europe/Olso' is no "
-                                                                          r"IANA"),
+        (
+            "time_zone: Europe/Oslo",
+            "time_zone: Europe/Olso",
+            "time_zone",
+            r"time_zone: "
+            r".*'Europe/Olso' is no "
+            r"IANA",
+        ),
         ("kind: opcua", "kind: opcda", "kind: opcua", r"sources\.0\.kind: "),
-        ("ideal_cycle_s: 4.5", "ideal_cycle_s: 0", "ideal_cycle_s", r"products\.0\.ideal_cycle_s: "
-                                                                    r".*greater than 0"),
+        (
+            "ideal_cycle_s: 4.5",
+            "ideal_cycle_s: 0",
+            "ideal_cycle_s",
+            r"products\.0\.ideal_cycle_s: "
+            r".*greater than 0",
+        ),
         ("type: int64", "type: integer", "type: int64", r"signals\.0\.type: "),
         ("unit: Cel", "unti: Cel", "unit: Cel", r"signals\.1\.unti: Extra inputs"),
         (", action: Look at the coolant", "", "limits", r"signals\.1\.limits: .*needs `action`"),
@@ -113,7 +123,7 @@ def test_assets_come_parents_first_and_belong_to_the_company(tmp_path: Path) -> 
         ("minutes: 15", "minutes: -1", "minutes", r"breaks\.0\.minutes: "),
         ("role: state", "role: status", "role: state", r"signals\.0\.role: "),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_field_is_named_with_its_line(
     tmp_path: Path, old: str, new: str, at: str, says: str
 ) -> None:
@@ -125,19 +135,25 @@ def test_a_wrong_field_is_named_with_its_line(
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("            source: plc\n            signals", "            source: plk\n            "
-                                                         "signals", "source 'plk' is not under "
-                                                                    "`sources`"),
+        (
+            "            source: plc\n            signals",
+            "            source: plk\n            signals",
+            "source 'plk' is not under `sources`",
+        ),
         ("- name: drill", "- name: press", "'acme/north/press-shop/line-1/press' stands twice"),
         ("- name: temperature", "- name: state", "line-1/press/state' stands twice"),
-        ("      - name: line-1\n", "      - name: line-1\n        constraint: saw\n", "constraint "
-                                                                                      "'saw' is "
-                                                                                      "none of its units"),
-        ("      - name: line-1\n", "      - name: line-1\n        output: saw\n", "output 'saw' "
-                                                                                  "is none of its "
-                                                                                  "units"),
+        (
+            "      - name: line-1\n",
+            "      - name: line-1\n        constraint: saw\n",
+            "constraint 'saw' is none of its units",
+        ),
+        (
+            "      - name: line-1\n",
+            "      - name: line-1\n        output: saw\n",
+            "output 'saw' is none of its units",
+        ),
     ],
-)  # fmt: skip
+)
 def test_parts_that_contradict_each_other_are_named(
     tmp_path: Path, old: str, new: str, says: str
 ) -> None:
@@ -147,8 +163,11 @@ def test_parts_that_contradict_each_other_are_named(
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
-        ("            source: plc\n            signals", "            source: plk\n            "
-                                                         "signals", "units.0.source"),
+        (
+            "            source: plc\n            signals",
+            "            source: plk\n            signals",
+            "units.0.source",
+        ),
         ("- name: drill", "- name: press", "units.1.name"),
         ("- name: temperature", "- name: state", "signals.1.name"),
         ("      - name: line-1\n", "      - name: line-1\n        output: saw\n", "lines.0.output"),
@@ -156,7 +175,7 @@ def test_parts_that_contradict_each_other_are_named(
         ("site: north", "site: north\nsite: south", "site: stands twice"),
         ("type: int64", "type: float", "no type; say double"),
     ],
-)  # fmt: skip
+)
 def test_every_mistake_is_named_with_line_and_field(
     tmp_path: Path, old: str, new: str, place: str
 ) -> None:

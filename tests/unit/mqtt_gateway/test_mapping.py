@@ -150,12 +150,24 @@ def test_a_broker_that_needs_what_is_not_there_is_refused(url: str) -> None:
         (b'{"value":1,"ts":1767592800}', [Field("", 1, ValueType.INT64, AT)]),
         (b'{"value":1,"timestamp":"2026-01-05T06:00:00Z"}', [Field("", 1, ValueType.INT64, AT)]),
         (b'{"timestamp_ms":1767592800000,"a":1.0}', [Field("a", 1.0, ValueType.DOUBLE, AT)]),
-        (b'{"ts":1767592800000,"fields":{"a":1,"b":{"c":2}}}', [Field("a", 1, ValueType.INT64, AT), Field("b.c", 2, ValueType.INT64, AT)]),
-        (b'{"a":{"value":1,"ts":1767592800},"b":2}', [Field("a", 1, ValueType.INT64, AT), Field("b", 2, ValueType.INT64, None)]),
-        (b'{"big":9007199254740993,"bigger":18446744073709551615}', [Field("big", 2**53 + 1, ValueType.INT64, None), Field("bigger", 2**64 - 1, ValueType.UINT64, None)]),
+        (
+            b'{"ts":1767592800000,"fields":{"a":1,"b":{"c":2}}}',
+            [Field("a", 1, ValueType.INT64, AT), Field("b.c", 2, ValueType.INT64, AT)],
+        ),
+        (
+            b'{"a":{"value":1,"ts":1767592800},"b":2}',
+            [Field("a", 1, ValueType.INT64, AT), Field("b", 2, ValueType.INT64, None)],
+        ),
+        (
+            b'{"big":9007199254740993,"bigger":18446744073709551615}',
+            [
+                Field("big", 2**53 + 1, ValueType.INT64, None),
+                Field("bigger", 2**64 - 1, ValueType.UINT64, None),
+            ],
+        ),
         (b"{}", []),
     ],
-)  # fmt: skip
+)
 def test_fields_are_read_from_every_form(payload: bytes, fields: list[Field]) -> None:
     assert read_fields(payload) == fields
 
@@ -182,7 +194,16 @@ def test_what_is_no_json_is_unreadable(payload: bytes) -> None:
         read_fields(payload)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.floats(allow_nan=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_every_json_text_is_read(content: object) -> None:
     for field in read_fields(json.dumps(content).encode()):
         assert isinstance(field.type, ValueType)

@@ -169,9 +169,7 @@ def test_numbers_out_of_order_are_put_in_order() -> None:
     assert line.host.tick(line.now + 10) == []
 
 
-def test_a_number_that_does_not_come_is_a_gap_and_one_rebirth_and_the_values_after_it_are_kept() -> (
-    None
-):
+def test_a_missing_number_is_a_gap_and_one_rebirth_and_later_values_are_kept() -> None:
     """operational-behavior-host-reordering-rebirth."""
     line = Line(reorder_s=3.0)
     line.birth()
@@ -334,13 +332,18 @@ def metric(**fields: object) -> pb.Payload.Metric:
         ({"bytes_value": b"\x00\xff"}, 17, b"\x00\xff", ValueType.BYTES),
         ({"bytes_value": struct.pack("<2h", -1, 2)}, 23, "[-1,2]", ValueType.JSON),
         ({"bytes_value": struct.pack("<2d", math.nan, 2.5)}, 31, "[null,2.5]", ValueType.JSON),
-        ({"bytes_value": b"\x0a\x00\x00\x00\xa0\x40"}, 32, "[true,false,true,false,false,false,false,false,false,true]", ValueType.JSON),
+        (
+            {"bytes_value": b"\x0a\x00\x00\x00\xa0\x40"},
+            32,
+            "[true,false,true,false,false,false,false,false,false,true]",
+            ValueType.JSON,
+        ),
         ({"bytes_value": "a\0ö\0".encode()}, 33, '["a","ö"]', ValueType.JSON),
         ({"bytes_value": struct.pack("<Q", 0)}, 34, '["1970-01-01T00:00:00.000Z"]', ValueType.JSON),
         ({}, 10, None, ValueType.NULL),
         ({"is_null": True, "double_value": 0.0}, 10, None, ValueType.NULL),
     ],
-)  # fmt: skip
+)
 def test_every_datatype_has_a_place(
     fields: dict[str, object], datatype: int, value: Value, type: ValueType
 ) -> None:

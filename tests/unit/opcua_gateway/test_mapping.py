@@ -149,8 +149,18 @@ def test_a_closed_test_network_may_be_named() -> None:
         ("Größe", ua.VariantType.String, "Größe", ValueType.TEXT),
         ("\udcff", ua.VariantType.String, b"\xff", ValueType.BYTES),
         (b"\x00\xff", ua.VariantType.ByteString, b"\x00\xff", ValueType.BYTES),
-        (datetime(2026, 1, 5, 6, 0, 0, 1500, tzinfo=UTC), ua.VariantType.DateTime, "2026-01-05T06:00:00.001500Z", ValueType.TEXT),
-        (uuid.UUID(int=1), ua.VariantType.Guid, "00000000-0000-0000-0000-000000000001", ValueType.TEXT),
+        (
+            datetime(2026, 1, 5, 6, 0, 0, 1500, tzinfo=UTC),
+            ua.VariantType.DateTime,
+            "2026-01-05T06:00:00.001500Z",
+            ValueType.TEXT,
+        ),
+        (
+            uuid.UUID(int=1),
+            ua.VariantType.Guid,
+            "00000000-0000-0000-0000-000000000001",
+            ValueType.TEXT,
+        ),
         (ua.LocalizedText("auf", "de"), ua.VariantType.LocalizedText, "auf", ValueType.TEXT),
         (ua.QualifiedName("a", 2), ua.VariantType.QualifiedName, "2:a", ValueType.TEXT),
         (ua.NodeId("x", 2), ua.VariantType.NodeId, "ns=2;s=x", ValueType.TEXT),
@@ -161,7 +171,7 @@ def test_a_closed_test_network_may_be_named() -> None:
         ([[1, 2], [3, 2**60]], ua.VariantType.Int64, f"[[1,2],[3,{2**60}]]", ValueType.JSON),
         ([b"\x01"], ua.VariantType.ByteString, '["AQ=="]', ValueType.JSON),
     ],
-)  # fmt: skip
+)
 def test_every_type_has_a_place(
     value: object, kind: ua.VariantType, found: object, type: ValueType
 ) -> None:
@@ -200,15 +210,22 @@ def item(handle: int, value: ua.DataValue) -> ua.MonitoredItemNotification:
             st.one_of(
                 st.floats(allow_nan=False).map(lambda v: ua.Variant(v, ua.VariantType.Double)),
                 st.integers(-(2**63), 2**63 - 1).map(lambda v: ua.Variant(v, ua.VariantType.Int64)),
-                st.text(st.characters(codec="utf-8")).map(lambda v: ua.Variant(v, ua.VariantType.String)),
+                st.text(st.characters(codec="utf-8")).map(
+                    lambda v: ua.Variant(v, ua.VariantType.String)
+                ),
                 st.binary().map(lambda v: ua.Variant(v, ua.VariantType.ByteString)),
             ),
             st.sampled_from([0, 0x40000000, 0x80310000, 0x00000480]),
-            st.one_of(st.none(), st.datetimes(datetime(1700, 1, 1), datetime(2400, 1, 1)).map(lambda t: t.replace(tzinfo=UTC))),
+            st.one_of(
+                st.none(),
+                st.datetimes(datetime(1700, 1, 1), datetime(2400, 1, 1)).map(
+                    lambda t: t.replace(tzinfo=UTC)
+                ),
+            ),
         ),
         max_size=8,
     )
-)  # fmt: skip
+)
 def test_what_a_server_encodes_comes_out_as_it_went_in(
     rows: list[tuple[int, ua.Variant, int, datetime | None]],
 ) -> None:
@@ -253,9 +270,7 @@ def test_an_overflow_of_the_servers_queue_is_seen_in_the_status(
     assert notification(status=status).overflow is overflow
 
 
-def test_a_reading_keeps_status_and_times_and_counts_at_the_servers_time_without_a_source_time() -> (
-    None
-):
+def test_a_reading_keeps_status_and_times_and_has_the_servers_time_without_a_source_time() -> None:
     plant = make_plant()
     tag = tags_of(plant, plant.sources[0])[0]
     reading = to_reading(tag, notification(status=0x80310000), initial=True)

@@ -85,9 +85,7 @@ def test_a_stopped_machine_starves_what_follows_and_blocks_what_comes_before() -
     assert [m.state for m in line.machines] == [PackMl.EXECUTE] * 3
 
 
-def test_wear_a_thousand_times_faster_raises_vibration_until_the_bearing_fails_within_a_minute() -> (
-    None
-):
+def test_fast_wear_raises_vibration_until_the_bearing_fails_within_a_minute() -> None:
     line = Line([Parameters(micro_stops_per_h=0, stops_per_h=0)], "x")
     machine = line.machines[0]
     machine.wear, machine.wear_factor = 0.0, 1000.0
