@@ -75,8 +75,10 @@ def run_with_newer_python() -> int:
         if newer and subprocess.call([newer, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             os.execv(newer, [newer, *sys.argv])
     print(
-        f"cannot set up: Python 3.11 or newer is needed and this is {VERSION}: install one (on Debian and Ubuntu: "
-        "apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.11 run",
+        f"cannot set up: Python 3.11 or newer is needed and this is {VERSION}: install one (on "
+        "Debian and Ubuntu: "
+        "apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.11 "
+        "run",
         file=sys.stderr,
     )
     return 1
@@ -125,7 +127,8 @@ def check_machine() -> None:
         import venv  # noqa: F401
     except ImportError:
         raise SetupError(
-            f"this Python has no venv module ({sys.executable}): apt-get install python{VERSION}-venv, "
+            f"this Python has no venv module ({sys.executable}): apt-get install "
+            f"python{VERSION}-venv, "
             "or use another Python: make PYTHON=/path/to/python3 run"
         ) from None
     free_mb = shutil.disk_usage(str(ROOT)).free // 1_000_000
@@ -194,7 +197,10 @@ def explain(output: str) -> str:
     if "No space left on device" in output or "Disk quota exceeded" in output:
         return f"the disk of {ROOT} is full: free about {NEEDED_MB} MB and run it again"
     if "DO NOT MATCH THE HASHES" in output:
-        return f"a package is not the one that was locked (its hash differs); it was not installed:\n{output[output.index('ERROR: THESE') :][:1500]}"
+        return (
+            "a package is not the one that was locked (its hash differs); it was not "
+            f"installed:\n{output[output.index('ERROR: THESE') :][:1500]}"
+        )
     network = (
         "NewConnectionError",
         "Temporary failure in name resolution",
@@ -203,13 +209,15 @@ def explain(output: str) -> str:
     )
     if any(sign in output for sign in (*network, "ProxyError", "SSLError", "ReadTimeoutError")):
         return (
-            "the package index does not answer: check the network (and the settings PIP_INDEX_URL, HTTPS_PROXY), "
+            "the package index does not answer: check the network (and the settings "
+            "PIP_INDEX_URL, HTTPS_PROXY), "
             "then run it again; what was loaded is kept"
         )
     if "No matching distribution" in output:
         missing = re.findall(r"No matching distribution found for (\S+)", output)
         return (
-            f"the package index has no {', '.join(missing)} for Python {VERSION} on this kind of machine; "
+            f"the package index has no {', '.join(missing)} for Python {VERSION} on this kind of "
+            "machine; "
             "use another Python (make PYTHON=/path/to/python3.12 run)"
         )
     return f"pip failed:\n{output[-2000:]}"

@@ -205,7 +205,8 @@ def count_rows(url: str) -> int:
     """Rows of the three sample tables."""
     with psycopg.connect(url) as conn:
         row = conn.execute(
-            "SELECT (SELECT count(*) FROM historian.sample_number) + (SELECT count(*) FROM historian.sample_text) "
+            "SELECT (SELECT count(*) FROM historian.sample_number) + (SELECT count(*) FROM "
+            "historian.sample_text) "
             "+ (SELECT count(*) FROM historian.sample_other)"
         ).fetchone()
     assert row is not None
@@ -227,11 +228,13 @@ def ledger_totals(url: str) -> dict[str, int]:
     """Sums of the ledger: received, dropped, skipped, stored, duplicate, rejected."""
     with psycopg.connect(url) as conn:
         received = conn.execute(
-            "SELECT coalesce(sum(received), 0), coalesce(sum(dropped), 0), coalesce(sum(skipped), 0) "
+            "SELECT coalesce(sum(received), 0), coalesce(sum(dropped), 0), coalesce(sum(skipped), "
+            "0) "
             "FROM historian.ledger_received"
         ).fetchone()
         stored = conn.execute(
-            "SELECT coalesce(sum(stored), 0), coalesce(sum(duplicate), 0), coalesce(sum(rejected), 0) "
+            "SELECT coalesce(sum(stored), 0), coalesce(sum(duplicate), 0), "
+            "coalesce(sum(rejected), 0) "
             "FROM historian.ledger_stored"
         ).fetchone()
     assert received is not None and stored is not None
@@ -344,9 +347,11 @@ def _us(column: str) -> str:
 
 # The tables need a statement each: their values have different types.
 _EVERY_TABLE = [
-    f"SELECT g.path, {_us('time')}, s.sub, s.type, {value}, s.status, s.flags, {_us('source_time')}, "
+    f"SELECT g.path, {_us('time')}, s.sub, s.type, {value}, s.status, s.flags, "
+    f"{_us('source_time')}, "
     f"{_us('server_time')}, {_us('gateway_time')} FROM historian.{table} AS s "
-    f"JOIN historian.signal AS g ON g.key = s.signal WHERE starts_with(g.path, %(path)s) AND {condition}"
+    "JOIN historian.signal AS g ON g.key = s.signal WHERE starts_with(g.path, %(path)s) AND "
+    f"{condition}"
     for table, value, condition in (
         ("sample_number", "s.value", "true"),
         ("sample_text", "s.value", "true"),
@@ -358,8 +363,10 @@ _EVERY_TABLE = [
 
 _LEDGER = """
 SELECT source, hour, coalesce(r.rest, 0) - coalesce(s.done, 0)
-FROM (SELECT source, hour, sum(received - dropped - skipped) AS rest FROM historian.ledger_received GROUP BY 1, 2) AS r
-FULL JOIN (SELECT source, hour, stored + duplicate + rejected AS done FROM historian.ledger_stored) AS s
+FROM (SELECT source, hour, sum(received - dropped - skipped) AS rest FROM historian.ledger_received
+  GROUP BY 1, 2) AS r
+FULL JOIN (SELECT source, hour, stored + duplicate + rejected AS done FROM historian.ledger_stored)
+  AS s
     USING (source, hour)
 WHERE coalesce(r.rest, 0) <> coalesce(s.done, 0)
 """

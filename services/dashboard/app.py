@@ -4,7 +4,6 @@ Called by `__main__.py`."""
 from __future__ import annotations
 
 import logging
-import time
 from functools import partial
 
 from fastapi import FastAPI, Request, Response
@@ -12,15 +11,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from aurelian.db.engine import disposing, make_engine
+from aurelian.model.time import now_us
 from aurelian.runtime import api
 from aurelian.runtime.health import Health
-from dashboard.feed import run_clock, run_feed
+from dashboard.feed import close_streams, run_clock, run_feed
 from dashboard.forward import forward_routes, make_client
 from dashboard.freshness import Limits
 from dashboard.guard import Guard
 from dashboard.hub import Hub
 from dashboard.live import LivePlant
-from dashboard.routes import STATIC, Renderer, build_hash, make_routes
+from dashboard.renderer import STATIC, Renderer, build_hash
+from dashboard.routes import make_routes
 from dashboard.settings import DashboardSettings
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def make_app(settings: DashboardSettings, health: Health) -> FastAPI:
     hub = Hub(
         LivePlant(limits),
         build=build_hash(),
-        first_id=time.time_ns() // 1000,  # microseconds: beyond every number of an earlier run
+        first_id=now_us(),  # beyond every number of an earlier run
         ring=settings.ring,
         queue=settings.client_queue,
     )
@@ -48,13 +49,14 @@ def make_app(settings: DashboardSettings, health: Health) -> FastAPI:
         health,
         prefix=None,
         routers=[
-            make_routes(settings, hub, engine, client, render, health.stopping),
+            make_routes(settings, hub, engine, client, render),
             forward_routes(settings, client),
         ],
         resources=[disposing(engine), client],
         tasks=[
             ("feed", partial(run_feed, settings, hub, engine, health)),
             ("clock", partial(run_clock, settings, hub, health)),
+            ("close streams", partial(close_streams, hub, health)),
         ],
     )
     app.state.hub = hub
@@ -63,8 +65,8 @@ def make_app(settings: DashboardSettings, health: Health) -> FastAPI:
 
     async def show_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        said = NOT_FOUND if error.status_code == 404 else str(error.detail)
-        return render.page("error.html", request, error.status_code, said=said)
+        reason = NOT_FOUND if error.status_code == 404 else str(error.detail)
+        return render.page("error.html", request, error.status_code, reason=reason)
 
     app.add_exception_handler(HTTPException, show_problem)
     return app

@@ -1,11 +1,9 @@
-"""Values and times as the stream carries them. Pure; called by live.py, business.py, queries.py and
-routes.py."""
+"""Values as the stream carries them. Pure; called by live.py."""
 
 from __future__ import annotations
 
 import base64
 import math
-from datetime import UTC, datetime
 
 from aurelian.model.sample import MAX_EXACT_INT, Value
 
@@ -27,13 +25,3 @@ def to_json(value: Value) -> object:
             return base64.b64encode(value[:SHOWN_TEXT]).decode()
         case str():
             return value if len(value) <= SHOWN_TEXT else value[: SHOWN_TEXT - 1] + "…"
-
-
-def to_ms(time: datetime) -> int:
-    """Milliseconds since 1970 of an aware time."""
-    return int(time.timestamp() * 1000)
-
-
-def from_ms(ms: float) -> datetime:
-    """The aware UTC time of milliseconds since 1970."""
-    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -3,14 +3,13 @@ app.py.
 
 Position first, then snapshot: what arrives in between comes twice, which changes nothing. Kafka or
 the database away: the old picture stays on the pages and grows stale by itself; a new Kafka log is
-    noticed and the picture built anew.
+noticed and the picture built anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,14 +30,16 @@ from aurelian.events.cloudevent import EventError, decode_event
 from aurelian.model import codec
 from aurelian.model.asset import decode_asset
 from aurelian.model.record import Partition, Record
+from aurelian.model.time import now_ms
 from aurelian.runtime.health import Health
+from aurelian.runtime.retry import Backoff
 from dashboard import metrics, queries
-from dashboard.business import apply_event
+from dashboard.business_events import apply_event
 from dashboard.freshness import Limits
 from dashboard.hub import Hub
 from dashboard.live import LivePlant
+from dashboard.records import Message
 from dashboard.settings import DashboardSettings
-from dashboard.things import Message
 
 log = logging.getLogger(__name__)
 
@@ -49,23 +50,16 @@ REWIND = 200
 stored yet."""
 
 LOG_POLL_S = 1.0
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
-
-
-def now_ms() -> int:
-    """The server's time, milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 async def run_feed(
     settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health
 ) -> None:
     """Keep the hub's picture current until cancelled. Never ends by itself."""
-    wait_s = FIRST_WAIT_S
+    backoff = Backoff()
     while True:
         try:
-            await _follow(settings, hub, engine, health)
-            wait_s = FIRST_WAIT_S
+            await _follow(settings, hub, engine, health, backoff)
         except (Unavailable, DBAPIError, OSError) as error:
             metrics.FOLLOWING.set(0)
             problem = (
@@ -79,8 +73,7 @@ async def run_feed(
                     extra={"fields": {"why": problem, "error": str(error)[:300]}},
                 )
             hub.problem = problem
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
-            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            await backoff.wait()
 
 
 async def run_clock(settings: DashboardSettings, hub: Hub, health: Health) -> None:
@@ -95,8 +88,14 @@ async def run_clock(settings: DashboardSettings, hub: Hub, health: Health) -> No
         await asyncio.sleep(settings.tick_s)
 
 
+async def close_streams(hub: Hub, health: Health) -> None:
+    """End all streams when the process is told to stop."""
+    await health.stopping.wait()
+    hub.close()
+
+
 async def _follow(
-    settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health
+    settings: DashboardSettings, hub: Hub, engine: AsyncEngine, health: Health, backoff: Backoff
 ) -> None:
     """Build the picture of the current log and keep it up to date; ends when another log is
     declared."""
@@ -115,17 +114,19 @@ async def _follow(
         await _take(consumer, plant, lambda _: None, timeout_s=0.2)
         hub.replace(plant)
         hub.problem = health.ready = None
+        backoff.reset()
         metrics.FOLLOWING.set(1)
         log.info(
-            "live picture built", extra={"fields": {"log_id": log_id, "assets": len(plant.assets)}}
+            "live picture built",
+            extra={"fields": {"log_id": log_id, "assets": len(plant.tree.assets)}},
         )
         poll_at = heard_at = time.monotonic()
         while True:
             if await _take(consumer, plant, hub.publish):
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > settings.live_s:
-                # The client waits for a broker for ever without a word; no record for so long is
-                # rare.
+                # The client waits for a broker for ever and raises nothing, so ask: that does. No
+                # record for so long is rare.
                 await consumer.end_offsets([Partition(SOURCE_EVENTS.name, 0)])
                 heard_at = time.monotonic()
             if time.monotonic() >= poll_at:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 
 import httpx
 from fastapi import APIRouter, Request, Response
@@ -34,6 +35,48 @@ ANSWERED = (
 
 TIMEOUT = httpx.Timeout(20.0, connect=2.0)
 """Of one read: an event stream sends a word more often than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedApi:
+    """An API behind this origin, as the page Help lists it. `prefix`: of all of its paths."""
+
+    name: str
+    prefix: str
+    gives: str
+    has_asyncapi: bool = False
+
+    @property
+    def docs(self) -> str:
+        """Its documentation page."""
+        return f"{self.prefix}/docs"
+
+    @property
+    def openapi(self) -> str:
+        """Its OpenAPI document."""
+        return f"{self.prefix}/openapi.json"
+
+    @property
+    def asyncapi(self) -> str:
+        """Its AsyncAPI document; empty: it has none."""
+        return f"{self.prefix}/asyncapi.yaml" if self.has_asyncapi else ""
+
+
+FORWARDED_APIS = (
+    ForwardedApi(
+        "History", "/history/v1", "Samples of a signal, gaps, rejected records, the ledger"
+    ),
+    ForwardedApi(
+        "Maintenance", "/maintenance/v1", "Health of machines and their maintenance cases"
+    ),
+    ForwardedApi("Capacity", "/capacity/v1", "Capacity of lines by week, ISA-95"),
+    ForwardedApi(
+        "Events",
+        "/events/v1",
+        "Business events by polling, stream and webhook, and grants between companies",
+        has_asyncapi=True,
+    ),
+)
 
 
 def upstreams(settings: DashboardSettings) -> dict[str, str]:
@@ -101,7 +144,10 @@ def away(api: str) -> JSONResponse:
             "type": "about:blank",
             "title": f"The {api} service does not answer",
             "status": 502,
-            "detail": "Live values on the pages go on without it. It is started again by itself; try once more in a moment.",
+            "detail": (
+                "Live values on the pages go on without it. It is started again by itself; "
+                "try once more in a moment."
+            ),
         },
         502,
         media_type="application/problem+json",

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked by orchestrators under any name; they tell nothing of the plant."""
+"""Asked by orchestrators under any name; they reveal nothing of the plant."""
 
 IMPORT_MAP = json.dumps(
     {
@@ -31,8 +31,9 @@ _MAP_HASH = base64.b64encode(hashlib.sha256(IMPORT_MAP.encode()).digest()).decod
 
 HEADERS = {
     "content-security-policy": (
-        f"default-src 'none'; script-src 'self' 'sha256-{_MAP_HASH}'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src 'self' 'sha256-{_MAP_HASH}'; style-src 'self'; "
+        "img-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -60,7 +61,8 @@ class Guard:
 
         if host_name(Headers(scope=scope).get("host", "")) not in self._names:
             refused = PlainTextResponse(
-                "This server answers under its own names only; add yours to AURELIAN_DASHBOARD_HOSTS.\n",
+                "This server answers under its own names only; add yours to "
+                "AURELIAN_DASHBOARD_HOSTS.\n",
                 421,
             )
             await refused(scope, receive, send_guarded)

@@ -7,121 +7,105 @@ late changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import insort
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from aurelian.model.asset import Asset
 from aurelian.model.codec import SourceEvent
 from aurelian.model.sample import Flag, SampleBatch, Signal, Value, ValueType
+from dashboard.asset_tree import AssetTree
 from dashboard.encoding import to_json
 from dashboard.freshness import Freshness, Limits, freshness_of
-from dashboard.things import Body, Death, LiveLine, LiveSignal, Message
+from dashboard.presence import Presence
+from dashboard.records import Body, LiveLine, LiveSignal, Message
+
+_INDEX = attrgetter("index")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a page shows: only that much of the picture is sent with it.
+
+    Attributes:
+        lines: ids whose state, figures, capacity and alarms are shown.
+        signals: whose values are shown.
+        health_of: ids of the machines whose health is shown.
+    """
+
+    lines: Collection[str] = ()
+    signals: Collection[LiveSignal] = ()
+    health_of: Collection[str] = ()
 
 
 class LivePlant:
-    """The picture. `changed` and `heard_changed` collect what the next frame of values carries.
+    """The picture. `changed` collects the signals that the next frame of values carries.
 
     Attributes:
-        assets, signals, lines: by id.
+        tree: assets and their order.
+        presence: when sources and machines were heard.
+        signals, lines: by id.
         by_index: signals in the order of their index.
-        heard: ms of the last sign of life. Keys: an asset's id; a source's id where all of the
-            source was heard; and `~` + a source's id for any sign at all, by which no single
-            machine may be called live.
-        dead: silent since, by asset's or source's id.
         alarms: active ones by id.
         health: newest health of an asset by its id, with its open case if there is one.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self.assets: dict[str, Asset] = {}
+        self.tree = AssetTree()
+        self.presence = Presence()
         self.signals: dict[str, LiveSignal] = {}
         self.by_index: list[LiveSignal] = []
         self.lines: dict[str, LiveLine] = {}
-        self.heard: dict[str, int] = {}
-        self.dead: dict[str, Death] = {}
         self.alarms: dict[str, Body] = {}
         self.health: dict[str, Body] = {}
         self.changed: set[int] = set()
-        self.heard_changed: set[str] = set()
+        self._by_asset: dict[str, list[LiveSignal]] = {}
         self._cleared: dict[str, None] = {}
 
-    # --- reading ------------------------------------------------------------------------------------------------
+    # --- reading
 
     def line(self, line: str) -> LiveLine:
         """The line's record, made on first use."""
         return self.lines.setdefault(line, LiveLine())
 
-    def units_of(self, line: Asset) -> list[Asset]:
-        """The line's machines in flow order; one that is not in the model's list comes last."""
-        order = {str(unit): place for place, unit in enumerate(line.meaning.get("units", ()))}
-        units = [
-            asset
-            for asset in self.assets.values()
-            if asset.parent == line.id and asset.level == "unit"
-        ]
-        return sorted(units, key=lambda unit: (order.get(unit.id, len(order)), unit.path))
+    def signals_of(self, asset: str) -> list[LiveSignal]:
+        """Signals that the asset carries, by index. Not to be changed."""
+        return self._by_asset.get(asset, [])
 
-    def signals_of(self, asset: str) -> Iterator[LiveSignal]:
-        """Signals that the asset carries."""
-        return (signal for signal in self.by_index if signal.asset == asset)
-
-    def voice_of(self, asset: str) -> str:
-        """The asset whose freshness is this one's: a line speaks through its constraint unit."""
-        found = self.assets.get(asset)
-        if found is not None and found.level == "line":
-            return str(found.meaning.get("constraint", asset))
-        return asset
-
-    def source_of(self, asset: str) -> str:
-        """Id of the source that speaks for the asset; empty when nobody knows."""
-        found = self.assets.get(self.voice_of(asset))
-        return str(found.meaning.get("source", "")) if found is not None else ""
+    def state_signal_of(self, unit: str) -> LiveSignal | None:
+        """The signal that carries a machine's own state; None: it has none."""
+        return next((signal for signal in self.signals_of(unit) if signal.role == "state"), None)
 
     def heard_ms(self, asset: str, source: str | None = None) -> int:
         """When the asset, or its source as a whole, was last heard; 0: never."""
-        voice = self.voice_of(asset)
-        speaker = self.source_of(asset) if source is None else source
-        return max(self.heard.get(voice, 0), self.heard.get(speaker, 0))
-
-    def death_of(self, asset: str, source: str | None = None) -> str | None:
-        """Why the asset is known to be silent; None when it is not."""
-        voice = self.voice_of(asset)
-        speaker = self.source_of(asset) if source is None else source
-        death = self.dead.get(voice) or self.dead.get(speaker)
-        return death.reason if death is not None else None
+        reporter, its_source = self.tree.reporters_of(asset)
+        return self.presence.heard_ms(reporter, its_source if source is None else source)
 
     def freshness(self, asset: str, now_ms: int, source: str | None = None) -> Freshness:
-        """Freshness of everything that this asset says."""
+        """Freshness of everything that this asset reports."""
+        reporter, its_source = self.tree.reporters_of(asset)
+        source = its_source if source is None else source
+        heard_ms = self.presence.heard_ms(reporter, source)
         return freshness_of(
-            self.heard_ms(asset, source), self.death_of(asset, source), now_ms, self.limits
+            heard_ms, self.presence.silence_of(reporter, source), now_ms, self.limits
         )
-
-    def line_of(self, asset: str) -> Asset | None:
-        """The line that an asset belongs to, itself included."""
-        found = self.assets.get(asset)
-        while found is not None and found.level != "line":
-            found = self.assets.get(found.parent or "")
-        return found
 
     def line_of_alarm(self, alarm: Body) -> str:
         """Id of the line of an alarm, which names it by id or by path, or only its asset; empty
         when unknown."""
-        line = self.line_of(alarm["asset"])
-        return (
-            line.id
-            if line is not None
-            else str(alarm["line"])
-            if alarm["line"] in self.lines
-            else ""
-        )
+        line = self.tree.line_of(alarm["asset"])
+        if line is not None:
+            return line.id
+        return str(alarm["line"]) if alarm["line"] in self.lines else ""
 
-    # --- folding ------------------------------------------------------------------------------------------------
+    # --- folding
 
     def put_asset(self, asset: Asset) -> bool:
         """Take a node of the tree with the signals that it declares; True if anything is new."""
-        new = self.assets.get(asset.id) != asset
-        self.assets[asset.id] = asset
+        new = self.tree.put(asset)
         if asset.level == "line":
             self.line(asset.id)
         for declared in asset.meaning.get("signals", ()):
@@ -141,15 +125,15 @@ class LivePlant:
     def remove_asset(self, asset: str) -> bool:
         """Forget a node; True if it was there. Its signals' indexes stay taken."""
         self.lines.pop(asset, None)
-        return self.assets.pop(asset, None) is not None
+        return self.tree.remove(asset)
 
     def put_signal(
         self, signal: Signal, role: str | None = None, limits: Mapping[str, Any] | None = None
     ) -> bool:
         """Take a signal's description and keep its value; True if it was not known.
 
-        `role` None: the batch's dictionary told, which knows neither role nor limits and does not
-            overrule them.
+        `role` None: it comes from a batch's dictionary, which knows neither role nor limits and
+        does not overrule them.
         """
         known = self.signals.get(signal.id)
         if known is None:
@@ -164,6 +148,7 @@ class LivePlant:
             )
             self.signals[signal.id] = known
             self.by_index.append(known)
+            self._by_asset.setdefault(signal.asset, []).append(known)
             known.role, known.limits, known.discovered = (
                 role or "other",
                 limits or None,
@@ -171,10 +156,19 @@ class LivePlant:
             )
             return True
         if role is not None:
-            known.asset, known.path, known.unit = signal.asset, signal.path, signal.unit
+            self._move(known, signal.asset)
+            known.path, known.unit = signal.path, signal.unit
             known.role, known.limits = role, limits or None
             known.source = signal.source or known.source
         return False
+
+    def _move(self, signal: LiveSignal, asset: str) -> None:
+        """Give a signal to another asset; each asset keeps its signals by index."""
+        if signal.asset == asset:
+            return
+        self._by_asset[signal.asset].remove(signal)
+        signal.asset = asset
+        insort(self._by_asset.setdefault(asset, []), signal, key=_INDEX)
 
     def put_value(
         self,
@@ -226,7 +220,9 @@ class LivePlant:
             if (
                 not flags[place] & Flag.RETAINED and status >> 30 != 2
             ):  # Bad may mean: the server cannot reach it
-                messages += self._hear_source(signal.source, [signal.asset], gateway_time, now_ms)
+                messages += self.presence.mark_source_heard(
+                    signal.source, [signal.asset], gateway_time, now_ms
+                )
         return messages
 
     def apply_source_event(self, event: SourceEvent, now_ms: int) -> list[Message]:
@@ -235,51 +231,25 @@ class LivePlant:
         match event.WhichOneof("kind"):
             case "heartbeat":
                 at = event.heartbeat.heard_at or event.time
-                return self._hear_source(event.source, event.heartbeat.assets, at, now_ms)
+                return self.presence.mark_source_heard(
+                    event.source, event.heartbeat.assets, at, now_ms
+                )
             case "birth":
-                return self._hear_source(event.source, event.birth.assets, event.time, now_ms)
+                return self.presence.mark_source_heard(
+                    event.source, event.birth.assets, event.time, now_ms
+                )
             case "death":
                 reason = event.death.reason or "the source is gone"
                 keys = list(event.death.assets) or [event.source]
-                return [message for key in keys for message in self.bury(key, reason, event.time)]
+                return [
+                    message
+                    for key in keys
+                    for message in self.presence.mark_silent(key, reason, event.time)
+                ]
             case _:
                 return []
 
-    def _hear_source(
-        self, source: str, assets: Iterable[str], at_us: int, now_ms: int
-    ) -> list[Message]:
-        """A source spoke for some of its assets, or, where none is named, as a whole."""
-        messages = self.hear(f"~{source}", at_us, now_ms) + self._revive(source, at_us)
-        for key in list(assets) or [source]:
-            messages += self.hear(key, at_us, now_ms)
-        return messages
-
-    def hear(self, key: str, at_us: int, now_ms: int) -> list[Message]:
-        """Note that an asset, or a source as a whole, was heard at `at_us`; never later than
-        now."""
-        at_ms = min(at_us // 1000, now_ms)
-        if key and at_ms > self.heard.get(key, 0):
-            self.heard[key] = at_ms
-            self.heard_changed.add(key)
-        return self._revive(key, at_us)
-
-    def bury(self, key: str, reason: str, at_us: int) -> list[Message]:
-        """Note that a source or an asset is silent from `at_us` on, unless it was heard since."""
-        known = self.dead.get(key)
-        heard_ms = max(self.heard.get(key, 0), self.heard.get(f"~{key}", 0))
-        if heard_ms * 1000 > at_us or (known is not None and known.at_us >= at_us):
-            return []
-        self.dead[key] = Death(reason, at_us)
-        return [Message("source", {"key": key, "dead": reason, "heard": self.heard.get(key, 0)})]
-
-    def _revive(self, key: str, at_us: int) -> list[Message]:
-        death = self.dead.get(key)
-        if death is None or at_us <= death.at_us:
-            return []
-        del self.dead[key]
-        return [Message("source", {"key": key, "dead": None, "heard": self.heard.get(key, 0)})]
-
-    # --- what other services found ------------------------------------------------------------------------------
+    # --- what other services found
 
     def put_state(self, body: Body) -> list[Message]:
         """Take a line's state `{"line","state","unit","reason","since"}` unless a later one is
@@ -344,15 +314,15 @@ class LivePlant:
             return []
         return [Message("alarm", {"op": "cleared", "line_id": self.line_of_alarm(body), **body})]
 
-    # --- for the browser ----------------------------------------------------------------------------------------
+    # --- for the browser
 
     def take_changes(self) -> tuple[set[int], set[str]]:
-        """Indexes and keys that changed since the last call."""
-        changed, heard = self.changed, self.heard_changed
-        self.changed, self.heard_changed = set(), set()
+        """Indexes of signals and keys of `presence.heard` that changed since the last call."""
+        changed, heard = self.changed, self.presence.changed
+        self.changed, self.presence.changed = set(), set()
         return changed, heard
 
-    def frame(self, indexes: set[int], heard: set[str]) -> Body:
+    def frame(self, indexes: Iterable[int], heard: Iterable[str]) -> Body:
         """Columns of the newest values of `indexes`, and when `heard` were last heard."""
         chosen = [self.by_index[index] for index in sorted(indexes)]
         return {
@@ -360,29 +330,33 @@ class LivePlant:
             "v": [to_json(signal.value) for signal in chosen],
             "q": [signal.status for signal in chosen],
             "t": [signal.time_us // 1000 for signal in chosen],
-            "h": {key: self.heard.get(key, 0) for key in sorted(heard)},
+            "h": {key: self.presence.heard.get(key, 0) for key in sorted(heard)},
         }
 
-    def snapshot(self) -> Body:
-        """Everything that a browser needs to go on from."""
-        voices = {
-            asset.id: self.voice_of(asset.id)
-            for asset in self.assets.values()
-            if asset.level == "line"
-        }
+    def snapshot(self, shown: Shown | None = None) -> Body:
+        """What a browser needs to go on from: the whole picture, or as much as a page shows.
+
+        Machines and signs of life are always whole, because every page counts live machines.
+        """
+        everything = Shown(self.lines.keys(), self.by_index, self.health.keys())
+        shown = everything if shown is None else shown
+        lines = [(line, found) for line in shown.lines if (found := self.lines.get(line))]
+        alarms = [
+            {"line_id": line, **alarm}
+            for alarm in self.alarms.values()
+            if (line := self.line_of_alarm(alarm)) in shown.lines or shown is everything
+        ]
         return {
-            "signals": [[s.id, s.asset, s.source, s.role] for s in self.by_index],
-            "units": {
-                a.id: a.meaning.get("source", "") for a in self.assets.values() if a.level == "unit"
-            },
-            "voices": voices,
-            "values": self.frame({s.index for s in self.by_index if s.time_us}, set(self.heard)),
-            "dead": {key: death.reason for key, death in self.dead.items()},
-            "states": [line.state for line in self.lines.values() if line.state],
-            "kpis": [line.kpi for line in self.lines.values() if line.kpi],
-            "capacity": [week for line in self.lines.values() for week in line.capacity.values()],
-            "alarms": [
-                {"line_id": self.line_of_alarm(alarm), **alarm} for alarm in self.alarms.values()
-            ],
-            "health": list(self.health.values()),
+            "signals": [[s.id, s.asset, s.source, s.role, s.index] for s in shown.signals],
+            "units": {unit.id: unit.meaning.get("source", "") for unit in self.tree.units()},
+            "constraints": {line: self.tree.reporters_of(line)[0] for line, _ in lines},
+            "values": self.frame(
+                (s.index for s in shown.signals if s.time_us), self.presence.heard
+            ),
+            "dead": {key: silence.reason for key, silence in self.presence.silent.items()},
+            "states": [line.state for _, line in lines if line.state],
+            "kpis": [line.kpi for _, line in lines if line.kpi],
+            "capacity": [week for _, line in lines for week in line.capacity.values()],
+            "alarms": alarms,
+            "health": [self.health[unit] for unit in shown.health_of if unit in self.health],
         }

@@ -19,7 +19,8 @@ CONFLATED = Counter(
 )
 RESETS = Counter(
     "dashboard_resets_total",
-    "Browsers that had to start over by cause. `overflow` grows: a screen is too slow for its events.",
+    "Browsers that had to start over by cause. `overflow` grows: a screen is too slow for its "
+    "events.",
     ["cause"],
 )
 RECORDS = Counter(
@@ -27,7 +28,8 @@ RECORDS = Counter(
 )
 UNREADABLE = Counter(
     "dashboard_unreadable_records_total",
-    "Records that could not be read and were passed over. The historian keeps such bytes: see /history/v1/rejected.",
+    "Records that could not be read and were passed over. The historian keeps such bytes: see "
+    "/history/v1/rejected.",
     ["topic"],
 )
 FOLLOWING = Gauge(

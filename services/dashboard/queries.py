@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aurelian.db import tables
 from aurelian.model.asset import Asset
 from aurelian.model.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
-from dashboard import business
-from dashboard.encoding import to_ms
+from aurelian.model.time import to_ms, to_us
+from dashboard import business_events
 from dashboard.live import LivePlant
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
@@ -83,9 +83,9 @@ async def _read_signals(connection: AsyncConnection, plant: LivePlant) -> None:
 async def _read_sources(connection: AsyncConnection, plant: LivePlant, now_ms: int) -> None:
     for row in await _rows(connection, select(tables.source)):
         if row["heard_at"] is not None:
-            plant.hear(f"~{row['id']}", to_ms(row["heard_at"]) * 1000, now_ms)
+            plant.presence.mark_heard(f"~{row['id']}", to_ms(row["heard_at"]) * 1000, now_ms)
         if row["state"] == "dead":
-            plant.bury(
+            plant.presence.mark_silent(
                 row["id"], row["detail"] or "the source is gone", to_ms(row["changed_at"]) * 1000
             )
 
@@ -110,11 +110,13 @@ async def _read_newest(connection: AsyncConnection, plant: LivePlant, now_ms: in
                 _value(table, row),
                 status=row["status"],
                 flags=row["flags"],
-                time_us=_us(row["time"]),
-                gateway_time_us=_us(row["gateway_time"]),
+                time_us=to_us(row["time"]),
+                gateway_time_us=to_us(row["gateway_time"]),
             )
             if not row["flags"] & Flag.RETAINED and row["status"] >> 30 != 2:
-                plant.hear(plant.signals[row["id"]].asset, _us(row["gateway_time"]), now_ms)
+                plant.presence.mark_heard(
+                    plant.signals[row["id"]].asset, to_us(row["gateway_time"]), now_ms
+                )
 
 
 def _value(table: Table, row: RowMapping) -> Value:
@@ -155,9 +157,9 @@ async def _read_lines(connection: AsyncConnection, plant: LivePlant) -> None:
         )
     newest_kpi = select(kpi).distinct(kpi.c.line).order_by(kpi.c.line, kpi.c.shift_start.desc())
     for row in await _rows(connection, newest_kpi):
-        plant.put_kpi(business.kpi_body(row["line"], dict(row)))
+        plant.put_kpi(business_events.kpi_body(row["line"], dict(row)))
     for row in await _rows(connection, select(alarm).where(alarm.c.cleared_at.is_(None))):
-        plant.raise_alarm(business.alarm_body(row["asset"], dict(row)))
+        plant.raise_alarm(business_events.alarm_body(row["asset"], dict(row)))
 
 
 async def _read_health(connection: AsyncConnection, plant: LivePlant) -> None:
@@ -174,7 +176,7 @@ async def _read_health(connection: AsyncConnection, plant: LivePlant) -> None:
             }
         )
     for row in await _rows(connection, select(case).where(case.c.closed_at.is_(None))):
-        plant.put_case(row["asset"], business.case_body(dict(row)), to_ms(row["opened_at"]))
+        plant.put_case(row["asset"], business_events.case_body(dict(row)), to_ms(row["opened_at"]))
 
 
 async def _read_capacity(connection: AsyncConnection, plant: LivePlant, today: date) -> None:
@@ -189,7 +191,7 @@ async def _read_capacity(connection: AsyncConnection, plant: LivePlant, today: d
         .order_by(table.c.line, table.c.week, table.c.revision.desc())
     )
     for row in await _rows(connection, query):
-        plant.put_capacity(business.capacity_body(row["line"], dict(row)))
+        plant.put_capacity(business_events.capacity_body(row["line"], dict(row)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +260,3 @@ async def read_companies(connection: AsyncConnection) -> dict[str, str]:
 
 def _reaches(table: Table, since: datetime) -> ColumnElement[bool]:
     return func.coalesce(table.c.ended_at, func.now()) >= since
-
-
-def _us(time: datetime) -> int:
-    """Microseconds since 1970, exactly: a float of seconds would lose the last digit."""
-    whole = int(time.timestamp() // 1)
-    return whole * 1_000_000 + time.microsecond

@@ -2,100 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import json
-import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import httpx
-from fastapi import APIRouter, Header, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aurelian.model.asset import Asset
-from dashboard import guard, pages, queries, timeline, words
-from dashboard.encoding import from_ms
-from dashboard.feed import now_ms
-from dashboard.forward import authorization
+from aurelian.model.time import from_ms, now_ms, to_iso
+from dashboard import formats, marks, pages, queries, timeline
+from dashboard.forward import FORWARDED_APIS, authorization
 from dashboard.freshness import Freshness
-from dashboard.hub import Hub
+from dashboard.hub import Client, Hub
+from dashboard.live import Shown
+from dashboard.renderer import Renderer
 from dashboard.settings import DashboardSettings
 
-log = logging.getLogger(__name__)
-
-HERE = Path(__file__).parent
-STATIC = HERE / "static"
 TIMELINE_HOURS = 8
 STOP_HOURS = 24
 RETRY_MS = 2000
 """How long browsers wait before they ask for the stream again."""
-
-THEMES = ("light", "dark")
-
-
-def build_hash() -> str:
-    """Twelve hex digits that change with any page or script."""
-    digest = hashlib.sha256()
-    for path in sorted([*STATIC.rglob("*"), *(HERE / "templates").rglob("*")]):
-        if path.is_file():
-            digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-class Renderer:
-    """Fills templates; every page gets the moment, the build and the limits by which its script
-    judges ages."""
-
-    def __init__(self, settings: DashboardSettings, hub: Hub) -> None:
-        self._settings, self._hub = settings, hub
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.globals.update(
-            words=words, pages=pages, from_ms=from_ms, import_map=guard.IMPORT_MAP
-        )
-
-    def part(self, template: str, **content: Any) -> str:
-        """A piece of a page."""
-        return self._templates.get_template(template).render(**content)
-
-    def page(
-        self, template: str, request: Request, code: int = 200, **content: Any
-    ) -> HTMLResponse:
-        """A whole page."""
-        now = content.pop("now", None) or now_ms()
-        plant = self._hub.plant
-        status = read_status(self._settings.status_file)
-        theme = request.query_params.get("theme")
-        limits = {
-            "live": plant.limits.live_ms,
-            "late": plant.limits.late_ms,
-            "offline": int(self._settings.offline_s * 1000),
-        }
-        text = self.part(
-            template,
-            now=now,
-            theme=theme if theme in THEMES else None,
-            health=pages.data_health(plant, now),
-            status=status,
-            problem=self._hub.problem,
-            here=template.removesuffix(".html"),
-            clock_zone=str(content.get("zone") or pages.plant_zone(plant)),
-            code=code,
-            boot={"limits": limits, **self._hub.snapshot(now)},
-            **content,
-        )
-        return HTMLResponse(text, code, headers={"cache-control": "no-store"})
 
 
 def make_routes(
@@ -104,13 +36,12 @@ def make_routes(
     engine: AsyncEngine,
     client: httpx.AsyncClient,
     render: Renderer,
-    stopping: asyncio.Event,
 ) -> APIRouter:
-    """All routes of the pages. `stopping` ends the streams when the process is told to end."""
+    """All routes of the pages."""
     router = APIRouter(include_in_schema=False)
 
     def line_or_404(line: str) -> Asset:
-        asset = hub.plant.assets.get(line)
+        asset = hub.plant.tree.assets.get(line)
         if asset is None or asset.level != "line":
             raise HTTPException(404, "no such line")
         return asset
@@ -118,11 +49,15 @@ def make_routes(
     @router.get("/")
     async def plant_page(request: Request) -> HTMLResponse:
         now = now_ms()
+        sites = pages.sites(hub.plant, now)
+        shown = pages.shown_on_plant(hub.plant, sites)
+        render.forget_tiles_but(shown.lines)
         return render.page(
             "plant.html",
             request,
             now=now,
-            sites=pages.sites(hub.plant, now),
+            shown=shown,
+            sites=sites,
             **_alarm_content(hub, None, now),
         )
 
@@ -132,7 +67,9 @@ def make_routes(
         return render.page(
             "line.html",
             request,
-            line=pages.line_view(hub.plant, asset, now, all_signals=True),
+            shown=pages.shown_on_line(hub.plant, asset),
+            line=pages.line_view(hub.plant, asset, now),
+            machines=pages.machine_views(hub.plant, asset, now),
             **await _history_content(hub, engine, asset, now),
             **_alarm_content(hub, asset, now),
         )
@@ -142,19 +79,20 @@ def make_routes(
         found, now = hub.plant.signals.get(signal), now_ms()
         if found is None:
             raise HTTPException(404, "no such signal")
-        line = hub.plant.line_of(found.asset)
+        line = hub.plant.tree.line_of(found.asset)
         zone = pages.zone_of(line)
         return render.page(
             "signal.html",
             request,
             now=now,
+            shown=Shown(signals=(found,)),
             signal=found,
-            unit_asset=hub.plant.assets.get(found.asset),
+            unit_asset=hub.plant.tree.assets.get(found.asset),
             line=line,
             zone=zone,
             view=pages.value_view(hub.plant, found, now, zone),
-            age=pages.age_words(hub.plant, found.asset, now, zone, found.source),
-            steps=pages.steps(found),
+            age=marks.age_text(hub.plant, found.asset, now, zone, found.source),
+            steps=pages.is_stepped(found),
         )
 
     @router.get("/system")
@@ -172,6 +110,18 @@ def make_routes(
             signals=len(hub.plant.signals),
         )
 
+    @router.get("/help")
+    async def help_page(request: Request) -> HTMLResponse:
+        return render.page(
+            "help.html",
+            request,
+            apis=FORWARDED_APIS,
+            looks=formats.LOOKS.values(),
+            live_s=round(settings.live_s),
+            late_s=round(settings.late_s),
+            offline_s=round(settings.offline_s),
+        )
+
     @router.get("/parts/{part}/{line}")
     async def history_part(part: Literal["timeline", "stops"], line: str) -> HTMLResponse:
         asset, now = line_or_404(line), now_ms()
@@ -184,50 +134,43 @@ def make_routes(
         asset = line_or_404(line) if line is not None else None
         return HTMLResponse(render.part("_alarms.html", **_alarm_content(hub, asset, now_ms())))
 
-    @router.get("/words.js")
-    async def word_tables() -> Response:
-        text = f"export const WORDS = {json.dumps(words.for_browser())};\n"
+    @router.get("/display-tables.js")
+    async def display_tables() -> Response:
+        text = f"export const TABLES = {json.dumps(formats.display_tables())};\n"
         return Response(text, media_type="text/javascript", headers={"cache-control": "no-cache"})
 
     @router.get("/snapshot")
     async def snapshot() -> Response:
-        return JSONResponse(hub.snapshot(now_ms()), headers={"cache-control": "no-store"})
+        text = hub.snapshot_text(now_ms())
+        return Response(text, media_type="application/json", headers={"cache-control": "no-store"})
 
-    @router.get("/stream")
-    async def stream(
-        last: int | None = None, last_event_id: Annotated[str | None, Header()] = None
-    ) -> StreamingResponse:
-        named = int(last_event_id) if last_event_id and last_event_id.isdecimal() else last
-        return StreamingResponse(
-            _events(hub, named, stopping),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"},
-        )
+    @router.get("/stream", response_class=EventSourceResponse)
+    async def stream(client: Annotated[Client, Depends(_join)]) -> AsyncIterator[ServerSentEvent]:
+        """One browser's stream: what it missed or a snapshot, then whatever happens."""
+        yield ServerSentEvent(retry=RETRY_MS)
+        while not hub.closed:
+            for event in hub.take(client, now_ms()):
+                yield event
+            await client.wake.wait()
 
     return router
 
 
-async def _events(hub: Hub, last_id: int | None, stopping: asyncio.Event) -> AsyncIterator[str]:
-    """One browser's stream: what it missed or a snapshot, then whatever happens."""
-    client = hub.join(last_id)
+async def _join(
+    request: Request,
+    response: Response,
+    last: int | None = None,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> AsyncIterator[Client]:
+    """A place on the stream for as long as the request lives."""
+    hub: Hub = request.app.state.hub
+    response.headers["cache-control"] = "no-transform"
+    resumed = int(last_event_id) if last_event_id and last_event_id.isdecimal() else last
+    client = hub.join(resumed)
     try:
-        yield f"retry: {RETRY_MS}\n\n"
-        while not stopping.is_set():
-            if text := hub.take(client, now_ms()):
-                yield text
-            await _either(client.wake, stopping)
+        yield client
     finally:
         hub.leave(client)
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
-    """Wait until one of two events is set."""
-    waits = [asyncio.ensure_future(event.wait()) for event in (first, second)]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 async def _history_content(hub: Hub, engine: AsyncEngine, line: Asset, now: int) -> dict[str, Any]:
@@ -256,23 +199,19 @@ async def _history_content(hub: Hub, engine: AsyncEngine, line: Asset, now: int)
         "stops": stops,
         "zone": zone,
         "now": now,
-        "units": {unit.id: unit.title for unit in hub.plant.units_of(line)},
+        "units": {unit.id: unit.title for unit in hub.plant.tree.units_of(line)},
     }
 
 
 def _alarm_content(hub: Hub, line: Asset | None, now: int) -> dict[str, Any]:
-    alarms = [
-        {
-            **alarm,
-            "asset_title": asset.title if (asset := hub.plant.assets.get(alarm["asset"])) else "",
-            "line_asset": hub.plant.line_of(alarm["asset"]),
-            "since": pages.when(
-                alarm["raised_at"], now, pages.zone_of(hub.plant.line_of(alarm["asset"]))
-            ),
-        }
-        for alarm in pages.alarms(hub.plant, line)
-    ]
-    return {"alarms": alarms, "alarms_of": line.id if line is not None else None}
+    tree = hub.plant.tree
+    shown = []
+    for alarm in pages.alarms_of(hub.plant, line):
+        asset, its_line = tree.assets.get(alarm["asset"]), tree.line_of(alarm["asset"])
+        since = marks.time_of_day(alarm["raised_at"], now, pages.zone_of(its_line))
+        title = asset.title if asset is not None else ""
+        shown.append({**alarm, "asset_title": title, "line_asset": its_line, "since": since})
+    return {"alarms": shown, "alarms_of": line.id if line is not None else None}
 
 
 async def _sources(engine: AsyncEngine) -> tuple[list[Any], bool]:
@@ -289,7 +228,7 @@ async def _ledger(settings: DashboardSettings, client: httpx.AsyncClient, now: i
     try:
         answer = await client.get(
             f"{settings.history_url}/history/v1/ledger",
-            params={"from": start.isoformat().replace("+00:00", "Z")},
+            params={"from": to_iso(start)},
             headers=authorization(settings),
             timeout=2.0,
         )
@@ -297,14 +236,3 @@ async def _ledger(settings: DashboardSettings, client: httpx.AsyncClient, now: i
     except (httpx.HTTPError, ValueError):
         return None
     return ledger if isinstance(ledger, dict) and isinstance(ledger.get("rows"), list) else None
-
-
-def read_status(file: Path | None) -> dict[str, Any] | None:
-    """What the launcher says of broker and services; None where there is none."""
-    if file is None:
-        return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

@@ -28,11 +28,13 @@ class DashboardSettings(KafkaSettings, StoreSettings):
         None, description="file with the dashboard's own key for the four APIs"
     )
     status_file: Path | None = Field(
-        None, description="the launcher's status.json; none: no broker memory shown"
+        None, description="the launcher's status.json; none: no services shown"
     )
     dashboard_hosts: str = Field(
         "",
-        description="further names, comma separated, by which browsers may ask; loopback names always may",
+        description=(
+            "further names, comma separated, by which browsers may ask; loopback names always may"
+        ),
     )
     live_s: float = Field(10.0, gt=0, description="heard of a source within this: live")
     late_s: float = Field(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from dashboard import words
+from dashboard import formats
 from dashboard.queries import Span
 
 HOUR_S = 3600
@@ -21,7 +21,7 @@ WIDTH = 1200
 ROW = 34
 BAR = 24
 HEIGHTS = {"running": 0.4, "slow": 0.7, "down": 1.0, "planned": 0.55, "none": 1.0}
-"""Height of a bar by tone: told apart without colour."""
+"""Height of a bar by tone: they differ without colour too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _row(spans: Sequence[Span], start: datetime, now: datetime, zone: tzinfo, pl
         if begin > at:
             bars.append(_bar("no_data", at, begin, start, zone, y, ""))
         bars.append(_bar(span.state, begin, stop, start, zone, y, span.reason))
-        if words.look(span.state).tone in ("slow", "down"):
+        if formats.look(span.state).tone in ("slow", "down"):
             lost_s += (stop - begin).total_seconds()
         at = stop
     if at < end:
@@ -82,12 +82,12 @@ def _row(spans: Sequence[Span], start: datetime, now: datetime, zone: tzinfo, pl
 def _bar(
     state: str, begin: datetime, end: datetime, hour: datetime, zone: tzinfo, y: int, reason: str
 ) -> Bar:
-    look = words.look(state)
+    look = formats.look(state)
     tall = BAR * HEIGHTS[look.tone]
     seconds = (end - begin).total_seconds()
     title = (
-        f"{words.past(state)} from {begin.astimezone(zone):%H:%M:%S} for {words.duration(seconds)}"
-        + (f": {reason}" if reason else "")
+        f"{formats.past_word(state)} from {begin.astimezone(zone):%H:%M:%S} for "
+        f"{formats.duration(seconds)}" + (f": {reason}" if reason else "")
     )
     return Bar(
         x=round(WIDTH * (begin - hour).total_seconds() / HOUR_S, 2),

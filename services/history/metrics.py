@@ -6,7 +6,8 @@ from prometheus_client import Counter, Histogram
 
 QUERY_SECONDS = Histogram(
     "history_query_seconds",
-    "Time of one answer by route. Rising: ask for fewer signals or a shorter time, or look at the database.",
+    "Time of one answer by route. Rising: ask for fewer signals or a shorter time, or look at "
+    "the database.",
     ["route"],
 )
 POINTS = Counter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, get_args
 
 from sqlalchemy import (
@@ -31,6 +31,7 @@ from sqlalchemy.sql.selectable import FromClause
 from aurelian.access.keys import Principal
 from aurelian.db import tables
 from aurelian.model.sample import MAX_EXACT_INT, Flag, ValueType
+from aurelian.model.time import to_datetime
 from history.buckets import Cut, ReadFrom
 from history.schemas import (
     AssetOut,
@@ -43,7 +44,8 @@ from history.schemas import (
     ValueTypeName,
 )
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_US, LAST_US = -62_135_596_800_000_000, 253_402_300_799_000_000
+"""First and last second that a `datetime` can hold, in microseconds since 1970."""
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
 
@@ -53,16 +55,9 @@ SIGNALS_AT_ONCE = 5_000
 """Signals that one question for the latest values may name."""
 
 
-def to_us(time: datetime) -> int:
-    """Microseconds since 1970."""
-    return (time - EPOCH) // timedelta(microseconds=1)
-
-
 def to_time(us: int) -> datetime:
     """Aware UTC; what lies outside the years 1 to 9999 is the nearest time inside."""
-    return EPOCH + timedelta(
-        microseconds=min(max(us, -62_135_596_800_000_000), 253_402_300_799_000_000)
-    )
+    return to_datetime(min(max(us, FIRST_US), LAST_US))
 
 
 async def find_assets(conn: AsyncConnection, who: Principal, path: str) -> list[AssetOut]:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aurelian.access.keys import Principal, require
+from aurelian.model.time import to_iso, to_us
 from aurelian.runtime.problems import Problem, invalid
 from history import metrics, queries, records
 from history.buckets import cut
@@ -29,7 +30,7 @@ from history.schemas import (
     SignalOut,
 )
 
-router = APIRouter(prefix="/history/v1")
+router = APIRouter(prefix="/history/v1", tags=["history"])
 
 DEFAULT_POINTS = 500
 MAX_POINTS = 10_000
@@ -139,7 +140,7 @@ async def samples(
         if _is_csv(format, accept):
             return _csv(_SAMPLE_COLUMNS, (_sample_row(each) for each in shown))
         return Samples(**fields, samples=shown, read_from="raw", **more)
-    wanted = cut(queries.to_us(start), queries.to_us(end), points)
+    wanted = cut(to_us(start), to_us(end), points)
     buckets = await queries.read_buckets(conn, key, wanted)
     metrics.POINTS.labels(wanted.read_from.value).inc(len(buckets))
     if _is_csv(format, accept):
@@ -224,7 +225,7 @@ def _bucket_row(bucket: BucketOut) -> list[object]:
 def _cell(value: object) -> object:
     match value:
         case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return to_iso(value)
         case bool():
             return "true" if value else "false"
         case float():

@@ -55,7 +55,7 @@ class SampleOut(BaseModel):
     quality: Quality
     status: int
     flags: int
-    source_time: datetime | None = Field(description="as the source said it; null: it said none")
+    source_time: datetime | None = Field(description="of the source; null: it gave none")
     server_time: datetime | None
     gateway_time: datetime
     stored_time: datetime

@@ -8,7 +8,7 @@ from aurelian.runtime.settings import ApiSettings
 
 
 class HistorySettings(ApiSettings):
-    """What the history API can be told."""
+    """What can be set of the history API."""
 
     database_pool_size: int = Field(
         5, gt=0, description="connections, and so requests answered at one time"

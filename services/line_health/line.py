@@ -25,7 +25,7 @@ from statistics import median
 
 from aurelian.fold.contract import Effects
 from aurelian.model.calendar import ShiftSpan
-from aurelian.model.packml import PackMl, read_state
+from aurelian.model.packml import read_state
 from aurelian.model.plant_parts import LineState, Role
 from aurelian.model.time import to_datetime, to_us
 from line_health.line_status import OTHER, OWN, WAITING, Interval, LineStatus, Reading, Target
@@ -42,10 +42,8 @@ from line_health.rows import (
     stop_event,
 )
 from line_health.shift import ShiftSums, find_shift, next_edge
-from line_health.states import STOP_STATES, starved_or_blocked
-
-SHORT_STOP_S = 120
-"""A stop up to this long is a short stop: a small loss that nobody has to give a reason for."""
+from line_health.states import STOP_STATES
+from line_health.target import SHORT_STOP_S, find_target, value_of
 
 SLOW_AT, FAST_AGAIN_AT = 1.15, 1.10
 """Median cycle over ideal cycle from which a line is slow, and below which it is no longer."""
@@ -175,56 +173,7 @@ class LineMachine:
         return self._enter(target, max(at, self.status.counted_to))
 
     def _target(self, at: int) -> Target:
-        status, line = self.status, self.line
-        constraint = line.constraint.id
-        if status.silent:
-            return Target(LineState.NO_DATA, constraint, "the machine is silent")
-        packml = self._packml(constraint)
-        if packml is None:
-            return Target(LineState.NO_DATA, constraint, "no usable state signal")
-        if packml.produces:
-            return Target(LineState.SLOW if status.slow else LineState.RUNNING, constraint)
-        shift = self._find_shift(at)
-        if shift is None or shift.in_break(to_datetime(at)):
-            return Target(
-                LineState.PLANNED, None, "outside the shifts" if shift is None else "break"
-            )
-        code = self._value(constraint, Role.STOP_REASON)
-        known = line.stop_reasons.get(int(code)) if isinstance(code, int | float) else None
-        number = known.code if known is not None else None
-        name = known.name if known is not None else f"machine {packml.name.lower()}"
-        if known is not None and known.loss in ("planned", "setup"):
-            state = LineState.PLANNED if known.loss == "planned" else LineState.SETUP
-            return Target(state, constraint, name, number, OWN)
-        if packml.waits:
-            return self._waiting(name if known is not None else "", number)
-        present = status.present
-        stopped_since = present.since if present is not None and present.cause == OWN else at
-        long = at - stopped_since >= _SHORT_STOP_US
-        return Target(
-            LineState.DOWN if long else LineState.SHORT_STOP, constraint, name, number, OWN
-        )
-
-    def _waiting(self, reason: str, code: int | None) -> Target:
-        line = self.line
-        before, after = line.neighbour(-1), line.neighbour(1)
-        waiting_here = self._value(line.constraint.id, Role.BUFFER)
-        state = starved_or_blocked(
-            downstream=self._packml(after.id) if after is not None else None,
-            waiting_here=float(waiting_here) if isinstance(waiting_here, int | float) else None,
-        )
-        unit = after if state is LineState.BLOCKED else before
-        where = (
-            unit.title
-            if unit is not None
-            else "the next line"
-            if before is unit
-            else "outside the line"
-        )
-        text = reason or (
-            f"no room at {where}" if state is LineState.BLOCKED else f"no parts from {where}"
-        )
-        return Target(state, unit.id if unit is not None else None, text, code, WAITING)
+        return find_target(self.line, self.status, at, self._find_shift)
 
     def _begin(self, target: Target, at: int) -> Effects[LineRow]:
         self._open_shift(at)
@@ -371,15 +320,8 @@ class LineMachine:
             )
         return self._edge
 
-    def _packml(self, unit: str) -> PackMl | None:
-        number = self._value(unit, Role.STATE)
-        return PackMl(int(number)) if isinstance(number, int | float) else None
-
-    def _value(self, unit: str, role: Role) -> float | str | None:
-        return self.status.values.get(self.line.by_role.get((unit, role), ""))
-
     def _ideal_cycle_s(self) -> float:
-        product = self._value(self.line.constraint.id, Role.PRODUCT)
+        product = value_of(self.line, self.status, self.line.constraint.id, Role.PRODUCT)
         return self.line.product(product if isinstance(product, str) else None).ideal_cycle_s
 
     def _state_row(self, present: Interval, ended_at: int | None) -> StateRow:

@@ -19,12 +19,14 @@ MESSAGES = Counter(
 )
 DROPPED = Counter(
     "mqtt_gateway_dropped_total",
-    "QoS 0 messages given up because the gateway was too slow; not 0: split the source, or send with QoS 1.",
+    "QoS 0 messages given up because the gateway was too slow; not 0: split the source, or send "
+    "with QoS 1.",
     ["source"],
 )
 REBIRTHS = Counter(
     "mqtt_gateway_rebirths_total",
-    "Rebirths asked of Sparkplug edge nodes; rising all the time: a node skips numbers or sends unborn metrics.",
+    "Rebirths asked of Sparkplug edge nodes; rising all the time: a node skips numbers or sends "
+    "unborn metrics.",
     ["source"],
 )
 MISSING = Counter(
@@ -34,6 +36,7 @@ MISSING = Counter(
 )
 HOST_ONLINE = Gauge(
     "mqtt_gateway_sparkplug_host_online",
-    "1 while edge nodes are told that the host is online; at 0 the outbox takes nothing or the broker is away.",
+    "1 while edge nodes are told that the host is online; at 0 the outbox takes nothing or the "
+    "broker is away.",
     ["source"],
 )

@@ -13,7 +13,8 @@ class MqttGatewaySettings(GatewaySettings):
     gateway: str = Field(
         "mqtt-1",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        description="this gateway's own name, never shared with another; also in its MQTT client ids",
+        description="this gateway's own name, never shared with another; also in its MQTT client "
+        "ids",
     )
     mqtt_timeout_s: float = Field(5.0, gt=0, description="time-out of connecting and subscribing")
     mqtt_keep_alive_s: int = Field(
@@ -44,7 +45,8 @@ class MqttGatewaySettings(GatewaySettings):
     sparkplug_reorder_s: float = Field(
         3.0,
         ge=0,
-        description="wait so long for a missing sequence number before asking for a rebirth; 0: not at all",
+        description="wait so long for a missing sequence number before asking for a rebirth; 0: "
+        "not at all",
     )
     sparkplug_ask_rebirth: bool = Field(
         True,
@@ -53,5 +55,6 @@ class MqttGatewaySettings(GatewaySettings):
     sparkplug_offline_after_s: float = Field(
         5.0,
         gt=0,
-        description="when the outbox takes nothing for so long, edge nodes are told that the host is offline",
+        description="when the outbox takes nothing for so long, edge nodes are told that the host "
+        "is offline",
     )

@@ -52,7 +52,8 @@ def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list
             parts = urlsplit(model.url)
             if parts.scheme != "mqtt" or not parts.hostname or parts.username is not None:
                 raise PlantError(
-                    f"source {model.id!r}: url {model.url!r} is no plain MQTT address; say mqtt://host:1883 "
+                    f"source {model.id!r}: url {model.url!r} is no plain MQTT address; say "
+                    "mqtt://host:1883 "
                     "(TLS and signing in are not there yet)"
                 )
             if model.kind == "sparkplug":

@@ -200,7 +200,10 @@ class SparkplugSource:
                 return ()  # commands, our own among them, and other hosts
             return (RefusedMessage(name, message.payload, "no Sparkplug topic", "topic"),)
         if len(message.payload) > self._settings.mqtt_max_payload_bytes:
-            reason = f"payload of {len(message.payload)} bytes, at most {self._settings.mqtt_max_payload_bytes} are read"
+            reason = (
+                f"payload of {len(message.payload)} bytes, at most "
+                f"{self._settings.mqtt_max_payload_bytes} are read"
+            )
             return (RefusedMessage(name, message.payload, reason, "too_large"),)
         return self._host.receive(topic, name, message.payload, time.monotonic(), message.at)
 

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import yaml
-
 from aurelian import __version__
+from aurelian.model.yaml_text import write_yaml
 from partner_events.event_types import TYPES, EventType
 
 CLOUDEVENT = "application/cloudevents+json"
@@ -35,7 +34,8 @@ def make_document() -> dict[str, object]:
             "title": "Aurelian business events",
             "version": __version__,
             "description": (
-                "CloudEvents 1.0 in structured JSON mode, delivered at least once. Know an event again by "
+                "CloudEvents 1.0 in structured JSON mode, delivered at least once. Know an event "
+                "again by "
                 "(source, id). Under a grant with fields, `data` has those fields only. "
                 "The same events, in the same order, can be polled: GET /events/v1/events?after=N."
             ),
@@ -47,7 +47,8 @@ def make_document() -> dict[str, object]:
                 "address": "/events/v1/stream",
                 "title": "Server-sent events",
                 "description": (
-                    "id = number in the log, event = type, data = the CloudEvent. Resume with Last-Event-ID. "
+                    "id = number in the log, event = type, data = the CloudEvent. Resume with "
+                    "Last-Event-ID. "
                     "An event `reset` says that numbers before `oldest` are not kept any more."
                 ),
                 "messages": on_channel,
@@ -57,8 +58,10 @@ def make_document() -> dict[str, object]:
                 "address": None,
                 "title": "The subscriber's endpoint",
                 "description": (
-                    "POST, signed as Standard Webhooks 1.0.0: `webhook-id` is the event's id, `webhook-timestamp` "
-                    "is new at each attempt, `webhook-signature` is HMAC-SHA256. Answer 2xx within 15 s."
+                    "POST, signed as Standard Webhooks 1.0.0: `webhook-id` is the event's id, "
+                    "`webhook-timestamp` "
+                    "is new at each attempt, `webhook-signature` is HMAC-SHA256. Answer 2xx "
+                    "within 15 s."
                 ),
                 "messages": on_channel,
                 "bindings": {"http": {}},
@@ -78,7 +81,7 @@ def make_document() -> dict[str, object]:
 
 def render_yaml() -> str:
     """The document as YAML."""
-    return yaml.safe_dump(make_document(), sort_keys=False, allow_unicode=True, width=110)
+    return write_yaml(make_document())
 
 
 def _operation(

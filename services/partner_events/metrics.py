@@ -10,11 +10,13 @@ logged = Counter(
 )
 repeated = Counter(
     "partner_events_repeated_total",
-    "Events that came again and got no second number. Jumps after a new Kafka log; steady growth: a relay repeats.",
+    "Events that came again and got no second number. Jumps after a new Kafka log; steady "
+    "growth: a relay repeats.",
 )
 unreadable = Counter(
     "partner_events_unreadable_total",
-    "Records that are no CloudEvent. Not 0: the log names topic, partition and offset; the record stays in Kafka.",
+    "Records that are no CloudEvent. Not 0: the log names topic, partition and offset; the "
+    "record stays in Kafka.",
 )
 attempts = Counter(
     "partner_events_webhook_attempts_total",
@@ -28,7 +30,8 @@ duration_s = Histogram(
 )
 oldest_pending_s = Gauge(
     "partner_events_webhook_oldest_pending_seconds",
-    "How long the event that is due for the longest waits. Over 600: an endpoint fails or the worker is stuck.",
+    "How long the event that is due for the longest waits. Over 600: an endpoint fails or the "
+    "worker is stuck.",
 )
 disabled = Counter(
     "partner_events_endpoints_disabled_total",

@@ -290,7 +290,10 @@ def _why_disabled(due: Due, answer: Answer, now: datetime) -> str:
         return "the receiver answered 410 Gone"
     if due.failing_since is not None and now - due.failing_since >= DISABLE_AFTER:
         since = due.failing_since.isoformat(timespec="seconds")
-        return f"every attempt has failed since {since}, for {DISABLE_AFTER.days} days; last: {answer.words}"
+        return (
+            f"every attempt has failed since {since}, for {DISABLE_AFTER.days} days; last: "
+            f"{answer.words}"
+        )
     return ""
 
 

@@ -14,7 +14,10 @@ class WebhookSettings(CommonSettings):
 
     webhook_allow: str = Field(
         "",
-        description="targets besides https on public addresses, over http too: host:port, host or CIDR, comma separated",
+        description=(
+            "targets besides https on public addresses, over http too: host:port, host "
+            "or CIDR, comma separated"
+        ),
     )
 
     @field_validator("webhook_allow")
@@ -35,12 +38,17 @@ class PartnerEventsSettings(FoldSettings, WebhookSettings):
     event_keep_days: float = Field(
         40.0,
         ge=31,
-        description="events and delivery records are kept this long: longer than the topics, which may repeat them",
+        description=(
+            "events and delivery records are kept this long: longer than the topics, "
+            "which may repeat them"
+        ),
     )
     reading_keep_days: float = Field(
         3.0,
         ge=2,
-        description="the same for KPI and health readings, of which a later one replaces an earlier one",
+        description=(
+            "the same for KPI and health readings, of which a later one replaces an earlier one"
+        ),
     )
 
 

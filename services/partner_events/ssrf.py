@@ -120,7 +120,8 @@ def check_url(url: str, allowed: Allowed) -> Target:
     found = _URL.fullmatch(url) if len(url) <= 2000 else None
     if found is None:
         raise Refused(
-            "no plain URL: want https://host/path in ASCII, without user, password, fragment or escapes"
+            "no plain URL: want https://host/path in ASCII, without user, password, fragment or "
+            "escapes"
         )
     host = found["host"].lower().strip("[]").rstrip(".")
     tls = found["scheme"].lower() == "https"

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
+from aurelian.model.time import SECOND_US, to_us
+
 SECRET_PREFIX = "whsec_"
 TIMEOUT_S = 15.0
 RESPONSE_BYTES = 4096
@@ -140,4 +142,4 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
 
 
 def _seconds(at: datetime) -> int:
-    return int(at.timestamp())
+    return to_us(at) // SECOND_US

@@ -33,7 +33,8 @@ async def insert_events(conn: AsyncConnection, rows: Sequence[Received]) -> None
     sources = [each.event.source for each in rows]
     cursor = await conn.execute(
         "SELECT l.source, l.id FROM partner_events.event_log l"
-        " JOIN unnest(%s::text[], %s::text[]) AS w(source, id) ON l.source = w.source AND l.id = w.id",
+        " JOIN unnest(%s::text[], %s::text[]) AS w(source, id) ON l.source = w.source AND l.id = "
+        "w.id",
         [sources, [each.event.id for each in rows]],
     )
     known = {(str(source), str(id)) for source, id in await cursor.fetchall()}

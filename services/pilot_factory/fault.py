@@ -38,7 +38,8 @@ def main() -> None:
         sys.exit(f"refused: {problem.get('detail') or problem}")
     except OSError as error:
         sys.exit(
-            f"no pilot plant at {wanted.url}: {error}; start it with `aurelian up`, or name its --url"
+            f"no pilot plant at {wanted.url}: {error}; start it with `aurelian up`, or name its "
+            "--url"
         )
 
 

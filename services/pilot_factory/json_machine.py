@@ -53,7 +53,8 @@ class JsonOutlet:
     ) -> None:
         if "{unit}" not in source.topic or "{signal}" in source.topic:
             raise PlantError(
-                f"source {source.id!r}: topic {source.topic!r} of simulated machines needs {{unit}}, and no {{signal}}"
+                f"source {source.id!r}: topic {source.topic!r} of simulated machines needs "
+                "{unit}, and no {signal}"
             )
         self.source = source
         self.online = asyncio.Event()

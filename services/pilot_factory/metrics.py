@@ -6,12 +6,14 @@ from prometheus_client import Counter, Gauge
 
 SENT = Counter(
     "pilot_values_sent_total",
-    "Values handed to the protocol. Stands still: the part's server or broker is away; see the log.",
+    "Values handed to the protocol. Stands still: the part's server or broker is away; see the "
+    "log.",
     ["kind"],
 )
 DROPPED = Counter(
     "pilot_values_dropped_total",
-    "Values that a machine gave up because its broker was away for too long. Moves: bring the broker back.",
+    "Values that a machine gave up because its broker was away for too long. Moves: bring the "
+    "broker back.",
     ["kind"],
 )
 FAULTS = Gauge(

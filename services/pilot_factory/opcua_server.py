@@ -268,7 +268,8 @@ def _address(signal: SimulatedSignal) -> str:
     head = f"nsu={NAMESPACE};s="
     if not signal.model.address.startswith(head):
         raise PlantError(
-            f"signal {signal.signal.path!r}: address {signal.model.address!r} does not begin with {head!r}"
+            f"signal {signal.signal.path!r}: address {signal.model.address!r} does not begin with "
+            f"{head!r}"
         )
     return signal.model.address.removeprefix(head)
 

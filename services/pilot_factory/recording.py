@@ -16,9 +16,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-
 from aurelian.model.sample import Value, ValueType
+from aurelian.model.yaml_text import write_yaml
 
 NAMESPACE = "urn:aurelian:replay"
 UNIT = "machine"
@@ -170,7 +169,7 @@ def plant_model(recording: Recording, kind: str, url: str) -> str:
         "sources": [source],
         "areas": [{"name": "files", "lines": [line]}],
     }
-    return f"# Plant model of a recording that `aurelian replay` serves.\n{yaml.safe_dump(plant, sort_keys=False)}"
+    return f"# Plant model of a recording that `aurelian replay` serves.\n{write_yaml(plant)}"
 
 
 def node_id(column: Column) -> str:
@@ -287,7 +286,8 @@ def _rows(
                 value = each.read(cell) if cell != "" else None
             except (ValueError, binascii.Error) as error:
                 raise RecordingError(
-                    f"{file}:{number}: {each.column.title}: {cell!r} is no {each.column.type.name.lower()}"
+                    f"{file}:{number}: {each.column.title}: {cell!r} is no "
+                    f"{each.column.type.name.lower()}"
                 ) from error
             values.append((each.column, value, status))
         rows.append(Row(time, tuple(values)))

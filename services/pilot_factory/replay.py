@@ -92,7 +92,8 @@ async def replay(
     if now:
         recording = _to_now(recording, speed)
     tell(
-        f"{file.name}: {len(recording.rows)} rows of {len(recording.columns)} signals, {recording.values} values"
+        f"{file.name}: {len(recording.rows)} rows of {len(recording.columns)} signals, "
+        f"{recording.values} values"
     )
     with ExitStack() as stack:
         sent = None

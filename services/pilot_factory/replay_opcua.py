@@ -67,7 +67,8 @@ async def serve_recording(
     await server.start(_first_values(recording))
     try:
         tell(
-            f"waiting at opc.tcp://{host}:{port} for a client that subscribes to all {len(nodes)} nodes"
+            f"waiting at opc.tcp://{host}:{port} for a client that subscribes to all {len(nodes)} "
+            "nodes"
         )
         await _Sender(recording, server, sent).run(due)
     finally:

@@ -35,7 +35,10 @@ _SAMPLES = (
     "COPY historian.sample_number (signal, time, sub, gateway_time, status, flags, type, value) "
     "FROM STDIN (FORMAT binary)"
 )
-_ROLLUP = "signal, bucket, count, bad, sum, min, max, first, first_time, first_sub, last, last_time, last_sub"
+_ROLLUP = (
+    "signal, bucket, count, bad, sum, min, max, first, first_time, first_sub, last, "
+    "last_time, last_sub"
+)
 
 
 def seed_history(
@@ -90,8 +93,10 @@ def _register(conn: psycopg.Connection, signals: Sequence[SignalPast]) -> dict[s
     with conn.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO historian.signal "
-            "(id, owner, asset, path, name, type, unit, role, source, discovered, limits, changed_at) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, false, %s, now()) ON CONFLICT (id) DO NOTHING",
+            "(id, owner, asset, path, name, type, unit, role, source, discovered, limits, "
+            "changed_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, false, %s, now()) ON CONFLICT (id) DO "
+            "NOTHING",
             [
                 (
                     s.signal.id,
@@ -137,7 +142,8 @@ def _write_samples(
     texts = [s for s in ordered if s.model.type is ValueType.TEXT]
     with conn.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO historian.sample_text (signal, time, sub, gateway_time, status, flags, type, value) "
+            "INSERT INTO historian.sample_text (signal, time, sub, gateway_time, status, flags, "
+            "type, value) "
             "VALUES (%s, %s, 0, %s, 0, %s, %s, %s)",
             [
                 (
@@ -157,7 +163,8 @@ def _write_samples(
                 hour = t // HOUR_US * HOUR_US
                 stored[s.owner, hour] = stored.get((s.owner, hour), 0) + 1
         cursor.executemany(
-            "INSERT INTO historian.ledger_stored (source, hour, owner, stored, duplicate, rejected) "
+            "INSERT INTO historian.ledger_stored (source, hour, owner, stored, duplicate, "
+            "rejected) "
             "VALUES (%s, %s, %s, %s, 0, 0)",
             [
                 (_source(owner), _instant(hour), owner, count)
@@ -183,11 +190,15 @@ def _merge_rollup(conn: psycopg.Connection, table: str, block: bytes) -> None:
     with conn.cursor().copy(f"COPY seeded ({_ROLLUP}) FROM STDIN (FORMAT binary)") as copy:
         copy.write(block)
     conn.execute(
-        f"INSERT INTO historian.{table} AS r ({_ROLLUP}) SELECT {_ROLLUP} FROM seeded ORDER BY signal, bucket "
-        "ON CONFLICT (signal, bucket) DO UPDATE SET count = r.count + excluded.count, bad = r.bad + excluded.bad, "
-        "sum = r.sum + excluded.sum, min = least(r.min, excluded.min), max = greatest(r.max, excluded.max), "
+        f"INSERT INTO historian.{table} AS r ({_ROLLUP}) SELECT {_ROLLUP} FROM seeded ORDER BY "
+        "signal, bucket "
+        "ON CONFLICT (signal, bucket) DO UPDATE SET count = r.count + excluded.count, bad = r.bad "
+        "+ excluded.bad, "
+        "sum = r.sum + excluded.sum, min = least(r.min, excluded.min), max = greatest(r.max, "
+        "excluded.max), "
         "first = excluded.first, first_time = excluded.first_time, first_sub = excluded.first_sub, "
-        "last = coalesce(r.last, excluded.last), last_time = coalesce(r.last_time, excluded.last_time), "
+        "last = coalesce(r.last, excluded.last), last_time = coalesce(r.last_time, "
+        "excluded.last_time), "
         "last_sub = coalesce(r.last_sub, excluded.last_sub)"
     )
     conn.execute("DROP TABLE seeded")
@@ -197,7 +208,8 @@ def _write_line(conn: psycopg.Connection, line: LineSpan) -> None:
     """States, stops and finished shifts of a line as line_health would have found them."""
     with conn.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO line_health.line_state (line, started_at, ended_at, owner, state, unit, reason) "
+            "INSERT INTO line_health.line_state (line, started_at, ended_at, owner, state, unit, "
+            "reason) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
             [
                 (
@@ -232,9 +244,12 @@ def _write_line(conn: psycopg.Connection, line: LineSpan) -> None:
             ],
         )
         cursor.executemany(
-            "INSERT INTO line_health.kpi (line, shift_start, shift_end, owner, shift, planned_busy_s, production_s, "
-            "no_data_s, good, scrap, target, availability, effectiveness, quality, oee, computed_at) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT DO NOTHING",
+            "INSERT INTO line_health.kpi (line, shift_start, shift_end, owner, shift, "
+            "planned_busy_s, production_s, "
+            "no_data_s, good, scrap, target, availability, effectiveness, quality, oee, "
+            "computed_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, %s, %s, now()) ON "
+            "CONFLICT DO NOTHING",
             [_kpi(line, shift) for shift in line.shifts],
         )
 

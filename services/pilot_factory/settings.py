@@ -18,7 +18,8 @@ class PilotSettings(CommonSettings):
     )
     pilot_opcua_port: int | None = Field(
         None,
-        description="port of the first OPC UA server; unset: the port of its `url` in the plant model",
+        description="port of the first OPC UA server; unset: the port of its `url` in the plant "
+        "model",
     )
     pilot_control_host: str = Field(
         "127.0.0.1", description="address that the control API listens on"
@@ -30,7 +31,8 @@ class PilotSettings(CommonSettings):
     pilot_send_log: bool = Field(False, description="log every value sent under <state>/sendlog")
     pilot_host: str = Field(
         "+",
-        description="Sparkplug host that edge nodes wait for; +: any; empty: none, they speak at once",
+        description="Sparkplug host that edge nodes wait for; +: any; empty: none, they speak at "
+        "once",
     )
     pilot_retry_s: float = Field(
         10.0, description="longest wait before the next try to reach a broker"

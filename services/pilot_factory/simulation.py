@@ -143,7 +143,8 @@ def parameters_of(unit: Unit) -> Parameters:
     for name, value in unit.model.simulate.items():
         if name not in known:
             raise PlantError(
-                f"unit {unit.path!r}: simulate: {name!r} is not known; use one of {', '.join(sorted(known))}"
+                f"unit {unit.path!r}: simulate: {name!r} is not known; use one of "
+                f"{', '.join(sorted(known))}"
             )
         if not isinstance(value, (int, float)):
             raise PlantError(f"unit {unit.path!r}: simulate: {name} is {value!r}, not a number")
@@ -156,13 +157,15 @@ def _simulated_signals(unit: Unit) -> Iterator[SimulatedSignal]:
         key = model.role.value if model.role is not Role.OTHER else model.name
         if key not in _READ:
             raise PlantError(
-                f"signal {signal.path!r}: the pilot plant has nothing for role {model.role.value!r}; "
+                f"signal {signal.path!r}: the pilot plant has nothing for role "
+                f"{model.role.value!r}; "
                 f"it has {', '.join(_READ)}"
             )
         steady, type_, read = _READ[key]
         if type_ is not model.type:
             raise PlantError(
-                f"signal {signal.path!r}: the pilot plant's {key} is {type_.name.lower()}, not {model.type.name.lower()}"
+                f"signal {signal.path!r}: the pilot plant's {key} is {type_.name.lower()}, not "
+                f"{model.type.name.lower()}"
             )
         yield SimulatedSignal(unit, model, signal, read, steady)
 

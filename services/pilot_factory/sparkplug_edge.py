@@ -47,7 +47,8 @@ class SparkplugOutlet:
     ) -> None:
         if "+" in (source.group, source.edge_node):
             raise PlantError(
-                f"source {source.id!r}: an edge node that is simulated needs its `group` and `edge_node`"
+                f"source {source.id!r}: an edge node that is simulated needs its `group` and "
+                "`edge_node`"
             )
         self.source = source
         self.online = asyncio.Event()

@@ -31,6 +31,7 @@ MODULES = {
     "historian_vs_copy_constant": "historian_vs_copy:run_constant",
     "latency_store": "latency_store",
     "fold_lines": "fold_lines",
+    "plant_page_1000": "plant_page",
 }
 """Module of each benchmark, with its function where that is not `run`; one function may yield
 several."""

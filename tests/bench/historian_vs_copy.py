@@ -118,7 +118,10 @@ def _send_constant(bootstrap: str) -> tuple[int, int]:
 
 def _await_all(url: str, records: int) -> float:
     """Seconds from the claim of the partitions to the commit of the last record."""
-    query = "SELECT count(*), coalesce(sum(next_offset), 0) FROM historian.kafka_offset WHERE topic = %s"
+    query = (
+        "SELECT count(*), coalesce(sum(next_offset), 0) FROM historian.kafka_offset WHERE "
+        "topic = %s"
+    )
     started = None
     with psycopg.connect(url, autocommit=True) as conn:
         while True:
@@ -156,7 +159,10 @@ def _copy_raw(url: str, rows: int) -> float:
     with psycopg.connect(url) as conn:
         blocks: list[bytes] = []
         with conn.cursor() as cursor:
-            query = f"COPY (SELECT {COLUMNS} FROM historian.sample_number ORDER BY time, signal) TO STDOUT (FORMAT binary)"
+            query = (
+                f"COPY (SELECT {COLUMNS} FROM historian.sample_number ORDER BY time, signal) "
+                "TO STDOUT (FORMAT binary)"
+            )
             with cursor.copy(query) as out:
                 buffer = bytearray()
                 for block in out:

@@ -56,7 +56,8 @@ def run() -> Iterator[dict[str, object]]:
                 cpu_s, peak_mb = cpu_and_memory(historian.process.pid)
         with psycopg.connect(url) as conn:
             rows = conn.execute(
-                "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin) - time) * 1000 FROM historian.sample_number "
+                "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin) - time) * 1000 FROM "
+                "historian.sample_number "
                 "WHERE sub = 1"
             ).fetchall()
             duplicates = conn.execute(
@@ -66,7 +67,8 @@ def run() -> Iterator[dict[str, object]]:
     p50, p99 = np.percentile(milliseconds, [50, 99])
     sent = int(SECONDS / INTERVAL_S) * telemetry.LINES * BATCH
     say(
-        f"{len(milliseconds)} samples, p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {milliseconds.max():.0f} ms"
+        f"{len(milliseconds)} samples, p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest "
+        f"{milliseconds.max():.0f} ms"
     )
     yield {
         "bench": "latency_store",

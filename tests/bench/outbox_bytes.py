@@ -21,7 +21,7 @@ from aurelian.edge.outbox.rows import START, OutboxEntry, RecordKind
 from aurelian.model import codec
 from tests.bench.telemetry import report_by_exception
 
-SIZES = (50, 100, 500)
+SIZES = (50, 100, 150, 500)
 LINES = 10
 SAMPLES = 1_500_000
 MADE = 100_000

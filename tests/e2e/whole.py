@@ -36,11 +36,13 @@ STOP_LIMIT_S = 15.0
 _STORED = """
 SELECT s.path, (extract(epoch FROM n.source_or_time) * 1000000)::bigint, n.value, n.status
 FROM historian.signal s JOIN (
-    SELECT signal, coalesce(source_time, time) AS source_or_time, to_jsonb(value) AS value, status FROM historian.sample_number
+    SELECT signal, coalesce(source_time, time) AS source_or_time, to_jsonb(value) AS value, status
+      FROM historian.sample_number
     UNION ALL
     SELECT signal, coalesce(source_time, time), to_jsonb(value), status FROM historian.sample_text
     UNION ALL
-    SELECT signal, coalesce(source_time, time), to_jsonb(integer), status FROM historian.sample_other
+    SELECT signal, coalesce(source_time, time), to_jsonb(integer), status FROM
+      historian.sample_other
 ) n ON n.signal = s.key
 WHERE s.path LIKE %s
 """
@@ -261,9 +263,12 @@ def _ledger(url: str, source: str) -> tuple[int, int]:
     with psycopg.connect(url) as connection:
         row = connection.execute(
             """
-            SELECT (SELECT coalesce(sum(received), 0) FROM historian.ledger_received WHERE source = %(source)s),
-                   (SELECT coalesce(sum(stored + duplicate + rejected), 0) FROM historian.ledger_stored WHERE source = %(source)s)
-                   + (SELECT coalesce(sum(dropped + skipped), 0) FROM historian.ledger_received WHERE source = %(source)s)
+            SELECT (SELECT coalesce(sum(received), 0) FROM historian.ledger_received WHERE source =
+              %(source)s),
+                   (SELECT coalesce(sum(stored + duplicate + rejected), 0) FROM
+                     historian.ledger_stored WHERE source = %(source)s)
+                   + (SELECT coalesce(sum(dropped + skipped), 0) FROM historian.ledger_received
+                     WHERE source = %(source)s)
             """,
             {"source": source},
         ).fetchone()

@@ -34,6 +34,7 @@ SOLE_IMPORTERS = {
         "shared/aurelian/backbone/replication.py",
         "shared/aurelian/backbone/topics.py",
     },
+    "ruamel": {"shared/aurelian/model/yaml_text.py"},
     "cramjam": {"shared/aurelian/edge/outbox/compact.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {

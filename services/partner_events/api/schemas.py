@@ -46,7 +46,9 @@ class EventsPage(BaseModel):
     events: list[CloudEvent] = Field(description="in the order of their numbers; at most `limit`")
     next: int = Field(description="ask again with after=next; the same number: nothing new")
     oldest: int = Field(
-        description="lowest number that is kept; with 0 < after < oldest - 1 the events between are gone"
+        description=(
+            "lowest number that is kept; with 0 < after < oldest - 1 the events between are gone"
+        )
     )
 
 

@@ -108,10 +108,10 @@ class Follower:
 
 
 def _reset(oldest: int, newest: int) -> ServerSentEvent:
-    told = {
+    body = {
         "oldest": oldest,
         "newest": newest,
         "reason": "the last event id is not in the log: it is too old, or the log was begun anew",
         "poll": f"/events/v1/events?after={oldest - 1}",
     }
-    return ServerSentEvent(raw_data=json.dumps(told), event="reset", id=str(oldest - 1))
+    return ServerSentEvent(raw_data=json.dumps(body), event="reset", id=str(oldest - 1))

@@ -107,7 +107,8 @@ def create_key(
     key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO platform.api_key (id, owner, name, secret_hash, scopes, created_at, expires_at)"
+            "INSERT INTO platform.api_key (id, owner, name, secret_hash, scopes, created_at, "
+            "expires_at)"
             " VALUES (%s, %s, %s, %s, %s, now(), %s)",
             (key_id, owner, name, _hash(pepper, key_id, secret), wanted, expires_at),
         )
@@ -209,7 +210,8 @@ async def _authenticate(request: Request, credentials: _Credentials) -> Principa
     if principal is None:
         raise HTTPException(
             401,
-            "send a valid key as `Authorization: Bearer ak_...`; this one is missing, wrong, expired or revoked",
+            "send a valid key as `Authorization: Bearer ak_...`; this one is missing, wrong, "
+            "expired or revoked",
             headers={"WWW-Authenticate": "Bearer"},
         )
     return principal

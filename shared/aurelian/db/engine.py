@@ -53,7 +53,8 @@ def make_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
         connect_args={
             **_CONNECT,
             "application_name": "aurelian",
-            "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_S}s -c lock_timeout={LOCK_TIMEOUT_S}s",
+            "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_S}s -c "
+            f"lock_timeout={LOCK_TIMEOUT_S}s",
         },
     )
 

@@ -24,7 +24,8 @@ def declare_log(url: str, log_id: str | UUID) -> None:
             (str(log_id),),
         )
         connection.execute(
-            "INSERT INTO platform.kafka_log (log_id, declared_at, current) VALUES (%s, now(), true) "
+            "INSERT INTO platform.kafka_log (log_id, declared_at, current) VALUES (%s, now(), "
+            "true) "
             "ON CONFLICT (log_id) DO UPDATE SET current = true",
             (str(log_id),),
         )

@@ -78,9 +78,11 @@ async def claim(
         psycopg.Error: as PostgreSQL says; nothing is claimed then.
     """
     statement = sql.SQL(
-        "INSERT INTO {} AS o (consumer, log_id, topic, partition, next_offset, owner_epoch, changed_at) "
+        "INSERT INTO {} AS o (consumer, log_id, topic, partition, next_offset, owner_epoch, "
+        "changed_at) "
         "VALUES (%s, %s, %s, %s, 0, 1, now()) "
-        "ON CONFLICT (consumer, log_id, topic, partition) DO UPDATE SET owner_epoch = o.owner_epoch + 1, changed_at = now() "
+        "ON CONFLICT (consumer, log_id, topic, partition) DO UPDATE SET owner_epoch = "
+        "o.owner_epoch + 1, changed_at = now() "
         "RETURNING next_offset, owner_epoch, halted, last_timestamp_ms, last_hash"
     ).format(_table(service))
     claims: dict[Partition, Claim] = {}
@@ -114,7 +116,8 @@ async def advance(
     """
     cursor = await conn.execute(
         sql.SQL(
-            "UPDATE {} SET next_offset = %s, last_timestamp_ms = %s, last_hash = %s, changed_at = now() "
+            "UPDATE {} SET next_offset = %s, last_timestamp_ms = %s, last_hash = %s, changed_at = "
+            "now() "
             "WHERE consumer = %s AND log_id = %s AND topic = %s AND partition = %s "
             "AND next_offset = %s AND owner_epoch = %s AND halted IS NULL"
         ).format(_table(service)),
@@ -151,7 +154,8 @@ async def halt(
     """
     cursor = await conn.execute(
         sql.SQL(
-            "UPDATE {} SET halted = %s, changed_at = now() WHERE consumer = %s AND log_id = %s AND topic = %s "
+            "UPDATE {} SET halted = %s, changed_at = now() WHERE consumer = %s AND log_id = %s "
+            "AND topic = %s "
             "AND partition = %s AND owner_epoch = %s"
         ).format(_table(service)),
         (reason, consumer, log_id, partition.topic, partition.number, epoch),

@@ -32,7 +32,8 @@ def create_roles(connection: Connection) -> None:
     for service in SERVICES:
         connection.execute(
             text(
-                f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role(service)}') "
+                "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = "
+                f"'{role(service)}') "
                 f"THEN CREATE ROLE {role(service)} LOGIN; END IF; "
                 "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
             )

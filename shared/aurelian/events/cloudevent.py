@@ -1,5 +1,5 @@
 """Business events: CloudEvents 1.0 in and out. The event outbox, its relay and the inbox are in
-`eventlog.py`.
+`outbox.py`.
 
 Made by line_health, maintenance and capacity; read by capacity, dashboard and partner_events. Pure;
 no I/O.
@@ -104,10 +104,11 @@ def decode_event(text: str | bytes) -> Event:
     """Read a structured CloudEvent.
 
     Raises:
-        EventError: no JSON, another specversion, or a missing attribute.
+        EventError: no JSON (NaN and Infinity are none), another specversion, or a missing
+            attribute.
     """
     try:
-        body = json.loads(text)
+        body = json.loads(text, parse_constant=_refuse_constant)
         if body["specversion"] != "1.0":
             raise EventError(f"specversion {body['specversion']!r}, not '1.0'")
         return Event(
@@ -121,3 +122,8 @@ def decode_event(text: str | bytes) -> Event:
         )
     except (ValueError, TypeError, KeyError) as error:
         raise EventError(f"no usable CloudEvent: {error!r}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    # Python reads them; no other reader of the event would, and a re-encoded one would be no JSON.
+    raise EventError(f"{name} is no JSON")

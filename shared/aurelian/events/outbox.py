@@ -65,7 +65,8 @@ _PUBLISHED = Counter(
 )
 _OLDEST_S = Gauge(
     "eventlog_oldest_unpublished_s",
-    "Age of the oldest event that Kafka does not have. Over 60: is Kafka away? The service's log says.",
+    "Age of the oldest event that Kafka does not have. Over 60: is Kafka away? The service's log "
+    "says.",
     ["service"],
 )
 
@@ -248,11 +249,13 @@ _INSERT = sql.SQL("""
     ORDER BY place ON CONFLICT (id) DO NOTHING""")
 
 _SEEN = sql.SQL("""
-    INSERT INTO {schema}.inbox (source, id, recorded_at) VALUES (%s, %s, now()) ON CONFLICT DO NOTHING""")
+    INSERT INTO {schema}.inbox (source, id, recorded_at) VALUES (%s, %s, now())
+    ON CONFLICT DO NOTHING""")
 
 _UNSENT = sql.SQL("""
     SELECT number, topic, key, body FROM {schema}.event_outbox
-    WHERE number > %(floor)s AND published_log IS DISTINCT FROM %(log)s ORDER BY number LIMIT %(limit)s""")
+    WHERE number > %(floor)s AND published_log IS DISTINCT FROM %(log)s
+    ORDER BY number LIMIT %(limit)s""")
 
 _MARK = sql.SQL("""
     UPDATE {schema}.event_outbox SET published_log = %(log)s WHERE number = ANY(%(numbers)s)""")
@@ -281,6 +284,7 @@ _SETTLED = sql.SQL("""
 _TRIM_OUTBOX = sql.SQL("""
     DELETE FROM {schema}.event_outbox WHERE published_log IS NOT NULL AND (
         recorded_at < now() - %(keep)s
-        OR (recorded_at < now() - %(keep_readings)s AND body::json ->> 'type' = ANY(%(readings)s)))""")
+        OR (recorded_at < now() - %(keep_readings)s
+            AND body::json ->> 'type' = ANY(%(readings)s)))""")
 
 _TRIM_INBOX = sql.SQL("DELETE FROM {schema}.inbox WHERE recorded_at < now() - %(keep)s")

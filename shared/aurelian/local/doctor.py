@@ -149,7 +149,8 @@ def check_mqtt_program() -> Finding:
     return Finding(
         "mqtt",
         Verdict.WARNING,
-        "Mosquitto is not installed; amqtt stands in, which forgets what it has queued when it ends",
+        "Mosquitto is not installed; amqtt stands in, which forgets what it has queued when it "
+        "ends",
         "apt-get install mosquitto",
     )
 
@@ -191,7 +192,10 @@ def check_database(status: dict[str, Any]) -> Finding:
         found = None
     head = ScriptDirectory.from_config(make_config()).get_current_head()
     if found is None or found[0] != head:
-        text = f"the database schema is at {found[0] if found else 'nothing'}, this version needs {head}"
+        text = (
+            f"the database schema is at {found[0] if found else 'nothing'}, this version needs "
+            f"{head}"
+        )
         return Finding("database", Verdict.FAULT, text, "aurelian db upgrade")
     return Finding(
         "database", Verdict.WELL, f"the database answers, its schema is up to date ({head})"

@@ -56,7 +56,8 @@ def db_upgrade(
     log: Annotated[
         str | None,
         typer.Option(
-            help="Declare this name as Kafka's log, unless one is declared: the first start of an installation."
+            help="Declare this name as Kafka's log, unless one is declared: the first start of an "
+            "installation."
         ),
     ] = None,
     home: Home = None,

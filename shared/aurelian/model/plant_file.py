@@ -8,12 +8,20 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from aurelian.model.calendar import check_calendar
 from aurelian.model.plant import Plant
+from aurelian.model.yaml_text import (
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    YAMLError,
+    describe_error,
+    read_yaml,
+)
 
 
 class PlantError(ValueError):
@@ -28,18 +36,15 @@ def load_plant(path: Path) -> Plant:
     """
     try:
         text = _fill(path.read_text(encoding="utf-8"))
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise PlantError(
-            f"{where}: {' '.join(filter(None, (error.context, error.problem)))}"
-        ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        node, content = read_yaml(text)
+    except YAMLError as error:
+        line_number, reason = describe_error(error)
+        where = path if line_number is None else f"{path}:{line_number}"
+        raise PlantError(f"{where}: {reason}") from error
+    except (OSError, ValueError) as error:
         raise PlantError(f"{path}: {error}") from error
-    for line_number, key in _keys_twice(node):
-        raise PlantError(f"{path}:{line_number}: {key}: stands twice; which one shall count?")
+    for number, key in _keys_twice(node):
+        raise PlantError(f"{path}:{number}: {key}: stands twice; which one shall count?")
     try:
         plant = Plant.model_validate(content)
         for line in plant.lines():
@@ -47,7 +52,8 @@ def load_plant(path: Path) -> Plant:
         return plant
     except ValidationError as error:
         problems = [
-            f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place)) or 'plant'}: {problem['msg']}"
+            f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place)) or 'plant'}: "
+            f"{problem['msg']}"
             for problem in _root_problems(error)
             for place in (problem.get("ctx", {}).get("at", problem["loc"]),)
         ]
@@ -75,7 +81,7 @@ def load_plants(folder: Path) -> list[Plant]:
         ]
         for what, name, place in places:
             if (what, name) in found:
-                node = yaml.compose(_fill(path.read_text(encoding="utf-8")), Loader=yaml.SafeLoader)
+                node, _ = read_yaml(_fill(path.read_text(encoding="utf-8")))
                 raise PlantError(
                     f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place))}: "
                     f"{what} {name!r} stands in more than one place, in {found[what, name]} too"
@@ -102,7 +108,7 @@ def _root_problems(error: ValidationError) -> list[ErrorDetails]:
     return [problem for problem in problems if not follows(problem)]
 
 
-def _keys_twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+def _keys_twice(node: Node | None) -> Iterator[tuple[int, str]]:
     """Line and key of each key that stands twice in one mapping; YAML itself lets the last one
     win."""
     waiting, seen = [node], set()
@@ -111,30 +117,28 @@ def _keys_twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
         if id(each) in seen:  # an alias
             continue
         seen.add(id(each))
-        if isinstance(each, yaml.SequenceNode):
+        if isinstance(each, SequenceNode):
             waiting += each.value
-        elif isinstance(each, yaml.MappingNode):
+        elif isinstance(each, MappingNode):
             keys: set[str] = set()
             for key, value in each.value:
                 waiting.append(value)
-                if isinstance(key, yaml.ScalarNode):
+                if isinstance(key, ScalarNode):
                     if key.value in keys:
                         yield key.start_mark.line + 1, key.value
                     keys.add(key.value)
 
 
-def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+def _line_of(node: Node | None, location: tuple[int | str, ...]) -> int:
     """Line (from 1) of the deepest node of the file that `location` names."""
     line = 1
     for part in location:
         if node is None:
             break
         line = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, MappingNode):
             node = next((value for key, value in node.value if key.value == part), None)
-        elif (
-            isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value)
-        ):
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
         else:
             break

@@ -63,3 +63,17 @@ def to_iso(at: datetime | None) -> str | None:
 def to_iso_ms(at: datetime) -> str:
     """Return an aware time as ISO 8601 in UTC with `Z`, cut to milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def to_ms(at: datetime) -> int:
+    """Return an aware time as whole milliseconds since 1970 UTC, cut."""
+    return to_us(at) // 1_000
+
+
+def from_ms(ms: float) -> datetime:
+    """Return milliseconds since 1970 as aware UTC time.
+
+    Raises:
+        OverflowError: before year 1 or after year 9999.
+    """
+    return EPOCH + timedelta(milliseconds=ms)

@@ -1,4 +1,5 @@
-"""The one `make_app` of every HTTP API: problem bodies, documentation, tasks beside the requests.
+"""The one `make_app` of every HTTP API: problem bodies, documentation page, tasks beside the
+requests.
 
 Called by each service's `app.py`, which adds its keys, state and routes.
 """
@@ -12,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from fastapi import APIRouter, FastAPI
 
 from aurelian import __version__
+from aurelian.runtime.docs_page import add_docs_page
 from aurelian.runtime.health import Health
 from aurelian.runtime.problems import add_problem_handlers
 
@@ -64,6 +66,7 @@ def make_app(
     )
     if prefix is not None:
         add_problem_handlers(app)
+        add_docs_page(app, prefix)
     for router in routers:
         app.include_router(router)
     return app

@@ -83,13 +83,17 @@ class ApiSettings(StoreSettings):
     key_pepper_file: Path | None = Field(
         None,
         validate_default=True,
-        description="file of at least 32 random bytes, mode 0600, the same for all APIs: keys are hashed with it",
+        description="file of at least 32 random bytes, mode 0600, the same for all APIs: keys are "
+        "hashed with it",
     )
 
     @field_validator("key_pepper_file")
     @classmethod
     def _is_pepper(cls, file: Path | None) -> Path:
-        advice = f"make one with `head -c {PEPPER_BYTES} /dev/urandom > pepper && chmod 600 pepper` and name it here"
+        advice = (
+            f"make one with `head -c {PEPPER_BYTES} /dev/urandom > pepper && chmod 600 "
+            "pepper` and name it here"
+        )
         if file is None:
             raise ValueError(f"no file is named, so no API key can be checked; {advice}")
         try:

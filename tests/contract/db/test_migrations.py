@@ -43,18 +43,21 @@ def test_the_migrated_timescale_database_is_what_tables_py_says(timescale: Times
 def test_samples_are_compressed_hypertables_with_policies(timescale: Timescale) -> None:
     with psycopg.connect(timescale.url) as conn:
         tables = conn.execute(
-            "SELECT hypertable_name, compression_enabled FROM timescaledb_information.hypertables ORDER BY 1"
+            "SELECT hypertable_name, compression_enabled FROM timescaledb_information.hypertables "
+            "ORDER BY 1"
         ).fetchall()
         assert tables == [("sample_number", True), ("sample_other", True), ("sample_text", True)]
         jobs = conn.execute(
-            "SELECT hypertable_name, proc_name, config ->> 'drop_after', config ->> 'compress_after' "
+            "SELECT hypertable_name, proc_name, config ->> 'drop_after', config ->> "
+            "'compress_after' "
             "FROM timescaledb_information.jobs WHERE hypertable_schema = 'historian' ORDER BY 1, 2"
         ).fetchall()
         assert len(jobs) == 6
         assert {job[2:] for job in jobs} == {("400 days", None), (None, "14 days")}
         conn.execute("SELECT historian.maintain_samples(30)")
         kept = conn.execute(
-            "SELECT config ->> 'drop_after' FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
+            "SELECT config ->> 'drop_after' FROM timescaledb_information.jobs WHERE proc_name = "
+            "'policy_retention'"
         ).fetchall()
         assert kept == [("30 days",)] * 3
 
@@ -98,7 +101,8 @@ def test_a_service_reads_everything_and_writes_its_own_schema_only(
                     conn.execute(statement)  # type: ignore[arg-type]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute(
-                f'CREATE TABLE "{service if service in SCHEMA_OWNERS else "platform"}".mine (id int)'
+                f'CREATE TABLE "{service if service in SCHEMA_OWNERS else "platform"}".mine (id '
+                "int)"
             )  # type: ignore[arg-type]
 
 
@@ -129,7 +133,10 @@ def test_a_secret_is_read_by_those_alone_that_need_it(
 
 
 def test_weeks_are_made_ahead_and_old_ones_dropped(database_url: str) -> None:
-    row = "INSERT INTO historian.sample_number VALUES (1, %s, 0, NULL, NULL, now(), now(), 0, 0, 1, 1.0)"
+    row = (
+        "INSERT INTO historian.sample_number VALUES (1, %s, 0, NULL, NULL, now(), now(), 0, 0, "
+        "1, 1.0)"
+    )
     with psycopg.connect(database_url, autocommit=True) as conn:
         old = row.replace("now(), now()", "now(), '2020-01-02Z'")
         for time in ("2020-01-01Z", "2001-01-01Z"):

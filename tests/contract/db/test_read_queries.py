@@ -13,6 +13,7 @@ from aurelian.access.keys import Principal
 from aurelian.db.engine import make_engine
 from aurelian.db.migrate import upgrade
 from aurelian.model.sample import ValueType
+from aurelian.model.time import to_us
 from history import queries, records
 from history.buckets import cut
 from tests.contract.db.timescale_server import Timescale, timescale_server
@@ -28,11 +29,15 @@ def timescale() -> Iterator[Timescale]:
         upgrade(server.url)
         _fill(server.url)
         with psycopg.connect(server.url, autocommit=True) as conn:
-            chunks = "SELECT compress_chunk(c) FROM show_chunks('historian.{}', older_than => INTERVAL '0 days') c LIMIT 1"
+            chunks = (
+                "SELECT compress_chunk(c) FROM show_chunks('historian.{}', older_than => "
+                "INTERVAL '0 days') c LIMIT 1"
+            )
             for table in ("sample_number", "sample_text", "sample_other"):
                 conn.execute(chunks.format(table))  # type: ignore[arg-type]
             stats = conn.execute(
-                "SELECT sum(number_compressed_chunks) FROM hypertable_compression_stats('historian.sample_number')"
+                "SELECT sum(number_compressed_chunks) FROM "
+                "hypertable_compression_stats('historian.sample_number')"
             ).fetchone()
         assert stats == (1,)
         yield server
@@ -83,7 +88,7 @@ async def _ask_everything(url: str) -> dict[str, object]:
             ("hours", 20, end),
             ("raw buckets", 50, START + timedelta(minutes=30)),
         ):
-            wanted = cut(queries.to_us(START), queries.to_us(until), points)
+            wanted = cut(to_us(START), to_us(until), points)
             answers[name] = [
                 tuple(each.model_dump().values())
                 for each in await queries.read_buckets(conn, key, wanted)
@@ -104,33 +109,41 @@ def _fill(url: str) -> None:
     columns = "signal, time, sub, gateway_time, status, flags, type"
     with psycopg.connect(url) as conn:
         conn.execute(
-            "INSERT INTO historian.asset VALUES ('saw', 'acme', NULL, 'unit', 'saw', 'acme/site/saw', '{}', now())"
+            "INSERT INTO historian.asset VALUES ('saw', 'acme', NULL, 'unit', 'saw', "
+            "'acme/site/saw', '{}', now())"
         )
         conn.execute(
-            "INSERT INTO historian.signal (id, owner, asset, path, name, type, unit, role, source, discovered, limits, "
-            "changed_at) SELECT n, 'acme', 'saw', 'acme/site/saw/' || n, n, %s, '', 'other', 'src', false, '{}', now() "
+            "INSERT INTO historian.signal (id, owner, asset, path, name, type, unit, role, "
+            "source, discovered, limits, "
+            "changed_at) SELECT n, 'acme', 'saw', 'acme/site/saw/' || n, n, %s, '', 'other', "
+            "'src', false, '{}', now() "
             "FROM unnest(ARRAY['power', 'state']) AS n",
             (int(ValueType.DOUBLE),),
         )
         keys = dict(conn.execute("SELECT id, key FROM historian.signal").fetchall())
         conn.execute(
-            f"INSERT INTO historian.sample_number ({columns}, value) SELECT %s, %s + n * interval '1 minute', 0, %s, 0, 0, 1, n "
+            f"INSERT INTO historian.sample_number ({columns}, value) SELECT %s, %s + n * interval "
+            "'1 minute', 0, %s, 0, 0, 1, n "
             "FROM generate_series(0, 2879) AS n",
             (keys["power"], START, START),
         )
         conn.execute(
-            f"INSERT INTO historian.sample_text ({columns}, value) SELECT %s, %s + n * interval '9 hours', 0, %s, 0, 0, 5, "
+            f"INSERT INTO historian.sample_text ({columns}, value) SELECT %s, %s + n * interval "
+            "'9 hours', 0, %s, 0, 0, 5, "
             "'word ' || n FROM generate_series(0, 4) AS n",
             (keys["state"], START, START),
         )
         conn.execute(
-            f"INSERT INTO historian.sample_other ({columns}, integer) VALUES (%s, %s, 1, %s, 0, 0, 3, 18446744073709551615)",
+            f"INSERT INTO historian.sample_other ({columns}, integer) VALUES (%s, %s, 1, %s, 0, "
+            "0, 3, 18446744073709551615)",
             (keys["state"], START - timedelta(minutes=0), START),
         )
         for table, unit in (("rollup_minute", "minute"), ("rollup_hour", "hour")):
             conn.execute(
-                f"INSERT INTO historian.{table} (signal, bucket, count, bad, sum, min, max, first, first_time, last, last_time) "  # type: ignore[arg-type]
-                "SELECT signal, date_trunc(%s, time), count(*), 0, sum(value), min(value), max(value), min(value), min(time), "
+                f"INSERT INTO historian.{table} (signal, bucket, count, bad, sum, min, max, "
+                "first, first_time, last, last_time) "  # type: ignore[arg-type]
+                "SELECT signal, date_trunc(%s, time), count(*), 0, sum(value), min(value), "
+                "max(value), min(value), min(time), "
                 "max(value), max(time) FROM historian.sample_number GROUP BY 1, 2",
                 (unit,),
             )
@@ -142,11 +155,14 @@ def _fill(url: str) -> None:
             "INSERT INTO historian.ledger_stored VALUES ('src', %s, 'acme', 5, 1, 1)", (START,)
         )
         conn.execute(
-            "INSERT INTO historian.gap VALUES (gen_random_uuid(), 'acme', 'src', 'line', %s, %s, 1, 'why', false, now())",
+            "INSERT INTO historian.gap VALUES (gen_random_uuid(), 'acme', 'src', 'line', %s, %s, "
+            "1, 'why', false, now())",
             (START, START),
         )
         conn.execute(
-            "INSERT INTO historian.rejected (owner, gateway, source, received_at, error_class, reason, origin, payload, "
-            'payload_size, payload_sha256, samples, log_id, topic, partition, "offset", fingerprint) VALUES '
+            "INSERT INTO historian.rejected (owner, gateway, source, received_at, error_class, "
+            "reason, origin, payload, "
+            'payload_size, payload_sha256, samples, log_id, topic, partition, "offset", '
+            "fingerprint) VALUES "
             "('acme', 'g', 'src', now(), 'type', 'why', 'o', 'x', 1, 'h', 1, 'l', 't', 0, 0, 'f')"
         )

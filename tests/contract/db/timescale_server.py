@@ -46,7 +46,8 @@ def timescale_server() -> Iterator[Timescale]:
     npm = shutil.which("npm")
     if node is None or npm is None:
         cannot_run(
-            "no Node.js with npm, so no TimescaleDB as WebAssembly; or name a server in TEST_TIMESCALE_URL"
+            "no Node.js with npm, so no TimescaleDB as WebAssembly; or name a server in "
+            "TEST_TIMESCALE_URL"
         )
     _install(npm)
     port = ports.any_free()

@@ -159,7 +159,8 @@ async def test_old_events_are_deleted_and_readings_earlier(
     with psycopg.connect(database_url) as conn:
         for number, age in ((1, "31 days"), (2, "2 days"), (3, "2 days"), (4, "1 hour")):
             conn.execute(
-                "UPDATE line_health.event_outbox SET published_log = 'log-1', recorded_at = now() - %s::interval "
+                "UPDATE line_health.event_outbox SET published_log = 'log-1', recorded_at = now() "
+                "- %s::interval "
                 "WHERE body::json -> 'data' ->> 'number' = %s",
                 [age, str(number)],
             )

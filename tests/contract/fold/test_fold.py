@@ -91,7 +91,8 @@ class Sums:
 async def write(conn: psycopg.AsyncConnection, rows: Sequence[Row]) -> None:
     async with conn.cursor() as cursor:
         await cursor.executemany(
-            "INSERT INTO line_health.total VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET sum = excluded.sum",
+            "INSERT INTO line_health.total VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET sum = "
+            "excluded.sum",
             rows,
         )
 

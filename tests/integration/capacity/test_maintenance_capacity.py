@@ -248,7 +248,8 @@ def _name_assets(database_url: str) -> None:
     with psycopg.connect(database_url) as conn:
         for asset in PLANT.assets():
             conn.execute(
-                "INSERT INTO historian.asset (id, owner, parent, level, name, path, meaning, changed_at)"
+                "INSERT INTO historian.asset (id, owner, parent, level, name, path, meaning, "
+                "changed_at)"
                 " VALUES (%s, %s, %s, %s, %s, %s, '{}', now())",
                 (asset.id, asset.owner, asset.parent, asset.level, asset.name, asset.path),
             )

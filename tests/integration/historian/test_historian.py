@@ -415,12 +415,16 @@ def _recomputed(url: str) -> list[tuple[object, ...]]:
     good = "value IS NOT NULL AND status < 2147483648"
     query = f"""
         SELECT %s, signal, date_trunc(%s, time, 'UTC') AS bucket, count(*) FILTER (WHERE {good}),
-            count(*) FILTER (WHERE NOT ({good})), min(value) FILTER (WHERE {good}), max(value) FILTER (WHERE {good}),
-            (array_agg(value ORDER BY time, sub) FILTER (WHERE {good}))[1], min(time) FILTER (WHERE {good}),
-            (array_agg(value ORDER BY time DESC, sub DESC) FILTER (WHERE {good}))[1], max(time) FILTER (WHERE {good})
+            count(*) FILTER (WHERE NOT ({good})), min(value) FILTER (WHERE {good}), max(value)
+              FILTER (WHERE {good}),
+            (array_agg(value ORDER BY time, sub) FILTER (WHERE {good}))[1], min(time) FILTER (WHERE
+              {good}),
+            (array_agg(value ORDER BY time DESC, sub DESC) FILTER (WHERE {good}))[1], max(time)
+              FILTER (WHERE {good})
         FROM (
             SELECT signal, time, sub, status, value FROM historian.sample_number UNION ALL
-            SELECT signal, time, sub, status, integer::float8 FROM historian.sample_other WHERE integer IS NOT NULL
+            SELECT signal, time, sub, status, integer::float8 FROM historian.sample_other WHERE
+              integer IS NOT NULL
         ) AS raw GROUP BY 2, 3 ORDER BY 2, 3"""
     with psycopg.connect(url) as conn:
         return [

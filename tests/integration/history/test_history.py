@@ -350,15 +350,20 @@ async def _fill(url: str) -> None:
                 (owner, START, owner),
             )
             await conn.execute(
-                "INSERT INTO historian.gap VALUES (gen_random_uuid(), %s, 'src', '', %s, %s, 1, 'why', false, now())",
+                "INSERT INTO historian.gap VALUES (gen_random_uuid(), %s, 'src', '', %s, %s, 1, "
+                "'why', false, now())",
                 (owner, START, START),
             )
             await conn.execute(
-                "INSERT INTO historian.rejected (owner, gateway, source, received_at, error_class, reason, origin, payload, "
-                'payload_size, payload_sha256, samples, log_id, topic, partition, "offset", fingerprint) '
-                "VALUES (%s, 'g', 'src', now(), 'type', 'why', 'o', 'x', 1, 'h', 1, 'l', 't', 0, 0, %s)",
+                "INSERT INTO historian.rejected (owner, gateway, source, received_at, "
+                "error_class, reason, origin, payload, "
+                'payload_size, payload_sha256, samples, log_id, topic, partition, "offset", '
+                "fingerprint) "
+                "VALUES (%s, 'g', 'src', now(), 'type', 'why', 'o', 'x', 1, 'h', 1, 'l', 't', 0, "
+                "0, %s)",
                 (owner, owner),
             )
         await conn.execute(
-            "INSERT INTO historian.asset VALUES ('rival-saw', 'rival', NULL, 'unit', 'saw', 'rival/saw', '{}', now())"
+            "INSERT INTO historian.asset VALUES ('rival-saw', 'rival', NULL, 'unit', 'saw', "
+            "'rival/saw', '{}', now())"
         )

@@ -42,7 +42,10 @@ def module_database(postgres: PostgresServer, migrated_template: str) -> Iterato
 def database_url(module_database: str) -> str:
     """An empty store, as its owner."""
     with psycopg.connect(module_database) as conn:
-        rooms = "schemaname = 'partner_events' OR (schemaname, tablename) IN (('platform', 'grant'), ('platform', 'api_key'))"
+        rooms = (
+            "schemaname = 'partner_events' OR (schemaname, tablename) IN (('platform', "
+            "'grant'), ('platform', 'api_key'))"
+        )
         tables = conn.execute(
             f"SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE {rooms}"
         ).fetchall()

@@ -21,7 +21,8 @@ SAME_ROLLUPS = """
     ) s FULL JOIN historian.rollup_{unit} r USING (signal, bucket)
     WHERE r.count IS DISTINCT FROM s.n OR abs(r.sum - s.total) > 1e-6 * (1 + abs(s.total))
         OR r.min IS DISTINCT FROM s.low OR r.max IS DISTINCT FROM s.high
-        OR r.first_time IS DISTINCT FROM s.early OR r.last_time IS DISTINCT FROM s.late OR r.bad <> 0
+        OR r.first_time IS DISTINCT FROM s.early OR r.last_time IS DISTINCT FROM s.late OR r.bad <>
+          0
 """
 
 
@@ -43,13 +44,17 @@ def test_seeded_history_balances_the_ledger_fits_its_rollups_and_is_written_once
         assert samples > 20_000
         assert ask("SELECT sum(stored) FROM historian.ledger_stored") == samples
         assert ask("SELECT sum(received) FROM historian.ledger_received") == samples
-        stored = "SELECT (SELECT count(*) FROM historian.sample_number) + (SELECT count(*) FROM historian.sample_text)"
+        stored = (
+            "SELECT (SELECT count(*) FROM historian.sample_number) + (SELECT count(*) FROM "
+            "historian.sample_text)"
+        )
         assert ask(stored) == samples
         assert ask(SAME_ROLLUPS.format(unit="minute")) == 0
         assert ask(SAME_ROLLUPS.format(unit="hour")) == 0
         assert (
             ask(
-                f"SELECT count(*) FROM historian.sample_number WHERE flags & {int(Flag.HISTORICAL)} = 0"
+                "SELECT count(*) FROM historian.sample_number WHERE flags & "
+                f"{int(Flag.HISTORICAL)} = 0"
             )
             == 0
         )
@@ -62,7 +67,8 @@ def test_seeded_history_balances_the_ledger_fits_its_rollups_and_is_written_once
         assert lines == 3
         overlaps = """
             SELECT count(*) FROM (
-                SELECT ended_at, lead(started_at) OVER (PARTITION BY line ORDER BY started_at) AS following
+                SELECT ended_at, lead(started_at) OVER (PARTITION BY line ORDER BY started_at) AS
+                  following
                 FROM line_health.line_state
             ) s WHERE ended_at <> following
         """
@@ -78,22 +84,27 @@ def test_rollups_that_the_historian_made_meanwhile_are_merged_not_lost(database_
     signal = next(s for u in plants[0].units() for s in u.signals() if s.path.endswith("vibration"))
     with psycopg.connect(database_url, autocommit=True) as conn:
         key = conn.execute(
-            "INSERT INTO historian.signal (id, owner, asset, path, name, type, unit, role, source, discovered, limits, "
-            "changed_at) VALUES (%s, 'pilot-a', %s, %s, 'vibration', 1, '', 'other', 's', false, '{}', now()) "
+            "INSERT INTO historian.signal (id, owner, asset, path, name, type, unit, role, "
+            "source, discovered, limits, "
+            "changed_at) VALUES (%s, 'pilot-a', %s, %s, 'vibration', 1, '', 'other', 's', false, "
+            "'{}', now()) "
             "RETURNING key",
             (signal.id, signal.asset, signal.path),
         ).fetchone()
         assert key is not None
         live = "to_timestamp(%(now)s / 1e6)"
         conn.execute(
-            f"INSERT INTO historian.rollup_hour (signal, bucket, count, bad, sum, min, max, first, first_time, first_sub, "
-            f"last, last_time, last_sub) VALUES (%(key)s, date_trunc('hour', {live}, 'UTC'), 1, 0, 900, 900, 900, 900, "
+            "INSERT INTO historian.rollup_hour (signal, bucket, count, bad, sum, min, max, "
+            "first, first_time, first_sub, "
+            f"last, last_time, last_sub) VALUES (%(key)s, date_trunc('hour', {live}, 'UTC'), 1, "
+            "0, 900, 900, 900, 900, "
             f"{live}, 0, 900, {live}, 0)",
             {"key": key[0], "now": now},
         )
         seed_history(database_url, plants[:1], now=now, hours=1)
         row = conn.execute(
-            "SELECT count, max, last, first FROM historian.rollup_hour WHERE signal = %s ORDER BY bucket DESC LIMIT 1",
+            "SELECT count, max, last, first FROM historian.rollup_hour WHERE signal = %s ORDER BY "
+            "bucket DESC LIMIT 1",
             (key[0],),
         ).fetchone()
         assert row is not None

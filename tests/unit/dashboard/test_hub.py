@@ -1,13 +1,13 @@
-"""The live picture and what browsers are told: folding, freshness, conflation, resume, reset. No
+"""The live picture and what browsers are sent: folding, freshness, conflation, resume, reset. No
 I/O."""
 
 import asyncio
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from fastapi.sse import ServerSentEvent
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -15,15 +15,15 @@ from pydantic import ValidationError
 from aurelian.model import codec
 from aurelian.model.asset import Asset
 from aurelian.model.sample import Flag, Sample, SampleBatch, Signal, ValueType, make_batch
-from dashboard import pages, timeline, words
+from dashboard import formats, pages, timeline
 from dashboard.encoding import to_json
 from dashboard.freshness import Freshness, Limits, freshness_of
 from dashboard.guard import host_name
 from dashboard.hub import Client, Hub
 from dashboard.live import LivePlant
 from dashboard.queries import Span
+from dashboard.records import Message
 from dashboard.settings import DashboardSettings
-from dashboard.things import Message
 
 NOW = 1_800_000_000_000
 SIGNAL = Signal("sig", "unit", "acme/site/area/line/unit/temp", ValueType.DOUBLE, "Cel", "source")
@@ -70,10 +70,9 @@ def batch(
     )
 
 
-def events(text: str) -> list[tuple[int, str, dict]]:
+def events(taken: list[ServerSentEvent]) -> list[tuple[int, str, dict]]:
     return [
-        (int(number), kind, json.loads(data))
-        for number, kind, data in re.findall(r"id: (\d+)\nevent: (\w+)\ndata: (.*)\n\n", text)
+        (int(event.id or 0), str(event.event), json.loads(event.raw_data or "")) for event in taken
     ]
 
 
@@ -118,7 +117,7 @@ def test_a_retained_value_is_shown_but_is_no_sign_of_life() -> None:
     assert live.freshness("unit", NOW) is Freshness.STALE
 
 
-def test_a_signal_that_nobody_declared_is_told_to_the_pages_once() -> None:
+def test_a_signal_that_nobody_declared_is_sent_to_the_pages_once() -> None:
     live = plant()
     first = live.apply_batch(batch(1.0), NOW)
     assert [message.kind for message in first] == ["plant"]
@@ -182,19 +181,19 @@ def test_a_source_that_was_never_heard_is_stale() -> None:
 
 def test_a_dead_source_is_stale_at_once_and_lives_again_when_heard() -> None:
     live = plant()
-    live.hear("source", NOW * 1000, NOW)
-    told = live.bury("source", "connection lost", (NOW + 1000) * 1000)
-    assert told[0].body["dead"] == "connection lost"
+    live.presence.mark_heard("source", NOW * 1000, NOW)
+    sent = live.presence.mark_silent("source", "connection lost", (NOW + 1000) * 1000)
+    assert sent[0].body["dead"] == "connection lost"
     assert live.freshness("unit", NOW + 1000) is Freshness.STALE
-    told = live.hear("source", (NOW + 2000) * 1000, NOW + 2000)
-    assert told[0].body["dead"] is None
+    sent = live.presence.mark_heard("source", (NOW + 2000) * 1000, NOW + 2000)
+    assert sent[0].body["dead"] is None
     assert live.freshness("line", NOW + 2000) is Freshness.LIVE
 
 
 def test_a_death_that_is_older_than_the_last_sign_of_life_is_not_believed() -> None:
     live = plant()
-    live.hear("source", NOW * 1000, NOW)
-    assert live.bury("source", "late news", (NOW - 5000) * 1000) == []
+    live.presence.mark_heard("source", NOW * 1000, NOW)
+    assert live.presence.mark_silent("source", "late news", (NOW - 5000) * 1000) == []
     assert live.freshness("unit", NOW) is Freshness.LIVE
 
 
@@ -241,22 +240,22 @@ def test_a_source_that_speaks_for_one_machine_says_nothing_of_its_neighbour() ->
 
 def test_a_gateway_with_a_fast_clock_is_not_heard_in_the_future() -> None:
     live = plant()
-    live.hear("source", (NOW + 3_600_000) * 1000, NOW)
+    live.presence.mark_heard("source", (NOW + 3_600_000) * 1000, NOW)
     assert live.freshness("unit", NOW + 31_000) is Freshness.STALE
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 60_000), st.booleans()), max_size=20), st.integers(0, 120_000)
 )
-def test_a_stale_line_is_never_said_to_run(told: list[tuple[int, bool]], later_ms: int) -> None:
+def test_a_stale_line_is_never_said_to_run(sent: list[tuple[int, bool]], later_ms: int) -> None:
     live = plant()
     live.put_state({"line": "line", "state": "running", "unit": None, "reason": "", "since": NOW})
-    for after, beat in told:
+    for after, beat in sent:
         if beat:
-            live.hear("source", (NOW + after) * 1000, NOW + after)
+            live.presence.mark_heard("source", (NOW + after) * 1000, NOW + after)
         else:
-            live.bury("source", "gone", (NOW + after) * 1000)
-    view = pages.line_view(live, live.assets["line"], NOW + later_ms)
+            live.presence.mark_silent("source", "gone", (NOW + after) * 1000)
+    view = pages.line_view(live, live.tree.assets["line"], NOW + later_ms)
     assert (view.mark.word == "Running") == (view.freshness is not Freshness.STALE)
     assert view.freshness is not Freshness.STALE or view.mark.look.word == "No data"
 
@@ -291,9 +290,9 @@ def test_a_browser_too_slow_for_its_states_gets_a_reset_and_a_snapshot() -> None
     for n in range(11):
         on.publish([Message("state", {"n": n})])
         seen += events(on.take(quick, NOW))
-    told = events(on.take(slow, NOW))
-    assert [kind for _, kind, _ in told] == ["reset", "snap"]
-    assert told[0][2] == {"cause": "overflow"}
+    sent = events(on.take(slow, NOW))
+    assert [kind for _, kind, _ in sent] == ["reset", "snap"]
+    assert sent[0][2] == {"cause": "overflow"}
     assert [body["n"] for _, _, body in seen] == list(range(11))
 
 
@@ -357,11 +356,31 @@ def test_numbers_only_grow_and_no_state_is_lost_whatever_happens_when(steps: lis
     assert [body["n"] for _, kind, body in seen if kind == "state"] == list(range(states))
 
 
-async def test_a_waiting_browser_is_woken() -> None:
+def test_browsers_that_begin_together_get_one_picture_and_all_that_follows_it() -> None:
+    live = plant()
+    on = hub(live)
+    first, second = on.join(), on.join()
+    live.apply_batch(batch(1.0, at_ms=NOW), NOW)
+    seen = events(on.take(first, NOW))
+    live.apply_batch(batch(2.0, at_ms=NOW + 1), NOW + 1)
+    begun = events(on.take(second, NOW + 700))
+    assert (seen[0][2]["now"], begun[0][2]["now"]) == (NOW, NOW + 700)
+    on.problem = "Kafka does not answer"
+    assert events(on.take(on.join(), NOW))[0][2]["problem"] == "Kafka does not answer"
+    on.tick()
+    for client in (first, second):
+        assert [body["v"] for _, _, body in events(on.take(client, NOW + 1000))] == [[2.0]]
+
+
+async def test_a_waiting_browser_is_woken_by_an_event_and_by_the_end() -> None:
     on = hub()
     client = joined(on)
     waiting = asyncio.ensure_future(client.wake.wait())
     on.publish([Message("state", {})])
+    await asyncio.wait_for(waiting, 1)
+    on.take(client, NOW)
+    waiting = asyncio.ensure_future(client.wake.wait())
+    on.close()
     await asyncio.wait_for(waiting, 1)
 
 
@@ -400,7 +419,7 @@ def test_every_moment_of_the_past_hours_has_one_state_in_the_timeline() -> None:
     ],
 )
 def test_durations_have_at_most_two_parts(seconds: float, wanted: str) -> None:
-    assert words.duration(seconds) == wanted
+    assert formats.duration(seconds) == wanted
 
 
 @pytest.mark.parametrize(
@@ -417,7 +436,7 @@ def test_durations_have_at_most_two_parts(seconds: float, wanted: str) -> None:
 def test_values_are_said_with_the_digits_that_their_size_deserves(
     value: object, wanted: str
 ) -> None:
-    assert words.value(value) == wanted  # type: ignore[arg-type]
+    assert formats.value(value) == wanted  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,10 @@ async def test_a_program_that_is_not_there_is_tried_again_and_said(tmp_path: Pat
 
 
 async def test_a_process_that_does_not_listen_is_killed_at_the_limit(tmp_path: Path) -> None:
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    code = (
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); "
+        "time.sleep(60)"
+    )
     kept = Kept(_program(tmp_path, code))
     async with asyncio.TaskGroup() as group:
         group.create_task(kept.keep())

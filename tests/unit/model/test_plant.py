@@ -100,9 +100,12 @@ def test_assets_come_parents_first_and_belong_to_the_company(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("old", "new", "at", "says"),
     [
-        ("time_zone: Europe/Oslo", "time_zone: Europe/Olso", "time_zone", r"time_zone: .*'Europe/Olso' is no IANA"),
+        ("time_zone: Europe/Oslo", "time_zone: Europe/Olso", "time_zone", r"time_zone: "
+                                                                          r".*'Europe/Olso' is no "
+                                                                          r"IANA"),
         ("kind: opcua", "kind: opcda", "kind: opcua", r"sources\.0\.kind: "),
-        ("ideal_cycle_s: 4.5", "ideal_cycle_s: 0", "ideal_cycle_s", r"products\.0\.ideal_cycle_s: .*greater than 0"),
+        ("ideal_cycle_s: 4.5", "ideal_cycle_s: 0", "ideal_cycle_s", r"products\.0\.ideal_cycle_s: "
+                                                                    r".*greater than 0"),
         ("type: int64", "type: integer", "type: int64", r"signals\.0\.type: "),
         ("unit: Cel", "unti: Cel", "unit: Cel", r"signals\.1\.unti: Extra inputs"),
         (", action: Look at the coolant", "", "limits", r"signals\.1\.limits: .*needs `action`"),
@@ -122,11 +125,17 @@ def test_a_wrong_field_is_named_with_its_line(
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("            source: plc\n            signals", "            source: plk\n            signals", "source 'plk' is not under `sources`"),
+        ("            source: plc\n            signals", "            source: plk\n            "
+                                                         "signals", "source 'plk' is not under "
+                                                                    "`sources`"),
         ("- name: drill", "- name: press", "'acme/north/press-shop/line-1/press' stands twice"),
         ("- name: temperature", "- name: state", "line-1/press/state' stands twice"),
-        ("      - name: line-1\n", "      - name: line-1\n        constraint: saw\n", "constraint 'saw' is none of its units"),
-        ("      - name: line-1\n", "      - name: line-1\n        output: saw\n", "output 'saw' is none of its units"),
+        ("      - name: line-1\n", "      - name: line-1\n        constraint: saw\n", "constraint "
+                                                                                      "'saw' is "
+                                                                                      "none of its units"),
+        ("      - name: line-1\n", "      - name: line-1\n        output: saw\n", "output 'saw' "
+                                                                                  "is none of its "
+                                                                                  "units"),
     ],
 )  # fmt: skip
 def test_parts_that_contradict_each_other_are_named(
@@ -138,7 +147,8 @@ def test_parts_that_contradict_each_other_are_named(
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
-        ("            source: plc\n            signals", "            source: plk\n            signals", "units.0.source"),
+        ("            source: plc\n            signals", "            source: plk\n            "
+                                                         "signals", "units.0.source"),
         ("- name: drill", "- name: press", "units.1.name"),
         ("- name: temperature", "- name: state", "signals.1.name"),
         ("      - name: line-1\n", "      - name: line-1\n        output: saw\n", "lines.0.output"),
@@ -205,3 +215,9 @@ def test_a_folder_without_plants_and_two_files_for_one_site_are_refused(tmp_path
         PlantError, match=r"b\.yaml:\d+: sources\.0\.id: source 'plc' stands in .*a\.yaml"
     ):
         load_plants(tmp_path)
+
+
+def test_files_are_read_as_yaml_1_2(tmp_path: Path) -> None:
+    """In YAML 1.1 the site would be false and the shift would begin at minute 360."""
+    text = GOOD.replace("site: north", "site: no").replace("title: North", "title: on")
+    assert load_plant(write(tmp_path, text)).path == "acme/no"

@@ -2,7 +2,7 @@
 import '/static/js/elements.js';
 import '/static/js/parts.js';
 import { start as follow } from '/static/js/stream.js';
-import { start as announce } from '/static/js/said.js';
+import { start as announce } from '/static/js/announce.js';
 
 follow();
 announce();

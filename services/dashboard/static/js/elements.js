@@ -1,11 +1,11 @@
 // The small live parts that templates are made of. Each draws what its macro in templates/ wrote, from the store.
 import { html, nothing } from 'lit';
-import { WORDS } from '/words.js';
+import { TABLES } from '/display-tables.js';
 import { LiveElement, LiveFrame } from '/static/js/live.js';
 import { cell, freshness, link, machines, now, problem, sourceFreshness, sourceHeard } from '/static/js/store.js';
 import { retry } from '/static/js/stream.js';
 import * as format from '/static/js/format.js';
-import { ALARM_LOOKS, ageWords, alarmsOf, deathWords, isOld, lineMark, look, unitMark } from '/static/js/marks.js';
+import { ALARM_LOOKS, ageText, alarmsOf, silenceText, isOld, lineMark, look, unitMark } from '/static/js/marks.js';
 
 const shape = (shown) =>
   html`<svg class="shape" data-tone=${shown.tone} aria-hidden="true"><use href="#${shown.shape}"></use></svg>`;
@@ -44,8 +44,8 @@ class AgeLabel extends LiveElement {
   render() {
     const { asset, source } = this.dataset;
     this.dataset.freshness = freshness(asset, source);
-    this.title = deathWords(asset, source);
-    return html`${ageWords(asset, source)}`;
+    this.title = silenceText(asset, source);
+    return html`${ageText(asset, source)}`;
   }
 }
 
@@ -63,7 +63,7 @@ class SourceAge extends LiveElement {
 class StateReason extends LiveElement {
   render() {
     const { line } = this.dataset;
-    if (isOld(freshness(line))) return html`${deathWords(line)}`;
+    if (isOld(freshness(line))) return html`${silenceText(line)}`;
     return html`${cell(`state:${line}`).value?.reason ?? ''}`;
   }
 }
@@ -75,7 +75,7 @@ class LiveValue extends LiveElement {
     if (frame) this.dataset.freshness = freshness(frame.dataset.asset, frame.dataset.source ?? '');
     const quality = found ? format.quality(found.q) : 'No value yet';
     this.dataset.quality = quality;
-    const status = found ? format.statusWords(found.q, WORDS.status) : '';
+    const status = found ? format.statusText(found.q, TABLES.status) : '';
     return html`<span class="number">${found ? format.value(found.v) : '–'}</span>
       <span class="unit">${this.dataset.unit}</span>${
         quality === 'Good' ? nothing : html` <span class="quality">${quality}${status ? `: ${status}` : ''}</span>`
@@ -86,7 +86,7 @@ class LiveValue extends LiveElement {
 class SignalFacts extends LiveElement {
   render() {
     const found = cell(`value:${this.dataset.signal}`).value;
-    const status = found ? format.statusWords(found.q, WORDS.status) : '';
+    const status = found ? format.statusText(found.q, TABLES.status) : '';
     return html`<dl>
       <div><dt>Quality</dt><dd>${found ? format.quality(found.q) : 'No value yet'}${status ? `: ${status}` : ''}</dd></div>
       <div><dt>Measured at</dt><dd>${found ? format.when(found.t, now.value, this.dataset.zone) : '–'}</dd></div>

@@ -1,4 +1,4 @@
-// How things are said: the same rules as words.py, so that the page does not change when the stream takes over.
+// Numbers, durations and times as people read them: the same rules as formats.py, so that the page does not change when the stream takes over.
 
 const MINUS = '\u2212';
 const digits = new Map();
@@ -66,8 +66,8 @@ export function monday(now, zone) {
 
 export const quality = (status) => ['Good', 'Uncertain', 'Bad', 'Bad'][status >>> 30];
 
-/** The status as people say it; empty for Good. */
-export function statusWords(status, names) {
+/** The status in words; empty for Good. */
+export function statusText(status, names) {
   if (status >>> 30 === 0) return '';
   const code = (status & 0xffff0000) >>> 0;
   return names[code] ?? `0x${(status >>> 0).toString(16).toUpperCase().padStart(8, '0')}`;

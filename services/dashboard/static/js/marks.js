@@ -1,10 +1,10 @@
-// What may be said of a line or machine now. The same rules as pages.py: what is stale is never running.
-import { WORDS } from '/words.js';
-import { alarms, cell, death, freshness, heard, link, now } from '/static/js/store.js';
+// What may be said of a line or machine now. The same rules as marks.py: what is stale is never running.
+import { TABLES } from '/display-tables.js';
+import { alarms, cell, silence, freshness, heard, link, now } from '/static/js/store.js';
 import { duration, when } from '/static/js/format.js';
 
-const NONE = WORDS.looks.no_data;
-export const look = (state) => WORDS.looks[state] ?? NONE;
+const NONE = TABLES.looks.no_data;
+export const look = (state) => TABLES.looks[state] ?? NONE;
 
 export const isOld = (state) => state === 'stale' || state === 'offline';
 
@@ -26,7 +26,7 @@ export function unitMark(asset, signal) {
   if (!signal) return { look: { shape: 'ring', tone: 'running' }, word: 'Reporting', text: '' };
   const found = cell(`value:${signal}`).value;
   const bad = !found || found.q >>> 30 === 2 || typeof found.v !== 'number';
-  const [state, word] = (!bad && WORDS.packml[Math.trunc(found.v)]) || ['no_data', NONE.word];
+  const [state, word] = (!bad && TABLES.packml[Math.trunc(found.v)]) || ['no_data', NONE.word];
   return { look: look(state), word, text: '' };
 }
 
@@ -37,7 +37,7 @@ function noData(asset) {
 }
 
 /** `live`, `12 s old`, `last 14:02:11`. */
-export function ageWords(asset, source) {
+export function ageText(asset, source) {
   const at = heard(asset, source);
   switch (freshness(asset, source)) {
     case 'live': return 'live';
@@ -46,8 +46,8 @@ export function ageWords(asset, source) {
   }
 }
 
-/** Why it is silent, if somebody said. */
-export const deathWords = (asset, source) => (link.value.state === 'offline' ? '' : death(asset, source) ?? '');
+/** Why it is silent, where that was declared. */
+export const silenceText = (asset, source) => (link.value.state === 'offline' ? '' : silence(asset, source) ?? '');
 
 const RANK = { high: 0, medium: 1, low: 2 };
 

@@ -28,7 +28,7 @@ export let lastId = boot.id;
 const cells = new Map();
 let names = [];
 let units = {};
-let voices = {};
+let constraints = {};
 let clock = { server: boot.now, own: performance.now() };
 
 /** One signal of the store, made on first use. Keys: `state:<line>`, `value:<signal>`, `heard:<source or asset>` … */
@@ -54,26 +54,27 @@ export function setClock(server) {
   clock = { server, own: performance.now() };
 }
 
-/** The asset whose freshness is this one's: a line speaks through its constraint machine. */
-export const voiceOf = (asset) => voices[asset] ?? asset;
+/** The asset whose freshness is this one's: of a line its constraint machine, else itself. */
+const constraintOf = (asset) => constraints[asset] ?? asset;
 
-/** Freshness of all that an asset says: live, late, stale or offline. Shared, so it is computed once a second. */
+/** Freshness of all that an asset reports: live, late, stale or offline. Shared, so it is computed once a second. */
 export function freshness(asset, source = '') {
   return shared(`fresh:${asset}:${source}`, () =>
     link.value.state === 'offline'
       ? 'offline'
-      : freshnessOf(heard(asset, source), death(asset, source), now.value, limits),
+      : freshnessOf(heard(asset, source), silence(asset, source), now.value, limits),
   ).value;
 }
 
 export function heard(asset, source = '') {
-  const voice = voiceOf(asset);
-  return Math.max(cell(`heard:${voice}`).value ?? 0, cell(`heard:${source || units[voice] || ''}`).value ?? 0);
+  const reporter = constraintOf(asset);
+  return Math.max(cell(`heard:${reporter}`).value ?? 0, cell(`heard:${source || units[reporter] || ''}`).value ?? 0);
 }
 
-export function death(asset, source = '') {
-  const voice = voiceOf(asset);
-  return cell(`dead:${voice}`).value ?? cell(`dead:${source || units[voice] || ''}`).value ?? null;
+/** Why an asset is declared silent; null: it is not. */
+export function silence(asset, source = '') {
+  const reporter = constraintOf(asset);
+  return cell(`dead:${reporter}`).value ?? cell(`dead:${source || units[reporter] || ''}`).value ?? null;
 }
 
 /** When anything at all was heard of a source; single machines of it may be silent all the same. */
@@ -89,9 +90,10 @@ export function applySnapshot(snap) {
   batch(() => {
     lastId = snap.id;
     setClock(snap.now);
-    names = snap.signals.map((entry) => entry[0]);
+    names = []; // of the signals that this page shows; others are passed over
+    for (const [id, , , , index] of snap.signals) names[index] = id;
     units = snap.units;
-    voices = snap.voices;
+    constraints = snap.constraints;
     machines.value = Object.keys(units);
     problem.value = snap.problem;
     for (const [key, found] of cells) if (key.startsWith('dead:')) found.value = undefined;
@@ -106,7 +108,7 @@ export function applySnapshot(snap) {
   });
 }
 
-/** Take one event of the stream. What the page shows beside signals is told by window events `aurelian:<kind>`. */
+/** Take one event of the stream. Parts that the server draws follow the window events `aurelian:<kind>`. */
 export function applyEvent(id, kind, body) {
   if (kind === 'snap') return applySnapshot(body);
   if (id <= lastId && kind !== 'reset') return;

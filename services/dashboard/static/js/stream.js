@@ -1,4 +1,4 @@
-// One stream for all tabs of a browser. The tab that holds the lock keeps it and tells the others over a channel;
+// One stream for all tabs of a browser. The tab that holds the lock keeps it and passes events to the others over a channel;
 // a browser allows six connections to one server, so a stream per tab would lock out the seventh.
 import { applyEvent, applySnapshot, build, lastId, limits, link, now, serverNow } from '/static/js/store.js';
 
@@ -100,7 +100,7 @@ function watch() {
     if (link.value.state !== 'offline') {
       link.value = { state: 'offline', since: serverNow() - Math.round(silent), tries: link.value.tries };
     }
-    if (leads && source?.readyState === EventSource.OPEN) open(); // open, but nobody speaks
+    if (leads && source?.readyState === EventSource.OPEN) open(); // open, but nothing comes
     if (!leads && performance.now() - tabHeardAt > limits.offline + 5000) {
       tabHeardAt = performance.now();
       lead({ steal: true }); // the leading tab is frozen

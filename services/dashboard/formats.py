@@ -1,7 +1,7 @@
-"""How things are said and drawn: words and shapes of states, numbers, durations, units. Pure.
+"""States, numbers, durations and units as people read them: words and shapes. Pure.
 
-Used by pages.py and timeline.py; the browser gets the same tables through `for_browser` and formats
-by the same rules (static/js/format.js).
+Used by pages.py, marks.py and timeline.py; the browser gets the same tables through
+`display_tables` (`/display-tables.js`) and formats by the same rules (static/js/format.js).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from aurelian.model.plant_parts import LineState
 from aurelian.model.sample import Value
 
 PRODUCED = "Produced"
-"""What the past is called in which a line ran: the word of now may not stand where there is no
-now."""
+"""What a past span is called in which a line ran. "Running" is said of the present only, so that a
+page whose data is old has it nowhere."""
 
 MINUS = "\u2212"
 THIN = "\u202f"
@@ -105,7 +105,7 @@ STATUS_NAMES = {
 """OPC UA status codes as people say them."""
 
 
-def for_browser() -> dict[str, Any]:
+def display_tables() -> dict[str, Any]:
     """The tables that the browser needs, JSON-ready."""
     return {
         "looks": {str(state): asdict(look) for state, look in LOOKS.items()},
@@ -115,12 +115,11 @@ def for_browser() -> dict[str, Any]:
 
 
 def look(state: str) -> Look:
-    """How a state is shown; a word that nobody knows shows as no data rather than as something
-    good."""
+    """How a state is shown; an unknown one is shown as no data rather than as something good."""
     return LOOKS.get(state, LOOKS[LineState.NO_DATA])
 
 
-def past(state: str) -> str:
+def past_word(state: str) -> str:
     """The state's word in a list of what was."""
     return PRODUCED if state == LineState.RUNNING else look(state).word
 
@@ -130,7 +129,7 @@ def quality(status: int) -> str:
     return QUALITIES[status >> 30]
 
 
-def status_words(status: int) -> str:
+def status_text(status: int) -> str:
     """The status as people say it; empty for Good."""
     if status >> 30 == 0:
         return ""

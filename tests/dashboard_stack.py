@@ -2,7 +2,7 @@
 services would have written.
 
 `write_store` puts a day of states, stops, figures, health and capacity into a migrated database;
-`Stage` sends samples, heartbeats and business events as gateways and line_health do.
+`PlantTraffic` sends samples, heartbeats and business events as gateways and line_health do.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ def _line_rows(line: Line, number: int, now: datetime):  # type: ignore[no-untyp
 
 
 @dataclass
-class Stage:
+class PlantTraffic:
     """Sends what gateways and line_health send. `producer` is open."""
 
     producer: Producer
@@ -243,7 +243,7 @@ class Dashboard(servers.Server):
 
 
 @dataclass
-class Theatre:
+class DashboardStack:
     """Store, broker and dashboard with the pilot plant's models in the store; nothing is sent
     yet."""
 
@@ -263,34 +263,34 @@ class Theatre:
         return self.line.constraint.model.source
 
     @contextlib.asynccontextmanager
-    async def stage(self) -> AsyncIterator[Stage]:
-        """An open stage."""
+    async def open_plant(self) -> AsyncIterator[PlantTraffic]:
+        """A producer for what gateways and line_health send."""
         settings = KafkaSettings(kafka_bootstrap=self.kafka.bootstrap)
-        async with Producer(settings, "stage") as producer:
-            yield Stage(producer)
+        async with Producer(settings, "plant") as producer:
+            yield PlantTraffic(producer)
 
     @contextlib.asynccontextmanager
-    async def beating(self) -> AsyncIterator[Stage]:
-        """An open stage on which every source beats, until the block ends."""
-        async with self.stage() as stage, asyncio.TaskGroup() as group:
-            task = group.create_task(self._beat(stage))
+    async def heartbeats(self) -> AsyncIterator[PlantTraffic]:
+        """The same, with a heartbeat of every source until the block ends."""
+        async with self.open_plant() as plant, asyncio.TaskGroup() as group:
+            task = group.create_task(self._beat(plant))
             try:
-                yield stage
+                yield plant
             finally:
                 task.cancel()
 
-    async def _beat(self, stage: Stage) -> None:
+    async def _beat(self, traffic: PlantTraffic) -> None:
         while True:
             for plant in self.plants:
                 for source in plant.sources:
-                    await stage.beat(plant, source.id)
+                    await traffic.beat(plant, source.id)
             await asyncio.sleep(0.3)
 
 
 @contextlib.contextmanager
-def theatre(
+def running_dashboard(
     postgres: servers.PostgresServer, template: str, **environment: str
-) -> Iterator[Theatre]:
+) -> Iterator[DashboardStack]:
     """Set all of it up on a broker of its own (topics have fixed names) and take it down again."""
     plants = load()
     database_url = postgres.create_database(template)
@@ -319,7 +319,7 @@ def theatre(
         dashboard = Dashboard(program, lambda: is_ready(port), port=port)
         dashboard.start()
         try:
-            yield Theatre(database_url, kafka, dashboard, plants)
+            yield DashboardStack(database_url, kafka, dashboard, plants)
         finally:
             dashboard.stop()
     postgres.drop_database(database_url)

@@ -8,9 +8,9 @@ from typing import Any
 
 from aurelian.events import schemas
 from aurelian.events.cloudevent import Event, EventError
-from dashboard.encoding import to_ms
+from aurelian.model.time import to_ms
 from dashboard.live import LivePlant
-from dashboard.things import Body, Message
+from dashboard.records import Body, Message
 
 
 def apply_event(plant: LivePlant, event: Event) -> list[Message]:

@@ -1,5 +1,5 @@
-"""The things of the live picture: assets, signals, lines, and messages to the browser. Values only;
-filled by live.py."""
+"""Records of the live picture: signals with their values, lines, silences, and messages to the
+browser. Values only; filled by live.py and presence.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing that every browser must be told; never conflated."""
+    """One change that every browser must get; never conflated."""
 
     kind: str
     body: Body
@@ -58,8 +58,8 @@ class LiveLine:
 
 
 @dataclass(slots=True)
-class Death:
-    """Somebody who knows said that a source or an asset is silent."""
+class Silence:
+    """A source or an asset was declared silent (its death record) from `at_us` on."""
 
     reason: str
     at_us: int
