@@ -102,8 +102,7 @@ def test_a_paused_zombie_is_fenced_and_its_group_goes_on(
     limits = {**GROUP, "transaction_limit_s": 3}
     with running_historian(broker.bootstrap, database_url, tmp_path, **limits) as zombie:
         sent = send_batches(broker.bootstrap, batches[:half])
-        # Its transactions wait here between their UPDATE of the offsets and the COMMIT: the streams
-        # are written before.
+        # Its transactions wait here in the middle, before the offsets: the streams come first.
         with psycopg.connect(as_role(database_url, "historian")) as blocker:
             await_offsets(database_url, 1)
             blocker.execute("LOCK TABLE historian.delivery IN SHARE MODE")
