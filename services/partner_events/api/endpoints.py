@@ -33,7 +33,6 @@ from partner_events.queries import load_bounds
 from partner_events.sender import queue_range
 from partner_events.ssrf import Allowed, Refused, check_url, choose_address, resolve
 
-
 router = APIRouter(prefix="/events/v1/endpoints", tags=["webhooks"])
 
 Writer = Annotated[Principal, Depends(require("webhooks:write"))]
