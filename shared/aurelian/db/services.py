@@ -1,5 +1,5 @@
-"""Who has a room in the database: roles and schemas by service. Read by tables.py, roles.py and
-eventlog.py."""
+"""Who has a room in the database: roles and schemas by service. Read by `roles.py`, `tables/` and
+`events/outbox.py`."""
 
 SERVICES = (
     "historian",
