@@ -123,7 +123,7 @@ async def run_log(settings: HistorianSettings, health: Health) -> None:
 
 
 _Batch = tuple[list[DecodedRecord], dict[Partition, Owned], asyncio.Task[Prepared]]
-"""Pieces that are handed over, the partitions that were ours then, and their rows in the making."""
+"""Records that are handed over, the partitions that were ours then, and their rows in the making."""
 
 
 class Historian:
@@ -188,7 +188,7 @@ class Historian:
         return records
 
     async def decode(self, source: Source, taken: Sequence[Record]) -> list[DecodedRecord]:
-        """Read the records; learn signals and streams that are new to us."""
+        """Read the records; look up signals and streams that are new to us."""
         decoded_records: list[DecodedRecord] = []
         for start in range(0, len(taken), DECODE_STEP):
             decoded_records += [

@@ -25,6 +25,7 @@ import psycopg
 import pytest
 
 from aurelian.local.ports import any_free
+from aurelian.local.processes import await_condition, start_time
 from tests import servers
 from tests.e2e import plants
 from tests.waiting import until
@@ -93,6 +94,31 @@ class Stack:
         assert isinstance(services, dict)
         return services
 
+    @property
+    def log(self) -> Path:
+        """What the launcher says."""
+        return _log_of(self.home)
+
+    def pids(self) -> list[int]:
+        """Process ids of all that runs, the launcher left out."""
+        return [int(str(each["pid"])) for each in self.services.values() if each["pid"]]
+
+    def cut_power(self) -> None:
+        """Kill -9 everything at once, servers, services and launcher, and wait until it is gone."""
+        pids = self.pids()
+        for pid in (self.launcher.pid, *pids):
+            with contextlib.suppress(ProcessLookupError):  # ended together with the launcher
+                os.kill(pid, signal.SIGKILL)
+        self.launcher.wait()
+        gone = await_condition(lambda: all(start_time(pid) is None for pid in pids), 10)
+        assert gone, "a process outlived kill -9"
+        (self.home / "run" / "status.json").unlink()
+
+    def start_again(self) -> None:
+        """Start it on the same state folder and wait until it is ready."""
+        self.launcher = _launch(self.home, self.plant)
+        _await_start(self)
+
     def service_url(self, name: str) -> str:
         """Address of one process."""
         return str(self.services[name]["ops_url"])
@@ -120,18 +146,32 @@ def running_stack() -> Iterator[Stack]:
             shutil.copy(file, plant)
         own_port = any_free()
         recordings = plants.write_plants(plant, own_port)
-        log = (folder / "up.log").open("wb")
-        launcher = subprocess.Popen(
+        home = folder / "home"
+        opened = Stack(home, plant, _launch(home, plant), own_port, recordings)
+        try:
+            _await_start(opened)
+            yield opened
+            pids = opened.pids()
+        finally:
+            launcher = opened.launcher
+            launcher.send_signal(signal.SIGTERM)
+            try:
+                launcher.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                launcher.kill()
+                launcher.wait()
+        assert launcher.returncode == 0, opened.log.read_text()
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], (
+            "processes were left behind"
+        )
+
+
+def _launch(home: Path, plant: Path) -> subprocess.Popen[bytes]:
+    with _log_of(home).open("ab") as log:
+        return subprocess.Popen(
             [
-                sys.executable,
-                "-m",
-                "aurelian.cli",
-                "up",
-                "--home",
-                str(folder / "home"),
-                "--plant",
-                str(plant),
-                "--any-ports",
+                *(sys.executable, "-m", "aurelian.cli", "up", "--any-ports"),
+                *("--home", str(home), "--plant", str(plant)),
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -140,26 +180,13 @@ def running_stack() -> Iterator[Stack]:
             env={**os.environ, "AURELIAN_PILOT_SEND_LOG": "1", "AURELIAN_RETENTION_DAYS": "36500"},
             start_new_session=True,
         )
-        opened = Stack(folder / "home", plant, launcher, own_port, recordings)
-        try:
-            _await_start(opened, folder / "up.log")
-            yield opened
-            pids = [int(str(each["pid"])) for each in opened.services.values() if each["pid"]]
-        finally:
-            launcher.send_signal(signal.SIGTERM)
-            try:
-                launcher.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                launcher.kill()
-                launcher.wait()
-            log.close()
-        assert launcher.returncode == 0, (folder / "up.log").read_text()
-        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], (
-            "processes were left behind"
-        )
 
 
-def _await_start(stack: Stack, log: Path) -> None:
+def _log_of(home: Path) -> Path:
+    return home.parent / "up.log"
+
+
+def _await_start(stack: Stack) -> None:
     """Wait until every process with a port says that it is ready."""
     deadline = time.monotonic() + START_LIMIT_S
     waiting = ["the launcher"]
@@ -169,7 +196,9 @@ def _await_start(stack: Stack, log: Path) -> None:
                 f"\n== {f.name}\n{f.read_text()[-1500:]}"
                 for f in (stack.home / "log").glob("*.log")
             )
-            pytest.fail(f"the stack did not start, waiting for {waiting}:\n{log.read_text()}{logs}")
+            pytest.fail(
+                f"the stack did not start, waiting for {waiting}:\n{stack.log.read_text()}{logs}"
+            )
         time.sleep(0.3)
         if (stack.home / "run" / "status.json").exists():
             waiting = [

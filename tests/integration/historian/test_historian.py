@@ -68,7 +68,7 @@ def test_every_value_of_the_oracle_is_stored_once_and_the_ledger_balances(
         assert _rollups(database_url) == _recomputed(database_url)
 
         # All of it once more under a new log: every batch is known, nothing changes, and gateways
-        # are told.
+        # get the announcement.
         declare_log(database_url, "log-2")
         broker.lose_log()
         asyncio.run(create_topics(broker.bootstrap))

@@ -102,8 +102,7 @@ def test_a_paused_zombie_is_fenced_and_its_group_goes_on(
     limits = {**GROUP, "transaction_limit_s": 3}
     with running_historian(broker.bootstrap, database_url, tmp_path, **limits) as zombie:
         sent = send_batches(broker.bootstrap, batches[:half])
-        # Its transactions wait here between their UPDATE of the offsets and the COMMIT: the lanes
-        # are written before.
+        # Its transactions wait here in the middle, before the offsets: the streams come first.
         with psycopg.connect(as_role(database_url, "historian")) as blocker:
             await_offsets(database_url, 1)
             blocker.execute("LOCK TABLE historian.delivery IN SHARE MODE")
@@ -113,7 +112,7 @@ def test_a_paused_zombie_is_fenced_and_its_group_goes_on(
             )
             zombie.pause()
             blocker.rollback()
-        with running_historian(broker.bootstrap, database_url, tmp_path, **limits) as heir:
+        with running_historian(broker.bootstrap, database_url, tmp_path, **limits) as successor:
             await_offsets(database_url, sent, timeout_s=60)
             zombie.resume()
             wait_until(
@@ -126,7 +125,7 @@ def test_a_paused_zombie_is_fenced_and_its_group_goes_on(
             assert oracle.differences(oracle.expect(samples), oracle.read_store(database_url)) == []
             send_events(broker.bootstrap, oracle.received_events(samples))
             wait_until(lambda: oracle.imbalance(database_url) == {}, 40, "a balanced ledger")
-            assert heir.process.poll() is None and zombie.process.poll() is None
+            assert successor.process.poll() is None and zombie.process.poll() is None
 
 
 def _waiting(url: str) -> int:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurelian.edge.outbox import compact
 from aurelian.edge.outbox.compact import CompactError, SignalTable, pack, unpack
 from aurelian.model import codec
 from aurelian.model.sample import SampleBatch, Signal, ValueType, make_batch
@@ -121,3 +122,16 @@ def test_counting_the_numbers_of_a_file_goes_on_after_a_restart() -> None:
     assert not written.keys() & reopened.added.keys()
     whole = SignalTable(written | reopened.added)
     assert [unpack(data, whole) for data in stored] == encoded
+
+
+def test_a_batch_that_would_not_come_back_is_stored_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fault in the compact form is found before the machine is acknowledged, not after."""
+    (batch,) = report_by_exception(1, 20)
+    data = codec.encode(batch)
+    decode = compact._decode
+    monkeypatch.setattr(compact, "_decode", lambda *args: decode(*args) + 1)
+    assert compact.pack(data, compact.SignalTable()) == data
+    monkeypatch.setattr(compact, "_decode", decode)
+    assert len(compact.pack(data, compact.SignalTable())) < len(data)

@@ -156,7 +156,7 @@ def test_integers_become_postgresqls_numeric(value: int) -> None:
 
 
 @given(st.lists(st.integers(1, 30), max_size=60))
-def test_a_lane_knows_what_is_stored_in_whatever_order_it_comes(sequences: list[int]) -> None:
+def test_a_stream_knows_what_is_stored_in_whatever_order_it_comes(sequences: list[int]) -> None:
     progress, stored = StreamProgress("owner"), set[int]()
     for sequence in sequences:
         assert progress.accept(sequence) == (sequence not in stored)
@@ -171,7 +171,7 @@ def test_a_lane_knows_what_is_stored_in_whatever_order_it_comes(sequences: list[
         assert progress.missing() == len(set(range(1, max(stored) + 1)) - stored)
 
 
-def test_a_hole_that_is_filled_is_told_once() -> None:
+def test_a_hole_that_is_filled_is_reported_once() -> None:
     progress = StreamProgress("owner")
     for sequence in (1, 2, 5):
         progress.accept(sequence)

@@ -9,6 +9,7 @@ side by side) and compresses the whole with LZ4: about 17 bytes a sample instead
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,11 +133,16 @@ class SignalTable:
 
 def pack(data: bytes, signals: SignalTable) -> bytes:
     """Return what is stored of a batch's bytes: the compact form, or the bytes as they are where
-    they are no batch with keys."""
+    they are no batch with keys or would not come back from the compact form."""
     packed = _packed(data, signals)
-    if packed is None:
-        return _MARK + _AS_IS + data if data[:1] == _MARK else data
-    return _MARK + _COMPACT + struct.pack("<I", zlib.crc32(data)) + packed
+    if packed is not None:
+        stored = _MARK + _COMPACT + struct.pack("<I", zlib.crc32(data)) + packed
+        # Read back before the machine is acknowledged: after that it would be too late to find
+        # that a batch does not come out as it went in.
+        with contextlib.suppress(CompactError):
+            if unpack(stored, signals) == data:
+                return stored
+    return _MARK + _AS_IS + data if data[:1] == _MARK else data
 
 
 def unpack(stored: bytes, signals: SignalTable) -> bytes:
