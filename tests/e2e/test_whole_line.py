@@ -110,6 +110,24 @@ async def test_one_marked_value_of_each_protocol_reaches_the_history_and_a_brows
             await until(in_history, "the marked values in the history", 20)
 
 
+async def test_every_page_of_a_working_plant_is_there(stack: Stack) -> None:
+    """With all that a plant has: lines, values, a ledger with counts, services with memory."""
+    line = next(load_plant(stack.plant / "pilot-a.yaml").lines())
+    signal = next(line.constraint.signals())
+
+    async with httpx.AsyncClient(base_url=stack.url, timeout=20) as client:
+
+        async def has_counts() -> bool:
+            answer = await client.get("/system")
+            assert answer.status_code == 200, answer.text
+            return "pilot-a-opcua" in answer.text.partition('id="ledger"')[2]
+
+        await until(has_counts, "the ledger of a source on the system page", 30)
+        for path in ("/", f"/lines/{line.id}", f"/signals/{signal.id}", "/help", "/parts/alarms"):
+            answer = await client.get(path)
+            assert answer.status_code == 200, f"{path}: {answer.text}"
+
+
 @pytest.fixture
 def chromium() -> None:
     """Skip where no browser is."""
