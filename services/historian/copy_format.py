@@ -111,16 +111,6 @@ def encode_numeric(value: int) -> bytes:
     return struct.pack(f">hhHh{len(digits)}H", len(digits), max(weight, 0), sign, 0, *digits)
 
 
-def encode_array(values: NDArray[np.generic], oid: int, width: str) -> bytes:
-    """A one-dimensional array without nulls as PostgreSQL's binary array of type `oid`; `width` is
-    a big-endian dtype."""
-    dtype = np.dtype([("length", ">i4"), ("value", width)])
-    elements = np.empty(len(values), dtype)
-    elements["length"] = dtype["value"].itemsize
-    elements["value"] = values
-    return struct.pack(">iiIii", 1, 0, oid, len(values), 1) + elements.tobytes()
-
-
 def _records(
     columns: Columns,
     names: Sequence[str],

@@ -33,11 +33,11 @@ from historian.catalog import Catalog
 from historian.decoding import DecodedRecord, decode_record, reject_samples
 from historian.delivery import BatchStream, StreamProgress
 from historian.ledger import measure_ledger
+from historian.prepared import Prepared, prepare
 from historian.sample_columns import text_mask
-from historian.sample_sql import Prepared
 from historian.settings import HistorianSettings
 from historian.source import Source
-from historian.writer import SERVICE, Owned, Stored, Writer, prepare
+from historian.writer import SERVICE, Owned, Stored, Writer
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import psycopg
@@ -18,13 +18,13 @@ from historian.copy_format import (
     PG_EPOCH_US,
     SAMPLE_COLUMNS,
     TRAILER,
-    encode_array,
     encode_numeric,
     number_blocks,
     object_blocks,
 )
-from historian.rollups import Rollup, by_hour, by_minute
-from historian.sample_columns import Columns, TableColumns
+from historian.prepared import Prepared
+from historian.rollups import Rollup
+from historian.sample_columns import Columns
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -56,22 +56,6 @@ class _Float8Array(_Array):
 
 class _TimeArray(_Array):
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """TableColumns of a transaction as they go on the wire, made in a thread."""
-
-    columns: TableColumns
-    numbers: list[bytes]
-    minutes: Rollup
-    hours: Rollup
-
-
-def prepare(columns: TableColumns) -> Prepared:
-    """Encode what is sent when no row is there already: the usual case. Pure."""
-    minutes = by_minute(columns.numbers)
-    return Prepared(columns, list(number_blocks(columns.numbers)), minutes, by_hour(minutes))
 
 
 async def open_session(conn: Connection, transaction_limit_s: float = 20.0) -> None:
@@ -212,26 +196,36 @@ def _object_values(table: str, columns: Columns) -> Sequence[Sequence[bytes | No
 
 def _rollup_arrays(rollup: Rollup) -> list[_Array]:
     def times(values: NDArray[np.int64]) -> _TimeArray:
-        return _TimeArray(encode_array(values - PG_EPOCH_US, 1184, ">i8"))
+        return _TimeArray(_encode_array(values - PG_EPOCH_US, 1184, ">i8"))
 
     def doubles(values: NDArray[np.float64]) -> _Float8Array:
-        return _Float8Array(encode_array(values, 701, ">f8"))
+        return _Float8Array(_encode_array(values, 701, ">f8"))
 
     return [
-        _Int4Array(encode_array(rollup.signal, 23, ">i4")),
+        _Int4Array(_encode_array(rollup.signal, 23, ">i4")),
         times(rollup.bucket),
-        _Int8Array(encode_array(rollup.count, 20, ">i8")),
-        _Int8Array(encode_array(rollup.bad, 20, ">i8")),
+        _Int8Array(_encode_array(rollup.count, 20, ">i8")),
+        _Int8Array(_encode_array(rollup.bad, 20, ">i8")),
         doubles(rollup.sum),
         doubles(rollup.min),
         doubles(rollup.max),
         doubles(rollup.first),
         times(rollup.first_time),
-        _Int4Array(encode_array(rollup.first_sub, 23, ">i4")),
+        _Int4Array(_encode_array(rollup.first_sub, 23, ">i4")),
         doubles(rollup.last),
         times(rollup.last_time),
-        _Int4Array(encode_array(rollup.last_sub, 23, ">i4")),
+        _Int4Array(_encode_array(rollup.last_sub, 23, ">i4")),
     ]
+
+
+def _encode_array(values: NDArray[np.generic], oid: int, width: str) -> bytes:
+    """A one-dimensional array without nulls as PostgreSQL's binary array of type `oid`; `width` is
+    a big-endian dtype."""
+    dtype = np.dtype([("length", ">i4"), ("value", width)])
+    elements = np.empty(len(values), dtype)
+    elements["length"] = dtype["value"].itemsize
+    elements["value"] = values
+    return struct.pack(">iiIii", 1, 0, oid, len(values), 1) + elements.tobytes()
 
 
 def _dumper(oid: int) -> type[Dumper]:

@@ -3,7 +3,6 @@ one call at a time."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Mapping, Sequence
@@ -17,16 +16,17 @@ from psycopg.rows import TupleRow
 from aurelian.db import offsets
 from aurelian.db.offsets import fingerprint
 from aurelian.model.record import Partition
-from aurelian.model.time import HOUR_US, LAST_US, now_us
+from aurelian.model.time import HOUR_US, LAST_US
 from historian import metrics, sample_sql
 from historian.asset_sql import upsert_assets
 from historian.catalog import Catalog
 from historian.decoding import DecodedRecord, Rejection, reject_record, reject_samples
 from historian.delivery import BatchStream
 from historian.delivery_sql import save_streams
+from historian.prepared import Prepared, prepare
 from historian.rejected_sql import insert_rejections
 from historian.rollups import by_hour, by_minute
-from historian.sample_columns import Columns, count_by_hour, make_columns
+from historian.sample_columns import Columns, count_by_hour
 from historian.source_sql import apply_events
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Writer:
         self,
         decoded_records: Sequence[DecodedRecord],
         owned: Mapping[Partition, Owned],
-        prepared: Awaitable[sample_sql.Prepared] | None = None,
+        prepared: Awaitable[Prepared] | None = None,
     ) -> Stored:
         """Store records, in order within each partition. What the database refuses as data is found
         by halving and rejected.
@@ -113,7 +113,7 @@ class Writer:
         self,
         decoded_records: Sequence[DecodedRecord],
         owned: Mapping[Partition, Owned],
-        prepared: sample_sql.Prepared,
+        prepared: Prepared,
     ) -> Stored:
         started = time.perf_counter()
         moved = _last_of_each(decoded_records)
@@ -149,9 +149,7 @@ class Writer:
         _measure(stored, rejections, time.perf_counter() - started)
         return stored
 
-    async def _write_samples(
-        self, prepared: sample_sql.Prepared
-    ) -> tuple[Stored, sample_sql.Ledger]:
+    async def _write_samples(self, prepared: Prepared) -> tuple[Stored, sample_sql.Ledger]:
         rows = prepared.columns
         new = await sample_sql.insert_numbers(self._conn, prepared, expect_known=self._expect_known)
         # Where keys are known already more will be: a replay goes the longer way at once.
@@ -212,17 +210,6 @@ class Writer:
         decoded.clear()
         decoded.rejections = [rejection]
         return decoded
-
-
-async def prepare(decoded_records: Sequence[DecodedRecord]) -> sample_sql.Prepared:
-    """Make the rows and rollups of records, in a thread: the transaction before them may be on its
-    way meanwhile."""
-    batches = [
-        (p.batch, p.signal_keys)
-        for p in decoded_records
-        if p.batch is not None and p.signal_keys is not None
-    ]
-    return await asyncio.to_thread(lambda: sample_sql.prepare(make_columns(batches, now_us())))
 
 
 def _last_of_each(decoded_records: Sequence[DecodedRecord]) -> dict[Partition, DecodedRecord]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select, true
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aurelian.access.policy import PLATFORM, Grant, Principal
+from aurelian.access.policy import Grant, Principal
 from aurelian.db.tables import event_log, grant
-from partner_events.visibility import Logged
+from partner_events.visibility import Logged, may_concern, of_types
 
 
 async def load_grants(conn: AsyncConnection, grantee: str) -> list[Grant]:
@@ -60,23 +60,3 @@ async def load_bounds(conn: AsyncConnection) -> tuple[int, int]:
         await conn.execute(select(func.min(event_log.c.number), func.max(event_log.c.number)))
     ).one()
     return (1, 0) if row[0] is None else (int(row[0]), int(row[1]))
-
-
-def may_concern(company: str) -> ColumnElement[bool]:
-    """Condition: the event is the company's own, or its owner gave it a grant for the type. Coarse:
-    saves reading."""
-    if company == PLATFORM:
-        return true()
-    given = exists().where(
-        grant.c.grantee == company,
-        grant.c.owner == event_log.c.owner,
-        grant.c.revoked_at.is_(None),
-        or_(grant.c.expires_at.is_(None), grant.c.expires_at > func.now()),
-        event_log.c.type == func.any(grant.c.event_types),
-    )
-    return or_(event_log.c.owner == company, given)
-
-
-def of_types(types: Sequence[str]) -> ColumnElement[bool]:
-    """Condition: the event has one of the types; none given: any type."""
-    return event_log.c.type.in_(types) if types else and_(true())

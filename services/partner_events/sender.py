@@ -33,10 +33,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from aurelian.access.policy import Principal
 from aurelian.db import tables
 from partner_events import metrics
-from partner_events.delivery import attempt
-from partner_events.queries import load_grants, may_concern, of_types
-from partner_events.visibility import Logged, show
-from partner_events.webhook import DISABLE_AFTER, Answer, Verdict, next_attempt_at, throttle_s
+from partner_events.queries import load_grants
+from partner_events.visibility import Logged, may_concern, of_types, show
+from partner_events.webhook import (
+    DISABLE_AFTER,
+    Answer,
+    Verdict,
+    attempt,
+    next_attempt_at,
+    throttle_s,
+)
 
 log_c, endpoint_c, pending_c = tables.event_log.c, tables.endpoint.c, tables.pending.c
 

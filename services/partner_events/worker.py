@@ -18,11 +18,10 @@ from aurelian.db.engine import connect, make_engine
 from aurelian.fold.run import run_fold
 from aurelian.runtime.health import Health
 from aurelian.runtime.retry import Backoff
-from partner_events.delivery import make_client
-from partner_events.fold import LogFold
 from partner_events.sender import Sender
 from partner_events.settings import PartnerEventsSettings
-from partner_events.writer import CHANNEL, insert_events, trim
+from partner_events.webhook import make_client
+from partner_events.writer import CHANNEL, LogFold, insert_events, trim
 
 log = logging.getLogger(__name__)
 

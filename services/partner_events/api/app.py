@@ -16,8 +16,8 @@ from aurelian.runtime.health import Health
 from partner_events.api import endpoints, grants, routes
 from partner_events.api.context import Context
 from partner_events.api.tail import Tail
-from partner_events.delivery import make_client
 from partner_events.settings import PartnerEventsApiSettings
+from partner_events.webhook import make_client
 
 
 def make_app(settings: PartnerEventsApiSettings, health: Health) -> FastAPI:

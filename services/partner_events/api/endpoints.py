@@ -18,7 +18,7 @@ from aurelian.db.tables import attempt as attempts
 from aurelian.db.tables import endpoint, event_log, pending
 from aurelian.model.time import to_iso
 from aurelian.runtime.problems import Problem, invalid
-from partner_events import delivery
+from partner_events import webhook
 from partner_events.api.context import InContext, problems
 from partner_events.api.schemas import (
     AttemptAnswer,
@@ -32,7 +32,6 @@ from partner_events.event_types import TEST_TYPE
 from partner_events.queries import load_bounds
 from partner_events.sender import queue_range
 from partner_events.ssrf import Allowed, Refused, check_url, choose_address, resolve
-from partner_events.webhook import RETRY_AFTER_S, make_secret
 
 router = APIRouter(prefix="/events/v1/endpoints", tags=["webhooks"])
 
@@ -52,7 +51,7 @@ async def register_endpoint(
         "id": str(uuid.uuid4()),
         "subscriber": subscriber,
         "url": body.url,
-        "secret": make_secret(),
+        "secret": webhook.make_secret(),
         "event_types": sorted(set(body.event_types)),
         "state": "active",
         "disabled_reason": "",
@@ -139,9 +138,7 @@ async def test_endpoint(
     sent_at, event_id = datetime.now(UTC), str(uuid.uuid4())
     body = _test_event(event_id, found.subscriber, sent_at)
     began = time.monotonic()
-    answer = await delivery.attempt(
-        context.client, found.url, secret or "", event_id, body, sent_at
-    )
+    answer = await webhook.attempt(context.client, found.url, secret or "", event_id, body, sent_at)
     took_ms = (time.monotonic() - began) * 1000
     row = {
         "endpoint": str(endpoint_id),
@@ -233,7 +230,9 @@ async def list_attempts(
     async with context.engine.connect() as conn:
         await _find(conn, principal, endpoint_id)
         rows = (await conn.execute(wanted)).mappings()
-        return [AttemptAnswer.model_validate({**row, "of": len(RETRY_AFTER_S)}) for row in rows]
+        return [
+            AttemptAnswer.model_validate({**row, "of": len(webhook.RETRY_AFTER_S)}) for row in rows
+        ]
 
 
 async def _check_target(url: str, allowed: Allowed) -> None:

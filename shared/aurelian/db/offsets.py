@@ -1,4 +1,4 @@
-"""Offsets that the database owns (D7). Called by the historian and by fold.py inside their
+"""Offsets that the database owns (D7). Called by the historian and by `fold/session.py` inside their
 transactions.
 
 A consumer claims a partition, which raises the owner epoch, and advances the offset in the same

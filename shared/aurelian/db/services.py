@@ -1,5 +1,5 @@
-"""Who has a room in the database: roles and schemas by service. Read by tables.py, roles.py and
-eventlog.py."""
+"""Who has a room in the database: roles and schemas by service. Read by `roles.py`, `tables/` and
+`events/outbox.py`."""
 
 SERVICES = (
     "historian",
@@ -17,4 +17,4 @@ SCHEMA_OWNERS = ("historian", "line_health", "maintenance", "capacity", "partner
 """Services that own a schema."""
 
 FOLD_SERVICES = ("line_health", "maintenance", "capacity", "partner_events")
-"""Services built on fold.py: a snapshot, an inbox and an event outbox beside their offsets."""
+"""Services built on `fold/run.py`: a snapshot, an inbox and an event outbox beside their offsets."""

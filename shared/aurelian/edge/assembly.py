@@ -12,7 +12,7 @@ from aurelian.edge.contract import Ordinals, Reading, Reject, apply
 from aurelian.edge.outbox.rows import EVENTS, REJECTED, HourCount, OutboxEntry, RecordKind
 from aurelian.model import codec
 from aurelian.model.plant_parts import SourceModel
-from aurelian.model.sample import BAD, Flag, Sample, SampleBatch, make_batch
+from aurelian.model.sample import BAD, Flag, Sample, make_batch
 
 HOUR = 3_600_000_000
 
@@ -133,7 +133,9 @@ class Assembly:
             sequence=0,
             line=line,
         )
-        return OutboxEntry(RecordKind.SAMPLES, line, line, len(columns), partial(_encode, columns))
+        return OutboxEntry(
+            RecordKind.SAMPLES, line, line, len(columns), partial(codec.encode, columns)
+        )
 
     def _event(self, event: codec.SourceEvent, delivery: Delivery) -> OutboxEntry:
         complete = codec.SourceEvent()
@@ -219,10 +221,6 @@ def event_entry(event: codec.SourceEvent) -> OutboxEntry:
     """The entry of a complete source event that is kept until it is stored."""
     data = codec.encode_event(event)
     return OutboxEntry(RecordKind.EVENTS, EVENTS, event.source, 0, lambda _: data)
-
-
-def _encode(batch: SampleBatch, sequence: int) -> bytes:
-    return codec.encode(replace(batch, sequence=sequence))
 
 
 def _count(counts: dict[tuple[str, int], HourCount], delivery: Delivery, rejected: int) -> None:

@@ -1,4 +1,4 @@
-"""The event outbox, its relay to Kafka, and the inbox (D14). Called by fold.py and by services that
+"""The event outbox, its relay to Kafka, and the inbox (D14). Called by `fold/` and by services that
 make or take events.
 
 A service writes its events in the transaction that made them (`enqueue`); one `relay` of the

@@ -44,8 +44,8 @@ class DecodeError(ValueError):
     """The bytes are no readable message of the contract; the text says why."""
 
 
-def encode(batch: SampleBatch) -> bytes:
-    """Serialise a batch.
+def encode(batch: SampleBatch, sequence: int | None = None) -> bytes:
+    """Serialise a batch, under another `sequence` where one is given: the outbox numbers late.
 
     Columns whose entries are all zero are left out. Fixed-width columns are written from the
     arrays' memory: a packed field is its tag, its length and the little-endian values.
@@ -59,7 +59,7 @@ def encode(batch: SampleBatch) -> bytes:
         owner=batch.owner,
         gateway=batch.gateway,
         boot=batch.boot,
-        sequence=batch.sequence,
+        sequence=batch.sequence if sequence is None else sequence,
         line=batch.line,
         dictionary=dictionary,
         count=len(batch),

@@ -21,13 +21,13 @@ from aurelian.db.engine import as_role, connect
 from aurelian.model.sample import BAD, Flag, Sample, Signal, ValueType, make_batch
 from aurelian.runtime.health import Health
 from historian.catalog import Catalog
+from historian.prepared import encode_columns
 from historian.sample_columns import make_columns
 from historian.sample_sql import (
     insert_numbers,
     insert_objects,
     merge_rollups,
     open_session,
-    prepare,
 )
 from history.app import make_app
 from history.settings import HistorySettings
@@ -334,7 +334,7 @@ async def _fill(url: str) -> None:
             [keys] = await catalog.signal_keys(conn, [batch])
             if part is none:
                 continue
-            prepared = prepare(make_columns([(batch, keys)], START_US))
+            prepared = encode_columns(make_columns([(batch, keys)], START_US))
             async with conn.transaction():
                 await insert_numbers(conn, prepared, expect_known=False)
                 await insert_objects(conn, "sample_text", prepared.columns.texts)

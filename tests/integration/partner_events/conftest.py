@@ -13,10 +13,10 @@ from aurelian.access.keys import make_pepper
 from aurelian.db.engine import as_role, make_engine
 from aurelian.runtime.health import Health
 from partner_events.api.app import make_app
-from partner_events.delivery import make_client
 from partner_events.sender import Sender
 from partner_events.settings import PartnerEventsApiSettings
 from partner_events.ssrf import parse_allowed
+from partner_events.webhook import make_client
 from tests.builders import ManualClock
 from tests.integration.partner_events.partner import (
     LOOPBACK,

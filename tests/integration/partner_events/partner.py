@@ -16,9 +16,8 @@ from aurelian.access.keys import create_key
 from aurelian.db.engine import as_role, connect
 from aurelian.events.cloudevent import Event, encode_event
 from aurelian.events.schemas import CAPACITY_ESTIMATE_UPDATED
-from partner_events.fold import Received
 from partner_events.sender import Sender
-from partner_events.writer import insert_events
+from partner_events.writer import Received, insert_events
 from tests.builders import ManualClock, make_line_event
 from tests.waiting import until
 

@@ -15,8 +15,7 @@ from aurelian.access.keys import revoke_key
 from aurelian.db.engine import as_role, connect
 from aurelian.events.cloudevent import EventError, encode_event
 from aurelian.events.schemas import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED
-from partner_events.fold import read_event
-from partner_events.writer import trim
+from partner_events.writer import read_event, trim
 from tests.builders import make_line_event
 from tests.integration.partner_events.partner import (
     Api,

@@ -25,10 +25,9 @@ from opcua_gateway.mapping import (
     to_reading,
 )
 from opcua_gateway.notifications import decode_publish, to_value
-from opcua_gateway.sequence import LAST, Sequence, advance
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
-from opcua_gateway.subscription import Acknowledgements
+from opcua_gateway.subscription import LAST, Acknowledgements, Sequence, advance
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
