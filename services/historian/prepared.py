@@ -1,5 +1,5 @@
-"""What a transaction will write, made ahead: sorted columns, their rollups, and the blocks of binary
-COPY. Called by processor.py while the transaction before it is on its way."""
+"""What a transaction will write, made ahead: sorted columns, their rollups, and the blocks of
+binary COPY. Called by processor.py while the transaction before it is on its way."""
 
 from __future__ import annotations
 

@@ -123,7 +123,8 @@ async def run_log(settings: HistorianSettings, health: Health) -> None:
 
 
 _Batch = tuple[list[DecodedRecord], dict[Partition, Owned], asyncio.Task[Prepared]]
-"""Records that are handed over, the partitions that were ours then, and their rows in the making."""
+"""Records that are handed over, the partitions that were ours then, and their rows in the
+making."""
 
 
 class Historian:

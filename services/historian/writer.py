@@ -129,8 +129,8 @@ class Writer:
                 self._conn, [p.event for p in decoded_records if p.event is not None]
             )
             stored.streams = await save_streams(self._conn, decoded_records)
-            # Last, as it locks the rows of our offsets: whoever claims a partition waits for us, and
-            # finds either all of this or nothing. With a newer owner epoch this raises Fenced.
+            # Last, as it locks the rows of our offsets: whoever claims a partition waits for us,
+            # and finds either all of this or nothing. With a newer owner epoch this raises Fenced.
             for partition, decoded in moved.items():
                 mine = owned[partition]
                 await offsets.advance(

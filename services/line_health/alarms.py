@@ -133,7 +133,8 @@ def _alarm_effects(
         asset=signal.unit,
         signal=signal.id,
         priority=limits.priority,
-        message=f"{signal.unit_title}: {signal.name} {alarm.raised_value:g}{unit} is {side} {alarm.limit:g}{unit}",
+        message=f"{signal.unit_title}: {signal.name} {alarm.raised_value:g}{unit} is {side} "
+        f"{alarm.limit:g}{unit}",
         action=limits.action,
         value=alarm.raised_value,
         limit=alarm.limit,

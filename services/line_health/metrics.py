@@ -4,7 +4,8 @@ from prometheus_client import Counter
 
 BATCHES = Counter(
     "line_health_batches_total",
-    "Batches by what became of them. unknown_line rising: is the line's plant model published? seen: sent again.",
+    "Batches by what became of them. unknown_line rising: is the line's plant model published? "
+    "seen: sent again.",
     ["outcome"],
 )
 STATES = Counter(
@@ -19,5 +20,6 @@ ALARMS = Counter(
 )
 LATE = Counter(
     "line_health_late_values_total",
-    "Values with limits that came after a newer one and changed nothing. Rising: which source sends out of order?",
+    "Values with limits that came after a newer one and changed nothing. Rising: which source "
+    "sends out of order?",
 )

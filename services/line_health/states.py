@@ -1,4 +1,5 @@
-"""From states of machines to the state of their line. Pure; called by target.py, line.py and shift.py."""
+"""From states of machines to the state of their line. Pure; called by target.py, line.py and
+shift.py."""
 
 from __future__ import annotations
 

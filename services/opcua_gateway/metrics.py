@@ -29,12 +29,14 @@ LOST_MESSAGES = Counter(
 )
 OVERFLOWS = Counter(
     "opcua_gateway_queue_overflows_total",
-    "Values before which the server's queue overflowed; rising: raise AURELIAN_OPCUA_QUEUE_S or the interval.",
+    "Values before which the server's queue overflowed; rising: raise AURELIAN_OPCUA_QUEUE_S or "
+    "the interval.",
     ["source"],
 )
 REFUSED = Counter(
     "opcua_gateway_nodes_refused_total",
-    "Nodes that a server refused to watch; not 0: an address in the plant model is wrong, or the server changed.",
+    "Nodes that a server refused to watch; not 0: an address in the plant model is wrong, or the "
+    "server changed.",
     ["source"],
 )
 GAPS = Counter(

@@ -40,6 +40,7 @@ class OpcuaGatewaySettings(GatewaySettings):
     )
     opcua_insecure_hosts: tuple[str, ...] = Field(
         (),
-        description='JSON list of hosts beyond loopback that may be spoken to without security, say ["pilot"]; '
+        description="JSON list of hosts beyond loopback that may be spoken to without security, "
+        'say ["pilot"]; '
         "for closed test networks",
     )

@@ -380,8 +380,10 @@ def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
         )
     if parts.hostname not in allowed and not _is_loopback(parts.hostname):
         raise PlantError(
-            f"source {model.id!r}: {parts.hostname} is not this machine, and secured connections are not there yet; "
-            f"set AURELIAN_OPCUA_INSECURE_HOSTS='[\"{parts.hostname}\"]' if the network between is closed"
+            f"source {model.id!r}: {parts.hostname} is not this machine, and secured connections "
+            "are not there yet; "
+            f"set AURELIAN_OPCUA_INSECURE_HOSTS='[\"{parts.hostname}\"]' if the network between "
+            "is closed"
         )
 
 

@@ -1,5 +1,5 @@
-"""Pure: what a principal sees of an event, as `aurelian.access.policy` decides, asked for each event
-by every channel; and the same coarsely, as a condition in SQL, which saves reading."""
+"""Pure: what a principal sees of an event, as `aurelian.access.policy` decides, asked for each
+event by every channel; and the same coarsely, as a condition in SQL, which saves reading."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A webhook's attempt: sign, send, read the answer; and the rules of its delivery: schedule, what an
-answer means. Called by `sender.py` and by the API's test route."""
+"""A webhook's attempt: sign, send, read the answer; and the rules of its delivery: schedule, what
+an answer means. Called by `sender.py` and by the API's test route."""
 
 from __future__ import annotations
 

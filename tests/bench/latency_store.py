@@ -82,7 +82,7 @@ def run() -> Iterator[dict[str, object]]:
         "p50_ms": round(float(p50), 1),
         "samples_per_s": sent / SECONDS,
         "store": "PostgreSQL 18, native partitions",
-        "broker": "kafka",
+        "broker": "Apache Kafka",
     }
 
 

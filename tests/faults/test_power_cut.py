@@ -1,5 +1,5 @@
-"""Everything is killed at once in the middle of the work and started again: nothing is lost, nothing
-doubled, Kafka's log goes on, the pages go on. `make test-faults`."""
+"""Everything is killed at once in the middle of the work and started again: nothing is lost,
+nothing doubled, Kafka's log goes on, the pages go on. `make test-faults`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Offsets that the database owns (D7). Called by the historian and by `fold/session.py` inside their
-transactions.
+"""Offsets that the database owns (D7). Called by the historian and by `fold/session.py` inside
+their transactions.
 
 A consumer claims a partition, which raises the owner epoch, and advances the offset in the same
 transaction as what

@@ -17,4 +17,5 @@ SCHEMA_OWNERS = ("historian", "line_health", "maintenance", "capacity", "partner
 """Services that own a schema."""
 
 FOLD_SERVICES = ("line_health", "maintenance", "capacity", "partner_events")
-"""Services built on `fold/run.py`: a snapshot, an inbox and an event outbox beside their offsets."""
+"""Services built on `fold/run.py`: a snapshot, an inbox and an event outbox beside their
+offsets."""

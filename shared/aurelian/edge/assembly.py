@@ -166,8 +166,8 @@ class Assembly:
 
 
 class LastSeen:
-    """When each source and its assets were last seen alive, for the heartbeats by which readers judge
-    freshness.
+    """When each source and its assets were last seen alive, for the heartbeats by which readers
+    judge freshness.
 
     A heartbeat of the source (its keep-alive) vouches for all of its assets; fresh readings vouch
     for theirs, but not Bad ones: a server that cannot reach a machine says so with them.

@@ -1,4 +1,5 @@
-"""From the outbox to Kafka, and from `aurelian.stored.v1` to releases; run by `gateway.run_gateway`.
+"""From the outbox to Kafka, and from `aurelian.stored.v1` to releases; run by
+`gateway.run_gateway`.
 
 Rows are published in order and stay in the outbox until the historian says on `aurelian.stored.v1`
 that they are stored. A new log (the historian's heartbeat names it), a new producer and a new start
@@ -50,7 +51,8 @@ _TOPIC = {
 
 SENT = Counter(
     "gateway_sent_records_total",
-    "Records that Kafka has acknowledged, repeated ones included; flat while rows wait: is Kafka there?",
+    "Records that Kafka has acknowledged, repeated ones included; flat while rows wait: is Kafka "
+    "there?",
     ["topic"],
 )
 KAFKA_UP = Gauge(
@@ -67,7 +69,8 @@ RELEASED_AT = Gauge(
 
 
 class Drain:
-    """Publishes what one gateway keeps. `heartbeats` gives events that are published and not kept."""
+    """Publishes what one gateway keeps. `heartbeats` gives events that are published and not
+    kept."""
 
     def __init__(
         self,
@@ -289,7 +292,8 @@ def _parse_stored(record: Record, gateway: str) -> str | tuple[StreamKey, int] |
 async def _keep_connected(
     what: str, attempt: Callable[[Callable[[], None]], Awaitable[None]]
 ) -> None:
-    """Run `attempt` again and again; `Unavailable` backs off and is logged once until it is over."""
+    """Run `attempt` again and again; `Unavailable` backs off and is logged once until it is
+    over."""
     backoff, away = Backoff(), False
 
     def connected() -> None:

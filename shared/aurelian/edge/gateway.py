@@ -54,17 +54,20 @@ _COUNTS_KEPT = 7 * 24 * HOUR
 
 RECEIVED = Counter(
     "gateway_received_values_total",
-    "Values that a source delivered, rejected ones included; flat while the machine runs: is it still connected?",
+    "Values that a source delivered, rejected ones included; flat while the machine runs: is it "
+    "still connected?",
     ["source"],
 )
 REJECTED = Counter(
     "gateway_rejected_values_total",
-    "Values that broke the contract; see the rejected table for bytes and reasons, then mend the plant model or the machine.",
+    "Values that broke the contract; see the rejected table for bytes and reasons, then mend the "
+    "plant model or the machine.",
     ["source"],
 )
 DROPPED = Counter(
     "gateway_dropped_values_total",
-    "Values known to be lost before the gateway; larger queues at the source, or slower sampling, help.",
+    "Values known to be lost before the gateway; larger queues at the source, or slower sampling, "
+    "help.",
     ["source"],
 )
 SKIPPED = Counter(
@@ -74,7 +77,8 @@ SKIPPED = Counter(
 )
 COMMIT_SECONDS = Histogram(
     "gateway_commit_seconds",
-    "From a group of values to its sync on the disk, waiting for the commit before included; long: the disk is slow or full.",
+    "From a group of values to its sync on the disk, waiting for the commit before included; "
+    "long: the disk is slow or full.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 OUTBOX_ROWS = Gauge(
@@ -125,7 +129,8 @@ class GatewaySettings(KafkaSettings):
     kafka_replication: int = Field(
         1,
         ge=1,
-        description="copies that Kafka keeps; from 3 on rows may leave the outbox 15 minutes after its ack",
+        description="copies that Kafka keeps; from 3 on rows may leave the outbox 15 minutes "
+        "after its ack",
     )
     outbox_max_bytes: int = Field(4 * 2**30, ge=2**27, description="disk that the outbox may use")
     outbox_max_age_s: float = Field(

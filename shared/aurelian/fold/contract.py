@@ -34,7 +34,8 @@ class FoldSettings(KafkaSettings, StoreSettings):
     )
     fold_exclusive: bool = Field(
         False,
-        description="one instance owns all partitions and starts at once; off: instances share them as a Kafka group",
+        description="one instance owns all partitions and starts at once; off: instances share "
+        "them as a Kafka group",
     )
 
 

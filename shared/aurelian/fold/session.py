@@ -192,7 +192,8 @@ class Session(Generic[RowT]):
             ]
             _HALTED.labels(self.task.service).set(len(halted))
             self.task.health.ready = (
-                f"{len(halted)} partitions halt, {halted[0].topic}/{halted[0].number} first: see the log"
+                f"{len(halted)} partitions halt, {halted[0].topic}/{halted[0].number} first: see "
+                "the log"
                 if halted
                 else None
             )
@@ -357,6 +358,7 @@ _COMMIT_S = Histogram(
 )
 _HALTED = Gauge(
     "fold_halted_partitions",
-    "Partitions whose log changed without a declaration. Over 0: find out why, then declare the log.",
+    "Partitions whose log changed without a declaration. Over 0: find out why, then declare the "
+    "log.",
     ["service"],
 )

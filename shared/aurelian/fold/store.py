@@ -138,7 +138,8 @@ _SAVE = sql.SQL("""
     SELECT %s, key, part, partition, content, now()
     FROM unnest(%b::text[], %b::text[], %b::int[], %b::text[]) AS r(key, part, partition, content)
     ON CONFLICT (consumer, key, part) DO UPDATE
-    SET partition = excluded.partition, content = excluded.content, changed_at = excluded.changed_at""")
+    SET partition = excluded.partition, content = excluded.content, changed_at =
+      excluded.changed_at""")
 
 _LOAD = sql.SQL("""
     SELECT key, part, partition, content FROM {parts}
@@ -156,7 +157,8 @@ _TAKE_OVER = sql.SQL("""
     SELECT %(consumer)s, key, name, (state ->> 'partition')::int, part::text, now()
     FROM left_behind, jsonb_each(state -> 'state') AS parts(name, part)
     ON CONFLICT (consumer, key, part) DO UPDATE
-    SET partition = excluded.partition, content = excluded.content, changed_at = excluded.changed_at""")
+    SET partition = excluded.partition, content = excluded.content, changed_at =
+      excluded.changed_at""")
 
 _LOAD_MEMORY = sql.SQL("""
     SELECT content FROM {parts} WHERE consumer = %(consumer)s AND key = %(memory)s

@@ -364,7 +364,8 @@ COLUMNS = {
     number << 3 | LENGTH_DELIMITED: (name, _KIND[name].itemsize if name in _KIND else 0)
     for name, number in _NUMBER.items()
 }
-"""Name and bytes an entry of each column by its tag; width 0: the dictionary, which is no column."""
+"""Name and bytes an entry of each column by its tag; width 0: the dictionary, which is no
+column."""
 
 REPEATED = frozenset(
     tag(pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number)[0]
@@ -386,10 +387,12 @@ def _dictionary_bytes(name: bytes, signals: tuple[Signal, ...]) -> int:
 
 
 _SIGNALS = SignalCache(16 * 2**20)
-"""Decoded signals by key: a line reports by exception, so dictionaries differ and signals do not."""
+"""Decoded signals by key: a line reports by exception, so dictionaries differ and signals do
+not."""
 
 _DICTIONARIES: ByteCache[bytes, tuple[Signal, ...]] = ByteCache(8 * 2**20, _dictionary_bytes)
-"""Decoded dictionaries by their keys (or bytes): readers keep what they derive of one by identity."""
+"""Decoded dictionaries by their keys (or bytes): readers keep what they derive of one by
+identity."""
 
 _KEYS: ByteCache[bytes, int] = ByteCache(8 * 2**20, lambda entry, _: len(entry) + 200)
 """Keys by entry, for dictionaries that come without them."""

@@ -43,9 +43,14 @@ from aurelian.edge.outbox.rows import HourCount, RecordKind
 
 outbox = Outbox.open(Path(sys.argv[1]), 1, Limits(min_free=0.0, segment_bytes=200_000))
 for n in range(1, int(sys.argv[2]) + 1):
-    entries = [OutboxEntry(RecordKind.SAMPLES, "line", "line", 1, lambda s: b"PAYLOAD%06d:" % s * 3 + b"x" * (s * 37 % 3000))]
+    def payload(number: int) -> bytes:
+        return b"PAYLOAD%06d:" % number * 3 + b"x" * (number * 37 % 3000)
+
+    entries = [OutboxEntry(RecordKind.SAMPLES, "line", "line", 1, payload)]
     if n % 5 == 0:
-        entries.append(OutboxEntry(RecordKind.EVENTS, EVENTS, "source", 0, lambda s: b"EVENT%06d:" % s))
+        entries.append(
+            OutboxEntry(RecordKind.EVENTS, EVENTS, "source", 0, lambda s: b"EVENT%06d:" % s)
+        )
     outbox.append(entries, [HourCount("source", 0, "owner", received=1)])
     os.write(1, b"ack %06d\\n" % n)
 """

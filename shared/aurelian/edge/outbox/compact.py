@@ -241,8 +241,8 @@ def _restored(payload: bytes, signals: SignalTable) -> bytes:
 
 
 def _outline(frame: bytes) -> Iterator[tuple[bytes, str, int, int]]:
-    """Walk a message without the contents that stand elsewhere: the bytes up to a content, its name,
-    width and size; at last what follows them all, without a name."""
+    """Walk a message without the contents that stand elsewhere: the bytes up to a content, its
+    name, width and size; at last what follows them all, without a name."""
     at = pos = 0
     while pos < len(frame):
         key, pos = read_varint(frame, pos)

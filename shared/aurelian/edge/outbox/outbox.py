@@ -57,8 +57,8 @@ class Outbox:
         limits: Limits | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> Outbox:
-        """Open or make the outbox in `folder`. A damaged file is set aside (`damaged_files`), never an
-        error.
+        """Open or make the outbox in `folder`. A damaged file is set aside (`damaged_files`), never
+        an error.
 
         `boot`: microseconds since 1970 at process start; sequences begin at 1 in each boot, rows of
         older boots keep theirs. `clock` gives microseconds since 1970.

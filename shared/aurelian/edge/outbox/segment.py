@@ -27,9 +27,10 @@ from aurelian.edge.outbox.tables import (
 )
 
 _PAGE_BYTES = 512
-"""Of a file of batches. SQLite fills the pages of a row that is larger than one page, but leaves the
-rest of a page empty where the next row does not fit: with its usual 4096 bytes a batch of 120 or 150
-samples takes 34 or 27 bytes a sample, with 512 it takes 18. A file keeps the size it was made with."""
+"""Of a file of batches. SQLite fills the pages of a row that is larger than one page, but leaves
+the rest of a page empty where the next row does not fit: with its usual 4096 bytes a batch of 120
+or 150 samples takes 34 or 27 bytes a sample, with 512 it takes 18. A file keeps the size it was
+made with."""
 
 _LOG_BYTES = 4 * 2**20
 
@@ -154,7 +155,8 @@ class Segment:
         size = 0
         while size < max_bytes:
             found = db.execute(
-                "SELECT id, boot, stream, sequence FROM row WHERE id > ? AND group_number <= ? ORDER BY id LIMIT 200",
+                "SELECT id, boot, stream, sequence FROM row WHERE id > ? AND group_number <= ? "
+                "ORDER BY id LIMIT 200",
                 (after, commit),
             ).fetchall()
             if not found:
@@ -303,7 +305,8 @@ class Segment:
         self.last_commit = found[0] if found else 0
         self._began = 0
         for boot, stream, *span in db.execute(
-            "SELECT boot, stream, min(sequence), max(sequence), min(appended_at), max(appended_at) FROM row GROUP BY boot, stream"
+            "SELECT boot, stream, min(sequence), max(sequence), min(appended_at), "
+            "max(appended_at) FROM row GROUP BY boot, stream"
         ):
             self._span(StreamKey(boot, stream), *span)
 

@@ -16,20 +16,26 @@ _SIGNAL_TABLES = ("signals", "signals_copy")
 TABLES = (
     # Rows of records.db go away one by one: without AUTOINCREMENT a new row could get an id that
     # readers are past.
-    "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, boot INTEGER NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, "
+    "boot INTEGER NOT NULL,"
     " stream TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL, samples INTEGER NOT NULL,"
-    " appended_at INTEGER NOT NULL, group_number INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS mark (boot INTEGER, stream TEXT, up_to INTEGER NOT NULL, PRIMARY KEY (boot, stream))"
+    " appended_at INTEGER NOT NULL, group_number INTEGER NOT NULL, checksum INTEGER NOT NULL, "
+    "data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS mark (boot INTEGER, stream TEXT, up_to INTEGER NOT NULL, PRIMARY "
+    "KEY (boot, stream))"
     " WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS count (boot INTEGER, source TEXT, hour INTEGER, owner TEXT NOT NULL,"
-    " received INTEGER NOT NULL, dropped INTEGER NOT NULL, skipped INTEGER NOT NULL, rejected INTEGER NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS count (boot INTEGER, source TEXT, hour INTEGER, owner TEXT NOT "
+    "NULL,"
+    " received INTEGER NOT NULL, dropped INTEGER NOT NULL, skipped INTEGER NOT NULL, rejected "
+    "INTEGER NOT NULL,"
     " PRIMARY KEY (boot, source, hour)) WITHOUT ROWID",
     *(
         f"CREATE TABLE IF NOT EXISTS {table} (first INTEGER PRIMARY KEY, data BLOB NOT NULL,"
         " checksum INTEGER NOT NULL)"
         for table in _SIGNAL_TABLES
     ),
-    "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT "
+    "ROWID",
 )
 
 

@@ -48,28 +48,35 @@ BEGIN
     FOREACH parent IN ARRAY ARRAY['sample_number', 'sample_text', 'sample_other'] LOOP
         FOR monday IN SELECT week + n * interval '168 hours' FROM generate_series(-2, 4) AS n LOOP
             child := parent || to_char(monday, '"_"IYYY"w"IW');
-            CONTINUE WHEN to_regclass('historian.' || child) IS NOT NULL OR monday + interval '168 hours' <= oldest;
-            EXECUTE format('CREATE TABLE historian.%I (LIKE historian.%I INCLUDING ALL)', child, parent);
+            CONTINUE WHEN to_regclass('historian.' || child) IS NOT NULL
+                OR monday + interval '168 hours' <= oldest;
+            EXECUTE format('CREATE TABLE historian.%I (LIKE historian.%I INCLUDING ALL)', child,
+                parent);
             EXECUTE format(
-                'WITH moved AS (DELETE FROM historian.%I WHERE time >= %L AND time < %L RETURNING *) '
+                'WITH moved AS (DELETE FROM historian.%I WHERE time >= %L
+                    AND time < %L RETURNING *) '
                 'INSERT INTO historian.%I SELECT * FROM moved',
                 parent || '_default', monday, monday + interval '168 hours', child);
             EXECUTE format(
-                'ALTER TABLE historian.%I ATTACH PARTITION historian.%I FOR VALUES FROM (%L) TO (%L)',
+                'ALTER TABLE historian.%I ATTACH PARTITION historian.%I FOR VALUES FROM (%L) TO
+                    (%L)',
                 parent, child, monday, monday + interval '168 hours');
             changed := changed + 1;
         END LOOP;
         FOR child IN
             SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-            WHERE i.inhparent = to_regclass('historian.' || parent) AND c.relname ~ '_[0-9]{4}w[0-9]{2}$'
+            WHERE i.inhparent = to_regclass('historian.' || parent)
+                AND c.relname ~ '_[0-9]{4}w[0-9]{2}$'
         LOOP
             monday := to_timestamp(right(child, 7), 'IYYY"w"IW');
             CONTINUE WHEN monday + interval '168 hours' > oldest;
             EXECUTE format('DROP TABLE historian.%I', child);
             changed := changed + 1;
         END LOOP;
-        -- An old recording that came in late stays as long as anything else: from when it was stored.
-        EXECUTE format('DELETE FROM historian.%I WHERE time < %L AND stored_time < %L', parent || '_default', oldest, oldest);
+        -- An old recording that came in late stays as long as anything else: from when it was
+        -- stored.
+        EXECUTE format('DELETE FROM historian.%I WHERE time < %L
+            AND stored_time < %L', parent || '_default', oldest, oldest);
     END LOOP;
     RETURN changed;
 END $$
@@ -87,11 +94,14 @@ BEGIN
     FOREACH parent IN ARRAY ARRAY['sample_number', 'sample_text', 'sample_other'] LOOP
         FOR job IN
             SELECT job_id, config FROM timescaledb_information.jobs
-            WHERE proc_name = 'policy_retention' AND hypertable_schema = 'historian' AND hypertable_name = parent
+            WHERE proc_name = 'policy_retention' AND hypertable_schema = 'historian'
+                AND hypertable_name = parent
         LOOP
-            CONTINUE WHEN (job.config ->> 'drop_after')::interval = make_interval(days => keep_days);
+            CONTINUE WHEN
+                (job.config ->> 'drop_after')::interval = make_interval(days => keep_days);
             PERFORM alter_job(
-                job.job_id, config => jsonb_set(job.config, '{drop_after}', to_jsonb(keep_days || ' days')));
+                job.job_id, config => jsonb_set(job.config, '{drop_after}',
+                    to_jsonb(keep_days || ' days')));
             changed := changed + 1;
         END LOOP;
     END LOOP;
@@ -123,10 +133,12 @@ def _make_hypertables() -> None:
         name = f"historian.{table}"
         op.execute(f"CREATE TABLE {name} ({COLUMNS.format(values=values)})")
         op.execute(
-            f"SELECT create_hypertable('{name}', by_range('time', INTERVAL '1 day'), create_default_indexes => false)"
+            f"SELECT create_hypertable('{name}', by_range('time', INTERVAL '1 day'), "
+            f"create_default_indexes => false)"
         )
         op.execute(
-            f"ALTER TABLE {name} SET (timescaledb.compress, timescaledb.compress_segmentby = 'signal', "
+            f"ALTER TABLE {name} SET (timescaledb.compress, timescaledb.compress_segmentby = "
+            f"'signal', "
             "timescaledb.compress_orderby = 'time, sub')"
         )
         op.execute(f"SELECT add_compression_policy('{name}', INTERVAL '14 days')")
