@@ -34,8 +34,6 @@ JVM_OPTIONS = (
     "-Xss512k",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",  # the quick compiler alone: a third less start time and memory
-    "-XX:MinHeapFreeRatio=10",  # give back what a burst took
-    "-XX:MaxHeapFreeRatio=30",
     "-XX:+ExitOnOutOfMemoryError",  # the launcher starts it again; half a broker helps nobody
     "-Xlog:disable",
     "-Xlog:all=error:stderr",
@@ -149,7 +147,6 @@ def prepare(
         "kafka",
         (*command, "kafka.Kafka", str(properties)),
         log,
-        env={"MALLOC_ARENA_MAX": "2"},
         cwd=folder,
     )
     return KafkaNode(program, read_cluster_id(folder))

@@ -120,9 +120,6 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_PILOT_OPCUA_PORT": str(around.pilot_opcua_port),
             "AURELIAN_PILOT_CONTROL_PORT": str(around.pilot_control_port),
             "PYTHONUNBUFFERED": "1",
-            # Memory of fifteen processes: few allocator arenas, no idle threads of numpy's BLAS.
-            "MALLOC_ARENA_MAX": "2",
-            "OPENBLAS_NUM_THREADS": "1",
             **urls,
         },
     )
