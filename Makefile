@@ -19,7 +19,8 @@ run: setup
 
 # Every test that this machine can run; says at the end what it could not run, and why.
 test: setup-dev
-	@$(PY) -m pytest -n 2 --dist loadfile tests/e2e tests/integration tests/contract tests/unit $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile tests/e2e tests/faults/test_hostile_input.py tests/integration tests/contract \
+		tests/unit $(ARGS)
 
 # Format, lint, types, import rules.
 check: setup-dev
@@ -34,10 +35,10 @@ bench: setup-dev
 
 # Longer suites, not part of `make test`.
 test-faults: setup-dev
-	@$(PY) -m pytest tests/faults $(ARGS)
+	@AURELIAN_HOSTILE_SECONDS=$${AURELIAN_HOSTILE_SECONDS:-180} $(PY) -m pytest tests/faults $(ARGS)
 
 test-nightly: setup-dev
-	@$(PY) -m pytest tests $(ARGS)
+	@AURELIAN_LONG_TESTS=1 $(PY) -m pytest tests $(ARGS)
 
 # Generated code from proto/; leaves no difference when it is up to date.
 proto: setup-dev

@@ -20,6 +20,7 @@ import httpx
 from sqlalchemy import create_engine, insert, make_url
 from sqlalchemy.pool import NullPool
 
+from aurelian.access.keys import create_key, make_pepper
 from aurelian.backbone.client import Producer
 from aurelian.backbone.topics import ASSETS, LINE_EVENTS, SAMPLES, SOURCE_EVENTS, create_topics
 from aurelian.db import tables
@@ -72,7 +73,7 @@ def write_store(
             for source in plant.sources:
                 connection.execute(
                     insert(tables.source).values(
-                        id=source.id,
+                        id=source.key,
                         owner=plant.owner,
                         gateway="opcua-1" if source.kind == "opcua" else "mqtt-1",
                         state="born",
@@ -246,6 +247,15 @@ class PlantTraffic:
         event.death.assets.extend(assets)
         await self.producer.send(SOURCE_EVENTS, source, codec.encode_event(event))
 
+    async def refuse(self, plant: Plant, unit: Unit, signal: Signal, reason: str) -> None:
+        """Say that a declared signal's value broke its contract."""
+        event = codec.SourceEvent(
+            owner=plant.owner, gateway="test", boot=self.boot, source=unit.source, time=micros()
+        )
+        event.refused.asset, event.refused.signal = unit.id, signal.id
+        event.refused.reason = reason
+        await self.producer.send(SOURCE_EVENTS, unit.source, codec.encode_event(event))
+
     async def send_values(
         self, line: Line, values: Iterable[tuple[Signal, Value, ValueType, int]]
     ) -> None:
@@ -288,7 +298,7 @@ def micros() -> int:
 
 
 def plausible(
-    unit: Unit, seconds: float, state: int = 4
+    unit: Unit, seconds: float, state: int = 6
 ) -> list[tuple[Signal, Value, ValueType, int]]:
     """A value for each signal of a unit that looks like a machine's."""
     out: list[tuple[Signal, Value, ValueType, int]] = []
@@ -340,6 +350,12 @@ class Dashboard(servers.Server):
     """The dashboard as a process of its own, on a store and a broker."""
 
     port: int = field(kw_only=True)
+    ops_port: int = field(kw_only=True)
+
+    @property
+    def ops_url(self) -> str:
+        """Base URL of its health and metrics."""
+        return f"http://{ports.LOOPBACK}:{self.ops_port}"
 
     @property
     def url(self) -> str:
@@ -350,12 +366,22 @@ class Dashboard(servers.Server):
 @dataclass
 class DashboardStack:
     """Store, broker and dashboard with the pilot plant's models in the store; nothing is sent
-    yet."""
+    yet. `keys` by company."""
 
     database_url: str
     kafka: servers.KafkaServer
     dashboard: Dashboard
     plants: list[Plant]
+    keys: dict[str, str]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request brings to see the first company's pages."""
+        return self.headers_of(self.plants[0].owner)
+
+    def headers_of(self, owner: str) -> dict[str, str]:
+        """What a request brings to see a company's pages."""
+        return {"authorization": f"Bearer {self.keys[owner]}"}
 
     @property
     def line(self) -> Line:
@@ -365,7 +391,7 @@ class DashboardStack:
     @property
     def source(self) -> str:
         """The source that speaks for it."""
-        return self.line.constraint.model.source
+        return self.line.constraint.source
 
     @contextlib.asynccontextmanager
     async def open_plant(self) -> AsyncIterator[PlantTraffic]:
@@ -388,7 +414,7 @@ class DashboardStack:
         while True:
             for plant in self.plants:
                 for source in plant.sources:
-                    await traffic.beat(plant, source.id)
+                    await traffic.beat(plant, source.key)
             await asyncio.sleep(0.3)
 
 
@@ -402,8 +428,15 @@ def running_dashboard(
     declare_log(database_url, uuid4())
     write_store(database_url, plants, datetime.now(UTC))
     with servers.kafka_broker() as kafka, servers.server_folder() as folder:
+        pepper = make_pepper(folder / "pepper")
+        keys = {
+            owner: create_key(
+                database_url, owner=owner, name="pages", scopes=["history:read"], pepper=pepper
+            )
+            for owner in (*{plant.owner: None for plant in plants}, "*", "nobody")
+        }
         asyncio.run(create_topics(kafka.bootstrap))
-        port = ports.any_free()
+        port, ops_port = ports.any_free(), ports.any_free()
         program = Program(
             "dashboard",
             (sys.executable, "-m", "dashboard"),
@@ -411,7 +444,9 @@ def running_dashboard(
             env={
                 "AURELIAN_KAFKA_BOOTSTRAP": kafka.bootstrap,
                 "AURELIAN_DATABASE_URL": as_role(database_url, "dashboard"),
-                "AURELIAN_OPS_PORT": str(port),
+                "AURELIAN_API_PORT": str(port),
+                "AURELIAN_OPS_PORT": str(ops_port),
+                "AURELIAN_KEY_PEPPER_FILE": str(folder / "pepper"),
                 "AURELIAN_KAFKA_TIMEOUT_S": "1",
                 "AURELIAN_LIVE_S": str(LIVE_S),
                 "AURELIAN_LATE_S": str(LATE_S),
@@ -421,10 +456,10 @@ def running_dashboard(
                 **environment,
             },
         )
-        dashboard = Dashboard(program, lambda: is_ready(port), port=port)
+        dashboard = Dashboard(program, lambda: is_ready(ops_port), port=port, ops_port=ops_port)
         dashboard.start()
         try:
-            yield DashboardStack(database_url, kafka, dashboard, plants)
+            yield DashboardStack(database_url, kafka, dashboard, plants, keys)
         finally:
             dashboard.stop()
     postgres.drop_database(database_url)

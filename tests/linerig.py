@@ -18,7 +18,8 @@ START = datetime(
     2026, 1, 5, 6, 0, tzinfo=UTC
 )  # Monday, 07:00 in Oslo: the start of the early shift
 LINE = "pilot-a/north/machining/line-1"
-SOURCE = "pilot-a-opcua"
+SOURCE_ID = "pilot-a-opcua"
+SOURCE = f"pilot-a/north/{SOURCE_ID}"
 
 
 def make_plant(
@@ -51,7 +52,7 @@ def make_plant(
             "company": {"id": "pilot-a", "name": "Pilot Company A"},
             "site": "north",
             "time_zone": zone,
-            "sources": [{"id": SOURCE, "kind": "opcua", "url": "opc.tcp://127.0.0.1:4840"}],
+            "sources": [{"id": SOURCE_ID, "kind": "opcua", "url": "opc.tcp://127.0.0.1:4840"}],
             "calendar": {"shifts": list(shifts) or [default]},
             "stop_reasons": [
                 {"code": 20, "name": "Jam", "loss": "small_stop"},
@@ -75,7 +76,7 @@ def make_plant(
                                 {
                                     "name": name,
                                     "title": name.title(),
-                                    "source": SOURCE,
+                                    "source": SOURCE_ID,
                                     "signals": common,
                                 }
                                 for name in ("saw", "mill", "wash")
@@ -125,14 +126,23 @@ class Rig:
         ]
 
     def sample(
-        self, at: float, name: str, value: Value, *, received: float | None = None, **more: Any
+        self,
+        at: float,
+        name: str,
+        value: Value,
+        *,
+        received: float | None = None,
+        source_time: int | None = None,
+        **more: Any,
     ) -> Sample:
-        """A sample of `unit/signal`, received at the gateway at `received`, by default at once."""
+        """A sample of `unit/signal`, received at the gateway at `received`, by default at once;
+        `source_time`: what the source says, microseconds, by default `at`."""
         kind = {int: ValueType.INT64, float: ValueType.DOUBLE, str: ValueType.TEXT}.get(
             type(value), ValueType.NULL
         )
         gateway_time = us(at if received is None else received)
-        return Sample(self.signals[name], value, kind, us(at), gateway_time, **more)
+        source_time = us(at) if source_time is None else source_time
+        return Sample(self.signals[name], value, kind, source_time, gateway_time, **more)
 
     def record(self, samples: Iterable[Sample], sequence: int | None = None) -> Record:
         """A batch as Kafka has it."""
@@ -152,7 +162,8 @@ class Rig:
         while self.beats and self.heard < at:
             self.hear(self.heard)
             self.heard += 10
-        self.fold(self.record([self.sample(at, name, value, **more)]), at)
+        arrived = max(at, more.get("received") or at)
+        self.fold(self.record([self.sample(at, name, value, **more)]), arrived)
 
     def fold(self, record: Record, now: float) -> None:
         """Fold a record."""
@@ -169,6 +180,12 @@ class Rig:
     def die(self, at: float, *units: str) -> None:
         """Learn that units died; none named: all of the source."""
         self._learn(at, death=codec.Death(reason="cable", assets=self.assets(*units)))
+
+    def refuse(self, at: float, name: str, reason: str) -> None:
+        """Learn that a value of `unit/signal` was refused at the gateway."""
+        signal = self.signals[name]
+        refused = codec.Refused(asset=signal.asset, signal=signal.id, reason=reason)
+        self._learn(at, refused=refused)
 
     def assets(self, *units: str) -> list[str]:
         """Asset ids of units."""

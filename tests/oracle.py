@@ -154,29 +154,39 @@ def line_of(signal: Signal) -> str:
 
 
 def expect(samples: Iterable[Sample]) -> list[Row]:
-    """The rows that a store has of these samples: the first of each (signal, time, sub), as
-    decision 8 changes it."""
+    """The rows that a store has of these samples, as decisions 6 and 8 say: where a (signal, time,
+    sub) comes again, other content takes the next free `sub`, the same under any is a duplicate."""
     rows: dict[tuple[str, int, int, int], Row] = {}
+    contents: dict[tuple[str, int, int], set[tuple[object, ...]]] = {}
     for sent in samples:
         sample = sent
         if isinstance(sent.value, float) and not math.isfinite(sent.value):
             status = sent.status if sent.status >> 30 == BAD >> 30 else BAD
             sample = replace(sent, value=None, type=ValueType.NULL, status=status)
-        key = (sample.signal.path, sample.time, sample.sub, _table(sample))
-        if key not in rows:
-            replaced = bool(sample.flags & Flag.TIME_REPLACED)
-            rows[key] = Row(
-                sample.signal.path,
-                sample.time,
-                sample.sub,
-                int(sample.type),
-                spell(sample.value),
-                sample.status,
-                int(sample.flags),
-                sample.source_time if replaced else 0,
-                sample.server_time,
-                sample.gateway_time,
+        path, table, sub, flags = sample.signal.path, _table(sample), sample.sub, sample.flags
+        content = (sample.type, spell(sample.value), sample.status >> 16)
+        there = contents.setdefault((path, sample.time, table), set())
+        if (path, sample.time, sub, table) in rows:
+            if content in there:
+                continue
+            taken = (
+                key[2] for key in rows if (key[0], key[1], key[3]) == (path, sample.time, table)
             )
+            sub, flags = max(taken) + 1, flags | Flag.TIME_SHARED
+        there.add(content)
+        replaced = bool(flags & Flag.TIME_REPLACED)
+        rows[path, sample.time, sub, table] = Row(
+            path,
+            sample.time,
+            sub,
+            int(sample.type),
+            spell(sample.value),
+            sample.status,
+            int(flags),
+            sample.source_time if replaced else 0,
+            sample.server_time,
+            sample.gateway_time,
+        )
     return sorted(rows.values())
 
 
@@ -191,14 +201,29 @@ def read_store(url: str, path: str = "") -> list[Row]:
 
 def differences(expected: Sequence[Row], stored: Sequence[Row], limit: int = 10) -> list[str]:
     """What the store lacks, has beyond, or has otherwise; at most `limit` sentences. Empty: they
-    are equal."""
+    are equal.
+
+    Which `sub`s the values of a shared time have depends on what was stored together: there only
+    the values are compared.
+    """
     said: list[str] = []
+    shared = {(r.path, r.time) for r in (*expected, *stored) if r.flags & Flag.TIME_SHARED}
+    expected, stored = _without_subs(expected, shared), _without_subs(stored, shared)
     if len(stored) != len(expected):
         said.append(f"{len(stored)} rows stored, {len(expected)} expected")
     want, have = Counter(expected), Counter(stored)
     said += [f"missing: {row}" for row in sorted((want - have).elements())[:limit]]
     said += [f"too much: {row}" for row in sorted((have - want).elements())[:limit]]
     return said[: limit + 1]
+
+
+def _without_subs(rows: Sequence[Row], shared: set[tuple[str, int]]) -> list[Row]:
+    return [
+        replace(row, sub=-1, flags=row.flags & ~Flag.TIME_SHARED)
+        if (row.path, row.time) in shared
+        else row
+        for row in rows
+    ]
 
 
 def count_rows(url: str) -> int:
@@ -363,10 +388,10 @@ _EVERY_TABLE = [
 
 _LEDGER = """
 SELECT source, hour, coalesce(r.rest, 0) - coalesce(s.done, 0)
-FROM (SELECT source, hour, sum(received - dropped - skipped) AS rest FROM historian.ledger_received
-  GROUP BY 1, 2) AS r
-FULL JOIN (SELECT source, hour, stored + duplicate + rejected AS done FROM historian.ledger_stored)
-  AS s
-    USING (source, hour)
+FROM (SELECT owner, source, hour, sum(received - dropped - skipped) AS rest
+  FROM historian.ledger_received GROUP BY 1, 2, 3) AS r
+FULL JOIN (SELECT owner, source, hour, stored + duplicate + rejected AS done
+  FROM historian.ledger_stored) AS s
+    USING (owner, source, hour)
 WHERE coalesce(r.rest, 0) <> coalesce(s.done, 0)
 """

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
 from aurelian.events.cloudevent import Event
 from aurelian.events.schemas import MAINTENANCE_CASE_CLOSED
 from aurelian.fold.contract import State
+from aurelian.model.calendar import start_of_week
 from aurelian.model.plant_parts import LineState
-from aurelian.model.time import SECOND_US, to_us
+from aurelian.model.time import SECOND_US, to_datetime, to_us
 from capacity.model import Measured
 
 RUNNING = frozenset({LineState.RUNNING, LineState.SLOW})
 DOWN = frozenset({LineState.DOWN, LineState.SHORT_STOP})
 KEPT_SHIFTS = 3
+KEPT_WEEKS = 2
 KEPT_CLOSED_CASES = 100
 
 
@@ -31,6 +33,7 @@ class LineHistory:
         shifts: shift start -> [computed_at, production_s, ideal_s, good, scrap], the newest few.
         published: week's Monday -> [available, direction, revision].
         cases: open maintenance cases -> expected downtime in seconds.
+        made: week's Monday -> good pieces made in it, the newest few.
         settled: cases that were closed, so that an opening that comes late changes nothing.
     """
 
@@ -41,6 +44,7 @@ class LineHistory:
     published: dict[str, list[float]] = field(default_factory=dict)
     cases: dict[str, float] = field(default_factory=dict)
     settled: list[str] = field(default_factory=list)
+    made: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_measured_now(self) -> bool:
@@ -81,8 +85,9 @@ def keep_state(history: LineHistory, state: str, since: float) -> set[str]:
     return {"measured", "state", "since"}
 
 
-def keep_kpi(history: LineHistory, data: Mapping[str, object]) -> set[str]:
-    """Add what the shift's running totals grew by since they were last seen."""
+def keep_kpi(history: LineHistory, data: Mapping[str, object], zone: tzinfo = UTC) -> set[str]:
+    """Add what the shift's running totals grew by since they were last seen; `zone`: the site's,
+    for the week that the pieces count in."""
     start, computed = str(data["shift_start"]), to_seconds(str(data["computed_at"]))
     production_s, good, scrap = (
         _number(data["production_s"]),
@@ -102,10 +107,15 @@ def keep_kpi(history: LineHistory, data: Mapping[str, object]) -> set[str]:
         good=max(0.0, measured.good + good - last[3]),
         produced=max(0.0, measured.produced + good + scrap - last[3] - last[4]),
     )
+    # A shift over midnight on Sunday: what it makes counts in the week in which it is seen.
+    week = start_of_week(to_datetime(round((computed - 1) * SECOND_US)), zone).isoformat()
+    history.made[week] = max(0.0, history.made.get(week, 0.0) + good - last[3])
+    for old in sorted(history.made)[:-KEPT_WEEKS]:
+        del history.made[old]
     history.shifts[start] = [computed, production_s, ideal_s, good, scrap]
     for old in sorted(history.shifts)[:-KEPT_SHIFTS]:
         del history.shifts[old]
-    return {"measured", "shifts"}
+    return {"measured", "shifts", "made"}
 
 
 def keep_case(history: LineHistory, case: str, event: Event) -> set[str]:

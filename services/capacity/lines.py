@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from aurelian.backbone.topics import CAPACITY_EVENTS
@@ -23,10 +23,16 @@ from aurelian.events.schemas import (
 )
 from aurelian.fold.contract import Effects, Outgoing, State
 from aurelian.model.asset import decode_asset
-from aurelian.model.calendar import iso_week, planned_week_seconds, start_of_week
+from aurelian.model.calendar import (
+    iso_week,
+    planned_seconds,
+    planned_week_seconds,
+    start_of_week,
+    week_span,
+)
 from aurelian.model.plant_parts import CalendarModel
 from aurelian.model.record import Record
-from aurelian.model.time import SECOND_US, to_datetime
+from aurelian.model.time import SECOND_US, to_datetime, to_iso
 from capacity import metrics
 from capacity.line_history import (
     LineHistory,
@@ -43,6 +49,9 @@ SOURCE = "/aurelian/capacity"
 
 RATIO_DIGITS = 4
 """An estimate is written again when a measured ratio changes in this decimal: 0.01 % of a week."""
+
+REMAINING_US = 300 * SECOND_US
+"""What remains of the running week is estimated anew this often while planned time passes."""
 
 REFRESH_US = 300 * SECOND_US
 """The rows of a line that is heard are written again this often, so that `data_time` says so."""
@@ -72,12 +81,15 @@ class EstimateRow:
 @dataclass(slots=True)
 class Written:
     """What was last estimated of a line: when, from which inputs, and the content of its rows by
-    week without their times. Not part of the saved state: after a restart all is written once."""
+    week without their times. `planned`: seconds by week, of the running week what remains of
+    `whole_s`. Not part of the saved state: after a restart all is written once."""
 
     inputs: object = None
     at: int = 0
     data_at: float = 0.0
+    slot: int = 0
     planned: dict[date, float] = field(default_factory=dict)
+    whole_s: float = 0.0
     rows: dict[date, Mapping[str, object]] = field(default_factory=dict)
 
 
@@ -112,6 +124,9 @@ class Lines:
         if asset.level == "unit" and asset.parent is not None:
             self._line_of[asset.id] = asset.parent
         elif asset.level == "line":
+            known = self._facts.get(asset.id)
+            if known is not None and known.owner != asset.owner:
+                return  # what another company says of it is not heard
             meaning = asset.line_meaning()
             product = meaning.products[0]
             facts = LineFacts(
@@ -179,7 +194,9 @@ class Lines:
             changed = keep_state(self._history(line), str(event.data["state"]), since)
         elif event.type == LINE_KPI_UPDATED:
             line, urgent = event.subject, False
-            changed = keep_kpi(self._history(line), event.data)
+            facts = self._facts.get(line)
+            zone = UTC if facts is None else facts.zone
+            changed = keep_kpi(self._history(line), event.data, zone)
         elif event.type in (MAINTENANCE_CASE_OPENED, MAINTENANCE_CASE_CLOSED):
             line, urgent = self._line_of.get(event.subject, ""), True
             if not line:
@@ -204,10 +221,14 @@ class Lines:
         history, written = self._history(facts.id), self._written.setdefault(facts.id, Written())
         monday = start_of_week(to_datetime(now), facts.zone)
         news = facts.id in self._news or facts.id in self._urgent or history.is_measured_now
-        if not news and next(iter(written.planned), None) == monday:
+        slot = now // REMAINING_US
+        if not news and next(iter(written.planned), None) == monday and slot == written.slot:
             return Effects()
+        if slot != written.slot or next(iter(written.planned), None) != monday:
+            written.slot = slot
+            self._plan(facts, written, monday, now)
         self._news.discard(facts.id)
-        weeks = [monday + timedelta(weeks=i) for i in range(self._settings.weeks)]
+        weeks = list(written.planned)
         measured = measured_until(history, now / SECOND_US)
         ratios = measured.technical, measured.speed, measured.quality(facts.ideal_cycle_s)
         inputs = (
@@ -215,19 +236,29 @@ class Lines:
             tuple(round(ratio, RATIO_DIGITS) for ratio in ratios),
             sum(history.cases.values()),
             tuple(self._commitments.get((facts.id, week), 0.0) for week in weeks),
+            written.planned[monday],
         )
         refresh = measured.at != written.data_at and now - written.at >= REFRESH_US
         if inputs == written.inputs and not refresh:
             return Effects()
         written.inputs, written.at, written.data_at = inputs, now, measured.at
-        written.planned = {week: self._planned_s(facts, written, week) for week in weeks}
         return self._estimate(facts, history, written, measured, now, refresh)
 
-    def _planned_s(self, facts: LineFacts, written: Written, week: date) -> float:
-        known = written.planned.get(week)
-        if known is not None:
-            return known
-        return planned_week_seconds(facts.calendar, facts.zone, week)
+    def _plan(self, facts: LineFacts, written: Written, monday: date, now: int) -> None:
+        """Planned time of all weeks; of the running one what is left of it."""
+        known = written.planned
+        weeks = [monday + timedelta(weeks=i) for i in range(self._settings.weeks)]
+        if next(iter(known), None) != monday:
+            written.whole_s = planned_week_seconds(facts.calendar, facts.zone, monday)
+        written.planned = {
+            week: known[week]
+            if week in known and week != monday
+            else planned_week_seconds(facts.calendar, facts.zone, week)
+            for week in weeks[1:]
+        }
+        end = week_span(monday, facts.zone).end
+        left_s = planned_seconds(facts.calendar, facts.zone, to_datetime(now), end)
+        written.planned = {monday: left_s, **written.planned}
 
     def _estimate(
         self,
@@ -249,8 +280,12 @@ class Lines:
                 measured,
                 down_s,
                 self._commitments.get((facts.id, week), 0.0),
+                history.made.get(week.isoformat(), 0.0) if number == 0 else 0.0,
             )
-            rows[week], event = self._publish(facts, history, week, estimate, measured, down_s, now)
+            whole = written.whole_s / facts.ideal_cycle_s if number == 0 else None
+            rows[week], event = self._publish(
+                facts, history, week, estimate, measured, down_s, now, whole
+            )
             if refresh or rows[week] != written.rows.get(week):
                 times = {"data_time": _data_time(measured), "computed_at": to_datetime(now)}
                 effects.rows.append(EstimateRow({**rows[week], **times}))
@@ -272,13 +307,14 @@ class Lines:
         measured: Measured,
         down_s: float,
         now: int,
+        running_total: float | None,
     ) -> tuple[Mapping[str, object], list[Outgoing]]:
         """The content of the week's row, and its event and a new revision where Available moved
         enough."""
         last = history.published.get(week.isoformat())
         previous = Published(last[0], int(last[1])) if last else None
         revision = int(last[2]) if last else 0
-        publish = is_worth_publishing(previous, estimate.available)
+        publish = is_worth_publishing(previous, estimate.available, running_total)
         if publish:
             revision += 1
             change = estimate.available - previous.available if previous else 0.0
@@ -288,13 +324,19 @@ class Lines:
                 revision,
             ]
         shown = _shown(facts, estimate, revision)
-        inputs = {
+        inputs: dict[str, object] = {
             "ideal_cycle_s": facts.ideal_cycle_s,
             "technical": round(measured.technical, 6),
             "speed": round(measured.speed, 6),
             "quality": round(measured.quality(facts.ideal_cycle_s), 6),
             "predicted_down_s": down_s,
+            "measured_since": _time_text(measured.since),
+            "measured_h": round((measured.running_s + measured.down_s) / 3600, 1),
+            "confidence": round(measured.weight, 3),
         }
+        if running_total is not None:
+            used = history.made.get(week.isoformat(), 0.0)
+            inputs |= {"used": used, "whole_week_total": round(running_total, 3)}
         row = {"line": facts.id, "owner": facts.owner, "week": week, **shown, "inputs": inputs}
         if not publish:
             return row, []
@@ -347,3 +389,7 @@ def _shown(facts: LineFacts, estimate: Estimate, revision: int) -> dict[str, obj
 
 def _data_time(measured: Measured) -> datetime | None:
     return to_datetime(round(measured.at * SECOND_US)) if measured.at else None
+
+
+def _time_text(seconds: float) -> str | None:
+    return to_iso(to_datetime(round(seconds * SECOND_US))) if seconds else None

@@ -1,7 +1,7 @@
 """Weekly capacity of one line from calendar, measured rate, quality and predicted downtime. Pure;
 used by processor.py.
 
-Method `net-time-1` (capacity sheet 4.3), per line and ISO week, in pieces of the line's default
+Method `net-time-2` (capacity sheet 4.3), per line and ISO week, in pieces of the line's default
 product:
 
     Total        = planned time of the calendar / PRI
@@ -13,26 +13,33 @@ product:
     Committed    = commitments, as far as attainable
     Available    = Total - Committed - Unattainable
 
+The running week is what remains of it: planned time from now on, and commitments less the good
+pieces that the week has made already (`Used`; what is made fulfils the week's commitments first).
+
 OEE is not used: its availability counts time without orders as a loss. Each measured ratio starts
-at a prior that weighs `PRIOR_S` seconds of measured time, and measured time is forgotten with a
-half-life of a week.
+at a prior that weighs `PRIOR_S` of measured time, days of work, so that minutes move nothing;
+measured time is forgotten with a half-life of four weeks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-METHOD = "net-time-1"
-PRIOR_S = 1800.0
+METHOD = "net-time-2"
+PRIOR_S = 2 * 86400.0
 PRIOR_TECHNICAL = 0.95
 PRIOR_SPEED = 0.95
 PRIOR_QUALITY = 0.99
-HALF_LIFE_S = 7 * 86400.0
+HALF_LIFE_S = 28 * 86400.0
 MOVE = 0.02
 """An estimate is published when Available moved by this share of what was published."""
 
 HYSTERESIS = 0.01
 """So much more is needed when it moves back."""
+
+MOVE_RUNNING = 0.05
+"""Of the running week: by this share of the whole week's Total, so that passing time is published
+20 times a week at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class Measured:
         produced_s: APT that belongs to `ideal_s`.
         good, produced: pieces.
         at: seconds since 1970 of the newest measurement; 0 when there is none.
+        since: of the first one.
     """
 
     running_s: float = 0.0
@@ -56,11 +64,12 @@ class Measured:
     good: float = 0.0
     produced: float = 0.0
     at: float = 0.0
+    since: float = 0.0
 
     def forget(self, at: float) -> Measured:
         """The same, aged to `at` (seconds since 1970); going back in time changes nothing."""
         if self.at == 0.0 or at <= self.at:
-            return replace(self, at=max(self.at, at))
+            return replace(self, at=max(self.at, at), since=self.since or at)
         keep = 0.5 ** ((at - self.at) / HALF_LIFE_S)
         return Measured(
             self.running_s * keep,
@@ -70,7 +79,14 @@ class Measured:
             self.good * keep,
             self.produced * keep,
             at,
+            self.since or self.at,
         )
+
+    @property
+    def weight(self) -> float:
+        """How much of the ratios is measured, 0 to 1; the rest is the prior."""
+        seen_s = self.running_s + self.down_s
+        return seen_s / (PRIOR_S + seen_s)
 
     @property
     def technical(self) -> float:
@@ -111,15 +127,19 @@ def estimate_week(
     measured: Measured,
     predicted_down_s: float,
     commitments: float,
+    used: float = 0.0,
 ) -> Estimate:
     """Capacity of one week.
 
     Args:
-        planned_s: planned time of the calendar in the week, breaks taken out.
+        planned_s: planned time of the calendar in the week, breaks taken out; of the running week
+            what remains.
         ideal_cycle_s: PRI of the default product, seconds per piece.
         predicted_down_s: downtime that open maintenance cases are expected to cost in the week.
         commitments: pieces promised in the week.
+        used: good pieces that the week has made already; only the running week has any.
     """
+    commitments = max(0.0, commitments - used)
     total = planned_s / ideal_cycle_s
     after_cases = max(0.0, planned_s - predicted_down_s) / ideal_cycle_s
     after_technical = after_cases * min(1.0, measured.technical)
@@ -154,12 +174,16 @@ class Published:
     direction: int = 0
 
 
-def is_worth_publishing(previous: Published | None, available: float) -> bool:
+def is_worth_publishing(
+    previous: Published | None, available: float, running_total: float | None = None
+) -> bool:
     """True when Available moved by `MOVE` of what was published, or by `HYSTERESIS` more when it
-    turns back."""
+    turns back. `running_total`: Total of the whole week, for the running one."""
     if previous is None:
         return True
     change = available - previous.available
+    if running_total is not None:
+        return abs(change) >= MOVE_RUNNING * max(running_total, 1.0) - 1e-9
     turned = previous.direction != 0 and (change > 0) != (previous.direction > 0)
     return (
         abs(change)

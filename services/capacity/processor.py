@@ -11,7 +11,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from aurelian.backbone.topics import ASSETS, LINE_EVENTS, MAINTENANCE_EVENTS
+from aurelian.backbone.topics import ASSETS, FIGURES, LINE_EVENTS, MAINTENANCE_EVENTS
 from aurelian.db.engine import connect
 from aurelian.db.upsert import Upsert
 from aurelian.fold.run import run_fold
@@ -47,7 +47,10 @@ _ESTIMATE = Upsert(
     ["line", "week", "revision"],
 )
 
-_COMMITMENTS = "SELECT line, week, quantity FROM capacity.commitment WHERE week >= current_date - 7"
+_COMMITMENTS = (
+    "SELECT line, week, quantity FROM capacity.commitment "
+    "WHERE withdrawn_at IS NULL AND week >= current_date - 7"
+)
 
 
 async def run(settings: CapacitySettings, health: Health) -> None:
@@ -62,7 +65,7 @@ async def run(settings: CapacitySettings, health: Health) -> None:
                 service="capacity",
                 fold=lines,
                 write=write_estimates,
-                owned=[LINE_EVENTS, MAINTENANCE_EVENTS],
+                owned=[LINE_EVENTS, MAINTENANCE_EVENTS, FIGURES],
                 shared=[ASSETS],
                 exclusive=True,
             ),

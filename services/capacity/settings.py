@@ -17,3 +17,7 @@ class CapacitySettings(FoldSettings):
 
 class CapacityApiSettings(ApiSettings):
     """For the API."""
+
+    weeks: int = Field(
+        8, ge=1, le=104, description="weeks from the current one that can be committed"
+    )

@@ -108,6 +108,9 @@ def kpi_body(line: str, data: dict[str, Any]) -> Body:
                 "no_data_s",
             )
         },
+        "counts_from": ms_of(data["counts_from"]) if data.get("counts_from") else None,
+        "bridged": data.get("bridged") or 0,
+        "note": data.get("note") or "",
         "computed_at": ms_of(data["computed_at"]),
     }
 

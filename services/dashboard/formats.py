@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from aurelian.model.packml import PackMl
-from aurelian.model.plant_parts import LineState
+from aurelian.model.machine_states import VOCABULARIES, LineState, Vocabulary, states_of
 from aurelian.model.sample import Value
 
 PRODUCED = "Produced"
@@ -99,6 +98,7 @@ STATUS_NAMES = {
     0x40900000: "last usable value",
     0x40910000: "substitute value",
     0x40930000: "sensor not accurate",
+    0x80070000: "newer values are refused",
     0x40940000: "engineering units exceeded",
     0x40950000: "sub-normal",
 }
@@ -109,9 +109,14 @@ def display_tables() -> dict[str, Any]:
     """The tables that the browser needs, JSON-ready."""
     return {
         "looks": {str(state): asdict(look) for state, look in LOOKS.items()},
-        "packml": [[str(each.shown.state), each.shown.word] for each in PackMl],
+        "states": {name: states_table(name) for name in VOCABULARIES},
         "status": {str(code): name for code, name in STATUS_NAMES.items()},
     }
+
+
+def states_table(vocabulary: Vocabulary) -> dict[str, list[str]]:
+    """How each state of a vocabulary is shown, by the key that a value is looked up with."""
+    return {key: [str(state.line), state.word] for key, state in states_of(vocabulary).items()}
 
 
 def look(state: str) -> Look:
@@ -177,12 +182,20 @@ def number(given: float, decimals: int = 0) -> str:
     return MINUS + text[1:] if text.startswith("-") and text.strip("-0.,") else text.lstrip("-")
 
 
-def delta(made: float, wanted: float) -> str:
-    """How far from the target, with sign and word: `−32 behind`."""
+def in_flight(count: int) -> str:
+    """Values on the way; where more is accounted for than was told as received, that with its
+    reason."""
+    if count >= 0:
+        return number(count)
+    return f"0 (the gateway's count is {number(-count)} behind)"
+
+
+def delta(made: float, wanted: float) -> tuple[str, str]:
+    """How far from the target: a number with its sign, and a word: `−32`, `behind`."""
     off = round(made) - round(wanted)
     if off == 0:
-        return "on target"
-    return f"+{number(off)} ahead" if off > 0 else f"{number(off)} behind"
+        return "on target", ""
+    return (f"+{number(off)}", "ahead") if off > 0 else (number(off), "behind")
 
 
 def percent(ratio: float | None) -> str:

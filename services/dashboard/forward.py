@@ -1,7 +1,7 @@
 """Requests for /history, /capacity, /maintenance and /events, passed on to their APIs with the
-dashboard's own key.
+visitor's own key.
 
-Reading only. So a browser has one origin and no key. Streams are passed on as they come. Added to
+Reading only. So a browser has one origin. Streams are passed on as they come. Added to
 the app by app.py.
 """
 
@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from dashboard import metrics
+from dashboard.gate import CurrentVisitor, Visitor
 from dashboard.settings import DashboardSettings
 
 log = logging.getLogger(__name__)
@@ -98,14 +99,14 @@ def forward_routes(settings: DashboardSettings, client: httpx.AsyncClient) -> AP
     """Routes that pass reads on."""
     router = APIRouter()
 
-    async def forward(request: Request) -> Response:
+    async def forward(request: Request, visitor: CurrentVisitor) -> Response:
         api = request.url.path.split("/")[1]
         target = httpx.URL(upstreams(settings)[api]).copy_with(
             raw_path=request.scope["raw_path"]
             + (b"?" + request.scope["query_string"] if request.url.query else b"")
         )
         headers = {name: request.headers[name] for name in ASKED if name in request.headers}
-        asked = client.build_request("GET", target, headers=headers | authorization(settings))
+        asked = client.build_request("GET", target, headers=headers | authorization(visitor))
         try:
             answer = await client.send(asked, stream=True)
         except httpx.HTTPError as error:
@@ -124,17 +125,24 @@ def forward_routes(settings: DashboardSettings, client: httpx.AsyncClient) -> AP
     return router
 
 
-def authorization(settings: DashboardSettings) -> dict[str, str]:
-    """The header with the dashboard's key, read anew each time so that a new key needs no restart;
-    {} without one."""
-    if settings.api_key_file is None:
-        return {}
-    try:
-        return {
-            "authorization": f"Bearer {settings.api_key_file.read_text(encoding='utf-8').strip()}"
-        }
-    except OSError:
-        return {}
+def authorization(visitor: Visitor) -> dict[str, str]:
+    """The header with the visitor's own key: an API gives what that key may see."""
+    return {"authorization": f"Bearer {visitor.key}"}
+
+
+def no_key(reason: str) -> JSONResponse:
+    """RFC 9457 answer to a request without a key that opens these pages."""
+    return JSONResponse(
+        {
+            "type": "about:blank",
+            "title": "A key is needed",
+            "status": 401,
+            "detail": f"{reason} Send a company's key as `Authorization: Bearer ak_...`.".strip(),
+        },
+        401,
+        headers={"www-authenticate": "Bearer"},
+        media_type="application/problem+json",
+    )
 
 
 def away(api: str) -> JSONResponse:

@@ -12,9 +12,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked by orchestrators under any name; they reveal nothing of the plant."""
-
 IMPORT_MAP = json.dumps(
     {
         "imports": {
@@ -33,7 +30,7 @@ HEADERS = {
     "content-security-policy": (
         f"default-src 'none'; script-src 'self' 'sha256-{_MAP_HASH}'; style-src 'self'; "
         "img-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
+        "form-action 'self'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -50,7 +47,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request for another name with 421; give every answer the security headers."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 

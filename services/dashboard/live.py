@@ -13,16 +13,23 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from aurelian.model.asset import Asset
+from aurelian.model.asset import Asset, read_vocabulary
 from aurelian.model.codec import SourceEvent
+from aurelian.model.evidence import vouching
+from aurelian.model.machine_states import DEFAULT, LineState
 from aurelian.model.sample import Flag, SampleBatch, Signal, Value, ValueType
 from dashboard.asset_tree import AssetTree
 from dashboard.encoding import to_json
 from dashboard.freshness import Freshness, Limits, freshness_of
+from dashboard.machine_evidence import BAD_REFUSED, EvidenceBook
 from dashboard.presence import Presence
 from dashboard.records import Body, LiveLine, LiveSignal, Message
 
 _INDEX = attrgetter("index")
+
+
+def _order(times: list[int], received: list[int], subs: list[int], place: int) -> tuple[int, int]:
+    return min(times[place], received[place]), subs[place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class LivePlant:
         signals, lines: by id.
         by_index: signals in the order of their index.
         alarms: active ones by id.
+        evidence: what is known of each machine's state, by its id.
         health: newest health of an asset by its id, with its open case if there is one.
     """
 
@@ -61,6 +69,7 @@ class LivePlant:
         self.lines: dict[str, LiveLine] = {}
         self.alarms: dict[str, Body] = {}
         self.health: dict[str, Body] = {}
+        self.evidence = EvidenceBook(self.presence, self.limits.live_ms)
         self.changed: set[int] = set()
         self._by_asset: dict[str, list[LiveSignal]] = {}
         self._cleared: dict[str, None] = {}
@@ -93,6 +102,12 @@ class LivePlant:
             heard_ms, self.presence.silence_of(reporter, source), now_ms, self.limits
         )
 
+    def silence_reason(self, asset: str) -> str:
+        """Why an asset that is stale is not heard, where something says so."""
+        reporter, source = self.tree.reporters_of(asset)
+        evidence = self.evidence.of(reporter)
+        return self.presence.silence_of(reporter, source) or evidence.ended or evidence.note
+
     def line_of_alarm(self, alarm: Body) -> str:
         """Id of the line of an alarm, which names it by id or by path, or only its asset; empty
         when unknown."""
@@ -120,6 +135,11 @@ class LivePlant:
             new |= self.put_signal(
                 signal, str(declared.get("role", "other")), declared.get("limits")
             )
+            try:
+                states = read_vocabulary(declared.get("states", DEFAULT))
+            except ValueError:
+                states = {}  # of a later version: each value is shown as unknown
+            self.signals[signal.id].states = states
         return new
 
     def remove_asset(self, asset: str) -> bool:
@@ -159,6 +179,7 @@ class LivePlant:
             self._move(known, signal.asset)
             known.path, known.unit = signal.path, signal.unit
             known.role, known.limits = role, limits or None
+            known.discovered = signal.discovered
             known.source = signal.source or known.source
         return False
 
@@ -179,28 +200,44 @@ class LivePlant:
         flags: int,
         time_us: int,
         gateway_time_us: int,
+        sub: int = 0,
     ) -> bool:
         """Take a value unless a newer one is there; True if it was taken. The signal must be
-        known."""
+        known.
+
+        Newer: by the earlier of its own time and its receipt (a clock that is ahead makes nothing
+        new), then by its ordinal at that time, then by arrival.
+        """
         known = self.signals[signal]
-        if time_us < known.time_us:
+        order = (min(time_us, gateway_time_us), sub)
+        if order < known.order:
             return False
-        known.value, known.status, known.flags = value, status, flags
+        known.value, known.status, known.flags, known.order = value, status, flags, order
         known.time_us, known.gateway_time_us = time_us, gateway_time_us
         self.changed.add(known.index)
         return True
 
     def apply_batch(self, batch: SampleBatch, now_ms: int) -> list[Message]:
-        """Fold a batch: per signal the newest sample that is not historical; and its source was
-        heard."""
+        """Fold a batch: per signal the newest sample that is not historical, and what it says of
+        its machine."""
         messages: list[Message] = []
         newest: dict[int, int] = {}
-        times, flags = batch.time.tolist(), batch.flags.tolist()
+        heard: dict[int, int] = {}
+        latest: dict[int, int] = {}
+        good = vouching(batch)
+        times, flags, subs = batch.time.tolist(), batch.flags.tolist(), batch.sub.tolist()
+        received = batch.gateway_time.tolist()
         for place, signal in enumerate(batch.signal.tolist()):
-            if not flags[place] & Flag.HISTORICAL and (
-                signal not in newest or times[place] >= times[newest[signal]]
+            if flags[place] & Flag.HISTORICAL:
+                continue
+            if signal not in newest or _order(times, received, subs, place) >= _order(
+                times, received, subs, newest[signal]
             ):
                 newest[signal] = place
+            if not flags[place] & Flag.RETAINED:
+                latest[signal] = place
+                if good[place]:
+                    heard[signal] = place
         values = batch.values() if newest else []
         for number, place in newest.items():
             signal = batch.signals[number]
@@ -208,21 +245,31 @@ class LivePlant:
                 messages.append(
                     Message("plant", {"signal": signal.id, "index": self.signals[signal.id].index})
                 )
-            gateway_time, status = int(batch.gateway_time[place]), int(batch.status[place])
             self.put_value(
                 signal.id,
                 values[place],
-                status=status,
+                status=int(batch.status[place]),
                 flags=flags[place],
                 time_us=times[place],
-                gateway_time_us=gateway_time,
+                gateway_time_us=received[place],
+                sub=subs[place],
             )
-            if (
-                not flags[place] & Flag.RETAINED and status >> 30 != 2
-            ):  # Bad may mean: the server cannot reach it
-                messages += self.presence.mark_source_heard(
-                    signal.source, [signal.asset], gateway_time, now_ms
-                )
+        for number in sorted(latest, key=lambda number: received[latest[number]]):
+            place = latest[number]
+            known = self.signals[batch.signals[number].id]
+            messages += self.evidence.take(
+                known,
+                values[place],
+                status=int(batch.status[place]),
+                flags=flags[place],
+                source_time=int(batch.source_time[place]),
+                gateway_time=received[place],
+                now_ms=now_ms,
+            )
+            at = heard.get(number, place)
+            if at != place and not known.discovered:  # an earlier one of the same batch vouches
+                source_time = int(batch.source_time[at]) or received[at]
+                messages += self.evidence.hear(known, source_time, received[at], now_ms)
         return messages
 
     def apply_source_event(self, event: SourceEvent, now_ms: int) -> list[Message]:
@@ -246,8 +293,25 @@ class LivePlant:
                     for key in keys
                     for message in self.presence.mark_silent(key, reason, event.time)
                 ]
+            case "refused":
+                return self._refuse(event)
             case _:
                 return []
+
+    def _refuse(self, event: SourceEvent) -> list[Message]:
+        """A declared signal's value broke its contract: of the state signal, this ends the
+        state."""
+        refused = event.refused
+        signal = self.signals.get(refused.signal)
+        unit = signal.asset if signal is not None else refused.asset
+        if not unit:
+            return []
+        if signal is not None and event.time >= signal.gateway_time_us:
+            # What is shown is not what the machine says now: the value stays, and is not good.
+            signal.status = BAD_REFUSED
+            self.changed.add(signal.index)
+        ends = signal is not None and signal.role == "state"
+        return self.evidence.refuse(unit, refused.reason, event.time, ends=ends)
 
     # --- what other services found
 
@@ -257,8 +321,18 @@ class LivePlant:
         line = self.line(body["line"])
         if line.state is not None and (body["since"] < line.state["since"] or body == line.state):
             return []
+        if body["state"] != LineState.NO_DATA:
+            line.before = None
+        elif line.state is not None and line.state["state"] != LineState.NO_DATA:
+            line.before = line.state
         line.state = body
         return [Message("state", body)]
+
+    def put_before(self, body: Body) -> None:
+        """Take the last state that a line was known to be in, which may be the one of now."""
+        line = self.line(body["line"])
+        if line.state is not None and line.state["state"] == LineState.NO_DATA:
+            line.before = body
 
     def put_kpi(self, body: Body) -> list[Message]:
         """Take a line's figures of the running shift unless later ones are there."""
@@ -353,6 +427,11 @@ class LivePlant:
             "values": self.frame(
                 (s.index for s in shown.signals if s.time_us), self.presence.heard
             ),
+            "stateless": [
+                unit.id for unit in self.tree.units() if self.state_signal_of(unit.id) is None
+            ],
+            "evidence": self.evidence.bodies(),
+            "before": [line.before for _, line in lines if line.before],
             "dead": {key: silence.reason for key, silence in self.presence.silent.items()},
             "states": [line.state for _, line in lines if line.state],
             "kpis": [line.kpi for _, line in lines if line.kpi],

@@ -41,3 +41,8 @@ FORWARDED = Counter(
     "Requests passed on to an API by outcome. `away` grows: that API is down.",
     ["api", "outcome"],
 )
+FOREIGN_ASSETS = Counter(
+    "dashboard_foreign_assets_total",
+    "Asset records whose id another company has; passed over. Somebody's plant model claims an id "
+    "that is not its own.",
+)

@@ -5,12 +5,14 @@ The browser's elements repeat these rules (static/js/elements.js) once the strea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from aurelian.model.asset import Asset
+from aurelian.model.machine_states import LineState
 from aurelian.model.sample import ValueType
 from aurelian.model.time import from_ms
 from dashboard import formats
@@ -22,6 +24,9 @@ from dashboard.records import Body, LiveSignal
 
 MACHINE_SIGNALS = 4
 """Signals of a machine that its line's page shows without a click."""
+
+SAME_MS = 1000
+"""Figures that count from less than this after their shift's start count from its start."""
 
 PRIORITIES = {"high": 0, "medium": 1, "low": 2}
 
@@ -42,12 +47,14 @@ class ValueView:
 
 @dataclass(frozen=True, slots=True)
 class MachineMark:
-    """A machine on its line's tile. `state_signal` empty: it has none."""
+    """A machine on its line's tile. `state_signal` empty: it has none;
+    `states`: the name of its vocabulary, or its own as JSON."""
 
     asset: Asset
     mark: Mark
     freshness: Freshness
     state_signal: str
+    states: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class MachineView:
     key_signals: tuple[ValueView, ...]
     all_signals: tuple[ValueView, ...]
     state_signal: str
+    states: str
     health: Body | None
     health_text: str
 
@@ -68,12 +76,15 @@ class MachineView:
 @dataclass(frozen=True, slots=True)
 class Score:
     """Target, actual and efficiency of the running shift, as text; `bar` is the actual in percent
-    of the target."""
+    of the target. `since`: from when it counts, where that is not the shift's start; `note`: why
+    a figure cannot be as it is; `bridged`: pieces of a time without data. Each a sentence, empty
+    where there is nothing to say."""
 
     shift: str
     target: str
     actual: str
     delta: str
+    delta_word: str
     tone: str
     oee: str
     bar: float
@@ -83,6 +94,20 @@ class Score:
     quality: str
     scrap: str
     lost: str
+    since: str
+    note: str
+    bridged: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """Open maintenance cases of a line's machines: `Case open: CNC 1, Saw 1`; empty: none.
+    `machines`: ids and titles, JSON, for the browser."""
+
+    text: str
+    shape: str
+    tone: str
+    machines: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +124,7 @@ class LineView:
     score: Score
     machines: tuple[MachineMark, ...]
     alarms: Sequence[Body]
+    cases: Cases
     capacity: str
     capacity_note: str
 
@@ -150,14 +176,30 @@ def line_view(plant: LivePlant, line: Asset, now_ms: int, alarms: Sequence[Body]
         age=age_text(plant, line.id, now_ms, zone),
         source=plant.tree.reporters_of(line.id)[1],
         zone=zone,
-        score=score(live.kpi),
+        score=score(live.kpi, now_ms, zone),
         machines=tuple(
             machine_mark(plant, unit, now_ms, zone) for unit in plant.tree.units_of(line)
         ),
         alarms=alarms,
+        cases=cases_of(plant, line),
         capacity=capacity,
         capacity_note=note,
     )
+
+
+def cases_of(plant: LivePlant, line: Asset) -> Cases:
+    """The open maintenance cases of a line's machines, in flow order."""
+    units = plant.tree.units_of(line)
+    found = [
+        (unit, case)
+        for unit in units
+        if (case := plant.health.get(unit.id, {}).get("case")) is not None
+    ]
+    high = any(case["severity"] == "high" for _, case in found)
+    look = formats.look(LineState.DOWN if high else LineState.SLOW)
+    text = "Case open: " + ", ".join(unit.title for unit, _ in found) if found else ""
+    machines = json.dumps([[unit.id, unit.title] for unit in units])
+    return Cases(text, look.shape, look.tone, machines)
 
 
 def machine_mark(plant: LivePlant, unit: Asset, now_ms: int, zone: tzinfo) -> MachineMark:
@@ -165,7 +207,11 @@ def machine_mark(plant: LivePlant, unit: Asset, now_ms: int, zone: tzinfo) -> Ma
     freshness = plant.freshness(unit.id, now_ms)
     signal = plant.state_signal_of(unit.id)
     mark = unit_mark(plant, unit, signal, freshness, now_ms, zone)
-    return MachineMark(unit, mark, freshness, signal.id if signal is not None else "")
+    if signal is None:
+        return MachineMark(unit, mark, freshness, "", "")
+    states = signal.states
+    table = states if isinstance(states, str) else json.dumps(formats.states_table(states))
+    return MachineMark(unit, mark, freshness, signal.id, table)
 
 
 def machine_views(plant: LivePlant, line: Asset, now_ms: int) -> list[MachineView]:
@@ -191,6 +237,7 @@ def _machine_view(plant: LivePlant, unit: Asset, now_ms: int, zone: tzinfo) -> M
         key_signals=tuple(ranked[:MACHINE_SIGNALS]),
         all_signals=tuple(views),
         state_signal=shown.state_signal,
+        states=shown.states,
         health=health,
         health_text=formats.percent(health["index"]) if health else "–",
     )
@@ -210,7 +257,7 @@ def value_view(plant: LivePlant, signal: LiveSignal, now_ms: int, zone: tzinfo) 
     )
 
 
-def score(kpi: Body | None) -> Score:
+def score(kpi: Body | None, now_ms: int, zone: tzinfo) -> Score:
     """The running shift's figures as text; dashes where nothing is known."""
     if kpi is None:
         return Score(
@@ -218,6 +265,7 @@ def score(kpi: Body | None) -> Score:
             "–",
             "–",
             "no figures yet",
+            "",
             "none",
             "–",
             0,
@@ -227,16 +275,21 @@ def score(kpi: Body | None) -> Score:
             "–",
             "–",
             "–",
+            "",
+            "",
+            "",
         )
     good, target = kpi["good"] or 0, kpi["target"] or 0
     lost_s = max(
         0.0, (kpi["planned_busy_s"] or 0) - (kpi["production_s"] or 0) - (kpi["no_data_s"] or 0)
     )
+    off, word = formats.delta(good, target)
     return Score(
         shift=kpi["shift"],
         target=formats.number(round(target)),
         actual=formats.number(round(good)),
-        delta=formats.delta(good, target),
+        delta=off,
+        delta_word=word,
         tone="behind" if round(good) < round(target) else "ahead",
         oee=formats.percent(kpi["oee"]),
         bar=min(120.0, round(100 * good / target, 1)) if target else 0,
@@ -246,7 +299,31 @@ def score(kpi: Body | None) -> Score:
         quality=formats.percent(kpi["quality"]),
         scrap=formats.number(round(kpi["scrap"] or 0)),
         lost=formats.duration(lost_s),
+        since=_since_text(kpi, now_ms, zone),
+        note=_note_text(kpi),
+        bridged=_bridged_text(kpi),
     )
+
+
+def _since_text(kpi: Body, now_ms: int, zone: tzinfo) -> str:
+    since = kpi.get("counts_from")
+    if since is None or since < kpi["shift_start"] + SAME_MS:
+        return ""
+    return f"Counted since {time_of_day(since, now_ms, zone)}, not from the start of the shift"
+
+
+def _note_text(kpi: Body) -> str:
+    """The note of line_health; figures that came without one are never over 100 % without a
+    word."""
+    if note := kpi.get("note"):
+        return str(note)
+    over = max(kpi["oee"] or 0, kpi["effectiveness"] or 0) > 1
+    return "More than 100 %: the ideal cycle in the plant file is too slow" if over else ""
+
+
+def _bridged_text(kpi: Body) -> str:
+    count = round(kpi.get("bridged") or 0)
+    return f"{formats.number(count)} of the pieces were made while no data came" if count else ""
 
 
 def shown_on_plant(plant: LivePlant, sites: Sequence[SiteView]) -> Shown:
@@ -260,6 +337,7 @@ def shown_on_plant(plant: LivePlant, sites: Sequence[SiteView]) -> Shown:
             for machine in line.machines
             if machine.state_signal
         ],
+        health_of=[unit for unit, health in plant.health.items() if health.get("case")],
     )
 
 

@@ -17,9 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aurelian.db import tables
 from aurelian.model.asset import Asset
+from aurelian.model.machine_states import LineState
 from aurelian.model.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
 from aurelian.model.time import to_ms, to_us
 from dashboard import business_events
+from dashboard.companies import Pictures
 from dashboard.live import LivePlant
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
@@ -27,16 +29,16 @@ CAPACITY_WEEKS = 2
 """Weeks from the running one that pages show."""
 
 
-async def read_plant(connection: AsyncConnection, plant: LivePlant, now: datetime) -> None:
-    """Fill an empty picture with what the store knows: tree, signals, newest values, states,
+async def read_plant(connection: AsyncConnection, pictures: Pictures, now: datetime) -> None:
+    """Fill empty pictures with what the store knows: tree, signals, newest values, states,
     alarms, figures."""
-    await _read_assets(connection, plant)
-    await _read_signals(connection, plant)
-    await _read_sources(connection, plant, to_ms(now))
-    await _read_newest(connection, plant, to_ms(now))
-    await _read_lines(connection, plant)
-    await _read_health(connection, plant)
-    await _read_capacity(connection, plant, now.date())
+    await _read_assets(connection, pictures)
+    await _read_signals(connection, pictures)
+    await _read_sources(connection, pictures, to_ms(now))
+    await _read_newest(connection, pictures, now)
+    await _read_lines(connection, pictures)
+    await _read_health(connection, pictures)
+    await _read_capacity(connection, pictures, now.date())
 
 
 async def read_log(connection: AsyncConnection) -> str | None:
@@ -51,9 +53,20 @@ async def _rows(connection: AsyncConnection, query: Select[Any]) -> Sequence[Row
     return rows
 
 
-async def _read_assets(connection: AsyncConnection, plant: LivePlant) -> None:
+async def _of_assets(
+    connection: AsyncConnection, pictures: Pictures, query: Select[Any], column: str
+) -> list[tuple[LivePlant, RowMapping]]:
+    """Rows about an asset that somebody has told of, with its company's picture."""
+    return [
+        (plant, row)
+        for row in await _rows(connection, query)
+        if (plant := pictures.of_asset(row[column])) is not None
+    ]
+
+
+async def _read_assets(connection: AsyncConnection, pictures: Pictures) -> None:
     for row in await _rows(connection, select(tables.asset).order_by(tables.asset.c.path)):
-        plant.put_asset(
+        pictures.put_asset(
             Asset(
                 row["id"],
                 row["owner"],
@@ -66,7 +79,7 @@ async def _read_assets(connection: AsyncConnection, plant: LivePlant) -> None:
         )
 
 
-async def _read_signals(connection: AsyncConnection, plant: LivePlant) -> None:
+async def _read_signals(connection: AsyncConnection, pictures: Pictures) -> None:
     for row in await _rows(connection, select(tables.signal).order_by(tables.signal.c.path)):
         signal = Signal(
             row["id"],
@@ -77,11 +90,12 @@ async def _read_signals(connection: AsyncConnection, plant: LivePlant) -> None:
             row["source"],
             row["discovered"],
         )
-        plant.put_signal(signal, row["role"] or "other", row["limits"])
+        pictures.of(row["owner"]).put_signal(signal, row["role"] or "other", row["limits"])
 
 
-async def _read_sources(connection: AsyncConnection, plant: LivePlant, now_ms: int) -> None:
+async def _read_sources(connection: AsyncConnection, pictures: Pictures, now_ms: int) -> None:
     for row in await _rows(connection, select(tables.source)):
+        plant = pictures.of(row["owner"])
         if row["heard_at"] is not None:
             plant.presence.mark_heard(f"~{row['id']}", to_ms(row["heard_at"]) * 1000, now_ms)
         if row["state"] == "dead":
@@ -90,33 +104,68 @@ async def _read_sources(connection: AsyncConnection, plant: LivePlant, now_ms: i
             )
 
 
-async def _read_newest(connection: AsyncConnection, plant: LivePlant, now_ms: int) -> None:
+async def _read_newest(connection: AsyncConnection, pictures: Pictures, now: datetime) -> None:
     """One index look-up per signal and table; historical samples are never the current value.
 
     A machine was heard when its newest value was; heartbeats of the last seconds follow from Kafka.
+    Where the newest time is still to come (the clock of the machine was ahead), the newest of those
+    up to now is read too: what was received later is newer.
     """
     for table in SAMPLE_TABLES:
-        newest = (
-            select(table)
-            .where(table.c.signal == tables.signal.c.key, table.c.flags.op("&")(1) == 0)
-            .order_by(table.c.time.desc(), table.c.sub.desc())
-            .limit(1)
-            .lateral("newest")
-        )
-        query = select(tables.signal.c.id, newest).select_from(tables.signal.join(newest, true()))
-        for row in await _rows(connection, query):
-            plant.put_value(
-                row["id"],
-                _value(table, row),
-                status=row["status"],
-                flags=row["flags"],
-                time_us=to_us(row["time"]),
-                gateway_time_us=to_us(row["gateway_time"]),
-            )
-            if not row["flags"] & Flag.RETAINED and row["status"] >> 30 != 2:
-                plant.presence.mark_heard(
-                    plant.signals[row["id"]].asset, to_us(row["gateway_time"]), now_ms
-                )
+        ahead = []
+        for row in await _rows(connection, _newest(table)):
+            _take_sample(pictures, table, row, to_ms(now))
+            if row["time"] > now:
+                ahead.append(row["id"])
+        if ahead:
+            up_to_now = _newest(table, table.c.time <= now).where(tables.signal.c.id.in_(ahead))
+            for row in await _rows(connection, up_to_now):
+                _take_sample(pictures, table, row, to_ms(now))
+
+
+def _newest(table: Table, *which: ColumnElement[bool]) -> Select[Any]:
+    newest = (
+        select(table)
+        .where(table.c.signal == tables.signal.c.key, table.c.flags.op("&")(1) == 0, *which)
+        .order_by(table.c.time.desc(), table.c.sub.desc())
+        .limit(1)
+        .lateral("newest")
+    )
+    return select(tables.signal.c.id, tables.signal.c.owner, newest).select_from(
+        tables.signal.join(newest, true())
+    )
+
+
+def _take_sample(pictures: Pictures, table: Table, row: RowMapping, now_ms: int) -> None:
+    plant = pictures.of(row["owner"])
+    if row["id"] not in plant.signals:
+        return
+    value, flags, time = _value(table, row), row["flags"], to_us(row["time"])
+    gateway_time = to_us(row["gateway_time"])
+    plant.put_value(
+        row["id"],
+        value,
+        status=row["status"],
+        flags=flags,
+        time_us=time,
+        gateway_time_us=gateway_time,
+        sub=row["sub"],
+    )
+    if flags & Flag.RETAINED:
+        return
+    if row["source_time"] is not None:
+        source_time = to_us(row["source_time"])
+    else:
+        source_time = 0 if flags & Flag.TIME_REPLACED else time
+    plant.evidence.take(
+        plant.signals[row["id"]],
+        value,
+        status=row["status"],
+        flags=flags,
+        source_time=source_time,
+        gateway_time=gateway_time,
+        now_ms=now_ms,
+    )
 
 
 def _value(table: Table, row: RowMapping) -> Value:
@@ -140,32 +189,38 @@ def _value(table: Table, row: RowMapping) -> Value:
     return value
 
 
-async def _read_lines(connection: AsyncConnection, plant: LivePlant) -> None:
+async def _read_lines(connection: AsyncConnection, pictures: Pictures) -> None:
     state, kpi, alarm = tables.line_state, tables.kpi, tables.alarm
     newest_state = (
         select(state).distinct(state.c.line).order_by(state.c.line, state.c.started_at.desc())
     )
-    for row in await _rows(connection, newest_state):
-        plant.put_state(
-            {
-                "line": row["line"],
-                "state": row["state"],
-                "unit": row["unit"],
-                "reason": row["reason"],
-                "since": to_ms(row["started_at"]),
-            }
-        )
+    for plant, row in await _of_assets(connection, pictures, newest_state, "line"):
+        plant.put_state(_state_body(row))
+    known = newest_state.where(state.c.state != LineState.NO_DATA)
+    for plant, row in await _of_assets(connection, pictures, known, "line"):
+        plant.put_before(_state_body(row))
     newest_kpi = select(kpi).distinct(kpi.c.line).order_by(kpi.c.line, kpi.c.shift_start.desc())
-    for row in await _rows(connection, newest_kpi):
+    for plant, row in await _of_assets(connection, pictures, newest_kpi, "line"):
         plant.put_kpi(business_events.kpi_body(row["line"], dict(row)))
-    for row in await _rows(connection, select(alarm).where(alarm.c.cleared_at.is_(None))):
+    active = select(alarm).where(alarm.c.cleared_at.is_(None))
+    for plant, row in await _of_assets(connection, pictures, active, "asset"):
         plant.raise_alarm(business_events.alarm_body(row["asset"], dict(row)))
 
 
-async def _read_health(connection: AsyncConnection, plant: LivePlant) -> None:
+def _state_body(row: RowMapping) -> dict[str, Any]:
+    return {
+        "line": row["line"],
+        "state": row["state"],
+        "unit": row["unit"],
+        "reason": row["reason"],
+        "since": to_ms(row["started_at"]),
+    }
+
+
+async def _read_health(connection: AsyncConnection, pictures: Pictures) -> None:
     health, case = tables.health, tables.case
     newest = select(health).distinct(health.c.asset).order_by(health.c.asset, health.c.time.desc())
-    for row in await _rows(connection, newest):
+    for plant, row in await _of_assets(connection, pictures, newest, "asset"):
         plant.put_health(
             {
                 "asset": row["asset"],
@@ -175,11 +230,12 @@ async def _read_health(connection: AsyncConnection, plant: LivePlant) -> None:
                 "at": to_ms(row["time"]),
             }
         )
-    for row in await _rows(connection, select(case).where(case.c.closed_at.is_(None))):
+    open_cases = select(case).where(case.c.closed_at.is_(None))
+    for plant, row in await _of_assets(connection, pictures, open_cases, "asset"):
         plant.put_case(row["asset"], business_events.case_body(dict(row)), to_ms(row["opened_at"]))
 
 
-async def _read_capacity(connection: AsyncConnection, plant: LivePlant, today: date) -> None:
+async def _read_capacity(connection: AsyncConnection, pictures: Pictures, today: date) -> None:
     table = tables.estimate
     first = today - timedelta(
         days=today.weekday() + 7
@@ -190,7 +246,7 @@ async def _read_capacity(connection: AsyncConnection, plant: LivePlant, today: d
         .distinct(table.c.line, table.c.week)
         .order_by(table.c.line, table.c.week, table.c.revision.desc())
     )
-    for row in await _rows(connection, query):
+    for plant, row in await _of_assets(connection, pictures, query, "line"):
         plant.put_capacity(business_events.capacity_body(row["line"], dict(row)))
 
 
@@ -248,14 +304,10 @@ async def read_stops(
     ]
 
 
-async def read_sources(connection: AsyncConnection) -> Sequence[RowMapping]:
-    """All sources as the historian knows them."""
-    return await _rows(connection, select(tables.source).order_by(tables.source.c.id))
-
-
-async def read_companies(connection: AsyncConnection) -> dict[str, str]:
-    """Names of the companies by id."""
-    return {row["id"]: row["name"] for row in await _rows(connection, select(tables.company))}
+async def read_sources(connection: AsyncConnection, owner: str) -> Sequence[RowMapping]:
+    """A company's sources as the historian knows them."""
+    table = tables.source
+    return await _rows(connection, select(table).where(table.c.owner == owner).order_by(table.c.id))
 
 
 def _reaches(table: Table, since: datetime) -> ColumnElement[bool]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from aurelian.model.machine_states import DEFAULT, Vocabulary
 from aurelian.model.sample import Value, ValueType
 
 Body = dict[str, Any]
@@ -24,7 +25,7 @@ class Message:
 @dataclass(slots=True)
 class LiveSignal:
     """A signal and its newest value. `index` names it on the stream as long as this picture
-    lives."""
+    lives; `order` (microseconds, ordinal) says what is newer."""
 
     index: int
     id: str
@@ -36,11 +37,13 @@ class LiveSignal:
     role: str = "other"
     limits: Mapping[str, Any] | None = None
     discovered: bool = False
+    states: Vocabulary = DEFAULT
     value: Value = None
     status: int = 0
     flags: int = 0
     time_us: int = 0
     gateway_time_us: int = 0
+    order: tuple[int, int] = (0, 0)
 
     @property
     def name(self) -> str:
@@ -53,6 +56,7 @@ class LiveLine:
     """What is known of a line beside its place in the tree; bodies as the browser gets them."""
 
     state: Body | None = None
+    before: Body | None = None  # the last known state, while there is none
     kpi: Body | None = None
     capacity: dict[str, Body] = field(default_factory=dict)  # by week's Monday, ISO
 

@@ -33,8 +33,8 @@ class Renderer:
     """Fills templates; every page gets the moment, the build and the limits by which its script
     judges ages."""
 
-    def __init__(self, settings: DashboardSettings, hub: Hub) -> None:
-        self._settings, self._hub = settings, hub
+    def __init__(self, settings: DashboardSettings) -> None:
+        self._settings = settings
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -82,6 +82,7 @@ class Renderer:
 
     def page(
         self,
+        hub: Hub,
         template: str,
         request: Request,
         code: int = 200,
@@ -91,7 +92,7 @@ class Renderer:
         """A whole page. `shown`: what of the picture its script begins with; None: only which
         machines there are and when they were heard."""
         now = content.pop("now", None) or now_ms()
-        plant = self._hub.plant
+        plant = hub.plant
         status = read_status(self._settings.status_file)
         theme = request.query_params.get("theme")
         limits = {
@@ -105,14 +106,20 @@ class Renderer:
             theme=theme if theme in THEMES else None,
             health=pages.data_health(plant, now),
             status=status,
-            problem=self._hub.problem,
+            problem=hub.problem,
             here=template.removesuffix(".html"),
             clock_zone=str(content.get("zone") or pages.plant_zone(plant)),
             code=code,
-            boot=script_json({"limits": limits, **self._hub.snapshot(now, shown or Shown())}),
+            boot=script_json({"limits": limits, **hub.snapshot(now, shown or Shown())}),
             **content,
         )
         return HTMLResponse(text, code, headers={"cache-control": "no-store"})
+
+
+def entry_page(render: Renderer, reason: str) -> HTMLResponse:
+    """The page that asks for a key."""
+    text = render.part("enter.html", reason=reason)
+    return HTMLResponse(text, 401, headers={"cache-control": "no-store"})
 
 
 def build_hash() -> str:

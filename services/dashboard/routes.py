@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -19,6 +21,7 @@ from aurelian.model.time import from_ms, now_ms, to_iso
 from dashboard import formats, marks, pages, queries, timeline
 from dashboard.forward import FORWARDED_APIS, authorization
 from dashboard.freshness import Freshness
+from dashboard.gate import CurrentVisitor, NoKey, Visitor, enter_by_link
 from dashboard.hub import Client, Hub
 from dashboard.live import Shown
 from dashboard.renderer import Renderer
@@ -26,33 +29,36 @@ from dashboard.settings import DashboardSettings
 
 TIMELINE_HOURS = 8
 STOP_HOURS = 24
+KEY_CHECK_S = 15.0
+"""How often a stream asks whether its key still opens it."""
+
 RETRY_MS = 2000
 """How long browsers wait before they ask for the stream again."""
 
 
 def make_routes(
     settings: DashboardSettings,
-    hub: Hub,
     engine: AsyncEngine,
     client: httpx.AsyncClient,
     render: Renderer,
 ) -> APIRouter:
-    """All routes of the pages."""
-    router = APIRouter(include_in_schema=False)
+    """All routes of the pages: each shows the visitor's company and no other."""
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(enter_by_link)])
 
-    def line_or_404(line: str) -> Asset:
+    def line_or_404(hub: Hub, line: str) -> Asset:
         asset = hub.plant.tree.assets.get(line)
         if asset is None or asset.level != "line":
             raise HTTPException(404, "no such line")
         return asset
 
     @router.get("/")
-    async def plant_page(request: Request) -> HTMLResponse:
-        now = now_ms()
+    async def plant_page(request: Request, visitor: CurrentVisitor) -> HTMLResponse:
+        now, hub = now_ms(), visitor.hub
         sites = pages.sites(hub.plant, now)
         shown = pages.shown_on_plant(hub.plant, sites)
         render.forget_tiles_but(shown.lines)
         return render.page(
+            hub,
             "plant.html",
             request,
             now=now,
@@ -62,9 +68,11 @@ def make_routes(
         )
 
     @router.get("/lines/{line}")
-    async def line_page(request: Request, line: str) -> HTMLResponse:
-        asset, now = line_or_404(line), now_ms()
+    async def line_page(request: Request, line: str, visitor: CurrentVisitor) -> HTMLResponse:
+        hub, now = visitor.hub, now_ms()
+        asset = line_or_404(hub, line)
         return render.page(
+            hub,
             "line.html",
             request,
             shown=pages.shown_on_line(hub.plant, asset),
@@ -75,13 +83,15 @@ def make_routes(
         )
 
     @router.get("/signals/{signal}")
-    async def signal_page(request: Request, signal: str) -> HTMLResponse:
-        found, now = hub.plant.signals.get(signal), now_ms()
+    async def signal_page(request: Request, signal: str, visitor: CurrentVisitor) -> HTMLResponse:
+        hub, now = visitor.hub, now_ms()
+        found = hub.plant.signals.get(signal)
         if found is None:
             raise HTTPException(404, "no such signal")
         line = hub.plant.tree.line_of(found.asset)
         zone = pages.zone_of(line)
         return render.page(
+            hub,
             "signal.html",
             request,
             now=now,
@@ -96,23 +106,25 @@ def make_routes(
         )
 
     @router.get("/system")
-    async def system_page(request: Request) -> HTMLResponse:
-        now = now_ms()
-        sources, away = await _sources(engine)
+    async def system_page(request: Request, visitor: CurrentVisitor) -> HTMLResponse:
+        now, hub = now_ms(), visitor.hub
+        sources, away = await _sources(engine, visitor.owner)
         return render.page(
+            hub,
             "system.html",
             request,
             now=now,
             sources=sources,
             database_away=away,
-            ledger=await _ledger(settings, client, now),
+            ledger=await _ledger(settings, client, visitor, now),
             clients=hub.clients,
             signals=len(hub.plant.signals),
         )
 
     @router.get("/help")
-    async def help_page(request: Request) -> HTMLResponse:
+    async def help_page(request: Request, visitor: CurrentVisitor) -> HTMLResponse:
         return render.page(
+            visitor.hub,
             "help.html",
             request,
             apis=FORWARDED_APIS,
@@ -123,15 +135,19 @@ def make_routes(
         )
 
     @router.get("/parts/{part}/{line}")
-    async def history_part(part: Literal["timeline", "stops"], line: str) -> HTMLResponse:
-        asset, now = line_or_404(line), now_ms()
+    async def history_part(
+        part: Literal["timeline", "stops"], line: str, visitor: CurrentVisitor
+    ) -> HTMLResponse:
+        hub, now = visitor.hub, now_ms()
+        asset = line_or_404(hub, line)
         return HTMLResponse(
             render.part(f"_{part}.html", **await _history_content(hub, engine, asset, now))
         )
 
     @router.get("/parts/alarms")
-    async def alarms_part(line: str | None = None) -> HTMLResponse:
-        asset = line_or_404(line) if line is not None else None
+    async def alarms_part(visitor: CurrentVisitor, line: str | None = None) -> HTMLResponse:
+        hub = visitor.hub
+        asset = line_or_404(hub, line) if line is not None else None
         return HTMLResponse(render.part("_alarms.html", **_alarm_content(hub, asset, now_ms())))
 
     @router.get("/display-tables.js")
@@ -140,15 +156,26 @@ def make_routes(
         return Response(text, media_type="text/javascript", headers={"cache-control": "no-cache"})
 
     @router.get("/snapshot")
-    async def snapshot() -> Response:
-        text = hub.snapshot_text(now_ms())
+    async def snapshot(visitor: CurrentVisitor) -> Response:
+        text = visitor.hub.snapshot_text(now_ms())
         return Response(text, media_type="application/json", headers={"cache-control": "no-store"})
 
     @router.get("/stream", response_class=EventSourceResponse)
-    async def stream(client: Annotated[Client, Depends(_join)]) -> AsyncIterator[ServerSentEvent]:
-        """One browser's stream: what it missed or a snapshot, then whatever happens."""
+    async def stream(
+        request: Request, visitor: CurrentVisitor, client: Annotated[Client, Depends(_join)]
+    ) -> AsyncIterator[ServerSentEvent]:
+        """One browser's stream: what it missed or a snapshot, then whatever happens; it ends with
+        its key."""
+        hub, gate = visitor.hub, request.app.state.gate
         yield ServerSentEvent(retry=RETRY_MS)
+        checked_at = time.monotonic()
         while not hub.closed:
+            if time.monotonic() - checked_at > KEY_CHECK_S:
+                try:
+                    await gate.enter(visitor.key)
+                except (NoKey, HTTPException):
+                    return
+                checked_at = time.monotonic()
             for event in hub.take(client, now_ms()):
                 yield event
             await client.wake.wait()
@@ -156,17 +183,24 @@ def make_routes(
     return router
 
 
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
+
+
 async def _join(
-    request: Request,
+    visitor: CurrentVisitor,
     response: Response,
     last: int | None = None,
+    owner: str | None = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[Client]:
     """A place on the stream for as long as the request lives."""
-    hub: Hub = request.app.state.hub
+    hub = visitor.hub
+    if owner is not None and owner != visitor.owner:
+        raise HTTPException(403, "this browser has opened the pages of another company")
     response.headers["cache-control"] = "no-transform"
-    resumed = int(last_event_id) if last_event_id and last_event_id.isdecimal() else last
-    client = hub.join(resumed)
+    # What no server of ours has sent is no place to go on from: begin with a snapshot.
+    known = last_event_id is not None and _EVENT_ID.fullmatch(last_event_id)
+    client = hub.join(int(last_event_id) if known and last_event_id is not None else last)
     try:
         yield client
     finally:
@@ -214,22 +248,24 @@ def _alarm_content(hub: Hub, line: Asset | None, now: int) -> dict[str, Any]:
     return {"alarms": shown, "alarms_of": line.id if line is not None else None}
 
 
-async def _sources(engine: AsyncEngine) -> tuple[list[Any], bool]:
+async def _sources(engine: AsyncEngine, owner: str) -> tuple[list[Any], bool]:
     try:
         async with engine.connect() as connection:
-            return list(await queries.read_sources(connection)), False
+            return list(await queries.read_sources(connection, owner)), False
     except (DBAPIError, OSError):
         return [], True
 
 
-async def _ledger(settings: DashboardSettings, client: httpx.AsyncClient, now: int) -> Any:
+async def _ledger(
+    settings: DashboardSettings, client: httpx.AsyncClient, visitor: Visitor, now: int
+) -> Any:
     """The last day's ledger as the history API gives it; None when it does not answer."""
     start = from_ms(now) - timedelta(hours=24)
     try:
         answer = await client.get(
             f"{settings.history_url}/history/v1/ledger",
             params={"from": to_iso(start)},
-            headers=authorization(settings),
+            headers=authorization(visitor),
             timeout=2.0,
         )
         ledger = answer.json() if answer.status_code == 200 else None

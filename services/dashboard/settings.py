@@ -8,12 +8,12 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from aurelian.runtime.settings import KafkaSettings, StoreSettings
+from aurelian.runtime.settings import ApiSettings, KafkaSettings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class DashboardSettings(KafkaSettings, StoreSettings):
+class DashboardSettings(KafkaSettings, ApiSettings):
     """What the dashboard needs beside Kafka and the database."""
 
     history_url: str = Field("http://127.0.0.1:8101", description="base URL of the history API")
@@ -23,9 +23,6 @@ class DashboardSettings(KafkaSettings, StoreSettings):
     )
     events_url: str = Field(
         "http://127.0.0.1:8104", description="base URL of the partner events API"
-    )
-    api_key_file: Path | None = Field(
-        None, description="file with the dashboard's own key for the four APIs"
     )
     status_file: Path | None = Field(
         None, description="the launcher's status.json; none: no services shown"
@@ -58,7 +55,7 @@ class DashboardSettings(KafkaSettings, StoreSettings):
     @field_validator("dashboard_allow_remote")
     @classmethod
     def _loopback_only(cls, allowed: bool, info: ValidationInfo) -> bool:
-        host = str(info.data.get("ops_host", "127.0.0.1"))
+        host = str(info.data.get("api_host", "127.0.0.1"))
         if not allowed and not is_loopback(host):
             raise ValueError(
                 f"the pages have no sign-in yet, so they listen on loopback only, not on {host!r}; "

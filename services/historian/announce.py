@@ -1,4 +1,4 @@
-"""Says on `aurelian.stored.v1` how far each stream is stored, so that gateways may forget. Used by
+"""Says on `aurelian.stored.v1` how far each stream is settled, so that gateways may forget. Used by
 processor.py.
 
 What is announced is committed already. Losing an announcement costs nothing: all recent streams are
@@ -18,7 +18,7 @@ from aurelian.backbone.topics import STORED
 from aurelian.model.time import now_us
 from aurelian.runtime.retry import Backoff
 from historian import metrics
-from historian.delivery import BatchStream
+from historian.delivery import BatchStream, Settled
 from historian.settings import HistorianSettings
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_KEY = "@heartbeat"
 HEARTBEAT_S = 2.0
 
-RecentStreams = Callable[[], Awaitable[dict[BatchStream, int]]]
+MOST_RANGES = 500
+"""Closed ranges above a hole that one record names; what is left out is named when holes close."""
+
+RecentStreams = Callable[[], Awaitable[dict[BatchStream, Settled]]]
 
 
 class Announcer:
@@ -34,11 +37,12 @@ class Announcer:
 
     def __init__(self, settings: HistorianSettings, log_id: str, recent: RecentStreams) -> None:
         self._settings, self._log_id, self._recent = settings, log_id, recent
-        self._changed: dict[BatchStream, int] = {}
+        self._changed: dict[BatchStream, Settled | None] = {}
         self._wake = asyncio.Event()
 
-    def announce(self, streams: Mapping[BatchStream, int]) -> None:
-        """Have these streams announced soon; the newest state of each wins."""
+    def announce(self, streams: Mapping[BatchStream, Settled | None]) -> None:
+        """Have these streams announced soon, None: it is over, let Kafka forget it; the newest
+        state of each wins."""
         if streams:
             self._changed.update(streams)
             self._wake.set()
@@ -49,7 +53,7 @@ class Announcer:
         while True:
             try:
                 async with Producer(self._settings, "historian-stored") as producer:
-                    self._changed = await self._recent() | self._changed
+                    self._changed = {**await self._recent(), **self._changed}
                     while True:
                         await self._send(producer)
                         backoff.reset()
@@ -68,12 +72,20 @@ class Announcer:
         while time.monotonic() < due:
             self._wake.clear()
             streams, self._changed = self._changed, {}
-            for stream, sequence in streams.items():
-                value = json.dumps({"sequence": sequence, "log_id": self._log_id})
-                futures.append(await producer.post(STORED, stream.key, value.encode()))
+            for stream, settled in streams.items():
+                value = None if settled is None else self._encode(settled)
+                futures.append(await producer.post(STORED, stream.key, value))
             await producer.settle(futures)
             futures = []
             try:
                 await asyncio.wait_for(self._wake.wait(), max(due - time.monotonic(), 0.01))
             except TimeoutError:
                 return
+
+    def _encode(self, settled: Settled) -> bytes:
+        body = {
+            "log_id": self._log_id,
+            "sequence": settled.stored_to,
+            "beyond": settled.beyond[: 2 * MOST_RANGES],
+        }
+        return json.dumps(body).encode()

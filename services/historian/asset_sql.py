@@ -6,13 +6,17 @@ Set-based: at most six statements for a thousand assets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 
 import psycopg
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from historian import metrics
 from historian.decoding import AssetChange
+
+log = logging.getLogger(__name__)
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -25,7 +29,8 @@ async def upsert_assets(conn: Connection, changes: Sequence[AssetChange]) -> Non
     """Write nodes of the plant model, in order.
 
     A new path closes the one before it and renames the asset's signals. What a record says of a
-    signal replaces what was known of it, unless the signal is another owner's.
+    signal replaces what was known of it, unless the signal is another owner's. A record of another
+    owner than the asset's is ignored.
     """
     for run in _independent_runs(changes):
         await _upsert_run(conn, run)
@@ -52,7 +57,12 @@ def _independent_runs(changes: Sequence[AssetChange]) -> Iterator[list[AssetChan
 
 async def _upsert_run(conn: Connection, run: Sequence[AssetChange]) -> None:
     cursor = await conn.execute(_PATHS, ([change.asset.id for change in run],))
-    known: dict[str, str] = dict(await cursor.fetchall())
+    found = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
+    known = {id: path for id, (path, _) in found.items()}
+    owners = {id: owner for id, (_, owner) in found.items()}
+    run = [change for change in run if _is_of_its_owner(change, owners)]
+    if not run:
+        return
     await conn.execute(
         _UPSERT_ASSETS,
         _columns(
@@ -97,19 +107,32 @@ async def _upsert_run(conn: Connection, run: Sequence[AssetChange]) -> None:
         await conn.execute(_UPSERT_SIGNALS, _columns(11, list(signals.values())))
 
 
+def _is_of_its_owner(change: AssetChange, owners: Mapping[str, str]) -> bool:
+    """False for a record that names another owner than its asset has: counted and ignored."""
+    asset = change.asset
+    owner = owners.get(asset.id, asset.owner)
+    if owner != asset.owner:
+        metrics.FOREIGN_ASSETS.inc()
+        log.warning(
+            "asset record of another owner ignored",
+            extra={"fields": {"asset": asset.id, "owner": owner, "claimed_by": asset.owner}},
+        )
+    return owner == asset.owner
+
+
 def _columns(width: int, rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
     return [[row[i] for row in rows] for i in range(width)]
 
 
-_PATHS = "SELECT id, path FROM historian.asset WHERE id = ANY(%s)"
+_PATHS = "SELECT id, path, owner FROM historian.asset WHERE id = ANY(%s)"
 
 _UPSERT_ASSETS = """
-INSERT INTO historian.asset (id, owner, parent, level, name, path, meaning, changed_at)
+INSERT INTO historian.asset AS a (id, owner, parent, level, name, path, meaning, changed_at)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
     %s::jsonb[], %s::timestamptz[])
 ON CONFLICT (id) DO UPDATE SET parent = excluded.parent, level = excluded.level,
     name = excluded.name, path = excluded.path, meaning = excluded.meaning,
-    changed_at = excluded.changed_at
+    changed_at = excluded.changed_at WHERE a.owner = excluded.owner
 """
 
 _CLOSE_PATHS = """

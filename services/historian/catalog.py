@@ -14,6 +14,8 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg.rows import TupleRow
 
+from aurelian.db.errors import Failure, classify
+from aurelian.model.names import MOST_LEVEL_BYTES, path_fault, shorten, text_fault
 from aurelian.model.sample import SampleBatch, Signal, ValueType
 from historian.sample_columns import SignalKeys
 
@@ -21,6 +23,7 @@ Connection = psycopg.AsyncConnection[TupleRow]
 
 DICTIONARIES_KEPT = 2_000
 SIGNALS_KEPT = 200_000
+FAULTS_KEPT = 10_000
 """Bounds of what is kept in memory: about 1 kB a dictionary and 300 bytes a signal."""
 
 
@@ -77,6 +80,7 @@ class Catalog:
         self._known: dict[str, Known] = {}
         self._asset_owner: dict[str, str | None] = {}
         self._tables: dict[str, _Table] = {}
+        self._faults: dict[Signal, tuple[str, str]] = {}
         self._dictionaries: dict[tuple[int, str], tuple[tuple[Signal, ...], SignalKeys]] = {}
 
     def forget(self) -> None:
@@ -84,6 +88,7 @@ class Catalog:
         self._known.clear()
         self._asset_owner.clear()
         self._tables.clear()
+        self._faults.clear()
         self._dictionaries.clear()
 
     def source(self, source: str, owner: str) -> int:
@@ -109,8 +114,9 @@ class Catalog:
         found = [self._find(batch) for batch in batches]
         unknown = [batch for batch, keys in zip(batches, found, strict=True) if keys is None]
         if unknown:
-            await self._load(conn, unknown)
-            await self._register(conn, unknown)
+            unmet = self._unmet(unknown)
+            await self._load(conn, unmet)
+            await self._register(conn, unmet)
         return [
             self._make(batch) if keys is None else keys
             for batch, keys in zip(batches, found, strict=True)
@@ -126,12 +132,32 @@ class Catalog:
             self._dictionaries[id(batch.signals), batch.owner] = batch.signals, keys
         return keys
 
-    async def _load(self, conn: Connection, batches: Sequence[SampleBatch]) -> None:
-        batches = [batch for batch in batches if _fault(batch.owner, batch.signals) is None]
-        ids = {s.id for batch in batches for s in batch.signals} - self._known.keys()
+    def _unmet(self, batches: Sequence[SampleBatch]) -> list[tuple[Signal, str]]:
+        """Signals that are in no table, each with the owner who writes to it; those of which nobody
+        could store samples are noted and left out."""
+        if len(self._faults) > FAULTS_KEPT:
+            self._faults.clear()
+        unmet: dict[tuple[int, str], tuple[Signal, str]] = {}
+        for batch in batches:
+            table = self._tables.get(batch.owner)
+            met = table.place if table is not None else {}
+            for signal in batch.signals:
+                if id(signal) not in met:
+                    unmet[id(signal), batch.owner] = signal, batch.owner
+        usable = []
+        for signal, owner in unmet.values():
+            fault = _fault(signal)
+            if fault is not None:
+                self._faults[signal] = "name", fault
+            elif owner:
+                usable.append((signal, owner))
+        return usable
+
+    async def _load(self, conn: Connection, unmet: Sequence[tuple[Signal, str]]) -> None:
+        ids = {signal.id for signal, _ in unmet} - self._known.keys()
         if ids:
             await self._read_signals(conn, ids)
-        assets = {s.asset for batch in batches for s in batch.signals} - self._asset_owner.keys()
+        assets = {signal.asset for signal, _ in unmet} - self._asset_owner.keys()
         if assets:
             cursor = await conn.execute(
                 "SELECT id, owner FROM historian.asset WHERE id = ANY(%s)", (sorted(assets),)
@@ -139,26 +165,37 @@ class Catalog:
             self._asset_owner.update(dict.fromkeys(assets))
             self._asset_owner.update({row[0]: row[1] for row in await cursor.fetchall()})
 
-    async def _register(self, conn: Connection, batches: Sequence[SampleBatch]) -> None:
+    async def _register(self, conn: Connection, unmet: Sequence[tuple[Signal, str]]) -> None:
         """Register signals that are not in the store, for those who may."""
         new = {
-            signal.id: (signal, batch.owner)
-            for batch in reversed(batches)
-            if any(signal.id not in self._known for signal in batch.signals)
-            and self._reject_reason(batch) is None
-            for signal in batch.signals
-            if signal.id not in self._known
+            signal.id: (signal, owner)
+            for signal, owner in reversed(unmet)
+            if signal.id not in self._known and self._refusal(owner, signal) is None
         }
-        if not new:
-            return
+        if new:
+            await self._insert(conn, [new[id] for id in sorted(new)])
+            await self._read_signals(conn, new)
+
+    async def _insert(self, conn: Connection, new: Sequence[tuple[Signal, str]]) -> None:
+        """Insert signals; what the database refuses of them as data is found by halving, and its
+        samples will be rejected."""
         columns: list[list[object]] = [[] for _ in range(9)]
-        for _, (s, owner) in sorted(new.items()):
+        for s, owner in new:
             name, type = s.path.rpartition("/")[2], int(s.type)
             values = s.id, owner, s.asset, s.path, name, type, s.unit, s.source, s.discovered
             for column, value in zip(columns, values, strict=True):
                 column.append(value)
-        await conn.execute(_REGISTER, columns)
-        await self._read_signals(conn, new)
+        try:
+            await conn.execute(_REGISTER, columns)
+        except Exception as error:
+            if classify(error) is not Failure.DATA:
+                raise
+            if len(new) == 1:
+                self._faults[new[0][0]] = "database", f"the signal is not registered: {error}"
+                return
+            half = len(new) // 2
+            await self._insert(conn, new[:half])
+            await self._insert(conn, new[half:])
 
     async def _read_signals(self, conn: Connection, ids: Iterable[str]) -> None:
         cursor = await conn.execute(
@@ -172,63 +209,77 @@ class Catalog:
         keys = self._find(batch)  # a batch before it may have brought its signals
         if keys is not None:
             return keys
-        reason = self._reject_reason(batch)
-        if reason is not None:
-            none = np.zeros(len(batch.signals), np.int32)
-            sources = [self.source(s.source, batch.owner) for s in batch.signals]
-            keys = SignalKeys(none, np.array(sources, np.int32), none.astype(np.bool_), reason)
-        else:
-            table = self._tables.setdefault(batch.owner, _Table())
-            table.extend(
-                [
-                    (signal, known.key, self.source(signal.source, batch.owner), _is_number(known))
-                    for signal in {id(s): s for s in batch.signals}.values()
-                    if id(signal) not in table.place
-                    for known in (self._known[signal.id],)
-                ]
-            )
+        refused: dict[int, tuple[str, str]] = {}
+        table = self._tables.setdefault(batch.owner, _Table())
+        added: dict[int, tuple[Signal, int, int, bool]] = {}
+        for index, signal in enumerate(batch.signals):
+            if id(signal) in table.place or id(signal) in added:
+                continue
+            refusal = self._refusal(batch.owner, signal)
+            known = self._known.get(signal.id)
+            if refusal is None and known is None:
+                refusal = "database", "the signal is not registered"
+            if refusal is not None:
+                refused[index] = refusal
+            elif known is not None:
+                source = self.source(signal.source, batch.owner)
+                added[id(signal)] = signal, known.key, source, _is_number(known)
+        table.extend(list(added.values()))
+        if not refused:
             keys = table.find(batch.signals)
             assert keys is not None
+        else:
+            # A refused signal has no key; what it holds here is never read.
+            allowed = [i for i in range(len(batch.signals)) if i not in refused]
+            found = table.find([batch.signals[i] for i in allowed])
+            assert found is not None
+            n = len(batch.signals)
+            keys = SignalKeys(
+                np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, np.bool_), refused
+            )
+            for whole, part in (
+                (keys.keys, found.keys),
+                (keys.sources, found.sources),
+                (keys.numeric, found.numeric),
+            ):
+                whole[allowed] = part
         self._dictionaries[id(batch.signals), batch.owner] = batch.signals, keys
         return keys
 
-    def _reject_reason(self, batch: SampleBatch) -> str | None:
-        """Why the batch's owner may not write to its signals."""
-        table = self._tables.get(batch.owner)
-        allowed = table.place if table is not None else {}
-        signals = [signal for signal in batch.signals if id(signal) not in allowed]
-        fault = _fault(batch.owner, signals)
-        if fault is not None:
-            return fault
-        for signal in signals:
-            known = self._known.get(signal.id)
-            if known is not None and known.owner != batch.owner:
-                return f"signal {signal.path!r} belongs to another owner than {batch.owner!r}"
-            asset_owner = self._asset_owner.get(signal.asset)
-            if asset_owner is not None and asset_owner != batch.owner:
-                return (
-                    f"the asset of signal {signal.path!r} belongs to another owner "
-                    f"than {batch.owner!r}"
-                )
+    def _refusal(self, owner: str, signal: Signal) -> tuple[str, str] | None:
+        """Class and reason why `owner` may not write to a signal; None: it may."""
+        if not owner:
+            return "owner", "the batch names no owner"
+        if self._faults and signal in self._faults:
+            return self._faults[signal]
+        known = self._known.get(signal.id)
+        if known is not None and known.owner != owner:
+            return "owner", f"signal {signal.path!r} belongs to another owner than {owner!r}"
+        asset_owner = self._asset_owner.get(signal.asset)
+        if asset_owner is not None and asset_owner != owner:
+            return (
+                "owner",
+                f"the asset of signal {signal.path!r} belongs to another owner than {owner!r}",
+            )
         return None
 
 
-def _fault(owner: str, signals: Iterable[Signal]) -> str | None:
-    """Why nobody could store samples of these signals."""
-    if not owner:
-        return "the batch names no owner"
-    for signal in signals:
-        if (
-            not signal.id
-            or "\0" in signal.id + signal.path + signal.asset + signal.source + signal.unit
-        ):
-            return f"signal {signal.path!r} has no id, or a null character in a name"
-    return None
+def _fault(signal: Signal) -> str | None:
+    """Why nobody could store samples of a signal; None: somebody could."""
+    if not signal.id:
+        return f"signal {shorten(signal.path)!r} has no id"
+    return (
+        text_fault(signal.id)
+        or text_fault(signal.asset)
+        or text_fault(signal.unit, MOST_LEVEL_BYTES)
+        or path_fault(signal.path)
+        or path_fault(signal.source)
+    )
 
 
 def _is_number(known: Known) -> bool:
     """The plant model declares a number."""
-    return not known.discovered and ValueType(known.type).is_number
+    return not known.discovered and ValueType.DOUBLE <= known.type <= ValueType.BOOL
 
 
 _REGISTER = """

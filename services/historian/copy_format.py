@@ -49,15 +49,15 @@ _WIDTH = {
 _TIMES = frozenset({"time", "source_time", "server_time", "gateway_time"})
 
 
-def number_blocks(columns: Columns, *, ordinal: bool = False) -> Iterator[bytes]:
+def number_blocks(columns: Columns, *, ordinal: int | None = None) -> Iterator[bytes]:
     """Blocks for `sample_number`: one per combination of nulls. `ordinal`: the row's index comes
-    first."""
+    first, counted from there."""
     nulls = (
         (columns.source_time == 0).astype(np.uint8)
         | (columns.server_time == 0).astype(np.uint8) << 1
         | np.isnan(columns.value).astype(np.uint8) << 2
     )
-    names = (("ordinal",) if ordinal else ()) + SAMPLE_COLUMNS + ("value",)
+    names = (("ordinal",) if ordinal is not None else ()) + SAMPLE_COLUMNS + ("value",)
     for code in np.flatnonzero(np.bincount(nulls, minlength=8)).tolist():
         absent = {
             name
@@ -65,15 +65,15 @@ def number_blocks(columns: Columns, *, ordinal: bool = False) -> Iterator[bytes]
             if code >> bit & 1
         }
         chosen = None if (nulls == code).all() else nulls == code
-        yield _records(columns, names, absent, len(names), chosen).tobytes()
+        yield _records(columns, names, absent, len(names), chosen, ordinal or 0).tobytes()
 
 
 def object_blocks(
-    columns: Columns, values: Sequence[Sequence[bytes | None]], *, ordinal: bool = False
+    columns: Columns, values: Sequence[Sequence[bytes | None]], *, ordinal: int | None = None
 ) -> Iterator[bytes]:
     """Blocks for a table whose values are texts, bytes or the like: `values` has a column each,
     already encoded."""
-    names = (("ordinal",) if ordinal else ()) + SAMPLE_COLUMNS
+    names = (("ordinal",) if ordinal is not None else ()) + SAMPLE_COLUMNS
     nulls = (columns.source_time == 0).astype(np.uint8) | (columns.server_time == 0).astype(
         np.uint8
     ) << 1
@@ -82,7 +82,7 @@ def object_blocks(
             name for bit, name in enumerate(("source_time", "server_time")) if code >> bit & 1
         }
         chosen = nulls == code
-        records = _records(columns, names, absent, len(names) + len(values), chosen)
+        records = _records(columns, names, absent, len(names) + len(values), chosen, ordinal or 0)
         fixed, width = records.tobytes(), records.itemsize
         out = bytearray()
         for k, i in enumerate(np.flatnonzero(chosen).tolist()):
@@ -117,6 +117,7 @@ def _records(
     absent: set[str],
     fields: int,
     chosen: NDArray[np.bool_] | None,
+    first_ordinal: int,
 ) -> NDArray[np.void]:
     """The fixed part of the chosen rows as one record array."""
     layout: list[tuple[str, str]] = [("fields", ">i2")]
@@ -135,7 +136,8 @@ def _records(
         if name in absent:
             continue
         if name == "ordinal":
-            records[name] = np.arange(len(columns)) if chosen is None else np.flatnonzero(chosen)
+            places = np.arange(len(columns)) if chosen is None else np.flatnonzero(chosen)
+            records[name] = places + first_ordinal
             continue
         column = getattr(columns, name)
         part = column if chosen is None else column[chosen]

@@ -4,7 +4,8 @@ come. Called by writer.py, inside its transaction, and by processor.py."""
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -13,7 +14,7 @@ from aurelian.model.plant_parts import NAMESPACE
 from aurelian.model.record import Partition
 from historian import metrics
 from historian.decoding import DecodedRecord
-from historian.delivery import BatchStream, StreamProgress
+from historian.delivery import BatchStream, Settled, StreamProgress
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -26,106 +27,172 @@ async def load_progress(
         return {}
     gateways, boots, lines = zip(*sorted(streams), strict=True)
     cursor = await conn.execute(
-        "SELECT gateway, boot, line, owner, stored_to, beyond FROM historian.delivery JOIN "
-        "unnest(%s::text[], %s::bigint[], %s::text[]) AS w (gateway, boot, line) "
+        "SELECT gateway, boot, line, owner, stored_to, beyond, given_up FROM historian.delivery "
+        "JOIN unnest(%s::text[], %s::bigint[], %s::text[]) AS w (gateway, boot, line) "
         "USING (gateway, boot, line)",
         (list(gateways), list(boots), list(lines)),
     )
     return {
-        BatchStream(*row[:3]): StreamProgress(row[3], row[4], list(row[5]))
+        BatchStream(*row[:3]): StreamProgress(row[3], row[4], list(row[5]), list(row[6]))
         for row in await cursor.fetchall()
     }
 
 
-async def recent_streams(conn: Connection, days: int) -> dict[BatchStream, int]:
-    """How far each stream is stored that was active in the last `days`."""
+async def recent_streams(conn: Connection, days: int) -> dict[BatchStream, Settled]:
+    """How far each stream is settled that was active in the last `days` and is not over."""
     cursor = await conn.execute(
-        "SELECT gateway, boot, line, stored_to FROM historian.delivery WHERE changed_at > now() "
-        "- make_interval(days => %s)",
+        "SELECT gateway, boot, line, stored_to, beyond FROM historian.delivery WHERE changed_at > "
+        "now() - make_interval(days => %s) AND ended_at IS NULL",
         (days,),
     )
-    return {BatchStream(*row[:3]): row[3] for row in await cursor.fetchall()}
+    return {
+        BatchStream(*row[:3]): Settled(row[3], tuple(row[4])) for row in await cursor.fetchall()
+    }
 
 
 async def save_streams(
     conn: Connection, decoded_records: Sequence[DecodedRecord]
-) -> dict[BatchStream, int]:
-    """Write how far each stream is stored with these records; return it."""
+) -> dict[BatchStream, Settled]:
+    """Write how far each stream is settled with these records; return it."""
     last = {
-        decoded.stream: decoded
+        stream: progress
         for decoded in decoded_records
-        if decoded.stream is not None and decoded.sequence
+        for stream, progress in decoded.changed.items()
     }
     rows = [
         (
-            stream.gateway,
-            stream.boot,
-            stream.line,
-            decoded.owner,
-            decoded.stored_to,
-            list(decoded.beyond),
-            bool(decoded.beyond),
+            *stream,
+            progress.owner,
+            progress.stored_to,
+            progress.beyond,
+            progress.given_up,
+            bool(progress.beyond),
         )
-        for stream, decoded in sorted(last.items())
+        for stream, progress in sorted(last.items())
     ]
     if rows:
         async with conn.cursor() as cursor:
             await cursor.executemany(
                 "INSERT INTO historian.delivery AS d "
-                "(gateway, boot, line, owner, stored_to, beyond, changed_at, hole_since) "
-                "VALUES (%s, %s, %s, %s, %s, %s, now(), CASE WHEN %s THEN now() END) "
+                "(gateway, boot, line, owner, stored_to, beyond, given_up, changed_at, hole_since) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, now(), CASE WHEN %s THEN now() END) "
                 "ON CONFLICT (gateway, boot, line) DO UPDATE SET stored_to = excluded.stored_to, "
-                "beyond = excluded.beyond, changed_at = now(), hole_since = CASE WHEN "
+                "owner = CASE d.owner WHEN '' THEN excluded.owner ELSE d.owner END, "
+                "beyond = excluded.beyond, given_up = excluded.given_up, ended_at = NULL, "
+                "changed_at = now(), hole_since = CASE WHEN "
                 "excluded.hole_since IS NULL "
                 "THEN NULL WHEN d.stored_to = excluded.stored_to THEN coalesce(d.hole_since, "
                 "now()) ELSE now() END",
                 rows,
             )
-    filled = [
-        decoded.stream.hole_id(after)
-        for decoded in decoded_records
-        if decoded.stream
-        for after in decoded.closed
-    ]
-    if filled:
+    await _mark_recovered(conn, [gap for decoded in decoded_records for gap in decoded.closed])
+    return {stream: progress.settled for stream, progress in last.items()}
+
+
+async def _mark_recovered(conn: Connection, gaps: list[str]) -> None:
+    if gaps:
         await conn.execute(
-            "UPDATE historian.gap SET recovered = true WHERE id = ANY(%s::uuid[])", (filled,)
+            "UPDATE historian.gap SET recovered = true WHERE id = ANY(%s::uuid[])", (gaps,)
         )
-    return {stream: decoded.stored_to for stream, decoded in last.items()}
 
 
 async def insert_hole_gaps(conn: Connection, hole_limit_s: float) -> int:
-    """Write a gap for each hole that is open longer than `hole_limit_s`; return how many are
-    new."""
-    cursor = await conn.execute(
-        "SELECT gateway, boot, line, owner, stored_to, beyond, hole_since FROM historian.delivery "
-        "WHERE hole_since < now() - make_interval(secs => %s)",
-        (hole_limit_s,),
-    )
+    """Write a gap for each hole that is open longer than `hole_limit_s` and has none yet; return
+    how many are new."""
     made = 0
-    for gateway, boot, line, owner, stored_to, beyond, since in await cursor.fetchall():
-        missing = beyond[0] - stored_to - 1
-        reason = (
-            f"batches {stored_to + 1} to {beyond[0] - 1} of {gateway} (boot {boot}) did not come"
-            if missing > 1
-            else f"batch {stored_to + 1} of {gateway} (boot {boot}) did not come"
+    async with conn.transaction():
+        cursor = await conn.execute(
+            "UPDATE historian.delivery SET gap_after = stored_to "
+            "WHERE hole_since < now() - make_interval(secs => %s) AND gap_after IS DISTINCT FROM "
+            "stored_to "
+            "RETURNING gateway, boot, line, owner, stored_to, beyond[1] - 1, hole_since",
+            (hole_limit_s,),
         )
-        inserted = await conn.execute(
-            "INSERT INTO historian.gap (id, owner, source, line, from_time, to_time, count, "
-            "reason, recovered, recorded_at) "
-            "VALUES (%s, %s, '', %s, %s, %s, 0, %s, false, now()) ON CONFLICT (id) DO NOTHING",
-            (
-                BatchStream(gateway, boot, line).hole_id(stored_to),
-                owner,
-                line,
-                since,
-                since,
-                reason,
-            ),
-        )
-        made += inserted.rowcount
+        for gateway, boot, line, owner, stored_to, last, since in await cursor.fetchall():
+            stream = BatchStream(gateway, boot, line)
+            made += await _insert_hole_gap(conn, stream, owner, stored_to, last, since)
     metrics.GAPS.labels("delivery").inc(made)
     return made
+
+
+async def _insert_hole_gap(
+    conn: Connection, stream: BatchStream, owner: str, stored_to: int, last: int, since: datetime
+) -> int:
+    reason = (
+        f"batches {stored_to + 1} to {last} of {stream.gateway} (boot {stream.boot}) did not come"
+        if last > stored_to + 1
+        else f"batch {last} of {stream.gateway} (boot {stream.boot}) did not come"
+    )
+    inserted = await conn.execute(
+        "INSERT INTO historian.gap (id, owner, source, line, from_time, to_time, count, "
+        "reason, recovered, recorded_at) "
+        "VALUES (%s, %s, '', %s, %s, %s, 0, %s, false, now()) ON CONFLICT (id) DO NOTHING",
+        (stream.hole_id(stored_to), owner, stream.line, since, since, reason),
+    )
+    return inserted.rowcount
+
+
+async def close_old_holes(
+    conn: Connection, known: Mapping[BatchStream, StreamProgress], close_s: float
+) -> dict[BatchStream, Settled]:
+    """Give up what is missing longer than `close_s`, so that what was confirmed as a gap holds
+    nothing back; what still comes is stored. Return the streams to announce.
+
+    Streams that another historian works on are left to it: only `known` ones and those at rest.
+    """
+    closed: dict[BatchStream, Settled] = {}
+    async with conn.transaction():
+        cursor = await conn.execute(
+            "SELECT gateway, boot, line, owner, stored_to, beyond, given_up, changed_at < now() - "
+            "make_interval(secs => %(s)s) FROM historian.delivery "
+            "WHERE hole_since < now() - make_interval(secs => %(s)s) AND gap_after = stored_to "
+            "FOR UPDATE SKIP LOCKED",
+            {"s": close_s},
+        )
+        for *name, owner, stored_to, beyond, given_up, rests in await cursor.fetchall():
+            stream = BatchStream(*name)
+            mine = known.get(stream)
+            if mine is None and not rests:
+                continue
+            if mine is not None and mine.stored_to == stored_to:
+                mine.give_up()
+            progress = StreamProgress(owner, stored_to, list(beyond), list(given_up))
+            progress.give_up()
+            await conn.execute(
+                "UPDATE historian.delivery SET stored_to = %s, beyond = %s, given_up = %s, "
+                "hole_since = CASE WHEN %s THEN now() END "
+                "WHERE gateway = %s AND boot = %s AND line = %s",
+                (
+                    progress.stored_to,
+                    progress.beyond,
+                    progress.given_up,
+                    bool(progress.beyond),
+                    *stream,
+                ),
+            )
+            closed[stream] = progress.settled
+    return closed
+
+
+async def end_streams(
+    conn: Connection, ended_after_s: float, forgotten_after_s: float
+) -> list[BatchStream]:
+    """Mark streams as over whose gateway has started anew since, where nothing is missing and
+    nothing came for `ended_after_s`; return them. Later, when Kafka cannot have their records any
+    more, their rows go."""
+    cursor = await conn.execute(
+        "UPDATE historian.delivery AS d SET ended_at = now() WHERE ended_at IS NULL "
+        "AND hole_since IS NULL AND changed_at < now() - make_interval(secs => %s) "
+        "AND EXISTS (SELECT FROM historian.delivery AS n WHERE n.gateway = d.gateway AND n.boot > "
+        "d.boot) RETURNING gateway, boot, line",
+        (ended_after_s,),
+    )
+    ended = [BatchStream(*row) for row in await cursor.fetchall()]
+    await conn.execute(
+        "DELETE FROM historian.delivery WHERE ended_at < now() - make_interval(secs => %s)",
+        (forgotten_after_s,),
+    )
+    return ended
 
 
 async def insert_log_gap(

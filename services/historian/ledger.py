@@ -8,21 +8,20 @@ from psycopg.rows import TupleRow
 
 from historian import metrics
 
-# Hours that ended more than ten minutes ago: what is still in flight there is late or lost.
+# Hours that ended more than ten minutes ago: what is still in flight there is late or lost, and
+# what arrived beyond the gateway's own count was not counted there.
 _BALANCE = """
-SELECT coalesce(sum(greatest(rest, 0)), 0)::bigint, coalesce(sum(greatest(-rest, 0)), 0)::bigint
+SELECT coalesce(sum(greatest(r.received - coalesce(s.stored + s.duplicate + s.rejected, 0), 0)),
+    0)::bigint, coalesce(sum(r.surplus), 0)::bigint
 FROM (
-    SELECT r.received - r.dropped - r.skipped
-        - coalesce(s.stored + s.duplicate + s.rejected, 0) AS rest
-    FROM (
-        SELECT source, hour, sum(received) AS received, sum(dropped) AS dropped,
-            sum(skipped) AS skipped
-        FROM historian.ledger_received
-        WHERE hour BETWEEN now() - interval '2 days' AND now() - interval '70 minutes'
-        GROUP BY source, hour
-    ) AS r
-    LEFT JOIN historian.ledger_stored AS s USING (source, hour)
-) AS balance
+    SELECT owner, source, hour, sum(received - dropped - skipped) AS received,
+        sum(greatest(arrived + dropped + skipped - reported, 0)) FILTER (WHERE reported > 0)
+            AS surplus
+    FROM historian.ledger_received
+    WHERE hour BETWEEN now() - interval '2 days' AND now() - interval '70 minutes'
+    GROUP BY owner, source, hour
+) AS r
+LEFT JOIN historian.ledger_stored AS s USING (owner, source, hour)
 """
 
 

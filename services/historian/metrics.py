@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client import Counter, Gauge, Histogram
 
 STORED = Counter(
@@ -22,6 +24,26 @@ REJECTED = Counter(
 REDELIVERED = Counter(
     "historian_batches_redelivered_total",
     "Whole batches that came again and were skipped. Harmless.",
+)
+SET_ASIDE = Counter(
+    "historian_records_set_aside_total",
+    "Whole records that failed again and again and were kept as bytes in historian.rejected. Not "
+    "0: a bug, here or in the database.",
+)
+STOPPED = Gauge(
+    "historian_partitions_stopped",
+    "Partitions that wait for a person: a right or a table is missing. /readyz says which; they go "
+    "on by themselves once it is there.",
+)
+UNKNOWN_EVENTS = Counter(
+    "historian_unknown_events_total",
+    "Source events of a kind that this version does not know. Update the historian; what matters "
+    "of them is in historian.rejected.",
+)
+FOREIGN_ASSETS = Counter(
+    "historian_foreign_assets_total",
+    "Asset records that name another owner than the asset has, ignored. Two plant models use one "
+    "id, or somebody tries.",
 )
 HOLES = Gauge(
     "historian_delivery_holes",
@@ -58,16 +80,16 @@ COMMIT_SAMPLES = Histogram(
 )
 LAG_SECONDS = Gauge(
     "historian_lag_seconds",
-    "Age of the newest record stored while more wait. Rising for minutes: add a historian or "
-    "look at the database.",
+    "Age of what waits longest in Kafka to be stored, 0 while nothing waits. Rising for minutes: "
+    "add a historian or look at the database.",
 )
 LAG_RECORDS = Gauge(
     "historian_lag_records", "Records in Kafka that are not stored yet, in own partitions."
 )
 FRESHNESS_SECONDS = Gauge(
     "historian_freshness_seconds",
-    "Present minus the newest receipt at a gateway that is stored. High with no lag: the "
-    "gateways are silent.",
+    "Present minus the newest receipt at a gateway that is stored, growing until newer is stored. "
+    "High with no lag: the gateways are silent.",
 )
 UNBALANCED = Gauge(
     "historian_ledger_surplus",
@@ -86,4 +108,58 @@ REBALANCES = Counter(
 ANNOUNCE_FAILURES = Counter(
     "historian_announce_failures_total",
     "Times that Kafka did not take what is stored; gateways keep more meanwhile.",
+)
+
+
+MOST_LABELS = 40
+_labels: set[str] = set()
+
+
+def bounded(label: str) -> str:
+    """The label itself, or `other` once there are many: what writers make up must not grow the
+    metrics."""
+    if label not in _labels and len(_labels) >= MOST_LABELS:
+        return "other"
+    _labels.add(label)
+    return label
+
+
+class Ages:
+    """What the ages in the metrics count from. They are computed when they are read, so they grow
+    while nothing is stored, whatever it is that fails.
+
+    Attributes:
+        newest_receipt_s: seconds since 1970 of the newest receipt stored; 0: none yet.
+        waiting_since_s: nothing that waits is older than this; 0: nothing waits.
+    """
+
+    def __init__(self) -> None:
+        self.newest_receipt_s = 0.0
+        self.waiting_since_s = 0.0
+        FRESHNESS_SECONDS.set_function(lambda: _age(self.newest_receipt_s))
+        LAG_SECONDS.set_function(lambda: _age(self.waiting_since_s))
+
+    def stored(self, newest_receipt_us: int) -> None:
+        """A sample received at this time is stored."""
+        self.newest_receipt_s = max(self.newest_receipt_s, newest_receipt_us / 1e6)
+
+    def interrupted(self) -> None:
+        """We cannot see any more what waits: from now on something may."""
+        self.waiting_since_s = self.waiting_since_s or time.time()
+
+
+def _age(since_s: float) -> float:
+    return max(time.time() - since_s, 0.0) if since_s else 0.0
+
+
+AGES = Ages()
+
+PARTITION_CARE_FAILURES = Counter(
+    "historian_partition_care_failures_total",
+    "Times that weeks of samples could not be made or dropped. Grows: a long transaction holds "
+    "locks; see pg_stat_activity.",
+)
+PARTITION_CARE_DONE = Gauge(
+    "historian_partition_care_timestamp_seconds",
+    "When the weeks of samples were last in order. Older than a day: see the log.",
 )

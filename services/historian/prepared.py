@@ -7,11 +7,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aurelian.model.sample import SampleBatch
 from aurelian.model.time import now_us
 from historian.copy_format import number_blocks
 from historian.decoding import DecodedRecord
 from historian.rollups import Rollup, by_hour, by_minute
-from historian.sample_columns import TableColumns, make_columns
+from historian.sample_columns import SignalKeys, TableColumns, make_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ async def prepare(decoded_records: Sequence[DecodedRecord]) -> Prepared:
         for each in decoded_records
         if each.batch is not None and each.signal_keys is not None
     ]
+    return await prepare_batches(batches)
+
+
+async def prepare_batches(batches: Sequence[tuple[SampleBatch, SignalKeys]]) -> Prepared:
+    """Make the rows and rollups of batches, in a thread."""
     return await asyncio.to_thread(lambda: encode_columns(make_columns(batches, now_us())))
 
 

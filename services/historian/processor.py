@@ -14,13 +14,16 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import numpy as np
 import psycopg
 from psycopg.rows import TupleRow
 
 from aurelian.backbone.client import Unavailable
 from aurelian.backbone.position import Decision
+from aurelian.backbone.topics import ASSETS
 from aurelian.db import offsets
 from aurelian.db.engine import connect
+from aurelian.db.errors import Failure, classify, is_away
 from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced
 from aurelian.model.record import Partition, Record
@@ -30,11 +33,13 @@ from aurelian.runtime.retry import Backoff
 from historian import delivery_sql, metrics, sample_sql
 from historian.announce import Announcer
 from historian.catalog import Catalog
-from historian.decoding import DecodedRecord, decode_record, reject_samples
+from historian.decoding import DecodedRecord, decode_record, reject_record, reject_samples
 from historian.delivery import BatchStream, StreamProgress
 from historian.ledger import measure_ledger
+from historian.metrics import AGES
+from historian.partition_care import care_for_partitions
 from historian.prepared import Prepared, prepare
-from historian.sample_columns import text_mask
+from historian.sample_columns import refused_masks
 from historian.settings import HistorianSettings
 from historian.source import Source
 from historian.writer import SERVICE, Owned, Stored, Writer
@@ -45,29 +50,36 @@ TAKE_RECORDS = 1000
 DECODE_STEP = 100
 """Records decoded before others get the event loop."""
 
-AWAY = (
-    psycopg.OperationalError,
-    psycopg.errors.IdleInTransactionSessionTimeout,
-    psycopg.errors.TransactionTimeout,
-    psycopg.errors.InFailedSqlTransaction,
-)
-"""The database is away, or ended our session because we were: begin anew."""
-
 PREPARE_AHEAD = 0.25
 """Part of `commit_samples` from which a batch is prepared before the one before it is stored: small
 transactions cost more, as each merges its rollups."""
 
+STOPPED_AGAIN_S = 15.0
+"""After so long a partition that stopped is tried again."""
+
 LOG_POLL_S = 1.0
 SLOW_TICK_S = 5.0
-MAINTAIN_S = 3600.0
 
 
 class LogChanged(Exception):
     """Another log was declared: begin at its start."""
 
 
+class TryAgain(Exception):
+    """Begin a new round: what stopped may go now."""
+
+
 async def main(settings: HistorianSettings, health: Health) -> None:
-    """Store what Kafka has until cancelled; outages are waited out."""
+    """Store what Kafka has until cancelled, caring for partitions beside it; outages are waited
+    out."""
+    url = settings.database_url.get_secret_value()
+    async with asyncio.TaskGroup() as group:
+        care = care_for_partitions(url, settings.retention_days)
+        group.create_task(care, name="partitions")
+        group.create_task(_store_forever(settings, health), name="store")
+
+
+async def _store_forever(settings: HistorianSettings, health: Health) -> None:
     backoff = Backoff()
     while True:
         began = time.monotonic()
@@ -76,18 +88,36 @@ async def main(settings: HistorianSettings, health: Health) -> None:
         except* LogChanged:
             log.info("another log was declared")
             backoff.reset()
+        except* TryAgain:
+            backoff.reset()
         except* Fenced as group:
             metrics.FENCED.inc()
             log.warning("fenced", extra={"fields": {"reason": str(group.exceptions[0])}})
             backoff.reset()
-        except* (Unavailable, *AWAY) as group:
-            if health.ready is None or time.monotonic() - began > 10:
-                log.warning(
-                    "interrupted", extra={"fields": {"reason": str(group.exceptions[0]).strip()}}
+        except* Exception as group:
+            error = _first(group)
+            away = isinstance(error, Unavailable) or is_away(error)
+            if not away or health.ready is None or time.monotonic() - began > 10:
+                log.log(
+                    logging.WARNING if away else logging.ERROR,
+                    "interrupted",
+                    extra={"fields": {"reason": str(error).strip() or repr(error)}},
+                    exc_info=None if away else error,
                 )
+            if time.monotonic() - began > 10:
                 backoff.reset()
-            health.ready = "Kafka and the database"
+            health.ready = (
+                "Kafka and the database" if away else f"what failed to be mended: {error!r}"
+            )
+        AGES.interrupted()
         await backoff.wait()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def run_log(settings: HistorianSettings, health: Health) -> None:
@@ -115,10 +145,7 @@ async def run_log(settings: HistorianSettings, health: Health) -> None:
         async with historian.reading() as source:
             health.ready = None
             while True:
-                taken = await historian.take(source)
-                decoded_records = await historian.decode(source, taken)
-                decoded_records = historian.reject(source, decoded_records)
-                await historian.store(source, decoded_records)
+                await historian.process(source, await historian.take(source))
                 await historian.tick(source)
 
 
@@ -155,8 +182,8 @@ class Historian:
         self._handed_over_at = 0.0
         self._next: _Batch | None = None
         self._committing: asyncio.Task[Stored] | None = None
-        self._polled_at = self._slow_at = time.monotonic()
-        self._maintained_at = float("-inf")
+        self._checking: asyncio.Task[None] | None = None
+        self._polled_at = self._slow_at = self._stopped_at = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[Source]:
@@ -172,6 +199,8 @@ class Historian:
                 running.append(self._next[2])
             if self._committing is not None:
                 running.append(self._committing)
+            if self._checking is not None:
+                running.append(self._checking)
             for task in running:
                 task.cancel()
             if running:
@@ -188,6 +217,22 @@ class Historian:
             self._begin_anew(source)
         return records
 
+    async def process(self, source: Source, taken: Sequence[Record]) -> None:
+        """Decode records, refuse what may not be stored, and store the rest.
+
+        What an asset's record says of signals holds for the records decoded after it is committed,
+        so it is committed before the others are decoded.
+        """
+        assets = [record for record in taken if record.topic == ASSETS.name]
+        if assets:
+            taken = [record for record in taken if record.topic != ASSETS.name]
+            generation = self._generation
+            await self.store(source, self.reject(source, await self.decode(source, assets)))
+            await self._flush(source)
+            if self._generation != generation:
+                return  # partitions were assigned anew: all of this is read again
+        await self.store(source, self.reject(source, await self.decode(source, taken)))
+
     async def decode(self, source: Source, taken: Sequence[Record]) -> list[DecodedRecord]:
         """Read the records; look up signals and streams that are new to us."""
         decoded_records: list[DecodedRecord] = []
@@ -196,42 +241,71 @@ class Historian:
                 decode_record(record, self._log_id) for record in taken[start : start + DECODE_STEP]
             ]
             await asyncio.sleep(0)
-        if any(decoded.asset is not None for decoded in decoded_records):
-            self._catalog.forget()
-        with_batch = [
-            (decoded, decoded.batch) for decoded in decoded_records if decoded.batch is not None
-        ]
-        found = await self._catalog.signal_keys(self._side, [batch for _, batch in with_batch])
-        for (decoded, _), signal_keys in zip(with_batch, found, strict=True):
-            decoded.signal_keys = signal_keys
-        new = {p.stream for p in decoded_records if p.stream is not None} - self._progress.keys()
+        await self._find_signal_keys([d for d in decoded_records if d.batch is not None])
+        streams = {d.stream for d in decoded_records if d.stream is not None}
+        streams |= {stream for d in decoded_records for stream, _, _ in d.lost}
+        new = streams - self._progress.keys()
         self._progress |= await delivery_sql.load_progress(self._side, new)
         return decoded_records if source.generation == self._generation else []
+
+    async def _find_signal_keys(self, with_batch: Sequence[DecodedRecord]) -> None:
+        batches = [d.batch for d in with_batch if d.batch is not None]
+        try:
+            found = await self._catalog.signal_keys(self._side, batches)
+        except Exception as error:
+            failure = classify(error)
+            if failure in (Failure.AWAY, Failure.SETUP):
+                raise
+            if len(with_batch) > 1:
+                half = len(with_batch) // 2
+                await self._find_signal_keys(with_batch[:half])
+                await self._find_signal_keys(with_batch[half:])
+            for decoded in with_batch[: 1 if len(with_batch) == 1 else 0]:
+                log.error("record set aside", exc_info=error)
+                metrics.SET_ASIDE.inc()
+                decoded.refuse(
+                    reject_record(
+                        decoded.record, self._log_id, "failed", repr(error), owner=decoded.owner
+                    )
+                )
+            return
+        for decoded, signal_keys in zip(with_batch, found, strict=True):
+            decoded.signal_keys = signal_keys
 
     def reject(self, source: Source, decoded_records: list[DecodedRecord]) -> list[DecodedRecord]:
         """Set aside what is stored already, and refuse what may not be stored."""
         for decoded in decoded_records:
             if decoded.stream is not None and decoded.sequence > 0:
-                progress = self._progress.setdefault(decoded.stream, StreamProgress(decoded.owner))
-                if decoded.batch is not None and progress.owner != decoded.owner:
-                    self._reject_owner(
-                        decoded,
-                        decoded.batch,
-                        f"line {decoded.batch.line!r} belongs to another owner",
-                    )
-                    decoded.stream = None
-                    continue
-                if not progress.accept(decoded.sequence):
-                    metrics.REDELIVERED.inc()
-                    decoded.clear()
-                decoded.stored_to, decoded.beyond = progress.stored_to, tuple(progress.beyond)
-                if progress.closed:
-                    decoded.closed = tuple(progress.take_closed())
+                self._settle(decoded, decoded.stream)
+            for stream, first, last in decoded.lost:
+                progress = self._progress.setdefault(stream, StreamProgress(decoded.owner))
+                progress.give_up_range(first, last)
+                decoded.changed[stream] = progress.copy()
             if decoded.batch is not None:
                 self._judge(decoded, decoded.batch)
         return decoded_records
 
-    async def store(self, source: Source, decoded_records: Sequence[DecodedRecord]) -> None:
+    def _settle(self, decoded: DecodedRecord, stream: BatchStream) -> None:
+        """Count a record's number as settled, whatever becomes of the record; take out of it what
+        is stored already."""
+        progress = self._progress.setdefault(stream, StreamProgress(decoded.owner))
+        if decoded.batch is not None:
+            progress.owner = progress.owner or decoded.owner
+            if progress.owner != decoded.owner:
+                # Not a batch of this stream, whatever it says: its number is not the stream's.
+                line = decoded.batch.line
+                self._reject_as(decoded, "owner", f"line {line!r} belongs to another owner")
+                return
+        if not progress.accept(decoded.sequence):
+            metrics.REDELIVERED.inc()
+            decoded.clear()
+        if progress.closed:
+            decoded.closed = [stream.hole_id(after) for after in progress.take_closed()]
+        decoded.changed[stream] = progress.copy()
+
+    async def store(
+        self, source: Source, decoded_records: Sequence[DecodedRecord], *, now: bool = False
+    ) -> None:
         """Add to the open batch; hand it over when it is due and the transaction before it is done.
 
         Under load the next batch is prepared while the transaction before it is on its way, so that
@@ -252,7 +326,7 @@ class Historian:
         due = time.monotonic() - self._handed_over_at >= settings.commit_interval_s
         idle = self._committing is None
         many = self._open_samples >= settings.commit_samples * PREPARE_AHEAD
-        if self._open and self._next is None and (full or (due and (idle or many))):
+        if self._open and self._next is None and (now or full or (due and (idle or many))):
             owned = dict(source.owned)
             batch = [p for p in self._open if (p.record.topic, p.record.partition) in owned]
             self._open, self._open_samples = [], 0
@@ -268,21 +342,47 @@ class Historian:
         self._health.tick()
         self._health.ready = _halt_sentence(source)
         now = time.monotonic()
-        if now - self._polled_at >= LOG_POLL_S:
-            self._polled_at = now
-            if await current_log(self._side) != self._log_id:
-                raise LogChanged
+        if self._checking is not None and self._checking.done():
+            checked, self._checking, self._polled_at = self._checking, None, now
+            checked.result()
+        if self._checking is None and now - self._polled_at >= LOG_POLL_S:
+            # Beside the loop: at the broker its questions wait behind a fetch that waits for data.
+            self._checking = asyncio.create_task(self._check_log(source), name="check the log")
+        if source.stopped and now - self._stopped_at > STOPPED_AGAIN_S:
+            raise TryAgain("stopped partitions are tried again")
         if now - self._slow_at >= SLOW_TICK_S:
             self._slow_at = now
-            await source.check_ends()
             metrics.HOLES.set(sum(progress.missing() for progress in self._progress.values()))
-            await delivery_sql.insert_hole_gaps(self._side, self._settings.hole_limit_s)
+            await self._keep_streams()
             await measure_ledger(self._side)
-        if now - self._maintained_at >= MAINTAIN_S:
-            self._maintained_at = now
-            await self._side.execute(
-                "SELECT historian.maintain_samples(%s)", (self._settings.retention_days,)
-            )
+
+    async def _check_log(self, source: Source) -> None:
+        """Look for a new log, and at the ends of this one."""
+        if await current_log(self._side) != self._log_id:
+            raise LogChanged
+        await source.check_ends()
+
+    async def _keep_streams(self) -> None:
+        """Record holes, close what is given up, and let go of streams that are over."""
+        settings = self._settings
+        await delivery_sql.insert_hole_gaps(self._side, settings.hole_limit_s)
+        closed = await delivery_sql.close_old_holes(
+            self._side, self._progress, settings.hole_close_s
+        )
+        self._announcer.announce(closed)
+        ended = await delivery_sql.end_streams(
+            self._side, settings.stream_end_s, settings.stream_forget_s
+        )
+        for stream in ended:
+            self._progress.pop(stream, None)
+        self._announcer.announce(dict.fromkeys(ended))
+
+    async def _flush(self, source: Source) -> None:
+        """Store all that is open, and wait for it."""
+        while self._open or self._next is not None or self._committing is not None:
+            if self._committing is not None:
+                await self._finish(source)
+            await self.store(source, [], now=True)
 
     async def _finish(self, source: Source) -> None:
         """Wait for the transaction on its way and announce what it stored."""
@@ -300,8 +400,10 @@ class Historian:
         self._announcer.announce(stored.streams)
         if stored.assets_changed:
             self._catalog.forget()
-        if stored.newest_receipt:
-            metrics.FRESHNESS_SECONDS.set(time.time() - stored.newest_receipt / 1e6)
+        AGES.stored(stored.newest_receipt)
+        for partition, reason in stored.stopped.items():
+            source.stop(partition, reason)
+            self._stopped_at = time.monotonic()
 
     def _begin_anew(self, source: Source) -> None:
         """Partitions were assigned anew: what is not stored yet will be read again."""
@@ -314,34 +416,44 @@ class Historian:
         self._catalog.forget()
 
     def _judge(self, decoded: DecodedRecord, batch: SampleBatch) -> None:
-        """Refuse what may not be stored: another owner's signals, or text where a number is
-        declared."""
+        """Refuse the samples that may not be stored: of signals of another owner or without a
+        usable name, text where a number is declared, and text that the store cannot hold."""
         signal_keys = decoded.signal_keys
         assert signal_keys is not None, "decode looks up the keys of every batch"
-        if signal_keys.reject_reason is not None:
-            self._reject_owner(decoded, batch, signal_keys.reject_reason)
-            return
-        wrong = text_mask(batch, signal_keys)
-        if wrong is not None:
-            reason = "text, bytes or JSON where the plant model declares a number"
-            decoded.rejections = [
-                reject_samples(decoded.record, self._log_id, batch.take(wrong), "type", reason)
-            ]
-            decoded.batch = batch.take(~wrong)
+        refused = np.zeros(len(batch), np.bool_)
+        for error_class, (mask, reason) in refused_masks(batch, signal_keys).items():
+            mask &= ~refused
+            if mask.any():
+                refused |= mask
+                decoded.rejections.append(
+                    reject_samples(
+                        decoded.record, self._log_id, batch.take(mask), error_class, reason
+                    )
+                )
+        if refused.any():
+            decoded.batch = batch.take(~refused)
 
-    def _reject_owner(self, decoded: DecodedRecord, batch: SampleBatch, reason: str) -> None:
-        decoded.batch = None
-        decoded.rejections = [reject_samples(decoded.record, self._log_id, batch, "owner", reason)]
+    def _reject_as(self, decoded: DecodedRecord, error_class: str, reason: str) -> None:
+        assert decoded.batch is not None
+        decoded.refuse(
+            reject_samples(decoded.record, self._log_id, decoded.batch, error_class, reason)
+        )
 
-    async def _claim(self, partitions: list[Partition]) -> dict[Partition, Claim]:
+    async def _claim(
+        self, partitions: list[Partition], topic_ids: dict[str, str]
+    ) -> dict[Partition, Claim]:
         """Claim in a session of its own, again and again: a paused zombie may hold the rows for
         some seconds."""
         url = self._settings.database_url.get_secret_value()
         while True:
             try:
                 async with await connect(url, autocommit=True, name="historian claim") as conn:
-                    return await offsets.claim(conn, SERVICE, SERVICE, self._log_id, partitions)
-            except AWAY as error:
+                    return await offsets.claim(
+                        conn, SERVICE, SERVICE, self._log_id, partitions, topic_ids
+                    )
+            except psycopg.Error as error:
+                if not is_away(error):
+                    raise
                 log.warning("claim failed", extra={"fields": {"reason": str(error).strip()}})
                 await asyncio.sleep(0.5)
 
@@ -363,13 +475,17 @@ class Historian:
 
 def _halt_sentence(source: Source) -> str | None:
     """What `/readyz` says of partitions that do not go on; None: all do."""
-    if not source.halted:
-        return None
-    partition, reason = min(source.halted.items())
-    return (
-        f"{len(source.halted)} partitions halt until a new log is declared, first "
-        f"{partition.topic}/{partition.number}: {reason}"
-    )
+    for partitions, until in (
+        (source.halted, "halt until a new log is declared"),
+        (source.stopped, "stop until this is mended"),
+    ):
+        if partitions:
+            partition, reason = min(partitions.items())
+            return (
+                f"{len(partitions)} partitions {until}, first "
+                f"{partition.topic}/{partition.number}: {reason}"
+            )
+    return None
 
 
 async def _await_log(conn: psycopg.AsyncConnection[TupleRow], health: Health) -> str:

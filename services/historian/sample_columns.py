@@ -7,8 +7,8 @@ huge integers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +18,13 @@ from aurelian.model.sample import BAD, MAX_EXACT_INT, Flag, SampleBatch, ValueTy
 from aurelian.model.time import FIRST_US, HOUR_US, LAST_US
 
 T = TypeVar("T", bound=np.generic)
+
+STATUS_BITS = 16
+"""Bits of a status below its code: limits, history, overflow. The same value read back from a
+server's history has others (OPC UA part 4, 7.39)."""
+
+MOST_SUB = 2**30
+"""The largest `sub` that is taken from a batch: room for those that the store gives."""
 
 FUTURE_LIMIT_US = HOUR_US
 """A source time further ahead of its receipt than this is unusable (D8)."""
@@ -31,18 +38,18 @@ class SignalKeys:
         keys: `historian.signal.key`.
         sources: index into the catalog's list of sources, for the ledger.
         numeric: the plant model declares a number.
-        reject_reason: why nothing of this dictionary may be stored; None: it may.
+        refused: class and reason by index of the signals of which nothing may be stored.
     """
 
     keys: NDArray[np.int32]
     sources: NDArray[np.int32]
     numeric: NDArray[np.bool_]
-    reject_reason: str | None = None
+    refused: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """TableColumns of one sample table, sorted by (signal, time, sub), no key twice. Times: int64
+    """Rows of one sample table, sorted by (signal, time, sub), no key twice. Times: int64
     microseconds since 1970.
 
     Attributes:
@@ -92,39 +99,79 @@ Counts = dict[tuple[int, int], int]
 """Samples by (source index, start of the hour of receipt in microseconds)."""
 
 
+Arrived = dict[tuple[int, int, int], int]
+"""Samples by (origin, source index, start of the hour of receipt)."""
+
+
 @dataclass(frozen=True, slots=True)
 class TableColumns:
-    """What a transaction writes into the sample tables; `repeated` counts samples whose key came
-    twice in it."""
+    """What a transaction writes into the sample tables.
+
+    Attributes:
+        shared_numbers, shared_texts, shared_others: samples whose key comes earlier among the same
+            rows with another content, in order of arrival: the store finds them a free `sub`.
+        repeated: counts samples whose key came earlier with the same content.
+        origins: the (gateway, boot) that the samples came from; `arrived` counts by their index.
+    """
 
     numbers: Columns
     texts: Columns
     others: Columns
+    shared_numbers: Columns
+    shared_texts: Columns
+    shared_others: Columns
     repeated: Counts
+    origins: Sequence[tuple[str, int]]
+    arrived: Arrived
 
 
 def make_columns(batches: Sequence[tuple[SampleBatch, SignalKeys]], now_us: int) -> TableColumns:
-    """Make the rows of all batches, first come first served where a key comes twice.
+    """Make the rows of all batches.
 
     A time that no source can mean (before 1970, or more than an hour after its receipt) is replaced
     by the gateway's and flagged, unless the gateway did so. A double that is no number becomes a
     null with a Bad status.
     """
     everything, is_number, is_text = _join(batches, now_us)
-    everything, repeated = _sort(
+    origins, arrived = _count_arrived(batches, everything)
+    everything, shared, repeated = _sort(
         everything, np.where(is_number, 0, np.where(is_text, 1, 2)).astype(np.int8)
     )
-    kind = everything.type
+    none = everything.pick(np.zeros(0, np.intp))
     if is_number.all():
-        empty = everything.pick(np.zeros(0, np.intp))
-        return TableColumns(everything, empty, empty, repeated)
+        rows, shared_rows = (everything, none, none), (shared, none, none)
+    else:
+        rows, shared_rows = _by_table(everything), _by_table(shared)
+    return TableColumns(*rows, *shared_rows, repeated, origins, arrived)
+
+
+def _by_table(columns: Columns) -> tuple[Columns, Columns, Columns]:
+    kind = columns.type
     texts = kind == ValueType.TEXT
     others = (kind == ValueType.BYTES) | (kind == ValueType.JSON)
-    others |= ((kind == ValueType.INT64) | (kind == ValueType.UINT64)) & _filled(everything.objects)
-    numbers = everything.pick(~(texts | others))
-    return TableColumns(
-        _without_objects(numbers), everything.pick(texts), everything.pick(others), repeated
-    )
+    if len(columns.objects):
+        others |= ((kind == ValueType.INT64) | (kind == ValueType.UINT64)) & _filled(
+            columns.objects
+        )
+    numbers = columns.pick(~(texts | others))
+    return _without_objects(numbers), columns.pick(texts), columns.pick(others)
+
+
+def _count_arrived(
+    batches: Sequence[tuple[SampleBatch, SignalKeys]], columns: Columns
+) -> tuple[list[tuple[str, int]], Arrived]:
+    """Count what came by gateway and boot: most transactions have one of them."""
+    index: dict[tuple[str, int], int] = {}
+    of_batch = [index.setdefault((b.gateway, b.boot), len(index)) for b, _ in batches]
+    if len(index) <= 1:
+        counts = _count(columns.source, columns.gateway_time)
+        return list(index), {(0, *key): count for key, count in counts.items()}
+    origin = np.repeat(np.array(of_batch, np.int32), [len(batch) for batch, _ in batches])
+    sources = int(columns.source.max(initial=0)) + 1
+    counts = _count(columns.source + origin * np.int32(sources), columns.gateway_time)
+    return list(index), {
+        (key // sources, key % sources, hour): count for (key, hour), count in counts.items()
+    }
 
 
 def count_by_hour(columns: Columns, chosen: NDArray[np.bool_] | None = None) -> Counts:
@@ -157,13 +204,25 @@ def _count(source: NDArray[np.int32], received: NDArray[np.int64]) -> Counts:
     }
 
 
-def text_mask(batch: SampleBatch, signal_keys: SignalKeys) -> NDArray[np.bool_] | None:
-    """(n,) which samples carry text, bytes or JSON though the plant model declares a number; None:
-    none does."""
-    if not (batch.texts or batch.blobs or batch.jsons):
-        return None
-    wrong: NDArray[np.bool_] = (batch.type >= ValueType.TEXT) & signal_keys.numeric[batch.signal]
-    return wrong if wrong.any() else None
+def refused_masks(
+    batch: SampleBatch, signal_keys: SignalKeys
+) -> dict[str, tuple[NDArray[np.bool_], str]]:
+    """(n,) which samples of a batch may not be stored, by error class, with the reason."""
+    masks: dict[str, tuple[NDArray[np.bool_], str]] = {}
+    for index, (error_class, reason) in signal_keys.refused.items():
+        mask, said = masks.get(error_class, (np.zeros(len(batch), np.bool_), reason))
+        masks[error_class] = mask | (batch.signal == index), said
+    if batch.texts or batch.blobs or batch.jsons:
+        masks["type"] = (
+            (batch.type >= ValueType.TEXT) & signal_keys.numeric[batch.signal],
+            "text, bytes or JSON where the plant model declares a number",
+        )
+        unstorable = np.zeros(len(batch), np.bool_)
+        for kind, texts in ((ValueType.TEXT, batch.texts), (ValueType.JSON, batch.jsons)):
+            bad = [n for n, text in enumerate(texts) if "\0" in text]
+            unstorable[np.flatnonzero(batch.type == kind)[bad]] = True
+        masks["encoding"] = unstorable, "a null character, which the store cannot hold in text"
+    return masks
 
 
 def _join(
@@ -201,7 +260,9 @@ def _join(
     columns = Columns(
         signal,
         time,
-        _concat([b.sub for b in parts], np.uint32).astype(np.int32),
+        np.minimum(_concat([b.sub for b in parts], np.uint32), np.uint32(MOST_SUB)).astype(
+            np.int32
+        ),
         original,
         np.clip(_concat([b.server_time for b in parts], np.int64), FIRST_US, LAST_US),
         gateway_time,
@@ -282,8 +343,8 @@ def _values(
     return value, objects, exact
 
 
-def _sort(columns: Columns, table: NDArray[np.int8]) -> tuple[Columns, Counts]:
-    """Sort by key, keep the first of each key and table, count the rest."""
+def _sort(columns: Columns, table: NDArray[np.int8]) -> tuple[Columns, Columns, Counts]:
+    """Sort by key; of each key and table the first, those of other content, and how many repeat."""
     keys: list[NDArray[np.generic]] = [columns.sub, columns.time, columns.signal]
     if table.any():
         keys.append(table)
@@ -298,9 +359,38 @@ def _sort(columns: Columns, table: NDArray[np.int8]) -> tuple[Columns, Counts]:
         by_table = table[order]
         same &= by_table[1:] == by_table[:-1]
     if not same.any():
-        return ordered, {}
+        return ordered, ordered.pick(np.zeros(0, np.intp)), {}
     keep = np.concatenate([np.ones(min(1, len(ordered)), np.bool_), ~same])
-    return ordered.pick(keep), _count(ordered.source[~keep], ordered.gateway_time[~keep])
+    first = np.maximum.accumulate(np.where(keep, np.arange(len(ordered)), 0))
+    again = np.flatnonzero(~keep)
+    alike = have_same_content(ordered, again, ordered, first[again])
+    repeated, shared = again[alike], again[~alike]
+    counts = _count(ordered.source[repeated], ordered.gateway_time[repeated])
+    return ordered.pick(keep), ordered.pick(shared), counts
+
+
+def have_same_content(
+    a: Columns, left: NDArray[np.intp], b: Columns, right: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """(n,) whether rows `left` of `a` say the same as rows `right` of `b`: type, value to the last
+    bit, the time that a replaced one came with, and status but for the bits that only comment on
+    it."""
+    same: NDArray[np.bool_] = (
+        (a.type[left] == b.type[right])
+        & (a.source_time[left] == b.source_time[right])
+        & (a.status[left] >> np.uint32(STATUS_BITS) == b.status[right] >> np.uint32(STATUS_BITS))
+        & (a.value[left].view(np.int64) == b.value[right].view(np.int64))
+    )
+    if len(a.objects) and len(b.objects):
+        same &= np.fromiter(
+            (
+                a.objects[i] == b.objects[k]
+                for i, k in zip(left.tolist(), right.tolist(), strict=True)
+            ),
+            np.bool_,
+            len(left),
+        )
+    return same
 
 
 def _filled(objects: Sequence[object]) -> NDArray[np.bool_]:

@@ -36,6 +36,25 @@ class HistorianSettings(KafkaSettings, StoreSettings):
         description="a batch that is still missing when later ones are this old becomes a gap "
         "record",
     )
+    hole_close_s: float = Field(
+        3600.0,
+        gt=0,
+        description="a batch that is missing this long no longer holds back its stream: longer "
+        "than a gateway takes to send again what is not stored (15 minutes); it is still stored "
+        "when it comes later",
+    )
+    stream_end_s: float = Field(
+        86_400.0,
+        gt=0,
+        description="a stream of a former start of its gateway that rests this long is over: "
+        "Kafka may forget how far it is stored",
+    )
+    stream_forget_s: float = Field(
+        30 * 86_400.0,
+        gt=0,
+        description="how far an ended stream is stored is forgotten after this time: longer than "
+        "Kafka keeps samples (7 days)",
+    )
     announce_days: int = Field(
         7,
         gt=0,

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from aurelian.backbone.client import Consumer, Unavailable
-from aurelian.backbone.position import Action, Decision, LogRange, SavedOffset, decide
+from aurelian.backbone.client import Consumer, Unavailable, check_topic_ids
+from aurelian.backbone.position import REPLACED, Action, Decision, LogRange, SavedOffset, decide
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, Topic
 from aurelian.db.offsets import Claim, Fingerprint, fingerprint
 from aurelian.model.record import Partition, Record
@@ -32,7 +32,9 @@ make a new one."""
 
 _COMPACTED = frozenset(topic.name for topic in TOPICS if topic.compacted)
 
-ClaimAll = Callable[[list[Partition]], Awaitable[dict[Partition, Claim]]]
+ClaimAll = Callable[[list[Partition], dict[str, str]], Awaitable[dict[Partition, Claim]]]
+"""Claims partitions; the other argument is the ids of their topics."""
+
 Halt = Callable[[Partition, int, str], Awaitable[None]]
 """Writes down that a partition halts: partition, owner epoch, reason."""
 
@@ -49,12 +51,14 @@ class _Reading:
         position: the next offset to take.
         last: what the record before it must be.
         compared: the record before it was compared, or there is none to compare.
+        nothing_waited_s: when all of it was stored last, or reading began; seconds since 1970.
     """
 
     position: int
     last: Fingerprint | None
     compared: bool
     epoch: int
+    nothing_waited_s: float = 0.0
 
 
 class Source:
@@ -63,7 +67,8 @@ class Source:
     Attributes:
         owned: the partitions that are ours and go on; `generation` changes with each assignment,
             and what was taken before one must not be stored after it.
-        halted: our partitions that do not go on, and why.
+        halted: our partitions that do not go on until a new log is declared, and why.
+        stopped: our partitions that cannot be stored now, and why; a new round tries again.
     """
 
     def __init__(
@@ -76,13 +81,17 @@ class Source:
     ) -> None:
         self.owned: dict[Partition, Owned] = {}
         self.halted: dict[Partition, str] = {}
+        self.stopped: dict[Partition, str] = {}
         self.generation = 0
         self._log_id = log_id
         self._claim, self._halt, self._record_loss = claim, halt, record_loss
         self._reading: dict[Partition, _Reading] = {}
         self._skips: list[tuple[Partition, int, Decision]] = []
+        self._replaced: list[tuple[Partition, _Reading]] = []
         self._assign_error: Unavailable | None = None
+        self._topic_ids: dict[str, str] = {}
         self._taken_at = time.monotonic()
+        self._stopped_s = 0.0
         self._consumer = Consumer(
             settings,
             TOPICS,
@@ -120,6 +129,8 @@ class Source:
             self._taken_at = time.monotonic()
         while self._skips:
             await self._skip(*self._skips.pop())
+        while self._replaced:
+            await self._stop_reading(*self._replaced.pop(), REPLACED)
         taken = []
         for record in records:
             reading = self._reading.get(Partition(record.topic, record.partition))
@@ -133,18 +144,28 @@ class Source:
 
     async def check_ends(self) -> None:
         """Compare the ends of the log with what is stored: measures the lag, halts where the log is
-        shorter.
+        shorter. May run beside `take`.
 
         Raises:
             Unavailable: Kafka is away, or its client makes no progress.
         """
+        generation = self.generation
+        ids = await self._consumer.topic_ids()
         ranges = await self._consumer.log_ranges(list(self._reading))
-        lag, waiting = 0, False
+        if self.generation != generation:
+            return  # partitions were assigned anew: these answers are of before
+        check_topic_ids(self._topic_ids, ids)
+        lag, waiting, now_s = 0, False, time.time()
+        oldest_s = self._stopped_s or now_s
         for partition, found in ranges.items():
             owned, reading = self.owned.get(partition), self._reading.get(partition)
             if owned is None or reading is None:
                 continue
             lag += max(found.end - owned.committed, 0)
+            if found.end <= owned.committed:
+                reading.nothing_waited_s = now_s
+            # What waits came after what is stored, and after nothing waited.
+            oldest_s = min(oldest_s, max(owned.stored_ms / 1000, reading.nothing_waited_s))
             waiting = waiting or found.end > reading.position
             # Once the record before our offset was the right one, the log is ours: a new leader may
             # know a lower end for a moment.
@@ -152,29 +173,55 @@ class Source:
             if not reading.compared and decision.action is Action.HALT:
                 await self._stop_reading(partition, reading, decision.reason)
         metrics.LAG_RECORDS.set(lag)
+        metrics.AGES.waiting_since_s = min(oldest_s, now_s) if lag or self.stopped else 0.0
         if waiting and time.monotonic() - self._taken_at > NO_PROGRESS_LIMIT_S:
             raise Unavailable(f"records wait and none came for {NO_PROGRESS_LIMIT_S:.0f} s")
+
+    def stop(self, partition: Partition, reason: str) -> None:
+        """Take nothing more of a partition in this round."""
+        self._reading.pop(partition, None)
+        self.owned.pop(partition, None)
+        self.stopped[partition] = reason
+        self._stopped_s = self._stopped_s or time.time()
+        self._consumer.pause(partition)
+        metrics.STOPPED.set(len(self.stopped))
 
     async def _assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
         """Claim what Kafka gave us and say where to begin. Runs beside the loop; what is to be
         written down of it waits for `take`."""
         self._clear()
-        claims = await self._claim(partitions)
+        try:
+            self._topic_ids = await self._consumer.topic_ids()
+        except Unavailable as error:
+            self._assign_error = error  # the client would only log it
+            return {}
+        claims = await self._claim(partitions, self._topic_ids)
         try:
             ranges = await self._consumer.log_ranges(partitions)
         except Unavailable as error:
-            self._assign_error = error  # the client would only log it
+            self._assign_error = error
             return {}
         starts: dict[Partition, int] = {}
         for partition, claim in claims.items():
             if claim.halted is not None:
                 self.halted[partition] = claim.halted
                 continue
-            self.owned[partition] = Owned(claim.next_offset, claim.epoch)
-            reading = self._reading[partition] = _Reading(
-                claim.next_offset, claim.fingerprint, claim.fingerprint is None, claim.epoch
+            last = claim.fingerprint
+            self.owned[partition] = Owned(
+                claim.next_offset, claim.epoch, last.timestamp_ms if last is not None else 0
             )
-            decision = decide(self._saved(reading), self._log_id, ranges[partition])
+            reading = self._reading[partition] = _Reading(
+                claim.next_offset,
+                last,
+                last is None,
+                claim.epoch,
+                time.time() if last is None else 0.0,
+            )
+            if claim.is_replaced:
+                self._replaced.append((partition, reading))
+                continue
+            saved = None if claim.is_first else self._saved(reading)
+            decision = decide(saved, self._log_id, ranges[partition])
             match decision.action:
                 case Action.BEGIN | Action.SKIP:
                     reading.position, reading.compared = decision.offset, True
@@ -198,6 +245,9 @@ class Source:
     def _clear(self) -> None:
         self.generation += 1
         self.owned, self.halted, self._reading, self._skips = {}, {}, {}, []
+        self._replaced = []
+        self.stopped, self._stopped_s = {}, 0.0
+        metrics.STOPPED.set(0)
         self._assign_error = None
 
     async def _follows(self, record: Record, reading: _Reading) -> bool:

@@ -16,24 +16,29 @@ from historian import metrics
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
+MOST_COUNT = 2**60
+"""A count beyond this is none; below it sums stay in a bigint."""
+
 
 async def apply_events(conn: Connection, events: Sequence[SourceEvent]) -> None:
     """Write what sources said of themselves, in order; of repeated heartbeats and counts only the
     newest."""
-    heard: dict[str, SourceEvent] = {}
-    counted: dict[tuple[str, int, str, int], SourceEvent] = {}
+    heard: dict[tuple[str, str], SourceEvent] = {}
+    counted: dict[tuple[str, str, int, str, int], SourceEvent] = {}
     for event in events:
         match event.WhichOneof("kind"):
             case "birth" | "death":
                 await _set_source_state(conn, event)
             case "heartbeat":
-                known = heard.get(event.source)
+                source = event.owner, event.source
+                known = heard.get(source)
                 if known is None or event.heartbeat.heard_at >= known.heartbeat.heard_at:
-                    heard[event.source] = event
+                    heard[source] = event
             case "gap":
                 await _insert_gap(conn, event)
             case "received":
-                key = (event.gateway, event.boot, event.source, event.received.hour)
+                hour = event.received.hour
+                key = event.owner, event.gateway, event.boot, event.source, hour
                 if key not in counted or event.received.received >= counted[key].received.received:
                     counted[key] = event
             case _:
@@ -56,10 +61,9 @@ async def _set_source_state(conn: Connection, event: SourceEvent) -> None:
         "INSERT INTO historian.source AS s (id, owner, gateway, state, heard_at, changed_at, "
         "detail) "
         "VALUES (%(source)s, %(owner)s, %(gateway)s, %(state)s, %(heard)s, %(time)s, %(detail)s) "
-        "ON CONFLICT (id) DO UPDATE SET gateway = excluded.gateway, state = excluded.state, "
+        "ON CONFLICT (owner, id) DO UPDATE SET gateway = excluded.gateway, state = excluded.state, "
         "heard_at = greatest(s.heard_at, excluded.heard_at), changed_at = excluded.changed_at, "
-        "detail = excluded.detail WHERE s.changed_at <= excluded.changed_at AND s.owner = "
-        "excluded.owner",
+        "detail = excluded.detail WHERE s.changed_at <= excluded.changed_at",
         {
             "source": event.source,
             "owner": event.owner,
@@ -77,8 +81,8 @@ async def _set_heard(conn: Connection, event: SourceEvent) -> None:
         "INSERT INTO historian.source AS s (id, owner, gateway, state, heard_at, changed_at, "
         "detail) "
         "VALUES (%s, %s, %s, 'born', %s, %s, '') "
-        "ON CONFLICT (id) DO UPDATE SET heard_at = greatest(s.heard_at, excluded.heard_at) "
-        "WHERE s.owner = excluded.owner",
+        "ON CONFLICT (owner, id) DO UPDATE SET heard_at = greatest(s.heard_at, "
+        "excluded.heard_at)",
         (
             event.source,
             event.owner,
@@ -120,22 +124,26 @@ async def _replace_received(conn: Connection, event: SourceEvent) -> None:
     counts = event.received
     await conn.execute(
         "INSERT INTO historian.ledger_received AS l "
-        "(gateway, boot, source, hour, owner, received, dropped, skipped, rejected) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (gateway, boot, source, hour) "
-        "DO UPDATE SET "
-        "received = greatest(l.received, excluded.received), dropped = greatest(l.dropped, "
-        "excluded.dropped), "
-        "skipped = greatest(l.skipped, excluded.skipped), rejected = greatest(l.rejected, "
-        "excluded.rejected)",
-        (
-            event.gateway,
-            event.boot,
-            event.source,
-            to_nearest_datetime(counts.hour),
-            event.owner,
-            counts.received,
-            counts.dropped,
-            counts.skipped,
-            counts.rejected,
-        ),
+        "(gateway, boot, source, hour, owner, received, dropped, skipped, rejected, reported, "
+        "arrived) "
+        "VALUES (%(gateway)s, %(boot)s, %(source)s, %(hour)s, %(owner)s, %(received)s, "
+        "%(dropped)s, %(skipped)s, %(rejected)s, %(received)s, 0) "
+        "ON CONFLICT (owner, gateway, boot, source, hour) DO UPDATE SET "
+        "reported = greatest(l.reported, excluded.reported), "
+        "dropped = greatest(l.dropped, excluded.dropped), "
+        "skipped = greatest(l.skipped, excluded.skipped), "
+        "rejected = greatest(l.rejected, excluded.rejected), "
+        "received = greatest(l.received, excluded.received, l.arrived + greatest(l.dropped, "
+        "excluded.dropped) + greatest(l.skipped, excluded.skipped))",
+        {
+            "gateway": event.gateway,
+            "boot": event.boot,
+            "source": event.source,
+            "hour": to_nearest_datetime(counts.hour),
+            "owner": event.owner,
+            **{
+                name: min(getattr(counts, name), MOST_COUNT)
+                for name in ("received", "dropped", "skipped", "rejected")
+            },
+        },
     )

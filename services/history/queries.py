@@ -22,6 +22,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import RowMapping
@@ -73,10 +74,16 @@ async def find_assets(conn: AsyncConnection, who: Principal, path: str) -> list[
 
 
 async def find_signals(
-    conn: AsyncConnection, who: Principal, *, path: str | None = None, ids: Iterable[str] = ()
+    conn: AsyncConnection,
+    who: Principal,
+    *,
+    path: str | None = None,
+    ids: Iterable[str] = (),
+    after: tuple[str, int] | None = None,
+    limit: int = SIGNALS_AT_ONCE,
 ) -> dict[int, SignalOut]:
-    """Signals by their key in the store, ordered by path: those below `path`, or those that `ids`
-    names by id or path."""
+    """Signals by their key in the store, ordered by path and key: those below `path`, or those that
+    `ids` names by id or path; at most `limit`, after the (path, key) given."""
     table = tables.signal
     wanted = list(ids)
     which = (
@@ -87,9 +94,11 @@ async def find_signals(
     query = (
         select(table)
         .where(_mine(table.c.owner, who), which)
-        .order_by(table.c.path)
-        .limit(SIGNALS_AT_ONCE)
+        .order_by(table.c.path, table.c.key)
+        .limit(limit)
     )
+    if after is not None:
+        query = query.where(tuple_(table.c.path, table.c.key) > tuple_(*after))
     rows = await conn.execute(query)
     return {row["key"]: _signal(row) for row in rows.mappings()}
 
@@ -122,21 +131,26 @@ async def read_latest(conn: AsyncConnection, signals: Mapping[int, SignalOut]) -
 
 
 async def read_samples(
-    conn: AsyncConnection, key: int, start: datetime, end: datetime, limit: int
+    conn: AsyncConnection,
+    key: int,
+    start: datetime,
+    end: datetime,
+    limit: int,
+    skip: int = 0,
 ) -> list[SampleOut]:
-    """At most `limit` samples in [start, end), oldest first."""
+    """At most `limit` samples in [start, end), oldest first, after the first `skip` of them."""
     found: list[tuple[datetime, int, SampleOut]] = []
     for table in SAMPLE_TABLES:
         query = (
             select(table)
             .where(table.c.signal == key, table.c.time >= start, table.c.time < end)
             .order_by(table.c.time, table.c.sub)
-            .limit(limit)
+            .limit(skip + limit)
         )
         rows = (await conn.execute(query)).mappings()
         found += [(row["time"], row["sub"], _sample(row)) for row in rows]
     found.sort(key=lambda each: each[:2])
-    return [sample for _, _, sample in found[:limit]]
+    return [sample for _, _, sample in found[skip : skip + limit]]
 
 
 async def has_numbers(conn: AsyncConnection, key: int, start: datetime, end: datetime) -> bool:

@@ -23,16 +23,16 @@ async def read_ledger(
     r, s = tables.ledger_received, tables.ledger_stored
     received = (
         select(
+            r.c.owner,
             r.c.source,
             r.c.hour,
-            func.min(r.c.owner).label("owner"),
             *(
                 cast(func.sum(r.c[name]), BigInteger).label(name)
                 for name in ("received", "dropped", "skipped")
             ),
         )
         .where(r.c.hour >= start, r.c.hour < end, _mine(r.c.owner, who))
-        .group_by(r.c.source, r.c.hour)
+        .group_by(r.c.owner, r.c.source, r.c.hour)
         .subquery("received")
     )
     stored = (
@@ -40,7 +40,9 @@ async def read_ledger(
     )
     both = received.join(
         stored,
-        (received.c.source == stored.c.source) & (received.c.hour == stored.c.hour),
+        (received.c.owner == stored.c.owner)
+        & (received.c.source == stored.c.source)
+        & (received.c.hour == stored.c.hour),
         full=True,
     )
     named = func.coalesce(received.c.source, stored.c.source)
@@ -62,7 +64,7 @@ async def read_ledger(
         )
         .select_from(both)
         .where(true() if source is None else named == source)
-        .order_by(hour.desc(), named)
+        .order_by(hour.desc(), named, func.coalesce(received.c.owner, stored.c.owner))
         .limit(10_000)
     )
     rows = (await conn.execute(query)).mappings()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel
@@ -34,6 +35,7 @@ router = APIRouter(prefix="/history/v1", tags=["history"])
 
 DEFAULT_POINTS = 500
 MAX_POINTS = 10_000
+MAX_SKIP = 10_000_000
 
 
 def _without_null(text: str) -> str:
@@ -95,6 +97,8 @@ async def latest(
     conn: Connection,
     path: Text | None = None,
     signal: Annotated[list[Text] | None, Query(max_length=queries.SIGNALS_AT_ONCE)] = None,
+    limit: Annotated[int, Query(ge=1, le=queries.SIGNALS_AT_ONCE)] = queries.SIGNALS_AT_ONCE,
+    after: Annotated[Text | None, Query(description="`next` of the page before")] = None,
     format: Format = None,
     accept: Annotated[str, Header()] = "",
 ) -> Latest | Response:
@@ -102,12 +106,19 @@ async def latest(
     named."""
     if (path is None) == (signal is None):
         raise invalid("path", "name either a path or signals")
-    found = await queries.find_signals(conn, who, path=path, ids=signal or ())
+    found = await queries.find_signals(
+        conn, who, path=path, ids=signal or (), after=_place(after), limit=limit + 1
+    )
+    more: dict[str, str] = {}
+    if len(found) > limit:
+        found.popitem()
+        key, last = next(reversed(found.items()))
+        more = {"next": f"{key}:{last.path}"}
     values = await queries.read_latest(conn, found)
     metrics.POINTS.labels("latest").inc(len(values))
     if _is_csv(format, accept):
-        return _csv(["path", *_SAMPLE_COLUMNS], (_latest_row(each) for each in values))
-    return Latest(values=values)
+        return _csv(["path", *_SAMPLE_COLUMNS], (_latest_row(each) for each in values), more)
+    return Latest(values=values, **more)
 
 
 @router.get("/samples", response_model=Samples, response_model_exclude_unset=True)
@@ -117,6 +128,9 @@ async def samples(
     range_: Range,
     signal: Text,
     points: Annotated[int, Query(ge=2, le=MAX_POINTS)] = DEFAULT_POINTS,
+    skip: Annotated[
+        int, Query(ge=0, le=MAX_SKIP, description="`skip` of the page before, beside its `next`")
+    ] = 0,
     format: Format = None,
     accept: Annotated[str, Header()] = "",
 ) -> Samples | Response:
@@ -128,17 +142,23 @@ async def samples(
     """
     key, described = await _find(conn, who, signal)
     start, end = range_.start, range_.end
-    found = await queries.read_samples(conn, key, start, end, points + 1)
+    found = await queries.read_samples(conn, key, start, end, points + 1, skip)
     fields = {"signal": described, "from_": start, "to": end}
-    if len(found) <= points or not await queries.has_numbers(conn, key, start, end):
-        more = {"next": found[points].time} if len(found) > points else {}
+    if skip or len(found) <= points or not await queries.has_numbers(conn, key, start, end):
         shown = found[:points]
-        if more and shown[-1].time == found[points].time:
-            # The next answer begins at a time, so samples of one time stay together.
-            shown = [each for each in shown if each.time < found[points].time] or shown
+        more: dict[str, object] = {}
+        if len(found) > points:
+            more = {"next": found[points].time}
+            if shown[-1].time == found[points].time:
+                # The next answer begins at a time, so samples of one time stay together where they
+                # fit; a time with more than `points` is read in pieces.
+                whole = [each for each in shown if each.time < found[points].time]
+                if not whole:
+                    more["skip"] = len(shown) + (skip if shown[0].time == start else 0)
+                shown = whole or shown
         metrics.POINTS.labels("raw").inc(len(shown))
         if _is_csv(format, accept):
-            return _csv(_SAMPLE_COLUMNS, (_sample_row(each) for each in shown))
+            return _csv(_SAMPLE_COLUMNS, (_sample_row(each) for each in shown), more)
         return Samples(**fields, samples=shown, read_from="raw", **more)
     wanted = cut(to_us(start), to_us(end), points)
     buckets = await queries.read_buckets(conn, key, wanted)
@@ -200,13 +220,31 @@ def _is_csv(format: str | None, accept: str) -> bool:
     return format == "csv" or (format is None and accept.strip().startswith("text/csv"))
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
-    """RFC 4180 with a header line."""
+def _csv(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    more: Mapping[str, object] | None = None,
+) -> Response:
+    """RFC 4180 with a header line; where to go on is in the headers Aurelian-Next and -Skip."""
+    headers = {
+        f"Aurelian-{name.title()}": quote(str(_cell(value)), safe="/:+-")
+        for name, value in (more or {}).items()
+    }
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
     writer.writerows(rows)
-    return Response(text.getvalue(), media_type="text/csv")
+    return Response(text.getvalue(), media_type="text/csv", headers=headers)
+
+
+def _place(after: str | None) -> tuple[str, int] | None:
+    """Path and key of the last signal of the page before."""
+    if after is None:
+        return None
+    key, _, path = after.partition(":")
+    if not (key.isascii() and key.isdigit() and len(key) < 10):
+        raise invalid("after", "is not the `next` of a page")
+    return path, int(key)
 
 
 def _latest_row(value: LatestOut) -> list[object]:

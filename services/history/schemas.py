@@ -72,6 +72,9 @@ class Latest(BaseModel):
     """Newest samples by path."""
 
     values: list[LatestOut]
+    next: str | None = Field(
+        None, description="there are more signals: ask again with `after` set to this"
+    )
 
 
 class BucketOut(BaseModel):
@@ -96,6 +99,10 @@ class Samples(BaseModel):
     to: datetime
     samples: list[SampleOut] | None = None
     next: datetime | None = Field(None, description="there is more: ask again from here")
+    skip: int | None = Field(
+        None,
+        description="with `next`: samples of that time that you have already; ask with `skip` too",
+    )
     buckets: list[BucketOut] | None = None
     bucket_s: float | None = None
     read_from: str

@@ -44,6 +44,14 @@ class AlarmState:
     raised_value: float = 0.0
     calm_since: int = 0
 
+    def move(self, by: int, latest: int) -> None:
+        """Move the times that are still running by `by`, at most to `latest`."""
+        self.newest = min(self.newest + by, max(self.newest, latest))
+        if self.beyond_since:
+            self.beyond_since = min(self.beyond_since + by, latest)
+        if self.calm_since:
+            self.calm_since = min(self.calm_since + by, latest)
+
 
 def fold_value(
     line: LineInfo,
@@ -54,7 +62,7 @@ def fold_value(
     value: float,
 ) -> Effects[LineRow]:
     """Take in a value with the time `at`; say what is raised or cleared until then."""
-    if at <= alarm.newest:
+    if at < alarm.newest:
         return Effects()
     effects = fold_time(line, signal, limits, alarm, at)
     alarm.newest, alarm.value = at, value

@@ -3,7 +3,7 @@ out. Pure.
 
 Called by processor.py. The rules (README.md has them for people):
 
-- The constraint unit's PackML state is the line's. Intervals never overlap and leave no gap; each
+- The constraint unit's state is the line's. Intervals never overlap and leave no gap; each
   begins where the one before ended. Source times drive them, but never ahead of the gateway's
   clock.
 - A sample that is not newer than the newest of its signal, or flagged historical, changes nothing:
@@ -21,37 +21,30 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
-from statistics import median
 
 from aurelian.fold.contract import Effects
 from aurelian.model.calendar import ShiftSpan
-from aurelian.model.packml import read_state
-from aurelian.model.plant_parts import LineState, Role
-from aurelian.model.time import to_datetime, to_us
+from aurelian.model.plant_parts import LineState
+from aurelian.model.time import SECOND_US, to_datetime, to_us
+from line_health.interval_rows import state_row, stop_row
 from line_health.line_status import OTHER, OWN, WAITING, Interval, LineStatus, Reading, Target
-from line_health.oee import count_increment
-from line_health.plant import LineInfo, SignalInfo
+from line_health.line_values import ideal_cycle_s, remember
+from line_health.plant import LineInfo
 from line_health.presence import SILENCE_US, Presence
 from line_health.rows import (
     LineRow,
-    StateRow,
-    StopRow,
-    derive_id,
     kpi_event,
     state_changed,
     stop_event,
 )
-from line_health.shift import ShiftSums, find_shift, next_edge
+from line_health.shift import find_shift, next_edge
+from line_health.shift_past import ASK_AFTER_S, Gap, Past, add_past, find_gap, open_shift
 from line_health.states import STOP_STATES
-from line_health.target import SHORT_STOP_S, find_target, value_of
-
-SLOW_AT, FAST_AGAIN_AT = 1.15, 1.10
-"""Median cycle over ideal cycle from which a line is slow, and below which it is no longer."""
+from line_health.target import SHORT_STOP_S, find_target
 
 KPI_EVERY_S = 10
 
 _KPI_EVERY_US = KPI_EVERY_S * 1_000_000
-_CYCLES, _FEWEST_CYCLES = 5, 3
 _SETTLE_US = 2_000_000  # neighbours report a little later than the constraint why it waits
 _SHORT_STOP_US = SHORT_STOP_S * 1_000_000
 
@@ -67,31 +60,61 @@ class LineMachine:
         self._shift_span = 0, 0
         self._kpi_phase = zlib.crc32(line.id.encode()) % _KPI_EVERY_US
 
-    def hear(self, first: int, last: int, presence: Presence) -> Effects[LineRow]:
-        """Data of the constraint unit came, received at the gateway from `first` to `last`."""
+    def hear(
+        self, first: int, last: int, presence: Presence, readings: list[Reading]
+    ) -> Effects[LineRow]:
+        """Take in values of which those of the constraint unit say that it lived from `first` to
+        `last`."""
         status = self.status
         effects: Effects[LineRow] = Effects()
         if status.heard and first - status.heard > SILENCE_US and not status.silent:
             for start, end in presence.silences(self.line.constraint.id, status.heard, first):
                 effects.add(self._fall_silent(start))
-                effects.add(self._be_heard(end))
-        status.heard = max(status.heard, last)
+                if end < first:
+                    effects.add(self._be_heard(end))
+        heard, status.heard = status.heard, max(status.heard, last)
         if status.silent and presence.dead_since(self.line.constraint.id, status.heard) is None:
-            effects.add(self._be_heard(first))
+            if status.present is not None and 0 < heard <= first <= heard + SILENCE_US:
+                # Values that were held back on their way show that there was no silence.
+                self._take_back(heard)
+                effects.add(self._be_heard(max(heard, status.counted_to)))
+            else:
+                # The new values first: else the line would go back to the state of before.
+                early = [reading for reading in readings if reading.at <= first]
+                readings = readings[len(early) :]
+                effects.add(self.read(early))
+                self._take_back(first)
+                effects.add(self._be_heard(first))
+        effects.add(self.read(readings))
         return effects
 
     def read(self, readings: Iterable[Reading]) -> Effects[LineRow]:
-        """Take in values in the order of their times; those of one time together."""
+        """Take in values in the order of their times; those of one time together, the later one
+        counts."""
         effects: Effects[LineRow] = Effects()
         for at, together in groupby(readings, lambda reading: reading.at):
-            fresh = [r for r in together if at > self.status.newest.get(r.signal.id, 0)]
+            fresh = [r for r in together if at >= self.status.newest.get(r.signal.id, 0)]
             if not fresh:
                 continue
             effects.add(self._pass_time(at))
             self.status.newest |= {r.signal.id: at for r in fresh}
             self.status.changed = True
-            if any([self._remember(r) for r in fresh]):
+            if any([remember(self.line, self.status, r) for r in fresh]):
                 effects.add(self._settle(at))
+        return effects
+
+    def refuse(self, refusals: Iterable[tuple[str, int, str]]) -> Effects[LineRow]:
+        """Values of state signals were refused at the gateway: what was known of them is no
+        longer."""
+        status, effects = self.status, Effects[LineRow]()
+        for signal, at, reason in refusals:
+            known = status.doubts.get(signal)
+            if at <= max(status.state_received.get(signal, 0), 0 if known is None else known[1]):
+                continue
+            status.doubts[signal], status.changed = (f"values refused: {reason}", at), True
+            status.values[signal] = None
+            if known is None or known[0] != status.doubts[signal][0]:
+                effects.add(self._settle(max(at, self._since())))
         return effects
 
     def tick(self, now: int, presence: Presence, catching_up: bool) -> Effects[LineRow]:
@@ -99,7 +122,7 @@ class LineMachine:
 
         `catching_up`: old data still come in, so that their age is no silence.
         """
-        status, effects = self.status, self._pass_time(now)
+        status, effects = self.status, self._follow_plan(now)
         constraint = self.line.constraint.id
         if status.present is None:
             effects.add(self._begin(self._target(now), status.heard or now))
@@ -108,65 +131,38 @@ class LineMachine:
         if silent_since is not None and not status.silent and (dead or not catching_up):
             effects.add(self._fall_silent(silent_since))
         elif silent_since is None and status.silent:
-            effects.add(self._be_heard(presence.heard_again(constraint, self._since()) or now))
+            again = presence.heard_again(constraint, self._since()) or now
+            if now - again >= _SETTLE_US or not self._would_stop(again):
+                effects.add(self._be_heard(again))
+        # A shift or break that begins since the line was last heard waits until it is known what
+        # the line did until then, or that it is silent.
+        lived = presence.last_heard(constraint, status.heard)
+        effects.add(self._pass_time(now if status.silent else min(now, lived)))
         # Each line at a phase of its own: all at once would make every tenth second a heavy one.
         period = (now + self._kpi_phase) // _KPI_EVERY_US
         if period != (status.kpi_published_at + self._kpi_phase) // _KPI_EVERY_US:
             effects.add(self._publish_kpi(now))
         return effects
 
-    def _remember(self, reading: Reading) -> bool:
-        """Keep a value; True when the state of the line may follow from it."""
-        signal, value, status = reading.signal, reading.value, self.status
-        match signal.role:
-            case Role.GOOD_COUNT | Role.SCRAP_COUNT:
-                if signal.unit == self.line.output.id and isinstance(value, int | float):
-                    self._count(signal, float(value))
-                return False
-            case Role.CYCLE_TIME:
-                if (
-                    signal.unit != self.line.constraint.id
-                    or not isinstance(value, int | float)
-                    or value <= 0
-                ):
-                    return False
-                status.cycles = [*status.cycles[1 - _CYCLES :], float(value)]
-                ratio = median(status.cycles) / self._ideal_cycle_s()
-                limit = FAST_AGAIN_AT if status.slow else SLOW_AT
-                status.slow = len(status.cycles) >= _FEWEST_CYCLES and ratio > limit
-                return True
-            case Role.STATE:
-                state = read_state(value)
-                status.values[signal.id] = None if state is None else float(state)
-                return True
-            case Role.STOP_REASON | Role.BUFFER | Role.PRODUCT:
-                status.values[signal.id] = value if isinstance(value, int | float | str) else None
-                return signal.role != Role.PRODUCT
-            case _:
-                return False
-
-    def _count(self, signal: SignalInfo, total: float) -> None:
-        made = count_increment(self.status.totals.get(signal.id), total)
-        self.status.totals[signal.id] = total
-        shift = self.status.shift
-        if shift is not None and made:
-            if signal.role == Role.GOOD_COUNT:
-                shift.good += made
-            else:
-                shift.scrap += made
-            shift.ideal_s += made * self._ideal_cycle_s()
-
     def _settle(self, at: int) -> Effects[LineRow]:
         """Go to the state that all that is known asks for, if it is another one."""
         present, target = self.status.present, self._target(max(at, self.status.time_passed))
         if present is None:
             return self._begin(target, at) if target.state != LineState.NO_DATA else Effects()
-        if (present.state, present.unit, present.code) == (target.state, target.unit, target.code):
+        same = (present.state, present.unit, present.code) == (
+            target.state,
+            target.unit,
+            target.code,
+        )
+        if same and (target.cause == OWN or present.reason == target.reason):
             return Effects()
         if present.state == target.state and target.cause == OTHER:
-            return Effects()
+            if present.reason == target.reason:
+                return Effects()
+            return self._correct(target, max(at, present.since))
         same_stop = present.cause == target.cause and (
-            target.cause == OWN or (target.cause == WAITING and at - present.since <= _SETTLE_US)
+            target.cause == OWN
+            or (target.cause == WAITING and (same or at - present.since <= _SETTLE_US))
         )
         if same_stop or at <= present.since:
             return self._correct(target, max(at, present.since))
@@ -178,6 +174,8 @@ class LineMachine:
     def _begin(self, target: Target, at: int) -> Effects[LineRow]:
         self._open_shift(at)
         self.status.counted_to, self.status.changed = at, True
+        # A line has no edges of the calendar to cross from before it began.
+        self.status.time_passed = max(self.status.time_passed, at)
         return self._open(target, at, LineState.NO_DATA)
 
     def _enter(self, target: Target, at: int) -> Effects[LineRow]:
@@ -185,21 +183,27 @@ class LineMachine:
         present = self.status.present
         assert present is not None
         self._add_time(at)
-        effects: Effects[LineRow] = Effects([self._state_row(present, at)])
+        effects: Effects[LineRow] = Effects([state_row(self.line, present, at)])
         if present.state in STOP_STATES:
             effects.add(self._end_stop(present, at))
         effects.add(self._open(target, at, present.state))
         return effects
 
     def _open(self, target: Target, at: int, previous: str) -> Effects[LineRow]:
-        present = Interval(target.state, at, target.unit, target.reason, target.code, target.cause)
+        # Numbers of corrections go on from the interval before: two intervals that were corrected
+        # at one time would otherwise give two events one id.
+        before = self.status.present
+        corrected = 0 if before is None else before.revision
+        present = Interval(
+            target.state, at, target.unit, target.reason, target.code, target.cause, corrected
+        )
         self.status.present, self.status.changed = present, True
-        row = self._state_row(present, None)
+        row = state_row(self.line, present, None)
         effects: Effects[LineRow] = Effects(
             [row], [state_changed(self.line, row, previous, to_datetime(at), 0)]
         )
         if target.state in STOP_STATES:
-            stop = self._stop_row(present, None)
+            stop = stop_row(self.line, present, None)
             effects.add(Effects([stop], [stop_event(self.line, stop, 0)]))
         return effects
 
@@ -215,11 +219,11 @@ class LineMachine:
             target.cause,
             present.revision + 1,
         )
-        row = self._state_row(present, None)
+        row = state_row(self.line, present, None)
         event = state_changed(self.line, row, previous, to_datetime(at), present.revision)
         effects: Effects[LineRow] = Effects([row], [event])
         if present.state in STOP_STATES:
-            stop = self._stop_row(present, None)
+            stop = stop_row(self.line, present, None)
             events = [] if was_stop else [stop_event(self.line, stop, present.revision)]
             effects.add(Effects([stop], events))
         elif was_stop:
@@ -227,7 +231,7 @@ class LineMachine:
         return effects
 
     def _end_stop(self, present: Interval, at: int, revision: int = 0) -> Effects[LineRow]:
-        stop = self._stop_row(present, at)
+        stop = stop_row(self.line, present, at)
         return Effects([stop], [stop_event(self.line, stop, revision)])
 
     def _pass_time(self, to: int) -> Effects[LineRow]:
@@ -266,9 +270,7 @@ class LineMachine:
 
     def _open_shift(self, at: int) -> None:
         shift = self._find_shift(at)
-        self.status.shift = (
-            None if shift is None else ShiftSums(to_us(shift.start), max(to_us(shift.start), at))
-        )
+        self.status.shift = None if shift is None else open_shift(self.line, self.status, shift, at)
 
     def _add_time(self, until: int) -> None:
         """Add the present interval up to `until` to the shift's sums."""
@@ -290,7 +292,7 @@ class LineMachine:
         planned = present.state == LineState.PLANNED and present.cause == OWN
         sums.add_time(shift, present.state, planned, status.counted_to, at)
         status.kpi_published_at, status.changed = at, True
-        row = sums.to_kpi(self.line, shift, self._ideal_cycle_s(), at)
+        row = sums.to_kpi(self.line, shift, ideal_cycle_s(self.line, self.status), at)
         return Effects([row], [kpi_event(self.line, row, 0)])
 
     def _fall_silent(self, since: int) -> Effects[LineRow]:
@@ -299,7 +301,76 @@ class LineMachine:
 
     def _be_heard(self, at: int) -> Effects[LineRow]:
         self.status.silent, self.status.changed = False, True
-        return self._settle(max(at, self._since()))
+        self.status.silent_until = max(at, self._since())
+        return self._settle(self.status.silent_until)
+
+    def _take_back(self, to: int) -> None:
+        """Let time without data that was passed already not have passed from `to` on. A shift that
+        ended meanwhile stays as it was published."""
+        status, present = self.status, self.status.present
+        if present is None or present.state != LineState.NO_DATA:
+            return
+        to = max(to, present.since)
+        if status.counted_to <= to:
+            return
+        shift = None if status.shift is None else self._find_shift(status.shift.start)
+        if status.shift is not None and shift is not None:
+            taken = shift.planned_seconds(to_datetime(to), to_datetime(status.counted_to))
+            status.shift.no_data_s = max(status.shift.no_data_s - taken, 0.0)
+        status.counted_to = status.time_passed = to
+
+    def _would_stop(self, at: int) -> bool:
+        """Whether the line would be stopped if it was heard again at `at`: by its last values, to
+        which the present ones may still come."""
+        self.status.silent = False
+        state = self._target(at).state
+        self.status.silent = True
+        return state in STOP_STATES
+
+    def _follow_plan(self, now: int) -> Effects[LineRow]:
+        """Take in that calendar, reasons, products or states of the plant model changed."""
+        status, plan = self.status, self.line.plan
+        if status.plan == plan or status.present is None:
+            if status.plan != plan:
+                status.plan, status.changed = plan, True
+            return Effects()
+        known, status.plan, status.changed = status.plan != 0, plan, True
+        shift = self._find_shift(now)
+        sums = status.shift
+        if sums is not None and (shift is None or to_us(shift.start) != sums.start):
+            sums = status.shift = None
+        if sums is None:
+            status.counted_to = max(status.counted_to, now)
+            self._open_shift(now)
+        elif known:
+            # What was summed is by the calendar of before: past.py sums it anew from the store.
+            status.counted_to = max(status.counted_to, now)
+            status.shift = replace(
+                sums,
+                watched_from=now,
+                production_s=0.0,
+                no_data_s=0.0,
+                planned_stop_s=0.0,
+                asked=0,
+            )
+        return self._settle(now)
+
+    def lacks(self, now: int) -> Gap | None:
+        """What of the running shift is not known here, and is worth looking for in the store."""
+        sums = self.status.shift
+        if sums is None or sums.asked >= len(ASK_AFTER_S):
+            return None
+        if now < max(sums.watched_from, sums.start) + ASK_AFTER_S[sums.asked] * SECOND_US:
+            return None
+        return find_gap(self.line, sums)
+
+    def take_past(self, past: Past) -> None:
+        """Take in what the store has of the running shift from before it was watched."""
+        sums = self.status.shift
+        shift = None if sums is None else self._find_shift(sums.start)
+        if sums is not None and shift is not None:
+            add_past(sums, shift, past)
+            self.status.changed = True
 
     def _find_shift(self, at: int) -> ShiftSpan | None:
         start, end = self._shift_span
@@ -319,31 +390,3 @@ class LineMachine:
                 next_edge(self.line, self.status.time_passed),
             )
         return self._edge
-
-    def _ideal_cycle_s(self) -> float:
-        product = value_of(self.line, self.status, self.line.constraint.id, Role.PRODUCT)
-        return self.line.product(product if isinstance(product, str) else None).ideal_cycle_s
-
-    def _state_row(self, present: Interval, ended_at: int | None) -> StateRow:
-        return StateRow(
-            line=self.line.id,
-            started_at=to_datetime(present.since),
-            ended_at=None if ended_at is None else to_datetime(ended_at),
-            owner=self.line.owner,
-            state=present.state,
-            unit=present.unit,
-            reason=present.reason,
-        )
-
-    def _stop_row(self, present: Interval, ended_at: int | None) -> StopRow:
-        return StopRow(
-            id=derive_id(self.line.id, "stop", present.since),
-            line=self.line.id,
-            owner=self.line.owner,
-            unit=present.unit,
-            started_at=to_datetime(present.since),
-            ended_at=None if ended_at is None else to_datetime(ended_at),
-            state=present.state,
-            reason_code=present.code,
-            reason=present.reason,
-        )

@@ -8,19 +8,31 @@ from operator import attrgetter
 
 from aurelian.fold.contract import State
 from aurelian.fold.sequences import Sequences
+from aurelian.model.evidence import MachineClock
 from line_health.alarms import AlarmState
-from line_health.plant import SignalInfo
+from line_health.counter import Total
+from line_health.plant import LineInfo, SignalInfo
 from line_health.shift import ShiftSums
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One value of a signal with a role. `at`: when it counts, microseconds; `value`: None where
-    its quality is Bad."""
+    """One value of a signal with a role. Times in microseconds.
+
+    Attributes:
+        at: when it counts.
+        value: None where it says nothing of now.
+        received: at the gateway.
+        vouches: it is a sign of life of its machine (aurelian.model.evidence).
+        doubt: why the value is not the present one; empty: it is, or it is only old.
+    """
 
     signal: SignalInfo
     at: int
     value: object
+    received: int = 0
+    vouches: bool = True
+    doubt: str = ""
 
 
 OWN, WAITING, OTHER = "own", "waiting", "other"
@@ -40,8 +52,8 @@ class Target:
 
 @dataclass(slots=True)
 class Interval:
-    """The interval that the line is in. `revision` counts how often its state or reason was
-    corrected."""
+    """The interval that the line is in. `revision` counts how often state or reason of an
+    interval of the line were corrected."""
 
     state: str
     since: int
@@ -63,12 +75,20 @@ class LineStatus:
     Attributes:
         time_passed: up to where time has passed: every edge of the calendar until then is done.
         counted_to: up to where the present interval is in `shift`.
-        heard: when data of the constraint unit last came, at the gateway.
+        heard: the newest time at which data of the constraint unit say that it lives, by the
+            gateway's clock.
         received_at: when they last came here, by our clock.
         silent: the constraint unit is silent.
         newest: signal -> time of its newest value.
         values: signal -> newest value, of roles that are asked for later.
-        totals: signal -> last total of a counter.
+        totals: signal -> its counter as followed.
+        doubts: state signal -> why its present value is not known, and when that was received.
+        state_received: state signal -> when its newest value was received.
+        clocks: unit -> its clock, where that is off.
+        mute: why the newest value of the constraint unit says nothing of now.
+        silent_until: when the line was last heard again after time without data.
+        plan: checksum of the part of the plant model that the present state follows from; 0: not
+            known.
         changed: the part `memory` is not as it was saved; whoever changes a field of it says so.
         saved_signals: how many signals of each kind the saved part `signals` names.
     """
@@ -85,10 +105,28 @@ class LineStatus:
     cycles: list[float] = field(default_factory=list)
     newest: dict[str, int] = field(default_factory=dict)
     values: dict[str, float | str | None] = field(default_factory=dict)
-    totals: dict[str, float] = field(default_factory=dict)
+    totals: dict[str, Total] = field(default_factory=dict)
     alarms: dict[str, AlarmState] = field(default_factory=dict)
+    doubts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    state_received: dict[str, int] = field(default_factory=dict)
+    clocks: dict[str, MachineClock] = field(default_factory=dict)
+    mute: str = ""
+    silent_until: int = 0
+    plan: int = 0
     changed: bool = True
     saved_signals: tuple[int, ...] = ()
+
+    def correct_times(self, line: LineInfo, clock_steps: dict[str, int], now: int) -> None:
+        """Move the times that were taken from a machine's clock, now that more is known of it:
+        what has its time moves with it."""
+        for unit, step in clock_steps.items():
+            self.changed = True
+            for id, at in self.newest.items():
+                if line.unit_of.get(id) == unit:
+                    self.newest[id] = min(at + step, max(at, now))
+            for id, alarm in self.alarms.items():
+                if line.unit_of.get(id) == unit:
+                    alarm.move(step, now)
 
     def unsaved_parts(self, seen: Sequences) -> State:
         """The parts that changed since the last call, with `seen`: which batches were folded."""
@@ -101,6 +139,8 @@ class LineStatus:
                 self.silent,
                 [alarm.newest - heard for alarm in self.alarms.values()],
                 seen.runs,
+                self.mute,
+                {unit: clock.snapshot() for unit, clock in self.clocks.items()},
             ]
         }
         counts = len(self.newest), len(self.values), len(self.totals), len(self.alarms)
@@ -120,7 +160,8 @@ class LineStatus:
                 self.cycles,
                 [at - since for at in self.newest.values()],
                 [*self.values.values()],
-                [*self.totals.values()],
+                [_TOTAL(each) for each in self.totals.values()],
+                [self.doubts, self.state_received, self.silent_until, self.plan],
                 [
                     [index, *_ALARM(alarm)]
                     for index, alarm in enumerate(self.alarms.values())
@@ -138,9 +179,11 @@ class LineStatus:
             return _restore_whole(memory), Sequences.restore(seen)
         assert isinstance(signals, list)
         newest, values, totals, alarms = signals
-        heard, time_passed, received_at, silent, alarm_newest, runs = seen
+        heard, time_passed, received_at, silent, alarm_newest, runs, *rest = seen
+        mute, clocks = rest or ("", {})
         since, slow, kpi_published_at, present, shift, cycles, *kept, active = memory
-        times, last_values, last_totals = kept
+        times, last_values, last_totals, *rest = kept
+        doubts, state_received, silent_until, plan = rest[0] if rest else ({}, {}, 0, 0)
         status = cls(
             time_passed=time_passed,
             counted_to=since,
@@ -154,10 +197,19 @@ class LineStatus:
             cycles=cycles,
             newest={id: since + at for id, at in zip(newest, times, strict=True)},
             values=dict(zip(values, last_values, strict=True)),
-            totals=dict(zip(totals, last_totals, strict=True)),
+            totals={
+                id: _restore_total(total, since)
+                for id, total in zip(totals, last_totals, strict=True)
+            },
             alarms={
                 id: AlarmState(heard + at) for id, at in zip(alarms, alarm_newest, strict=True)
             },
+            doubts={id: (text, at) for id, (text, at) in doubts.items()},
+            state_received=state_received,
+            clocks={unit: MachineClock.restore(clock) for unit, clock in clocks.items()},
+            mute=mute,
+            silent_until=silent_until,
+            plan=plan,
             changed=False,
             saved_signals=tuple(map(len, signals)),
         )
@@ -179,10 +231,17 @@ def _restore_whole(memory: object) -> LineStatus:
     status.present = None if present is None else Interval(**present)
     status.shift = None if shift is None else ShiftSums(**shift)
     status.alarms = {id: AlarmState(**alarm) for id, alarm in memory["alarms"].items()}
+    status.totals = {id: Total(each, status.counted_to) for id, each in memory["totals"].items()}
     return status
+
+
+def _restore_total(kept: float | list[float], at: int) -> Total:
+    """A counter as saved; the version before saved the total alone."""
+    return Total(*kept) if isinstance(kept, list) else Total(kept, at)  # type: ignore[arg-type]
 
 
 _ALARM_FIELDS = tuple(each.name for each in fields(AlarmState) if each.name != "newest")
 _ALARM = attrgetter(*_ALARM_FIELDS)
 _INTERVAL = attrgetter(*(each.name for each in fields(Interval)))
+_TOTAL = attrgetter(*(each.name for each in fields(Total)))
 _SHIFT = attrgetter(*(each.name for each in fields(ShiftSums)))

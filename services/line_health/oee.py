@@ -1,5 +1,4 @@
-"""OEE of a shift after ISO 22400-2, and counts from totals that may restart. Pure; called by
-line.py."""
+"""OEE of a shift after ISO 22400-2. Pure; called by shift.py."""
 
 from __future__ import annotations
 
@@ -37,14 +36,3 @@ def compute_oee(
     if availability is None or effectiveness is None or quality is None:
         return Oee(availability, effectiveness, quality, None)
     return Oee(availability, effectiveness, quality, availability * effectiveness * quality)
-
-
-def count_increment(previous: float | None, total: float) -> float:
-    """Pieces made between two readings of a machine's total.
-
-    A total that is lower than before was restarted at 0 and counts in full; the first reading ever
-    counts nothing.
-    """
-    if previous is None:
-        return 0.0
-    return total - previous if total >= previous else max(total, 0.0)

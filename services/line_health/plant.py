@@ -3,11 +3,13 @@ processor.py."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from aurelian.model.asset import Asset
+from aurelian.model.asset import Asset, LineMeaning
+from aurelian.model.machine_states import Vocabulary
 from aurelian.model.plant_parts import AlarmLimits, CalendarModel, Product, Role, StopReason
 
 
@@ -23,6 +25,8 @@ class SignalInfo:
     ucum: str
     role: Role
     limits: AlarmLimits | None
+    states: Vocabulary
+    wraps_at: float | None
 
     @property
     def path(self) -> str:
@@ -32,13 +36,15 @@ class SignalInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitInfo:
-    """A unit: which source speaks for it, and its signals by id."""
+    """A unit: which source speaks for it, its signals that are looked at by id, and the ids of all
+    that are declared."""
 
     id: str
     path: str
     title: str
     source: str
     signals: Mapping[str, SignalInfo]
+    declared: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +65,10 @@ class LineInfo:
     """The signals of all its units that have a role or limits, by id."""
     by_role: Mapping[tuple[str, Role], str]
     """(asset id of a unit, role) -> signal id."""
+    unit_of: Mapping[str, str]
+    """Id of a declared signal -> asset id of its unit."""
+    plan: int
+    """Checksum of what states and shifts follow from, beside the values."""
 
     def neighbour(self, step: int) -> UnitInfo | None:
         """The unit `step` places after the constraint in the flow; None where the line ends."""
@@ -75,12 +85,16 @@ class Assets:
 
     def __init__(self) -> None:
         self._assets: dict[str, Asset] = {}
+        self._owners: dict[str, str] = {}  # by asset, also of those that are gone
         self._line_ids: dict[str, str] = {}  # by path
         self._lines: dict[str, LineInfo] = {}
         self._built_with: dict[str, set[str]] = {}  # asset id -> paths of lines made of it
 
     def learn(self, id: str, asset: Asset | None) -> None:
-        """Take in an asset; None: it is gone. Lines without it stay built."""
+        """Take in an asset; None: it is gone. Lines without it stay built. What another company
+        says of it is not heard."""
+        if asset is not None and self._owners.setdefault(id, asset.owner) != asset.owner:
+            return
         known = self._assets.pop(id, None)
         if known is not None and known.level == "line":
             self._line_ids.pop(known.path, None)
@@ -130,6 +144,8 @@ def _to_line(asset: Asset, assets: Mapping[str, Asset]) -> LineInfo | None:
         output=by_id[meaning.output],
         signals={id: signal for unit in units for id, signal in unit.signals.items()},
         by_role={(unit.id, s.role): s.id for unit in units for s in unit.signals.values()},
+        unit_of={signal: unit.id for unit in units for signal in unit.declared},
+        plan=_checksum(meaning, units),
     )
 
 
@@ -145,8 +161,24 @@ def _to_unit(asset: Asset) -> UnitInfo:
             each.unit,
             each.role,
             each.limits,
+            each.states,
+            each.wraps_at,
         )
         for each in meaning.signals
         if each.role is not Role.OTHER or each.limits is not None
     }
-    return UnitInfo(asset.id, asset.path, meaning.title, meaning.source, signals)
+    declared = tuple(each.id for each in meaning.signals)
+    return UnitInfo(asset.id, asset.path, meaning.title, meaning.source, signals, declared)
+
+
+def _checksum(meaning: LineMeaning, units: tuple[UnitInfo, ...]) -> int:
+    parts = (
+        meaning.zone.key,
+        meaning.calendar.model_dump_json(),
+        [each.model_dump_json() for each in meaning.products],
+        [each.model_dump_json() for each in meaning.stop_reasons.values()],
+        meaning.constraint,
+        meaning.output,
+        [(s.id, s.role.value, s.states) for unit in units for s in unit.signals.values()],
+    )
+    return zlib.crc32(repr(parts).encode()) or 1

@@ -22,10 +22,17 @@ class Presence:
         spans: [first heard, last heard] without a silence between, ascending, more than
             `SILENCE_US` or a death apart.
         died: when it was last declared dead.
+        refused: signal -> when a value of it was last refused, and why.
     """
 
     spans: dict[str, list[list[int]]] = field(default_factory=dict)
     died: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def refuse(self, signal: str, at: int, reason: str) -> None:
+        """Note that a value of a signal was refused at the gateway at `at`."""
+        if at >= self.refused.get(signal, (0, ""))[0]:
+            self.refused[signal] = at, reason
 
     def hear(self, at: int, assets: Iterable[str] = ()) -> None:
         """Note that the source spoke at `at` for some of its assets (none: for all of them)."""
@@ -55,8 +62,12 @@ class Presence:
         dead = self.dead_since(asset, own)
         if dead is not None:
             return dead
-        last = max(own, self._last(asset), self._last(""))
+        last = self.last_heard(asset, own)
         return last if now - last > SILENCE_US else None
+
+    def last_heard(self, asset: str, own: int) -> int:
+        """When `asset` was last heard in any way. `own` as in `dead_since`."""
+        return max(own, self._last(asset), self._last(""))
 
     def heard_again(self, asset: str, after: int) -> int | None:
         """The first time that `asset` was heard after a silence that began at `after`; None when
@@ -86,6 +97,7 @@ class Presence:
         return {
             "spans": {key: [*map(list, spans)] for key, spans in self.spans.items()},
             "died": dict(self.died),
+            "refused": {signal: [*each] for signal, each in self.refused.items()},
         }
 
 

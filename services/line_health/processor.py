@@ -7,39 +7,27 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from aurelian.backbone.topics import ASSETS
 from aurelian.fold.contract import Effects, State
+from aurelian.fold.records import decode_batch, decode_source_event
 from aurelian.fold.sequences import Sequences
 from aurelian.model import codec
 from aurelian.model.asset import AssetError, decode_asset
 from aurelian.model.plant_parts import Role
 from aurelian.model.record import Record
-from aurelian.model.sample import BAD, Flag, SampleBatch
 from line_health.alarms import AlarmState, fold_time, fold_value, is_quiet
+from line_health.batch_content import SignalValues, lag_of, read_batch
 from line_health.line import LineMachine
-from line_health.line_status import LineStatus, Reading
+from line_health.line_status import LineStatus
 from line_health.metrics import ALARMS, BATCHES, LATE, STATES
-from line_health.plant import Assets, LineInfo, SignalInfo
+from line_health.plant import Assets, LineInfo
 from line_health.presence import Presence
 from line_health.rows import LineRow
+from line_health.shift_past import Gap, Past
 
 log = logging.getLogger(__name__)
 
 _CATCHING_UP_US = 3_000_000
-
-_ROLES = frozenset(
-    {
-        Role.STATE,
-        Role.GOOD_COUNT,
-        Role.SCRAP_COUNT,
-        Role.CYCLE_TIME,
-        Role.STOP_REASON,
-        Role.PRODUCT,
-        Role.BUFFER,
-    }
-)
 
 _FOLDED, _SEEN, _UNKNOWN_LINE = map(BATCHES.labels, ("folded", "seen", "unknown_line"))
 
@@ -54,15 +42,6 @@ class WatchedLine:
     machine: LineMachine | None = None
 
 
-@dataclass(slots=True)
-class SignalValues:
-    """The usable values of one signal with limits in a batch, in the order of the batch."""
-
-    info: SignalInfo
-    times: list[int]
-    values: list[float]
-
-
 class Lines:
     """All lines whose partitions are ours. Implements `aurelian.fold.contract.Fold`."""
 
@@ -70,6 +49,7 @@ class Lines:
         self.assets = Assets()
         self.presence: dict[str, Presence] = {}
         self.watched: dict[str, WatchedLine] = {}
+        self.pasts: dict[str, Past] = {}
         self._changed: set[str] = set()
         self._unusable: set[str] = set()
 
@@ -79,11 +59,11 @@ class Lines:
             self.assets.learn((record.key or b"").decode(), decode_asset(record.value))
             self._unusable.clear()
         elif record.value is not None:
-            self._learn_presence(codec.decode_event(record.value))
+            self._learn_presence(decode_source_event(record, now))
 
     def fold(self, record: Record, now: int) -> Effects[LineRow]:
         """Take in a batch of samples."""
-        batch = codec.decode(record.value or b"")
+        batch = decode_batch(record, now)
         line = self._line(batch.line)
         if line is None:
             _UNKNOWN_LINE.inc()
@@ -95,10 +75,17 @@ class Lines:
         _FOLDED.inc()
         self._changed.add(line.path)
         machine = self._machine(line, watched)
-        effects = self._hear(line, watched.status, machine, batch, now)
-        readings, limited = _sort_out(line, batch)
-        effects.add(machine.read(readings))
-        effects.add(_fold_limits(line, watched.status, limited))
+        status = watched.status
+        content = read_batch(line, status.clocks, batch)
+        status.correct_times(line, content.clock_steps, now)
+        status.mute = content.mute if content.mute or content.last else status.mute
+        if content.last:
+            status.received_at = now
+            presence = self._presence(line.constraint.source)
+            effects = machine.hear(content.first, content.last, presence, content.readings)
+        else:
+            effects = machine.read(content.readings)
+        effects.add(_fold_limits(line, status, content.limited.values()))
         _count(effects)
         return effects
 
@@ -108,16 +95,34 @@ class Lines:
         for path, watched in self.watched.items():
             line = self._line(path)
             if line is None:
-                continue
+                # No longer in the plant, or not as it should be: it still falls silent.
+                if watched.machine is None:
+                    continue
+                line = watched.machine.line
             status, presence = watched.status, self._presence(line.constraint.source)
             catching_up = now - status.received_at < _CATCHING_UP_US
-            effects.add(self._machine(line, watched).tick(now, presence, catching_up))
+            machine = self._machine(line, watched)
+            if path in self.pasts:
+                machine.take_past(self.pasts.pop(path))
+            effects.add(machine.refuse(self._refusals(line)))
+            effects.add(machine.tick(now, presence, catching_up))
             if not status.silent:
                 effects.add(_pass_alarms(line, status, now))
             if status.changed:
                 self._changed.add(path)
         _count(effects)
         return effects
+
+    def gaps(self, now: int) -> list[Gap]:
+        """What of running shifts is to be looked for in the store; the answers go into `pasts`."""
+        found = []
+        for path, watched in self.watched.items():
+            machine = watched.machine
+            if path not in self.pasts and machine is not None:
+                gap = machine.lacks(now)
+                if gap is not None:
+                    found.append(gap)
+        return found
 
     def changed(self) -> Mapping[str, State]:
         """The parts of the lines that changed."""
@@ -133,7 +138,7 @@ class Lines:
         self.watched = {
             path: WatchedLine(*LineStatus.restore(parts)) for path, parts in states.items()
         }
-        self._changed = set()
+        self._changed, self.pasts = set(), {}
 
     def memory(self) -> State:
         """When the machines of each source were heard."""
@@ -142,7 +147,11 @@ class Lines:
     def recall(self, memory: State) -> None:
         """The opposite of `memory`."""
         self.presence = {
-            source: Presence(kept["spans"], kept["died"])
+            source: Presence(
+                kept["spans"],
+                kept["died"],
+                {id: (at, why) for id, (at, why) in kept.get("refused", {}).items()},
+            )
             for source, kept in memory.items()
             if isinstance(kept, dict) and isinstance(kept["spans"], dict)
         }
@@ -156,31 +165,21 @@ class Lines:
                 presence.hear(event.time, event.birth.assets)
             case "death":
                 presence.die(event.time, event.death.assets)
+            case "refused":
+                presence.refuse(event.refused.signal, event.time, event.refused.reason)
             case _:
                 return
 
-    def _hear(
-        self,
-        line: LineInfo,
-        status: LineStatus,
-        machine: LineMachine,
-        batch: SampleBatch,
-        now: int,
-    ) -> Effects[LineRow]:
-        constraint = line.constraint.id
-        ours = [signal.asset == constraint for signal in batch.signals]
-        if not any(ours):
-            return Effects()
-        heard = np.array(ours, np.bool_)[batch.signal]
-        if batch.flags.any() or batch.status.any():
-            # Bad may mean that the server cannot reach the machine: no sign of it.
-            heard &= ((batch.flags & _NOT_HEARD) == 0) & (batch.status < BAD)
-        times = batch.gateway_time[heard]
-        if not len(times):
-            return Effects()
-        status.received_at = now
-        presence = self._presence(line.constraint.source)
-        return machine.hear(int(times.min()), int(times.max()), presence)
+    def _refusals(self, line: LineInfo) -> list[tuple[str, int, str]]:
+        """Refused values of its state signals: signal, when, why."""
+        found = []
+        for unit in line.units:
+            presence = self.presence.get(unit.source)
+            if presence is not None and presence.refused:
+                signal = line.by_role.get((unit.id, Role.STATE), "")
+                if signal in presence.refused:
+                    found.append((signal, *presence.refused[signal]))
+        return found
 
     def _line(self, path: str) -> LineInfo | None:
         if path in self._unusable:
@@ -212,47 +211,6 @@ class Lines:
         return presence
 
 
-_HISTORICAL = int(Flag.HISTORICAL)
-_NOT_HEARD = np.uint32(Flag.HISTORICAL | Flag.RETAINED)
-
-
-def _sort_out(line: LineInfo, batch: SampleBatch) -> tuple[list[Reading], Iterable[SignalValues]]:
-    """The samples with a role, in the order of the times at which they count, and those with
-    limits by signal. Historical ones are in neither, Bad ones are readings without a value."""
-    # A loop, not arrays: a batch of a line has about ten samples, of which each array operation
-    # would cost as much as the whole loop.
-    wanted = [line.signals.get(signal.id) for signal in batch.signals]
-    readings: list[Reading] = []
-    limited: dict[str, SignalValues] = {}
-    samples = zip(
-        batch.signal.tolist(),
-        np.minimum(batch.time, batch.gateway_time).tolist(),
-        batch.values(),
-        batch.status.tolist(),
-        batch.flags.tolist(),
-        strict=True,
-    )
-    for index, at, value, status, flags in samples:
-        info = wanted[index]
-        if info is None or flags & _HISTORICAL:
-            continue
-        if info.role in _ROLES:
-            readings.append(Reading(info, at, None if status & BAD else value))
-        if (
-            info.limits is not None
-            and status < BAD
-            and isinstance(value, int | float)
-            and value == value
-        ):
-            of_signal = limited.get(info.id)
-            if of_signal is None:
-                of_signal = limited[info.id] = SignalValues(info, [], [])
-            of_signal.times.append(at)
-            of_signal.values.append(float(value))
-    readings.sort(key=lambda reading: reading.at)
-    return readings, limited.values()
-
-
 def _fold_limits(
     line: LineInfo, status: LineStatus, limited: Iterable[SignalValues]
 ) -> Effects[LineRow]:
@@ -270,7 +228,7 @@ def _fold_limits(
             continue
         status.changed = True
         for at, value in sorted(zip(times, values, strict=True), key=lambda pair: pair[0]):
-            if at <= alarm.newest:
+            if at < alarm.newest:
                 LATE.inc()
             effects.add(fold_value(line, info, info.limits, alarm, at, value))
     return effects
@@ -283,7 +241,9 @@ def _pass_alarms(line: LineInfo, status: LineStatus, now: int) -> Effects[LineRo
             continue
         info = line.signals.get(id)
         if info is not None and info.limits is not None:
-            found = fold_time(line, info, info.limits, alarm, now)
+            # A value that was long on its way, or has a slow clock, has not stood as long as that.
+            until = now - lag_of(status.clocks, info.unit)
+            found = fold_time(line, info, info.limits, alarm, until)
             if found:
                 status.changed = True
                 effects.add(found)

@@ -91,6 +91,9 @@ class KpiRow:
     quality: float | None
     oee: float | None
     computed_at: datetime
+    counts_from: datetime
+    bridged: float
+    note: str
 
 
 LineRow = StateRow | StopRow | AlarmRow | KpiRow
@@ -185,6 +188,9 @@ def kpi_event(line: LineInfo, row: KpiRow, revision: int) -> Outgoing:
         "quality": row.quality,
         "oee": row.oee,
         "computed_at": to_iso(row.computed_at),
+        "counts_from": to_iso(row.counts_from),
+        "bridged": row.bridged,
+        "note": row.note,
     }
     return _outgoing(line, LINE_KPI_UPDATED, line.id, row.computed_at, data, revision)
 

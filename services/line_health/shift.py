@@ -3,13 +3,13 @@ by line.py."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from aurelian.model.calendar import ShiftSpan, shift_at, shifts_between
 from aurelian.model.plant_parts import LineState
 from aurelian.model.time import to_datetime, to_us
-from line_health.oee import compute_oee
+from line_health.oee import Oee, compute_oee
 from line_health.plant import LineInfo
 from line_health.rows import KpiRow
 from line_health.states import PRODUCING_STATES
@@ -22,12 +22,17 @@ class ShiftSums:
 
     Attributes:
         start: of the shift; with the calendar it names the shift.
-        watched_from: from when the line is known: in the first shift ever later than its start.
+        watched_from: since when its time counts: later than its start where nothing is known of
+            before (past.py looks into the store).
         production_s: APT, time in running and slow.
         no_data_s: time of which nothing is known; never production.
         planned_stop_s: stops whose reason is planned: no part of PBT.
         good, scrap: pieces.
         ideal_s: sum of PRI over the pieces.
+        bridged: pieces of them that were made while no data came.
+        counted_from: since when its pieces count.
+        firsts: counter -> [its first total here, when], where the shift was opened late.
+        asked: how often the store was asked for what was before.
     """
 
     start: int
@@ -38,6 +43,23 @@ class ShiftSums:
     good: float = 0.0
     scrap: float = 0.0
     ideal_s: float = 0.0
+    bridged: float = 0.0
+    counted_from: int = 0
+    firsts: dict[str, list[float]] = field(default_factory=dict)
+    asked: int = 0
+
+    def add_pieces(self, pieces: float, scrap: bool, ideal_cycle_s: float, bridged: bool) -> None:
+        """Add pieces, or take them back where negative; what a shift did not count it cannot take
+        back."""
+        before = self.scrap if scrap else self.good
+        pieces = max(pieces, -before)
+        if scrap:
+            self.scrap += pieces
+        else:
+            self.good += pieces
+        self.ideal_s = max(self.ideal_s + pieces * ideal_cycle_s, 0.0)
+        if bridged:
+            self.bridged += max(pieces, 0.0)
 
     def add_time(
         self, shift: ShiftSpan, state: str, planned_by_reason: bool, start: int, end: int
@@ -56,9 +78,13 @@ class ShiftSums:
     def to_kpi(self, line: LineInfo, shift: ShiftSpan, ideal_cycle_s: float, at: int) -> KpiRow:
         """The figures as they stand at `at`, when all time until then was added.
 
-        Target: the good pieces that the planned time so far gives at the ideal cycle of the present
-        product.
+        Target: the pieces that the planned time so far gives at the ideal cycle of what was made,
+        weighted by pieces (of the present product, where none was made). So Actual / Target is the
+        OEE, also in a shift of several products.
         """
+        made = self.good + self.scrap
+        if made > 0 and self.ideal_s > 0:
+            ideal_cycle_s = self.ideal_s / made
         until = min(to_datetime(at), shift.end)
         watched = shift.planned_seconds(to_datetime(self.watched_from), until)
         busy_s = max(watched - self.planned_stop_s, 0.0)
@@ -69,6 +95,7 @@ class ShiftSums:
             good=self.good,
             scrap=self.scrap,
         )
+        since = max(self.watched_from, self.counted_from, self.start)
         return KpiRow(
             line=line.id,
             shift_start=shift.start,
@@ -86,6 +113,22 @@ class ShiftSums:
             quality=oee.quality,
             oee=oee.oee,
             computed_at=to_datetime(at),
+            counts_from=to_datetime(since),
+            bridged=self.bridged,
+            note=self._note(oee),
+        )
+
+    def _note(self, oee: Oee) -> str:
+        """Why a figure cannot be as it is; empty where all can."""
+        if oee.effectiveness is None or oee.effectiveness <= 1:
+            return ""
+        made = self.good + self.scrap
+        watched = self.ideal_s * (1 - self.bridged / made) if made > 0 else 0.0
+        if self.bridged and watched <= self.production_s:
+            return f"{self.bridged:.0f} pieces were made while no data came: more than 100 %"
+        return (
+            f"The ideal cycle is too slow: {made:.0f} pieces took {self.production_s:.0f} s of "
+            f"production and not {self.ideal_s:.0f} s"
         )
 
 

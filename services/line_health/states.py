@@ -3,7 +3,7 @@ shift.py."""
 
 from __future__ import annotations
 
-from aurelian.model.packml import PackMl
+from aurelian.model.machine_states import MachineState
 from aurelian.model.plant_parts import LineState
 
 STOP_STATES = frozenset(
@@ -15,7 +15,7 @@ PRODUCING_STATES = frozenset({LineState.RUNNING, LineState.SLOW})
 """Line states in which actual production time (APT) passes."""
 
 
-def starved_or_blocked(*, downstream: PackMl | None, waiting_here: float | None) -> LineState:
+def starved_or_blocked(*, downstream: MachineState | None, waiting_here: float | None) -> LineState:
     """Why the constraint waits: no room after it, else no parts before it.
 
     Args:

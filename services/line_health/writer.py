@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from operator import attrgetter
 
@@ -11,6 +12,7 @@ from aurelian.backbone.topics import ASSETS, SAMPLES, SOURCE_EVENTS
 from aurelian.db.upsert import Upsert
 from aurelian.fold.run import run_fold
 from aurelian.runtime.health import Health
+from line_health.past import fill_pasts
 from line_health.processor import Lines
 from line_health.rows import AlarmRow, KpiRow, LineRow, StateRow, StopRow
 from line_health.settings import LineHealthSettings
@@ -18,15 +20,18 @@ from line_health.settings import LineHealthSettings
 
 async def run(settings: LineHealthSettings, health: Health) -> None:
     """Watch the lines until cancelled."""
-    await run_fold(
-        settings,
-        health,
-        service="line_health",
-        fold=Lines(),
-        write=write_rows,
-        owned=[SAMPLES],
-        shared=[ASSETS, SOURCE_EVENTS],
-    )
+    lines = Lines()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fill_pasts(settings, lines), name="line_health past")
+        await run_fold(
+            settings,
+            health,
+            service="line_health",
+            fold=lines,
+            write=write_rows,
+            owned=[SAMPLES],
+            shared=[ASSETS, SOURCE_EVENTS],
+        )
 
 
 async def write_rows(conn: AsyncConnection, rows: Sequence[LineRow]) -> None:
@@ -109,6 +114,9 @@ _UPSERT: dict[type[LineRow], Upsert] = {
             "quality": _NUMBER,
             "oee": _NUMBER,
             "computed_at": _TIME,
+            "counts_from": _TIME,
+            "bridged": _NUMBER,
+            "note": "text",
         },
         ["line", "shift_start"],
     ),

@@ -4,11 +4,8 @@ Pure; run by processor.py."""
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from aurelian.backbone.topics import MAINTENANCE_EVENTS
 from aurelian.events.cloudevent import make_event
@@ -18,15 +15,16 @@ from aurelian.events.schemas import (
     MAINTENANCE_HEALTH_UPDATED,
 )
 from aurelian.fold.contract import Effects, Outgoing, State
-from aurelian.model import codec
+from aurelian.fold.records import decode_batch
+from aurelian.model import machine_states
 from aurelian.model.asset import decode_asset
-from aurelian.model.packml import PackMl
 from aurelian.model.plant_parts import NAMESPACE, Role
 from aurelian.model.record import Record
-from aurelian.model.sample import BAD, Flag, SampleBatch
 from aurelian.model.time import SECOND_US, to_datetime, to_iso
 from maintenance import metrics
-from maintenance.detector import Assessment, SignalState, assess, update_signal
+from maintenance.detector import Assessment, Watched
+from maintenance.evidence import judge_signals, read_machines, take_in
+from maintenance.machine import Machine
 from maintenance.machine_state import LineMachines, MachineState
 from maintenance.settings import MaintenanceSettings
 
@@ -36,20 +34,9 @@ STALE_US = 30 * SECOND_US
 MINUTE_US = 60 * SECOND_US
 REPEAT_US = 10 * MINUTE_US
 INDEX_STEP = 0.02
-CLOSE_SCORE = 0.7
+BROKE_OFF_AFTER_S = 2.0
+LONGEST_REASON = 300
 HIGH_SCORE = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What the plant model says of a machine: watched signal ids with their paths, and its state
-    signal."""
-
-    id: str
-    owner: str
-    path: str
-    watched: Mapping[str, str]
-    state_signal: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,54 +54,55 @@ class Machines:
         self._settings = settings
         self._known: dict[str, Machine] = {}
         self._machine_of: dict[str, Machine] = {}
+        self._reasons: dict[str, dict[int, str]] = {}  # line id -> code -> name
         self._lines: dict[str, LineMachines] = {}
         self._changed: set[str] = set()
 
     def learn(self, record: Record, now: int) -> None:
         """Take in an asset."""
         asset = decode_asset(record.value)
+        if asset is not None and asset.level == "line":
+            reasons = asset.line_meaning().stop_reasons
+            self._reasons[asset.id] = {code: each.name for code, each in reasons.items()}
         if asset is None or asset.level != "unit":
             return
+        known = self._known.get(asset.id)
+        if known is not None and known.owner != asset.owner:
+            return  # what another company says of it is not heard
         signals = asset.unit_meaning().signals
+        state = next((each for each in signals if each.role is Role.STATE), None)
+        reason = next((each.id for each in signals if each.role is Role.STOP_REASON), None)
         machine = Machine(
             id=asset.id,
             owner=asset.owner,
             path=asset.path,
-            watched={each.id: each.path for each in signals if each.role in WATCHED},
-            state_signal=next((each.id for each in signals if each.role is Role.STATE), None),
+            line=asset.parent,
+            watched={
+                each.id: Watched(each.path, each.role, each.unit)
+                for each in signals
+                if each.role in WATCHED
+            },
+            state_signal=None if state is None else state.id,
+            reason_signal=reason,
+            states=machine_states.DEFAULT if state is None else state.states,
         )
         self._known[machine.id] = machine
-        for signal in (*machine.watched, *([machine.state_signal] if machine.state_signal else [])):
-            self._machine_of[signal] = machine
+        for signal in (*machine.watched, machine.state_signal, machine.reason_signal):
+            if signal is not None:
+                self._machine_of[signal] = machine
 
     def fold(self, record: Record, now: int) -> Effects[MaintenanceRow]:
         """Take in a batch of samples. Nothing follows at once: judging is `tick`'s."""
-        batch = codec.decode(record.value or b"")
+        batch = decode_batch(record, now)
         line = self._lines.setdefault(batch.line, LineMachines())
         if not line.seen.is_new(batch.gateway, batch.boot, batch.sequence):
             return Effects()
         self._changed.add(batch.line)
-        unusable = (batch.flags & np.uint32(Flag.HISTORICAL)) != 0
-        unusable |= batch.status >= BAD
-        columns = self._columns(batch, ~unusable)
-        for signal, (times, values) in columns.items():
-            machine = self._machine_of[signal]
-            if signal == machine.state_signal and len(times) and machine.owner == batch.owner:
-                state = line.machine(machine.id)
-                _keep_state(state, times, values)
-        for signal, (times, values) in columns.items():
-            machine = self._machine_of[signal]
-            if signal == machine.state_signal or machine.owner != batch.owner:
-                continue
-            state = line.machine(machine.id)
-            if machine.state_signal is not None:
-                states = columns.get(machine.state_signal)
-                executing = _executing(state, states, times)
-                times, values = times[executing], values[executing]
-            update_signal(state.signals.setdefault(signal, SignalState()), times, values)
-            if len(times):
-                state.newest = max(state.newest, int(times[-1]))
-                metrics.SAMPLES.inc(len(times))
+        for id, heard in read_machines(batch, self._machine_of, line.clocks).items():
+            machine = self._known[id]
+            state = line.machine(id)
+            count = take_in(machine, state, heard, line.pending.setdefault(id, {}))
+            metrics.SAMPLES.inc(count)
         return Effects()
 
     def tick(self, now: int) -> Effects[MaintenanceRow]:
@@ -126,7 +114,7 @@ class Machines:
                 machine = self._known.get(id)
                 if machine is None or now - state.newest > STALE_US:
                     continue
-                verdict = assess(state.signals)
+                verdict = judge_signals(machine, state)
                 if not verdict.trained:
                     untrained += 1
                     continue
@@ -156,19 +144,6 @@ class Machines:
     def recall(self, memory: State) -> None:
         """Nothing to recall."""
 
-    def _columns(
-        self, batch: SampleBatch, usable: NDArray[np.bool_]
-    ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """Times and values of each signal that matters here, in time order."""
-        times, numbers, columns = batch.time, batch.numbers(), {}
-        for index, signal in enumerate(batch.signals):
-            if signal.id not in self._machine_of:
-                continue
-            chosen = usable & (batch.signal == index) & ~np.isnan(numbers)
-            order = np.argsort(times[chosen], kind="stable")
-            columns[signal.id] = (times[chosen][order], numbers[chosen][order])
-        return columns
-
     def _judge(
         self, machine: Machine, state: MachineState, verdict: Assessment, now: int
     ) -> Effects[MaintenanceRow]:
@@ -176,7 +151,7 @@ class Machines:
         drivers = [
             {
                 "signal": d.signal,
-                "path": machine.watched[d.signal],
+                "path": machine.watched[d.signal].path,
                 "share": round(d.share, 4),
                 "value": round(d.value, 6),
                 "baseline": round(d.baseline, 6),
@@ -209,6 +184,14 @@ class Machines:
         effects.add(self._follow_case(machine, state, index, score, drivers, now))
         return effects
 
+    def _stop_reason(self, machine: Machine, state: MachineState) -> str:
+        """Why the machine stands, in the words of its plant; empty while it works or says
+        nothing."""
+        if state.mode is not None or not state.stop_reason:
+            return ""
+        names = self._reasons.get(machine.line or "", {})
+        return names.get(state.stop_reason, f"reason {state.stop_reason}")
+
     def _follow_case(
         self,
         machine: Machine,
@@ -218,18 +201,28 @@ class Machines:
         drivers: list[dict[str, object]],
         now: int,
     ) -> Effects[MaintenanceRow]:
-        """Open a case when the score stays high, close it when it stays low; at most one is
-        open."""
-        state.over_since = None if score < 1 else state.over_since or now
-        state.calm_since = None if score >= CLOSE_SCORE else state.calm_since or now
-        opens = state.case is None and _lasted(
-            state.over_since, now, self._settings.case_opens_after_s
-        )
+        """Open a case when the score stays high while the machine runs, or when it stops by itself
+        with a high one; close it when the score stays low; at most one is open."""
+        ran_s, broke_off = state.ran_s, state.broke_off
+        state.broke_off = False
+        needed_s = self._settings.case_opens_after_s
+        if broke_off:
+            needed_s = min(needed_s, BROKE_OFF_AFTER_S)
+        opens = state.case is None and _lasted(state.over_since, ran_s, needed_s)
         closes = state.case is not None and _lasted(
-            state.calm_since, now, self._settings.case_closes_after_s
+            state.calm_since, ran_s, self._settings.case_closes_after_s
         )
-        if not opens and not closes:
+        reason = state.case_reason
+        if opens:
+            reason = describe(machine, drivers)
+        if state.case is not None or opens:
+            stop = self._stop_reason(machine, state)
+            if stop and stop not in reason:
+                reason = f"{reason}; stopped: {stop}"[:LONGEST_REASON]
+        told = state.case is not None and reason != state.case_reason
+        if not opens and not closes and not told:
             return Effects()
+        state.case_reason = reason
         severity = "high" if score >= HIGH_SCORE else "medium"
         if opens:
             state.case_opened_at = now
@@ -244,6 +237,7 @@ class Machines:
             "index": index,
             "drivers": drivers,
             "expected_down_s": 0.0 if closes else down_s,
+            "reason": reason,
         }
         row = {
             "id": case,
@@ -260,33 +254,27 @@ class Machines:
             "opened_at": to_iso(to_datetime(state.case_opened_at)),
             "closed_at": to_iso(to_datetime(closed_at)) if closed_at else None,
         }
+        if not opens and not closes:
+            return Effects([MaintenanceRow("case", row)])
         if closes:
-            state.case = None
+            state.case, state.case_reason = None, ""
         kind = MAINTENANCE_CASE_CLOSED if closes else MAINTENANCE_CASE_OPENED
         return Effects([MaintenanceRow("case", row)], [_event(kind, machine, now, data)])
 
 
-def _keep_state(state: MachineState, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-    if int(times[-1]) >= state.state_time:
-        state.state_time, state.state = int(times[-1]), int(values[-1])
+def describe(machine: Machine, drivers: Sequence[Mapping[str, object]]) -> str:
+    """Why a case is open, for people: the signal that drives it, with its baseline."""
+    if not drivers:
+        return ""
+    first = drivers[0]
+    watched = machine.watched[str(first["signal"])]
+    unit = f" {watched.unit}" if watched.unit else ""
+    name = watched.path.rpartition("/")[2]
+    return f"{name} {first['value']:.4g}{unit} at work, baseline {first['baseline']:.4g}{unit}"
 
 
-def _executing(
-    state: MachineState,
-    states: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
-    times: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Which times fall into execution: by the batch's state values where they reach back, else by
-    the kept state."""
-    if states is None or len(states[0]) == 0:
-        return np.full(len(times), state.state == PackMl.EXECUTE)
-    at = np.searchsorted(states[0], times, side="right") - 1
-    executing: NDArray[np.bool_] = states[1][np.maximum(at, 0)] == PackMl.EXECUTE
-    return executing
-
-
-def _lasted(since: int | None, now: int, seconds: float) -> bool:
-    return since is not None and now - since >= seconds * SECOND_US
+def _lasted(since: float | None, ran_s: float, seconds: float) -> bool:
+    return since is not None and ran_s - since >= seconds
 
 
 def _event(type: str, machine: Machine, now: int, data: dict[str, object]) -> Outgoing:

@@ -43,10 +43,11 @@ _UPSERT = {
             "index": "double precision",
             "drivers": "jsonb",
             "expected_down_s": "double precision",
+            "reason": "text",
         },
         ["id"],
         # Severity, score and drivers of a case are those of its opening.
-        replaced=["closed_at", "expected_down_s"],
+        replaced=["closed_at", "expected_down_s", "reason"],
     ),
 }
 

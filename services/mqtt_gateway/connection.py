@@ -57,6 +57,7 @@ class Arrived:
         topic: as bytes, as they came: they may be no UTF-8.
         retained: the broker's last known value, not a new message.
         ticket: for `Connection.stored`; None for QoS 0.
+        again: the broker says that it may have sent it before (DUP).
         at: microseconds since 1970.
     """
 
@@ -65,6 +66,7 @@ class Arrived:
     retained: bool
     ticket: int | None
     at: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,9 @@ class Connection:
                 return
         at = now_us()
         self._waiting.append(
-            Arrived(_topic(message), bytes(message.payload), message.retain, ticket, at)
+            Arrived(
+                _topic(message), bytes(message.payload), message.retain, ticket, at, message.dup
+            )
         )
         if not self._woken:
             self._woken = True
@@ -266,7 +270,7 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
         yield connection
     finally:
         client.disconnect()
-        await asyncio.to_thread(client.loop_stop)
+        await asyncio.to_thread(_end, client)
 
 
 async def _answer(
@@ -302,6 +306,15 @@ def _connect(
     properties.ReceiveMaximum = wanted.window
     properties.MaximumPacketSize = MAX_PACKET_BYTES
     client.connect(host, port, wanted.keep_alive_s, clean_start=wanted.clean, properties=properties)
+
+
+def _end(client: paho.Client) -> None:
+    """Wait for paho's thread, and close a socket that it left open, or never took over: where the
+    time limit cut off a connect."""
+    client.loop_stop()
+    left = client.socket()
+    if left is not None:
+        left.close()
 
 
 def _subscribe(client: paho.Client, wanted: Wanted, version: MQTTProtocolVersion) -> None:

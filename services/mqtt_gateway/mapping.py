@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from aurelian.edge.gateway import Reading, Reject
+from aurelian.model.names import NameFault, check_paths
 from aurelian.model.plant import Plant, Unit, derive_id
-from aurelian.model.plant_parts import SignalModel, SourceModel
+from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import Flag, Signal, Value, ValueType
-from mqtt_gateway.json_payload import Unreadable, read_fields
+from aurelian.model.source_model import SourceModel
+from mqtt_gateway.json_payload import Broken, Unreadable, read_members
+from mqtt_gateway.local_time import LocalClock
 
 _PLACE = re.compile(r"\{(unit|signal)\}|\+")
 
@@ -86,26 +89,34 @@ class SignalMap:
 
     def __init__(self, plant: Plant, source: SourceModel, max_discovered: int) -> None:
         self.plant, self.source = plant, source
-        self.units: dict[str, Unit] = {}
+        self.units = units_by_address(plant, source)
         self._known: dict[tuple[str, str], tuple[SignalModel, Signal]] = {}
         self._paths: set[str] = set()
         self._discovered: dict[str, Signal] = {}
         self._max_discovered = max_discovered
         for unit in plant.units():
             if unit.model.source == source.id:
-                self.units[unit.model.name] = unit
+                name = unit.model.address or unit.model.name
                 for signal, model in zip(unit.signals(), unit.model.signals, strict=True):
-                    self._known[unit.model.name, model.address or model.name] = model, signal
+                    self._known[name, model.address or model.name] = model, signal
                     self._paths.add(signal.path)
+        self._declared: dict[str, dict[str, ValueType]] = {name: {} for name in self.units}
+        for (name, address), (model, _) in self._known.items():
+            self._declared[name][address] = model.type
 
-    def declared(self, unit: str) -> set[str]:
-        """Addresses that the plant model knows of a unit."""
-        return {address for name, address in self._known if name == unit}
+    def declared(self, unit: str) -> dict[str, ValueType]:
+        """Addresses that the plant model knows of a unit, with their types."""
+        return self._declared.get(unit, {})
 
     def model(self, unit: str, address: str) -> SignalModel | None:
         """The model of a signal, None where it is not in the plant model."""
         found = self._known.get((unit, address))
         return None if found is None else found[0]
+
+    def signal(self, unit: str, address: str) -> Signal | None:
+        """A signal of the plant model, None where it has none there."""
+        found = self._known.get((unit, address))
+        return None if found is None else found[1]
 
     def reading(
         self,
@@ -119,7 +130,11 @@ class SignalMap:
         flags: Flag = Flag.NONE,
     ) -> Reading | None:
         """A value as a reading; None where it is unknown and may not be discovered (a closed
-        source, or too many)."""
+        source, or too many).
+
+        Raises:
+            NameFault: it is unknown, and its name cannot be kept.
+        """
         unit = self.units.get(unit_name)
         line = self.plant.path if unit is None else unit.line.path
         known = self._known.get((unit_name, address))
@@ -136,8 +151,10 @@ class SignalMap:
         self, unit: Unit | None, unit_name: str, address: str, kind: ValueType
     ) -> Signal | None:
         parent = unit.path if unit is not None else self.plant.path
+        # As they came: escaped, a control character would look like one that can be kept.
+        check_paths(unit_name, address.replace("/", "."))
         if unit is None and unit_name:
-            parent += f"/{_safe(unit_name)}"
+            parent += "".join(f"/{_safe(level)}" for level in unit_name.split("/"))
         path = f"{parent}/{_safe(address)}"
         while path in self._paths:  # the name of a declared signal that has another address
             path += "~"
@@ -145,9 +162,10 @@ class SignalMap:
         if signal is None:
             if self.source.closed or len(self._discovered) >= self._max_discovered:
                 return None
+            check_paths(path)
             asset = derive_id(self.plant.path) if unit is None else unit.id
             signal = self._discovered[path] = Signal(
-                derive_id(path), asset, path, kind, "", self.source.id, discovered=True
+                derive_id(path), asset, path, kind, "", self.source.key, discovered=True
             )
         return signal
 
@@ -174,10 +192,12 @@ class JsonMap:
     ) -> None:
         self.template = parse_template(source.topic)
         self._signals = SignalMap(plant, source, max_discovered)
-        self._zone = ZoneInfo(source.time_zone)
+        self._clock = LocalClock(ZoneInfo(source.time_zone))
         self._max_payload_bytes = max_payload_bytes
 
-    def map(self, topic: str, payload: bytes, flags: Flag) -> Mapped:
+    def map(
+        self, topic: str, payload: bytes, flags: Flag, received_at: int | None = None
+    ) -> Mapped:
         """Read one message; what cannot be read is a reject, never an exception."""
         if len(payload) > self._max_payload_bytes:
             reason = f"payload of {len(payload)} bytes, at most {self._max_payload_bytes} are read"
@@ -196,30 +216,59 @@ class JsonMap:
         prefix = places.get("signal", "")
         unit = self._signals.units.get(unit_name)
         try:
-            fields = read_fields(
+            members = read_members(
                 payload,
                 declared=_below(prefix, self._signals.declared(unit_name)),
-                zone=self._zone,
+                clock=self._clock,
                 texts=self._takes_text(unit_name, prefix),
+                stream=topic,
+                received_at=received_at,
             )
         except Unreadable as error:
-            return Mapped((), (Reject(str(error), "unreadable", topic, payload),), unit)
-        readings, refused = [], []
-        for field in fields:
+            # A topic of one signal says whose value it was, also where nobody can read it.
+            signal = self._signals.signal(unit_name, prefix or "value")
+            reject = Reject(str(error), "unreadable", topic, payload, signal=signal)
+            return Mapped((), (reject,), unit)
+        readings: list[Reading] = []
+        refused: list[str] = []
+        unnamed: list[str] = []
+        unread: list[Unread] = []
+        for field in members:
             address = ".".join(filter(None, (prefix, field.name))) or "value"
-            reading = self._signals.reading(
-                unit_name, address, field.value, field.type, field.time, flags=flags
-            )
+            if isinstance(field, Broken):
+                reason = f"{field.name[:60]!a}: {field.reason}"
+                signal = self._signals.signal(unit_name, address)
+                unread.append(Unread(reason, field.error_class, signal, field.time))
+                continue
+            try:
+                reading = self._signals.reading(
+                    unit_name,
+                    address,
+                    field.value,
+                    field.type,
+                    field.time,
+                    status=field.status,
+                    flags=flags | field.flags,
+                )
+            except NameFault as error:
+                unnamed.append(str(error))
+                continue
             if reading is None:
                 refused.append(address)
             else:
                 readings.append(reading)
-        rejects = []
+        rejects = reject_values(unread, topic, payload)
+        if unnamed:
+            rejects.append(Reject(unnamed[0], "name", topic, payload, len(unnamed)))
         if refused:
             reason = (
-                f"signals {', '.join(refused[:5])} of unit {unit_name!r} are not in the plant model"
+                f"signals {', '.join(each[:60] for each in refused[:5])} of unit "
+                f"{unit_name[:60]!r} are not in the plant model"
             )
             rejects.append(Reject(reason, "unknown_signal", topic, payload, len(refused)))
+        if unit is None and not readings and not rejects:
+            reason = f"unit {unit_name[:60]!r} is not in the plant model, and no value came"
+            rejects.append(Reject(reason, "unknown_unit", topic, payload))
         return Mapped(readings, rejects, unit)
 
     def _only_unit(self) -> str:
@@ -231,22 +280,71 @@ class JsonMap:
         return model is not None and model.type is ValueType.TEXT
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A value that could not be read. `signal`: the declared one that it was of; `time`:
+    microseconds since 1970, None: it had none."""
+
+    reason: str
+    error_class: str
+    signal: Signal | None
+    time: int | None
+
+
+def reject_values(unread: Sequence[Unread], topic: str, payload: bytes) -> list[Reject]:
+    """Rejects of one message's values: one for each declared signal's, so that its state is not
+    taken for known any more, and one for all others.
+
+    The first has the payload: a message of a thousand bad values is not kept a thousand times.
+    """
+    others = [each for each in unread if each.signal is None]
+    rejects = []
+    if others:
+        rejects.append(Reject(others[0].reason, others[0].error_class, topic, payload, len(others)))
+    for each in unread:
+        if each.signal is not None:
+            rejects.append(
+                Reject(
+                    each.reason,
+                    each.error_class,
+                    topic,
+                    b"" if rejects else payload,
+                    signal=each.signal,
+                    source_time=each.time or 0,
+                )
+            )
+    return rejects
+
+
 def printable(topic: bytes) -> str:
     r"""A topic for people and records; bytes that are no UTF-8 as `\xff`."""
     return topic.decode(errors="backslashreplace")
 
 
-def _below(prefix: str, addresses: set[str]) -> set[str]:
-    if not prefix:
-        return addresses
+def units_by_address(plant: Plant, source: SourceModel) -> dict[str, Unit]:
+    """The units of a source by what the source calls them; the plant has each address once."""
     return {
-        address.removeprefix(f"{prefix}.")
-        for address in addresses
-        if address.startswith(f"{prefix}.")
+        unit.model.address or unit.model.name: unit
+        for unit in plant.units()
+        if unit.model.source == source.id
     }
 
 
+def _below(prefix: str, declared: dict[str, ValueType]) -> dict[str, ValueType]:
+    """Addresses under a prefix, without it; the prefix itself as ""."""
+    if not prefix:
+        return declared
+    below = {
+        address.removeprefix(f"{prefix}."): kind
+        for address, kind in declared.items()
+        if address.startswith(f"{prefix}.")
+    }
+    if prefix in declared:
+        below[""] = declared[prefix]
+    return below
+
+
 def _safe(name: str) -> str:
-    """A name as one part of a path; `/`, `%` and control characters as `%2F`, so that it can be
-    read back."""
-    return re.sub(r"[/%\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02X}", name) or "%"
+    """A name as one part of a path; `/`, `%`, `~` and control characters as `%2F`, so that it can
+    be read back."""
+    return re.sub(r"[/%~\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02X}", name) or "%"

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from itertools import groupby
 from urllib.parse import urlsplit
 
 from aurelian.edge.gateway import Delivery, Reading, Reject, Source
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
-from aurelian.model.plant_parts import SourceModel
 from aurelian.model.sample import Flag
+from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
 from aurelian.runtime.retry import Backoff
 from mqtt_gateway import metrics
@@ -34,7 +35,7 @@ from mqtt_gateway.sparkplug_source import SparkplugSource
 log = logging.getLogger(__name__)
 
 _BATCH = 500
-_HEARTBEAT_S = 1.0
+_TAKE_S = 1.0
 _TOPICS_REMEMBERED = 100_000
 
 
@@ -56,21 +57,18 @@ def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list
                     "mqtt://host:1883 "
                     "(TLS and signing in are not there yet)"
                 )
-            if model.kind == "sparkplug":
-                shared = (
-                    sum(
-                        m.kind == "sparkplug" and m.url == model.url
-                        for p in plants
-                        for m in p.sources
-                    )
-                    > 1
-                )
-                sources.append(SparkplugSource(plant, model, settings, own_host_id=shared))
-                continue
+            shared = (
+                sum(m.kind == "sparkplug" and m.url == model.url for p in plants for m in p.sources)
+                > 1
+            )
             try:
-                sources.append(JsonSource(plant, model, settings))
+                sources.append(
+                    SparkplugSource(plant, model, settings, own_host_id=shared)
+                    if model.kind == "sparkplug"
+                    else JsonSource(plant, model, settings)
+                )
             except TemplateError as error:
-                raise PlantError(f"source {model.id!r}: {error}") from error
+                raise PlantError(f"source {model.key!r}: {error}") from error
     return sources
 
 
@@ -87,7 +85,7 @@ class JsonSource:
         )
         self._wanted = Wanted(
             url=model.url,
-            client_id=f"aurelian-{settings.gateway}-{model.id}",
+            client_id=f"aurelian-{settings.gateway}-{model.slug}",
             filters=(self._map.template.filter,),
             clean=False,
             window=settings.mqtt_window,
@@ -95,9 +93,8 @@ class JsonSource:
             keep_alive_s=settings.mqtt_keep_alive_s,
             timeout_s=settings.mqtt_timeout_s,
         )
-        self._heard: set[str] = set()
         self._heard_at = 0
-        self._seen: set[bytes] = set()
+        self._last: dict[bytes, bytes] = {}
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
@@ -110,12 +107,12 @@ class JsonSource:
                 async with connected(self._wanted, version) as connection:
                     backoff.reset()
                     live, logged = True, ""
-                    metrics.CONNECTED.labels(self.model.id).set(1)
+                    metrics.CONNECTED.labels(self.model.key).set(1)
                     log.info(
                         "broker is connected",
                         extra={
                             "fields": {
-                                "source": self.model.id,
+                                "source": self.model.key,
                                 "session_present": connection.session_present,
                             }
                         },
@@ -131,38 +128,30 @@ class JsonSource:
             except ConnectionLost as error:
                 reason = str(error)
             if live:
-                metrics.CONNECTED.labels(self.model.id).set(0)
-                metrics.LOST.labels(self.model.id).inc()
+                metrics.CONNECTED.labels(self.model.key).set(0)
+                metrics.LOST.labels(self.model.key).inc()
                 yield self._delivery(events=[self._event(death=codec.Death(reason=reason))])
             if reason != logged:
                 logged = reason
                 log.warning(
-                    "no broker", extra={"fields": {"source": self.model.id, "reason": reason}}
+                    "no broker", extra={"fields": {"source": self.model.key, "reason": reason}}
                 )
             await backoff.wait()
 
     async def _receive(self, connection: Connection) -> AsyncIterator[Delivery]:
-        beat = 0.0
         while True:
-            messages = await connection.take(_BATCH, _HEARTBEAT_S)
+            messages = await connection.take(_BATCH, _TAKE_S)
             events = []
             if dropped := connection.take_dropped():
-                metrics.DROPPED.labels(self.model.id).inc(dropped)
+                metrics.DROPPED.labels(self.model.key).inc(dropped)
                 events.append(
                     self._gap(f"{dropped} messages of QoS 0 came faster than they were taken")
                 )
-            delivery = (
-                self._deliver(connection, messages, dropped, events) if messages or events else None
-            )
-            if self._heard and time.monotonic() - beat >= _HEARTBEAT_S:
-                beat = time.monotonic()
-                heartbeat = self._event(
-                    heartbeat=codec.Heartbeat(heard_at=self._heard_at, assets=sorted(self._heard))
-                )
-                self._heard.clear()
-                yield self._delivery(events=[heartbeat])
-            if delivery is not None:
-                yield delivery
+            # What came again must be told from new values of the same time, so never both at once.
+            parts = [list(part) for _, part in groupby(messages, lambda message: message.again)]
+            for part in parts or ([[]] if events else []):
+                yield self._deliver(connection, part, dropped, events)
+                dropped, events = 0, []
 
     def _deliver(
         self,
@@ -177,10 +166,9 @@ class JsonSource:
             mapped = self._read(message)
             readings += mapped.readings
             rejects += mapped.rejects
-            if mapped.unit is not None and not message.retained:
-                self._heard.add(mapped.unit.id)
+            if not message.retained:
                 self._heard_at = message.at
-        metrics.MESSAGES.labels(self.model.id).inc(len(messages))
+        metrics.MESSAGES.labels(self.model.key).inc(len(messages))
         tickets = [message.ticket for message in messages if message.ticket is not None]
         return Delivery(
             source=self.model,
@@ -190,6 +178,7 @@ class JsonSource:
             rejects=rejects,
             events=events,
             dropped=dropped,
+            repeated=bool(messages) and messages[0].again,
             ack=lambda: connection.stored(tickets),
         )
 
@@ -201,14 +190,28 @@ class JsonSource:
                 "the topic is not UTF-8", "topic", printable(message.topic), message.payload
             )
             return Mapped((), (reject,))
-        first = message.topic not in self._seen
-        if first and len(self._seen) < _TOPICS_REMEMBERED:
-            self._seen.add(message.topic)
-        if not message.payload or (message.retained and not first):
+        if self._is_known(message):
             return Mapped((), ())  # a deleted retained message, or a value that is known already
-        return self._map.map(
-            topic, message.payload, Flag.RETAINED if message.retained else Flag.NONE
-        )
+        flags = Flag.RETAINED if message.retained else Flag.NONE
+        try:
+            return self._map.map(topic, message.payload, flags, message.at)
+        except Exception as error:  # a fault of ours with one message must not cost the others
+            log.exception("a message could not be mapped", extra={"fields": {"topic": topic[:200]}})
+            return Mapped((), (Reject(repr(error), "internal", topic, message.payload),))
+
+    def _is_known(self, message: Arrived) -> bool:
+        """Whether a message is no news: empty, or retained and what its topic said last.
+
+        Without our session a broker gives retained messages again; one that changed meanwhile is
+        news. Digests, because topics may be long.
+        """
+        topic = hashlib.blake2b(message.topic, digest_size=16).digest()
+        payload = hashlib.blake2b(message.payload, digest_size=16).digest()
+        known = message.retained and self._last.get(topic) == payload
+        if topic not in self._last and len(self._last) >= _TOPICS_REMEMBERED:
+            del self._last[next(iter(self._last))]
+        self._last[topic] = payload
+        return known or not message.payload
 
     def _gap(self, reason: str) -> codec.SourceEvent:
         now = now_us()
@@ -221,4 +224,4 @@ class JsonSource:
 
     def _event(self, **kind: object) -> codec.SourceEvent:
         at = now_us()
-        return codec.SourceEvent(owner=self.owner, source=self.model.id, time=at, **kind)  # type: ignore[arg-type]
+        return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]

@@ -13,126 +13,40 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from aurelian.model.sample import BAD, GOOD, Flag, Value, ValueType
+from aurelian.model.sample import Flag, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from mqtt_gateway.sparkplug_values import Undecodable, to_name, to_value
+from mqtt_gateway.sparkplug_messages import (
+    Action,
+    Born,
+    Died,
+    Edge,
+    Measured,
+    Missing,
+    Rebirth,
+    Refused,
+    RefusedValues,
+    Told,
+    Topic,
+    Unreadable,
+)
+from mqtt_gateway.sparkplug_values import (
+    Undecodable,
+    bd_seq,
+    flags_of,
+    quality_of,
+    time_of,
+    to_name,
+    to_value,
+)
 
-PREFIX = "spBv1.0"
-REBIRTH = "Node Control/Rebirth"
-UNCERTAIN_LAST_USABLE = 0x40900000
-"""Status of a metric whose property Quality says stale (500)."""
-
-_NOT_DATA = ("bdSeq", "Node Control/", "Device Control/")
+_CONTROLS = ("Node Control/", "Device Control/")
 _HELD_AT_MOST = 128
+_LATE = 128
+"""A given-up number this far behind the expected one is taken for one of the next round."""
+
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 300.0
 _REBORN_WITHIN_S = 10.0
 _REBIRTHS_PER_S = 10
-
-
-class Edge(NamedTuple):
-    """An edge node's name."""
-
-    group: str
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """`spBv1.0/group/kind/node[/device]`."""
-
-    kind: str
-    edge: Edge
-    device: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One value of one metric; `time`: microseconds since 1970, None where there is none."""
-
-    name: str
-    value: Value
-    type: ValueType
-    time: int | None
-    status: int
-    flags: Flag
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Values of a device (None: of the node itself)."""
-
-    edge: Edge
-    device: str | None
-    values: tuple[Measured, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Born:
-    """A node or a device speaks."""
-
-    edge: Edge
-    device: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """A device, or with device None the node with all `devices`, is silent from now on."""
-
-    edge: Edge
-    device: str | None
-    devices: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rebirth:
-    """Ask the node for its births again: `rebirth_command` to `spBv1.0/group/NCMD/node`."""
-
-    edge: Edge
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Messages were lost after `since` (microseconds, 0 unknown)."""
-
-    edge: Edge
-    since: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A message, or `count` metrics of it, that could not be understood."""
-
-    topic: str
-    payload: bytes
-    reason: str
-    error_class: str
-    count: int = 1
-
-
-Action = Told | Born | Died | Rebirth | Missing | Refused
-
-
-def parse_topic(topic: str) -> Topic | None:
-    """The parts of an edge node's topic; None for any other (STATE, NCMD, a malformed one)."""
-    parts = topic.split("/")
-    if len(parts) not in (4, 5) or parts[0] != PREFIX:
-        return None
-    kind = parts[2]
-    if kind not in (
-        ("NBIRTH", "NDEATH", "NDATA") if len(parts) == 4 else ("DBIRTH", "DDEATH", "DDATA")
-    ):
-        return None
-    return Topic(kind, Edge(parts[1], parts[3]), parts[4] if len(parts) == 5 else None)
-
-
-def rebirth_command(at: int) -> bytes:
-    """The payload of an NCMD that asks for a rebirth: Boolean true, by name."""
-    command = pb.Payload(timestamp=at // 1000)
-    command.metrics.add(name=REBIRTH, timestamp=at // 1000, datatype=11, boolean_value=True)
-    return command.SerializeToString()
 
 
 class _Known(NamedTuple):
@@ -162,6 +76,8 @@ class _Node:
     devices: set[str] = field(default_factory=set)
     unborn: dict[str, float] = field(default_factory=dict)
     held: dict[int, _Held] = field(default_factory=dict)
+    given_up: set[int] = field(default_factory=set)
+    all_devices: set[str] = field(default_factory=set)
     wanted: str = ""
     ask_at: float = 0.0
     wait_s: float = _FIRST_WAIT_S
@@ -204,6 +120,11 @@ class Host:
             actions: list[Action] = [
                 Refused(name, payload, f"not a Sparkplug B payload: {error}", "unreadable")
             ]
+            # The topic alone says who died. If it was not so, the rebirth that is asked for shows.
+            if topic.kind == "NDEATH":
+                actions += self._end(node, "a death certificate that cannot be read")
+            elif topic.kind == "DDEATH" and topic.device is not None:
+                actions += self._device_death(node, topic.device)
             self._want(node, "a payload could not be read")
             return actions + self._requests(node, now)
         actions = list(self._accept(node, _Held(now, topic, name, message, payload, at)))
@@ -235,8 +156,8 @@ class Host:
         if kind == "NBIRTH":
             yield from self._node_birth(node, found)
         elif kind == "NDEATH":
-            bd_seq = _bd_seq(found.message)
-            if bd_seq is None or bd_seq == node.bd_seq:
+            number = bd_seq(found.message)
+            if number is None or node.bd_seq is None or number == node.bd_seq:
                 yield from self._end(node, "the edge node's death certificate")
         elif not node.online:
             yield Refused(
@@ -251,6 +172,10 @@ class Host:
             yield from self._apply(node, found)
         else:
             number = found.message.seq % 256
+            if number in node.given_up and (node.expected - number) % 256 < _LATE:
+                node.given_up.discard(number)
+                yield from self._late(node, found)
+                return
             node.held[number] = found
             yield from self._release(node)
             if node.held and (self._reorder_s == 0 or len(node.held) >= _HELD_AT_MOST):
@@ -258,8 +183,20 @@ class Host:
 
     def _release(self, node: _Node) -> Iterator[Action]:
         while (found := node.held.pop(node.expected, None)) is not None:
+            node.given_up.discard(node.expected)
             node.expected = (node.expected + 1) % 256
             yield from self._apply(node, found)
+
+    def _late(self, node: _Node, found: _Held) -> Iterator[Action]:
+        """A message whose number was given up: its data have times of their own, the rest is
+        outdated; the expected number stays."""
+        if found.topic.kind in ("NDATA", "DDATA"):
+            yield from self._apply(node, found)
+        else:
+            reason = f"{found.topic.kind} {found.message.seq} came after it was given up"
+            count = len(found.message.metrics) or 1
+            yield Refused(found.name, found.payload, reason, "late", count)
+            self._want(node, reason)
 
     def _give_up_waiting(self, node: _Node) -> Iterator[Action]:
         first = min(node.held, key=lambda number: (number - node.expected) % 256)
@@ -267,16 +204,21 @@ class Host:
         yield Missing(node.edge, node.heard_at, reason)
         self._want(node, reason)
         while node.held:
-            node.expected = min(node.held, key=lambda number: (number - node.expected) % 256)
+            next_held = min(node.held, key=lambda number: (number - node.expected) % 256)
+            node.given_up.update(
+                (node.expected + n) % 256 for n in range((next_held - node.expected) % 256)
+            )
+            node.expected = next_held
             yield from self._release(node)
 
     def _node_birth(self, node: _Node, found: _Held) -> Iterator[Action]:
         node.online = True
-        node.bd_seq = _bd_seq(found.message)
+        node.bd_seq = bd_seq(found.message)
         node.expected = (found.message.seq + 1) % 256
         node.metrics.clear()
         node.aliases.clear()
         node.held.clear()
+        node.given_up.clear()
         node.wanted = ""
         if found.since - node.ask_at > 60:
             node.wait_s = _FIRST_WAIT_S
@@ -291,23 +233,30 @@ class Host:
         match found.topic.kind:
             case "DBIRTH":
                 assert device is not None
-                for alias in [a for a, known in node.aliases.items() if known.device == device]:
-                    del node.aliases[alias]
-                for key in [key for key in node.metrics if key[0] == device]:
-                    del node.metrics[key]
+                _forget(node, device)
                 node.devices.add(device)
+                node.all_devices.add(device)
                 node.unborn.pop(device, None)
                 self._learn(node, device, found.message)
                 yield Born(node.edge, device)
                 yield from self._values(node, device, found, Flag.INITIAL)
             case "DDEATH":
                 assert device is not None
-                node.unborn.pop(device, None)
-                if device in node.devices:
-                    node.devices.discard(device)
-                    yield Died(node.edge, device, (device,), "the device's death certificate")
+                yield from self._device_death(node, device)
+            case _ if device is not None and device not in node.devices:
+                reason = f"{found.topic.kind} before the device's birth, or after its death"
+                count = len(found.message.metrics) or 1
+                yield Refused(found.name, found.payload, reason, "no_birth", count)
+                self._want(node, reason)
             case _:
                 yield from self._values(node, device, found, Flag.NONE)
+
+    def _device_death(self, node: _Node, device: str) -> Iterator[Action]:
+        waited = node.unborn.pop(device, None) is not None
+        _forget(node, device)
+        if device in node.devices or waited:
+            node.devices.discard(device)
+            yield Died(node.edge, device, (device,), "the device's death certificate")
 
     def _learn(self, node: _Node, device: str | None, message: pb.Payload) -> None:
         for metric in message.metrics:
@@ -320,7 +269,7 @@ class Host:
     def _values(
         self, node: _Node, device: str | None, found: _Held, flags: Flag
     ) -> Iterator[Action]:
-        values, unknown, broken = [], 0, ""
+        values, unknown, broken = [], 0, []
         for metric in found.message.metrics:
             known = node.aliases.get(metric.alias) if metric.HasField("alias") else None
             if known is None and metric.name:
@@ -328,27 +277,24 @@ class Host:
             if known is None or known.device != device:
                 unknown += 1
                 continue
-            if known.name.startswith(_NOT_DATA):
+            if known.name == "bdSeq" or known.name.startswith(_CONTROLS):
                 continue
             try:
                 value, kind = to_value(metric, metric.datatype or known.datatype)
             except Undecodable as error:
-                broken = f"metric {known.name!r}: {error}"
+                at = time_of(metric, found.message)
+                broken.append(Unreadable(known.name, f"metric {known.name[:60]!r}: {error}", at))
                 continue
-            values.append(
-                Measured(
-                    known.name,
-                    value,
-                    kind,
-                    _time(metric, found.message),
-                    _status(metric),
-                    flags | _flags(metric),
-                )
-            )
+            time, status, said = time_of(metric, found.message), *quality_of(metric)
+            more = flags | flags_of(metric)
+            values.append(Measured(known.name, value, kind, time, status, more))
+            if said is not None:
+                name = f"{known.name}/Quality"
+                values.append(Measured(name, said, ValueType.TEXT, time, status, more))
         if values:
             yield Told(node.edge, device, tuple(values))
         if broken:
-            yield Refused(found.name, found.payload, broken, "type")
+            yield RefusedValues(found.name, found.payload, node.edge, device, tuple(broken))
         if unknown:
             reason = f"{unknown} metrics were in no birth"
             yield Refused(found.name, found.payload, reason, "unknown_metric", unknown)
@@ -358,7 +304,7 @@ class Host:
         if node.online:
             node.online = False
             node.wanted = ""
-            devices = tuple(sorted(node.devices | set(node.unborn)))
+            devices = tuple(sorted(node.all_devices))
             node.devices.clear()
             node.unborn.clear()
             node.held.clear()
@@ -380,31 +326,9 @@ class Host:
         return [Rebirth(node.edge, node.wanted)]
 
 
-def _bd_seq(message: pb.Payload) -> int | None:
-    for metric in message.metrics:
-        if metric.name == "bdSeq" and metric.WhichOneof("value") in ("int_value", "long_value"):
-            return int(metric.long_value or metric.int_value)
-    return None
-
-
-def _time(metric: pb.Payload.Metric, message: pb.Payload) -> int | None:
-    if metric.HasField("timestamp"):
-        return metric.timestamp * 1000
-    return message.timestamp * 1000 if message.HasField("timestamp") else None
-
-
-def _flags(metric: pb.Payload.Metric) -> Flag:
-    flags = Flag.HISTORICAL if metric.is_historical else Flag.NONE
-    return flags | Flag.TRANSIENT if metric.is_transient else flags
-
-
-def _status(metric: pb.Payload.Metric) -> int:
-    """The property Quality: 0 bad, 192 good, 500 stale."""
-    if not metric.HasField("properties"):
-        return GOOD
-    for key, found in zip(metric.properties.keys, metric.properties.values, strict=False):
-        if key == "Quality":
-            return {0: BAD, 500: UNCERTAIN_LAST_USABLE}.get(
-                found.int_value or found.long_value, GOOD
-            )
-    return GOOD
+def _forget(node: _Node, device: str) -> None:
+    """Forget what a device's birth said: its next data need a new one."""
+    for alias in [a for a, known in node.aliases.items() if known.device == device]:
+        del node.aliases[alias]
+    for key in [key for key in node.metrics if key[0] == device]:
+        del node.metrics[key]

@@ -18,8 +18,9 @@ from typing import assert_never
 
 from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
+from aurelian.model.names import NameFault
 from aurelian.model.plant import Plant
-from aurelian.model.plant_parts import SourceModel
+from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_ms, now_us
 from aurelian.runtime.retry import Backoff
 from mqtt_gateway import metrics
@@ -34,21 +35,23 @@ from mqtt_gateway.connection import (
     connected,
     other,
 )
-from mqtt_gateway.mapping import SignalMap, printable
+from mqtt_gateway.mapping import SignalMap, Unread, printable, reject_values
 from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.sparkplug import (
+from mqtt_gateway.sparkplug import Host
+from mqtt_gateway.sparkplug_messages import (
     Action,
     Born,
     Died,
     Edge,
-    Host,
     Missing,
     Rebirth,
+    RefusedValues,
     Told,
     parse_topic,
     rebirth_command,
 )
-from mqtt_gateway.sparkplug import Refused as RefusedMessage
+from mqtt_gateway.sparkplug_messages import Refused as RefusedMessage
+from mqtt_gateway.sparkplug_units import SparkplugUnits
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +74,23 @@ class SparkplugSource:
         self.model, self.owner = model, plant.owner
         self._settings = settings
         self._signals = SignalMap(plant, model, settings.mqtt_max_discovered)
+        self._units = SparkplugUnits(
+            self._signals.units,
+            any_group=model.group == "+",
+            memory=settings.state / f"sparkplug-units-{model.slug}.json",
+        )
         self._host = Host(
             reorder_s=settings.sparkplug_reorder_s, ask_rebirth=settings.sparkplug_ask_rebirth
         )
         host_id = (
-            f"{settings.sparkplug_host_id}-{model.id}"
+            f"{settings.sparkplug_host_id}-{model.slug}"
             if own_host_id
             else settings.sparkplug_host_id
         )
         self._state_topic = f"spBv1.0/STATE/{host_id}"
         self._wanted = Wanted(
             url=model.url,
-            client_id=f"aurelian-{settings.gateway}-{model.id}",
+            client_id=f"aurelian-{settings.gateway}-{model.slug}",
             filters=(self._state_topic, f"spBv1.0/{model.group}/+/{model.edge_node}/#"),
             clean=True,
             window=settings.mqtt_window,
@@ -101,7 +109,7 @@ class SparkplugSource:
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
         # Not a TaskGroup: a group may not span the yields of a generator.
-        keeper = asyncio.create_task(self._keep_online(), name=f"sparkplug {self.model.id}")
+        keeper = asyncio.create_task(self._keep_online(), name=f"sparkplug {self.model.key}")
         try:
             while True:
                 yield await _next(keeper, self._out)
@@ -130,7 +138,8 @@ class SparkplugSource:
             if reason != logged:
                 logged = reason
                 log.warning(
-                    "host is offline", extra={"fields": {"source": self.model.id, "reason": reason}}
+                    "host is offline",
+                    extra={"fields": {"source": self.model.key, "reason": reason}},
                 )
             await self._all_stored.wait()
             await backoff.wait()
@@ -140,17 +149,17 @@ class SparkplugSource:
         that it is offline."""
         try:
             connection.publish(self._state_topic, _state(True, began), qos=1, retain=True)
-            metrics.CONNECTED.labels(self.model.id).set(1)
-            metrics.HOST_ONLINE.labels(self.model.id).set(1)
+            metrics.CONNECTED.labels(self.model.key).set(1)
+            metrics.HOST_ONLINE.labels(self.model.key).set(1)
             log.info(
                 "host is online",
-                extra={"fields": {"source": self.model.id, "topic": self._state_topic}},
+                extra={"fields": {"source": self.model.key, "topic": self._state_topic}},
             )
             await self._receive(connection)
         finally:
-            metrics.CONNECTED.labels(self.model.id).set(0)
-            metrics.HOST_ONLINE.labels(self.model.id).set(0)
-            metrics.LOST.labels(self.model.id).inc()
+            metrics.CONNECTED.labels(self.model.key).set(0)
+            metrics.HOST_ONLINE.labels(self.model.key).set(0)
+            metrics.LOST.labels(self.model.key).inc()
             await connection.publish_and_wait(
                 self._state_topic, _state(False, max(now_ms(), began + 1)), _GOODBYE_S
             )
@@ -160,13 +169,13 @@ class SparkplugSource:
         while True:
             messages = await connection.take(_BATCH, _TICK_S)
             if dropped := connection.take_dropped():
-                metrics.DROPPED.labels(self.model.id).inc(dropped)
+                metrics.DROPPED.labels(self.model.key).inc(dropped)
                 await self._put(
                     events=[self._gap(self._heard_at, f"{dropped} messages were given up")],
                     dropped=dropped,
                 )
             if messages:
-                metrics.MESSAGES.labels(self.model.id).inc(len(messages))
+                metrics.MESSAGES.labels(self.model.key).inc(len(messages))
                 await self._take(connection, messages)
             now = time.monotonic()
             if now - ticked >= _TICK_S:
@@ -205,7 +214,11 @@ class SparkplugSource:
                 f"{self._settings.mqtt_max_payload_bytes} are read"
             )
             return (RefusedMessage(name, message.payload, reason, "too_large"),)
-        return self._host.receive(topic, name, message.payload, time.monotonic(), message.at)
+        try:
+            return self._host.receive(topic, name, message.payload, time.monotonic(), message.at)
+        except Exception as error:  # a fault of ours with one message must not cost the others
+            log.exception("a message could not be read", extra={"fields": {"topic": name[:200]}})
+            return (RefusedMessage(name, message.payload, repr(error), "internal"),)
 
     def _stay_online(self, connection: Connection, payload: bytes) -> None:
         """Somebody, or our own late will, said that we are offline: say at once that we are not."""
@@ -240,63 +253,88 @@ class SparkplugSource:
                     everything = (
                         device is None and self.model.edge_node != "+" and self.model.group != "+"
                     )
-                    named = tuple(self._signals.units) if everything else (device, *devices)
-                    if assets := self._assets(edge, named):
+                    assets = (
+                        [unit.id for unit in self._signals.units.values()]
+                        if everything
+                        else self._assets(edge, (device, *devices))
+                    )
+                    if assets:
                         events.append(
                             self._event(at, death=codec.Death(assets=assets, reason=reason))
                         )
                 case Missing(edge, since, reason):
-                    metrics.MISSING.labels(self.model.id).inc()
+                    metrics.MISSING.labels(self.model.key).inc()
                     events.append(self._gap(since, f"{edge.group}/{edge.node}: {reason}"))
                 case Rebirth(edge, reason):
                     if connection is not None:
                         self._ask_rebirth(connection, edge, reason)
                 case RefusedMessage(topic, payload, reason, error_class, count):
                     rejects.append(Reject(reason, error_class, topic, payload, count))
+                case RefusedValues():
+                    rejects += self._reject_values(action)
                 case _:
                     assert_never(action)
         if readings or rejects or events or ack is not None:
             await self._put(readings, rejects, events, at=at, ack=ack)
 
     def _add_readings(self, told: Told, readings: list[Reading], rejects: list[Reject]) -> None:
-        unit = told.device if told.device is not None else told.edge.node
+        unit = self._units.name(told.edge, told.device)
         for each in told.values:
-            full = f"{unit}/{each.name}"
-            address = full if self._signals.model(unit, full) is not None else each.name
-            reading = self._signals.reading(
-                unit,
-                address,
-                each.value,
-                each.type,
-                each.time,
-                status=each.status,
-                flags=each.flags,
-            )
+            address = self._address(unit, told, each.name)
+            reason = f"metric {each.name[:60]!r} of {unit[:60]!r} is not in the plant model"
+            error_class = "unknown_signal"
+            try:
+                reading = self._signals.reading(
+                    unit,
+                    address,
+                    each.value,
+                    each.type,
+                    each.time,
+                    status=each.status,
+                    flags=each.flags,
+                )
+            except NameFault as error:
+                reading, reason, error_class = None, str(error), "name"
             if reading is not None:
                 readings.append(reading)
             else:
-                reason = f"metric {each.name!r} of {unit!r} is not in the plant model"
-                rejects.append(
-                    Reject(
-                        reason,
-                        "unknown_signal",
-                        f"{'/'.join(told.edge)}/{full}",
-                        repr(each.value).encode(),
-                    )
-                )
+                origin = f"{'/'.join(told.edge)}/{_own_name(told)}/{each.name}"
+                payload = repr(each.value).encode(errors="backslashreplace")
+                rejects.append(Reject(reason, error_class, origin, payload))
+
+    def _reject_values(self, refused: RefusedValues) -> list[Reject]:
+        unit = self._units.name(refused.edge, refused.device)
+        unread = [
+            Unread(
+                each.reason,
+                "type",
+                self._signals.signal(unit, self._address(unit, refused, each.name)),
+                each.time,
+            )
+            for each in refused.values
+        ]
+        return reject_values(unread, refused.topic, refused.payload)
+
+    def _address(self, unit: str, of: Told | RefusedValues, name: str) -> str:
+        """What the plant model calls a metric: after the name of its device, or without it."""
+        full = f"{_own_name(of)}/{name}"
+        return full if self._signals.signal(unit, full) is not None else name
 
     def _ask_rebirth(self, connection: Connection, edge: Edge, reason: str) -> None:
-        metrics.REBIRTHS.labels(self.model.id).inc()
+        metrics.REBIRTHS.labels(self.model.key).inc()
         log.info(
             "asks for a rebirth",
-            extra={"fields": {"source": self.model.id, "node": "/".join(edge), "reason": reason}},
+            extra={"fields": {"source": self.model.key, "node": "/".join(edge), "reason": reason}},
         )
         topic = f"spBv1.0/{edge.group}/NCMD/{edge.node}"
         connection.publish(topic, rebirth_command(now_us()), qos=0, retain=False)
 
     def _assets(self, edge: Edge, devices: Iterable[str | None]) -> list[str]:
-        names = dict.fromkeys(edge.node if device is None else device for device in devices)
-        return [unit.id for name in names if (unit := self._signals.units.get(name)) is not None]
+        return [
+            unit.id
+            for name in self._units.names(edge, devices)
+            if (unit := self._signals.units.get(name)) is not None
+        ]
 
     def _online_assets(self) -> list[str]:
         """A born node is heard as long as broker and node keep their connections: without news it
@@ -355,7 +393,7 @@ class SparkplugSource:
         return self._event(now, gap=codec.Gap(from_time=since or now, to_time=now, reason=reason))
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
-        return codec.SourceEvent(owner=self.owner, source=self.model.id, time=at, **kind)  # type: ignore[arg-type]
+        return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
 
 
 async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Delivery]) -> Delivery:
@@ -370,6 +408,10 @@ async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Delivery]) -> Del
         return await getting
     finally:
         getting.cancel()
+
+
+def _own_name(of: Told | RefusedValues) -> str:
+    return of.device if of.device is not None else of.edge.node
 
 
 def _state(online: bool, timestamp_ms: int) -> bytes:

@@ -8,9 +8,10 @@ import json
 import math
 import struct
 
-from aurelian.model.sample import Value, ValueType
+from aurelian.model.sample import GOOD, Flag, Value, ValueType
 from aurelian.model.time import to_datetime, to_iso_ms
 from aurelian.pb import sparkplug_b_pb2 as pb
+from mqtt_gateway import quality
 
 DATETIME = 13
 """Datatypes are numbered as in the specification, 6.4.16."""
@@ -87,6 +88,47 @@ def signed(number: int, bits: int) -> int:
 def to_name(name: str | bytes) -> str:
     r"""A name as text. What is no UTF-8 comes as bytes: `\xff` for each that does not fit."""
     return name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
+
+
+def bd_seq(message: pb.Payload) -> int | None:
+    """The number that ties a node's death to its birth; None where there is none."""
+    for metric in message.metrics:
+        if metric.name == "bdSeq" and metric.WhichOneof("value") in ("int_value", "long_value"):
+            return int(metric.long_value or metric.int_value)
+    return None
+
+
+def time_of(metric: pb.Payload.Metric, message: pb.Payload) -> int | None:
+    """A metric's time, else its message's, as microseconds since 1970."""
+    if metric.HasField("timestamp"):
+        return metric.timestamp * 1000
+    return message.timestamp * 1000 if message.HasField("timestamp") else None
+
+
+def flags_of(metric: pb.Payload.Metric) -> Flag:
+    """HISTORICAL and TRANSIENT as the metric says."""
+    flags = Flag.HISTORICAL if metric.is_historical else Flag.NONE
+    return flags | Flag.TRANSIENT if metric.is_transient else flags
+
+
+def quality_of(metric: pb.Payload.Metric) -> tuple[int, str | None]:
+    """The status that the property Quality says (0 bad, 192 good, 500 stale), and None.
+
+    Any other quality is Uncertain: the specification does not say what it means, so its raw value
+    comes with it as text.
+    """
+    if not metric.HasField("properties"):
+        return GOOD, None
+    for key, found in zip(metric.properties.keys, metric.properties.values, strict=False):
+        if key != "Quality":
+            continue
+        field = found.WhichOneof("value")
+        raw: object = None if field is None or found.is_null else getattr(found, field)
+        if field == "int_value" and isinstance(raw, int):
+            raw = signed(raw, 32)
+        status = quality.of_sparkplug(raw)
+        return (quality.UNCERTAIN, str(raw)[:200]) if status is None else (status, None)
+    return GOOD, None
 
 
 def _text(text: str | bytes) -> tuple[Value, ValueType]:

@@ -3,16 +3,16 @@ called by source.py."""
 
 from __future__ import annotations
 
-import base64
-import re
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aurelian.edge.gateway import Reading
+from aurelian.model.addresses import AddressError, NodeAddress, parse_address
+from aurelian.model.evidence import UNCERTAIN_NO_COMMUNICATION
 from aurelian.model.plant import Plant, Unit
-from aurelian.model.plant_parts import SignalModel, SourceModel
+from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import Flag, Signal, Value, ValueType
+from aurelian.model.source_model import SourceModel
 
 BAD_NODE_ID_UNKNOWN = 0x80340000
 """Status of an item whose node or namespace the server does not have."""
@@ -25,43 +25,9 @@ _NO_COMMUNICATION = frozenset(
         0x808B0000,  # BadDeviceFailure
         0x808C0000,  # BadSensorFailure
         0x808D0000,  # BadOutOfService
+        UNCERTAIN_NO_COMMUNICATION,
     }
 )
-_ADDRESS = re.compile(
-    r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>\d+);)?(?P<kind>[isgb])=(?P<identifier>.+)", re.DOTALL
-)
-
-
-class AddressError(ValueError):
-    """A signal's address is no OPC UA node id; the text names signal, address and the forms that
-    are understood."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeAddress:
-    """A node id as written in the plant model.
-
-    Attributes:
-        uri: of its namespace; None where `index` says it.
-        index: of its namespace in the server's table, where no URI is given.
-        kind: `i` number, `s` text, `g` GUID, `b` base64 bytes.
-        identifier: as text.
-    """
-
-    uri: str | None
-    index: int
-    kind: str
-    identifier: str
-
-    def node_id(self, namespaces: Sequence[str]) -> str | None:
-        """The node id in the server's own numbering, say `ns=2;s=press.state`; None: it lacks the
-        namespace."""
-        index = self.index
-        if self.uri is not None:
-            if self.uri not in namespaces:
-                return None
-            index = namespaces.index(self.uri)
-        return f"ns={index};{self.kind}={self.identifier}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,34 +62,6 @@ class Notification:
         """True where the server's queue of this item lost values just before this one (part 4,
         7.39.1)."""
         return self.status & 0x0C80 == 0x0480
-
-
-def parse_address(text: str) -> NodeAddress:
-    """Read `nsu=URI;s=…`, `ns=N;s=…`, `s=…` (namespace 0), each also with `i=`, `g=` or `b=`.
-
-    Raises:
-        AddressError: none of these.
-    """
-    found = _ADDRESS.fullmatch(text)
-    if found is None or not _is_identifier(found["kind"], found["identifier"]):
-        raise AddressError(
-            f"{text!r} is no node id; say nsu=urn:maker:machine;s=Press.State, or ns=2;i=1001"
-        )
-    return NodeAddress(found["uri"], int(found["index"] or 0), found["kind"], found["identifier"])
-
-
-def _is_identifier(kind: str, text: str) -> bool:
-    try:
-        match kind:
-            case "i":
-                return 0 <= int(text) < 2**32
-            case "g":
-                return bool(uuid.UUID(text))
-            case "b":
-                return bool(base64.b64decode(text, validate=True))
-    except ValueError:
-        return False
-    return True
 
 
 def tags_of(plant: Plant, source: SourceModel) -> list[Tag]:

@@ -44,3 +44,8 @@ GAPS = Counter(
     "Gaps told to the historian; each is an interval without data.",
     ["source"],
 )
+CERTIFICATE_ENDS = Gauge(
+    "opcua_own_certificate_ends_timestamp_seconds",
+    "When our certificate ends; one that we made is made anew 30 days before, another is yours to "
+    "replace.",
+)

@@ -1,37 +1,36 @@
-"""PublishResponse bodies to plain notifications, with asyncua's decoder; called by subscription.py,
+"""Publish and Republish responses to plain notifications; called by publishing.py and session.py,
 once per message.
 
-All that is known of the wire format of a Publish response is here: a faster decoder replaces
-`decode_publish` alone.
+The frame is read here, the items by publish_decoder.py. Damage costs what stands behind it in its
+block, no more.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import math
-import uuid
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import UTC, datetime
-from enum import Enum
+import struct
+from dataclasses import dataclass
 
 from asyncua import ua
-from asyncua.ua.ua_binary import Primitives, from_binary, nodeid_from_binary, struct_from_binary
+from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 
-from aurelian.model.sample import Value, ValueType
-from aurelian.model.time import to_us
+from opcua_gateway.item_layouts import NO_TIME
 from opcua_gateway.mapping import Notification
+from opcua_gateway.publish_decoder import Damage, Items, Numbers
+from opcua_gateway.values import to_value
+from opcua_gateway.variants import UNREADABLE, Reader
 
-# What the decoder raises on bytes that it cannot follow.
-_UNREADABLE = (
-    ua.UaError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-)
+__all__ = [
+    "NO_TIME",
+    "Numbers",
+    "Published",
+    "Undecodable",
+    "decode_publish",
+    "decode_republish",
+    "to_value",
+]
+
+_PLAIN_HEADER_ENDS = (b"\0\xff\xff\xff\xff\0\0\0", b"\0\0\0\0\0\0\0\0")
+"""A ResponseHeader behind its result: no diagnostics, no texts (null or empty), nothing more."""
 
 
 class Undecodable(ValueError):
@@ -45,6 +44,9 @@ class Published:
     Attributes:
         available: numbers of messages that the server can still send again.
         keep_alive: carries nothing; `sequence` is then that of the next message.
+        numbers: the values that are numbers or bools, as columns, one entry a type at most.
+        others: all other values, in order.
+        other_places: position of each of `others` among all values of the message, from 0.
         ended: the server's reason for ending the subscription, None while it lives.
         unreadable: bytes whose notifications could not be decoded, with `why`.
     """
@@ -53,10 +55,20 @@ class Published:
     sequence: int
     available: tuple[int, ...]
     keep_alive: bool
-    notifications: tuple[Notification, ...]
+    numbers: tuple[Numbers, ...] = ()
+    others: tuple[Notification, ...] = ()
+    other_places: tuple[int, ...] = ()
     ended: int | None = None
     unreadable: bytes = b""
     why: str = ""
+
+    @property
+    def notifications(self) -> tuple[Notification, ...]:
+        """All values one by one, in the order of the message; made anew on each call, slow."""
+        found = dict(zip(self.other_places, self.others, strict=True))
+        for numbers in self.numbers:
+            found.update(numbers.notifications())
+        return tuple(found[place] for place in sorted(found))
 
 
 def decode_publish(body: ua.utils.Buffer) -> Published:
@@ -68,178 +80,98 @@ def decode_publish(body: ua.utils.Buffer) -> Published:
         ua.UaStatusCodeError: the service result is Bad.
     """
     try:
-        data = body.copy()
-        nodeid_from_binary(data)
-        struct_from_binary(ua.ResponseHeader, data).ServiceResult.check()
-        subscription = Primitives.UInt32.unpack(data)
-        available = tuple(
-            Primitives.UInt32.unpack(data) for _ in range(Primitives.Int32.unpack(data))
-        )
-        data.skip(1)  # MoreNotifications
-        return _decode_message(data, subscription, available)
+        reader = _open(body)
+        subscription = _uint32(reader)
+        count = max(reader.length(4), 0)
+        available = struct.unpack(f"<{count}I", reader.read(4 * count))
+        reader.skip(1)  # MoreNotifications
+        return _decode_message(reader, subscription, available)
     except ua.UaStatusCodeError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise Undecodable(f"head of a Publish response: {error!r}") from error
 
 
 def decode_republish(body: ua.utils.Buffer, subscription: int) -> Published:
     """Read a RepublishResponse of a subscription. Raises as `decode_publish`."""
     try:
-        data = body.copy()
-        nodeid_from_binary(data)
-        struct_from_binary(ua.ResponseHeader, data).ServiceResult.check()
-        return _decode_message(data, subscription, ())
+        return _decode_message(_open(body), subscription, ())
     except ua.UaStatusCodeError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise Undecodable(f"head of a Republish response: {error!r}") from error
 
 
-def to_value(value: object, kind: ua.VariantType) -> tuple[Value, ValueType]:
-    """A Variant's content as value and type; arrays and structures as JSON text, NaN and infinity
-    in them null."""
-    if value is None:
-        return None, ValueType.NULL
-    if isinstance(value, list | tuple):
-        return _json(value), ValueType.JSON
-    match kind:
-        case ua.VariantType.Boolean:
-            return bool(value), ValueType.BOOL
-        case ua.VariantType.Float | ua.VariantType.Double:
-            return float(value), ValueType.DOUBLE  # type: ignore[arg-type]
-        case ua.VariantType.UInt64:
-            return int(value), ValueType.UINT64  # type: ignore[call-overload]
-        case ua.VariantType.ByteString:
-            return bytes(value), ValueType.BYTES  # type: ignore[call-overload]
-        case (
-            ua.VariantType.ExtensionObject
-            | ua.VariantType.DataValue
-            | ua.VariantType.DiagnosticInfo
-        ):
-            return _json(value), ValueType.JSON
-        case ua.VariantType.Variant:
-            return to_value(value.Value, value.VariantType)  # type: ignore[attr-defined]
-    plain = _plain(value)
-    match plain:
-        case bool():
-            return plain, ValueType.BOOL
-        case int():
-            return plain, ValueType.INT64
-        case str():
-            return _text(plain)
-        case None:
-            return None, ValueType.NULL
-    return _json(plain), ValueType.JSON
+def _open(body: ua.utils.Buffer) -> Reader:
+    """A reader behind the ResponseHeader.
+
+    Raises:
+        ua.UaStatusCodeError: the service result is Bad.
+    """
+    data = body.copy().read(len(body))
+    reader = Reader(data, 0, len(data))
+    nodeid_from_binary(reader)
+    start = reader.position
+    if data[start + 16 : start + 24] in _PLAIN_HEADER_ENDS:
+        reader.skip(12)  # Timestamp, RequestHandle
+        ua.StatusCode(_uint32(reader)).check()
+        reader.skip(8)
+    else:
+        struct_from_binary(ua.ResponseHeader, reader).ServiceResult.check()
+    return reader
 
 
-def _decode_message(
-    data: ua.utils.Buffer, subscription: int, available: tuple[int, ...]
-) -> Published:
-    sequence = Primitives.UInt32.unpack(data)
-    data.skip(8)  # PublishTime
-    blocks = Primitives.Int32.unpack(data)
-    notifications: list[Notification] = []
+def _decode_message(reader: Reader, subscription: int, available: tuple[int, ...]) -> Published:
+    sequence = _uint32(reader)
+    reader.skip(8)  # PublishTime
+    (blocks,) = struct.unpack("<i", reader.read(4))
+    items = Items(reader.data)
     ended: int | None = None
-    unreadable, why = b"", ""
+    unreadable: list[bytes] = []
+    why = ""
     for _ in range(blocks):
-        kind = nodeid_from_binary(data)
-        data.skip(1)  # encoding: a binary body
-        length = Primitives.Int32.unpack(data)
-        block = data.copy(length)
-        data.skip(length)
+        damaged_at, block_end = reader.position, reader.end
         try:
-            if kind.Identifier == ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary:
-                for _ in range(Primitives.Int32.unpack(block)):
-                    rest = block.copy()
-                    notifications.append(
-                        _notification(from_binary(ua.MonitoredItemNotification, block))
-                    )
-            elif kind.Identifier == ua.ObjectIds.StatusChangeNotification_Encoding_DefaultBinary:
-                ended = Primitives.UInt32.unpack(block)
-        except _UNREADABLE as error:
-            unreadable += rest.read(len(rest))
-            why = f"notification {len(notifications) + 1} of message {sequence}: {error!r}"
+            kind = nodeid_from_binary(reader)
+            reader.skip(1)  # encoding: a binary body
+            (length,) = struct.unpack("<i", reader.read(4))
+            if length < 0:
+                raise ValueError(f"a block of length {length}")
+            # A block may say that it is longer than the message: its items may still be there.
+            block_end = min(reader.position + length, reader.end)
+            block = Reader(reader.data, reader.position, block_end)
+            damaged_at = reader.position
+            match kind.Identifier:
+                case ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary:
+                    (count,) = struct.unpack("<i", block.read(4))
+                    items.read(block.position, block_end, count)
+                case ua.ObjectIds.StatusChangeNotification_Encoding_DefaultBinary:
+                    ended = _uint32(block)
+            if length > len(reader):
+                raise ValueError(f"a block of length {length}, {len(reader)} bytes are left")
+        except UNREADABLE as error:
+            if isinstance(error, Damage):
+                damaged_at = error.position
+            # Where nothing is left to keep, the message shows what was missing.
+            unreadable.append(reader.data[damaged_at:block_end] or reader.data)
+            why = f"notification {items.count + 1} of message {sequence}: {error}"
+            if block_end == reader.end:
+                break
+        reader.position = block_end
     return Published(
-        subscription, sequence, available, blocks <= 0, tuple(notifications), ended, unreadable, why
+        subscription,
+        sequence,
+        available,
+        blocks <= 0,
+        items.numbers(),
+        tuple(items.others),
+        tuple(items.other_places),
+        ended,
+        b"".join(unreadable),
+        why,
     )
 
 
-def _notification(item: ua.MonitoredItemNotification) -> Notification:
-    found = item.Value
-    value, kind = (
-        (None, ValueType.NULL)
-        if found.Value is None
-        else to_value(found.Value.Value, found.Value.VariantType)
-    )
-    return Notification(
-        handle=item.ClientHandle,
-        value=value,
-        type=kind,
-        status=0 if found.StatusCode is None else found.StatusCode.value,
-        source_time=_microseconds(found.SourceTimestamp),
-        server_time=_microseconds(found.ServerTimestamp),
-    )
-
-
-def _microseconds(when: datetime | None) -> int | None:
-    return None if when is None else to_us(_aware(when))
-
-
-def _text(text: str) -> tuple[Value, ValueType]:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # not UTF-8 on the wire: keep its bytes
-        return text.encode(errors="surrogateescape"), ValueType.BYTES
-    return text, ValueType.TEXT
-
-
-def _json(value: object) -> str:
-    return (
-        json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        .encode(errors="replace")
-        .decode()
-    )
-
-
-def _plain(value: object) -> object:
-    """The value in JSON's types; integers keep all their digits."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Enum():
-            return value.value
-        case None | bool() | int() | str():
-            return value
-        case list() | tuple():
-            return [_plain(each) for each in value]
-        case bytes():
-            return base64.b64encode(value).decode()
-        case datetime():
-            return _iso(value)
-        case uuid.UUID():
-            return str(value)
-        case ua.NodeId():
-            return value.to_string()
-        case ua.StatusCode():
-            return value.value
-        case ua.LocalizedText():
-            return value.Text
-        case ua.QualifiedName():
-            return value.to_string()
-        case ua.Variant():
-            return _plain(value.Value)
-        case ua.ExtensionObject():
-            body = base64.b64encode(value.Body).decode() if value.Body else None
-            return {"type_id": value.TypeId.to_string(), "body": body}
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return str(value)
-
-
-def _iso(when: datetime) -> str:
-    return _aware(when).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _aware(when: datetime) -> datetime:
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+def _uint32(reader: Reader) -> int:
+    (found,) = struct.unpack("<I", reader.read(4))
+    return int(found)

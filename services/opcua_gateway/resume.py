@@ -12,19 +12,21 @@ from opcua_gateway.session import Limits, Terms
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What brings us back to the subscription of before, in this process or the next one.
+    """What brings us back to the subscriptions of before, in this process or the next one.
 
     Attributes:
-        token: of the session; "" when there is none to go back to.
-        terms, limits: of the subscription and its server.
-        addresses: of the nodes, by handle; other addresses need another subscription.
+        secret: of the session, `Session.secret`; "" when there is none to go back to.
+        terms, limits: of the subscriptions and their server.
+        addresses: of the nodes, by handle; other addresses need other subscriptions.
+        refused: handles of the nodes that the server did not give.
         heard_at: microseconds since 1970 of the last sign of life: a gap begins here.
     """
 
-    token: str
-    terms: Terms
+    secret: str
+    terms: tuple[Terms, ...]
     limits: Limits
     addresses: tuple[str, ...]
+    refused: tuple[int, ...]
     heard_at: int
 
 
@@ -33,10 +35,11 @@ def load(file: Path) -> Resume | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return Resume(
-            found["token"],
-            Terms(**found["terms"]),
+            found["secret"],
+            tuple(Terms(**each) for each in found["terms"]),
             Limits(tuple(found["limits"]["namespaces"]), found["limits"]["items_per_call"]),
             tuple(found["addresses"]),
+            tuple(found["refused"]),
             found["heard_at"],
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -44,7 +47,7 @@ def load(file: Path) -> Resume | None:
 
 
 def save(file: Path, resume: Resume) -> None:
-    """Replace the file, readable by us alone: the token is a secret."""
+    """Replace the file, readable by us alone: it has the session's secret."""
     new = file.with_suffix(".new")
     new.touch(mode=0o600)
     new.write_text(json.dumps(asdict(resume)), encoding="utf-8")

@@ -1,5 +1,5 @@
-"""One connection and session with an OPC UA server, on asyncua's channel and services; called by
-subscription.py and source.py.
+"""A session with an OPC UA server, on asyncua's channel and services; made by connection.py,
+used by publishing.py and source.py.
 
 asyncua's own reconnect, publish loop and subscription objects are not used: they lose data (ingest
 sheet, T1-T16).
@@ -7,20 +7,24 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from asyncua import Client, ua
 
 from opcua_gateway.notifications import Published, decode_republish
 
-log = logging.getLogger(__name__)
-
 ITEMS_PER_CALL = 1000
 """Where a server names no limit of its own."""
 
+BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
+
+_TOO_LARGE = (
+    ua.uaerrors.BadResponseTooLarge,
+    ua.uaerrors.BadEncodingLimitsExceeded,
+    ua.uaerrors.BadTcpMessageTooLarge,
+)
 _STATUS_AND_TIMES = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
 _FILTER_REFUSED = frozenset(
     {
@@ -34,6 +38,14 @@ _FILTER_REFUSED = frozenset(
 class SessionLost(ConnectionError):
     """The server or the way to it is gone, or it does not do what a session needs; the text says
     what happened."""
+
+
+class ResponseTooLarge(SessionLost):
+    """The notifications that the server has for one message make it too large: ask for fewer."""
+
+
+class TooManySubscriptions(SessionLost):
+    """The server gives no further subscription."""
 
 
 class TooManyPublishRequests(Exception):
@@ -59,8 +71,8 @@ class Terms:
 
 
 class Session:
-    """An activated session. Made by `opened`; every method raises SessionLost where the connection
-    or session fails."""
+    """An activated session. Made by `connection.opened`; every method raises SessionLost where the
+    connection or session fails."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -69,11 +81,12 @@ class Session:
         self.resumed = False
 
     @property
-    def token(self) -> str:
-        """What `opened` needs to come back to the session: how we signed in, and the secret that
-        the server gave."""
-        signed_in = self._client.server_policy(ua.UserTokenType.Anonymous).PolicyId or ""
-        return f"{signed_in}\n{self._client.uaclient.session.authentication_token.to_string()}"
+    def secret(self) -> str:
+        """What `connection.opened` needs to come back to the session: how nobody signs in, the
+        secret that the server gave, and the nonce that our next signature is for."""
+        nobody = self._client.server_policy(ua.UserTokenType.Anonymous).PolicyId or ""
+        token = self._client.uaclient.session.authentication_token.to_string()
+        return f"{nobody}\n{token}\n{(self._client._server_nonce or b'').hex()}"
 
     @property
     def channel_lifetime_s(self) -> float:
@@ -82,7 +95,7 @@ class Session:
 
     async def renew_channel(self) -> None:
         """Renew the secure channel."""
-        with _translated("renew the secure channel"):
+        with translated("renew the secure channel"):
             await self._client.open_secure_channel(renew=True)
             self._client.uaclient.revolve_security_token()
 
@@ -97,7 +110,7 @@ class Session:
             ua.ReadValueId(NodeId=ua.NodeId(number), AttributeId=ua.AttributeIds.Value)
             for number in wanted
         ]
-        with _translated("read the namespaces"):
+        with translated("read the namespaces"):
             namespaces, per_call = await self._client.uaclient.session.read(request)
         if not isinstance(namespaces.Value.Value, list):
             raise SessionLost(
@@ -109,21 +122,29 @@ class Session:
         )
 
     async def create_subscription(
-        self, publishing_interval_s: float, keep_alive_s: float, lifetime_s: float
+        self,
+        publishing_interval_s: float,
+        keep_alive_s: float,
+        lifetime_s: float,
+        most_notifications: int = 0,
     ) -> Terms:
-        """Make a subscription that lives `lifetime_s` without us."""
+        """Make a subscription that lives `lifetime_s` without us; `most_notifications` in one
+        message, 0: as the server likes."""
         request = ua.CreateSubscriptionParameters()
         request.RequestedPublishingInterval = publishing_interval_s * 1000
         request.RequestedMaxKeepAliveCount = max(1, int(keep_alive_s / publishing_interval_s))
         request.RequestedLifetimeCount = max(
             3 * request.RequestedMaxKeepAliveCount, int(lifetime_s / publishing_interval_s)
         )
-        request.MaxNotificationsPerPublish = 0
+        request.MaxNotificationsPerPublish = most_notifications
         request.PublishingEnabled = True
-        with _translated("create a subscription"):
-            made = await self._client.uaclient.session.create_subscription(
-                request, callback=lambda _: None
-            )
+        with translated("create a subscription"):
+            try:
+                made = await self._client.uaclient.session.create_subscription(
+                    request, callback=lambda _: None
+                )
+            except ua.uaerrors.BadTooManySubscriptions as error:
+                raise TooManySubscriptions(f"cannot create a subscription: {error}") from error
         interval_s = made.RevisedPublishingInterval / 1000
         return Terms(made.SubscriptionId, interval_s, interval_s * made.RevisedMaxKeepAliveCount)
 
@@ -131,7 +152,7 @@ class Session:
         self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
     ) -> dict[int, int]:
         """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
-        costs no other."""
+        costs no other; those that the subscription has no room for are BadTooManyMonitoredItems."""
         statuses: dict[int, int] = {}
         start = 0
         while start < len(items):
@@ -141,10 +162,17 @@ class Session:
             except _TooManyOperations as error:
                 if per_call == 1:
                     raise SessionLost(
-                        "the server refuses to create even one item in a call"
+                        f"the server refuses to create even one item in a call: {error.__cause__}"
                     ) from error
-                per_call = max(1, per_call // 2)
+                per_call = max(1, min(per_call, len(part)) // 2)
                 continue
+            except _TooManyItems:
+                # A server that says so of the whole call: some of it may still fit.
+                if len(part) > 1:
+                    per_call = len(part) // 2
+                    continue
+                left = items[start:]
+                return statuses | {handle: BAD_TOO_MANY_MONITORED_ITEMS for handle, _ in left}
             unfiltered = [item for item in part if answers[item[0]] in _FILTER_REFUSED]
             if unfiltered:
                 answers.update(await self._create_part(terms, unfiltered, queue_size, None))
@@ -152,32 +180,35 @@ class Session:
             start += len(part)
         return statuses
 
-    async def publish(self, subscription: int, stored: Sequence[int]) -> ua.utils.Buffer:
-        """Send a Publish request that acknowledges the messages `stored` of a subscription; wait
-        for its answer's body.
+    async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
+        """Send a Publish request that acknowledges the messages `stored`, given as (subscription,
+        number); wait for its answer's body.
 
         Raises:
             TooManyPublishRequests: send the acknowledgements again with another one.
+            ResponseTooLarge: the subscription must give fewer notifications at a time.
             SessionLost: as everywhere.
         """
         request = ua.PublishRequest()
         request.Parameters.SubscriptionAcknowledgements = [
             ua.SubscriptionAcknowledgement(SubscriptionId=subscription, SequenceNumber=number)
-            for number in stored
+            for subscription, number in stored
         ]
-        with _translated("publish"):
+        with translated("publish"):
             try:
                 # Private, as the raw body is wanted: asyncua is pinned, and a test guards this.
                 return await self._client.uaclient.session._send_request(request, timeout=0)
             except ua.uaerrors.BadTooManyPublishRequests as error:
                 raise TooManyPublishRequests from error
+            except _TOO_LARGE as error:
+                raise ResponseTooLarge(f"cannot publish: {error}") from error
 
     async def republish(self, subscription: int, number: int) -> Published | None:
         """Ask for a message again; None: the server does not have it any more."""
         request = ua.RepublishRequest()
         request.Parameters.SubscriptionId = subscription
         request.Parameters.RetransmitSequenceNumber = number
-        with _translated("republish"):
+        with translated("republish"):
             try:
                 body = await self._client.uaclient.session._send_request(request)
             except ua.uaerrors.BadMessageNotAvailable:
@@ -186,10 +217,10 @@ class Session:
         # Some servers answer with an empty message instead of a refusal.
         return published if published.sequence == number and not published.keep_alive else None
 
-    async def delete_subscription(self, subscription: int) -> None:
-        """End a subscription that is no longer wanted."""
-        with _translated("delete a subscription"):
-            await self._client.uaclient.session.delete_subscriptions([subscription])
+    async def delete_subscriptions(self, subscriptions: Sequence[int]) -> None:
+        """End subscriptions that are no longer wanted."""
+        with translated("delete subscriptions"):
+            await self._client.uaclient.session.delete_subscriptions(list(subscriptions))
 
     async def _create_part(
         self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
@@ -201,11 +232,13 @@ class Session:
             _item(handle, node, terms.publishing_interval_s, queue_size, data_filter)
             for handle, node in items
         ]
-        with _translated("create monitored items"):
+        with translated("create monitored items"):
             try:
                 answers = await self._client.uaclient.session.create_monitored_items(request)
-            except ua.uaerrors.BadTooManyOperations as error:
+            except (ua.uaerrors.BadTooManyOperations, *_TOO_LARGE) as error:
                 raise _TooManyOperations from error
+            except ua.uaerrors.BadTooManyMonitoredItems as error:
+                raise _TooManyItems from error
         return {
             item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
         }
@@ -215,53 +248,8 @@ class _TooManyOperations(Exception):
     pass
 
 
-@asynccontextmanager
-async def opened(
-    url: str, *, timeout_s: float, session_timeout_s: float, name: str, token: str | None
-) -> AsyncIterator[Session]:
-    """Connect and activate the session of `token`, or a new one where there is none or the server
-    has forgotten it.
-
-    On the way out only the connection is closed: the server keeps session and queues for whoever
-    comes back with the token.
-    """
-    client = Client(url, timeout=timeout_s)  # fresh for each connection (T14)
-    client.name = client.description = name
-    client.application_uri = "urn:aurelian:opcua-gateway"
-    client.session_timeout = int(session_timeout_s * 1000)
-    try:
-        with _translated(f"connect to {url}"):
-            await client.connect_socket()
-            await client.send_hello()
-            await client.open_secure_channel()
-        session = Session(client)
-        if token is not None:
-            session.resumed = await _reactivate(client, token)
-        if not session.resumed:
-            with _translated(f"open a session with {url}"):
-                await client.create_session()
-                await client.activate_session()
-        yield session
-    finally:
-        client.disconnect_socket()
-
-
-async def _reactivate(client: Client, token: str) -> bool:
-    signed_in, _, secret = token.partition("\n")
-    client._policy_ids = [
-        ua.UserTokenPolicy(PolicyId=signed_in, TokenType=ua.UserTokenType.Anonymous)
-    ]
-    with _translated("re-activate the session"):
-        try:
-            client.uaclient.session.restore_authentication_token(ua.NodeId.from_string(secret))
-            await client.activate_session()
-        except ua.UaStatusCodeError as error:
-            log.info(
-                "session is not known any more", extra={"fields": {"status": f"0x{error.code:08X}"}}
-            )
-            client.uaclient.session.reset_authentication_token()
-            return False
-    return True
+class _TooManyItems(Exception):
+    pass
 
 
 def _item(
@@ -283,7 +271,7 @@ def _item(
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def translated(doing: str) -> Iterator[None]:
     """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
     try:
         yield

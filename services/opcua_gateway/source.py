@@ -7,44 +7,48 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import assert_never
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+from asyncua import ua
 
 from aurelian.edge.gateway import Delivery, Reading, Reject
+from aurelian.edge.trust_store import TrustStore
 from aurelian.model import codec
+from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
-from aurelian.model.plant_parts import SourceModel
+from aurelian.model.source_model import SourceModel, is_loopback
 from aurelian.model.time import now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
+from opcua_gateway.connection import opened
+from opcua_gateway.endpoints import Endpoints, Unacceptable, announce_certificate
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refused
 from opcua_gateway.mapping import (
-    AddressError,
+    Notification,
     Tag,
     UnitsHeard,
     refused_reading,
     tags_of,
     to_reading,
 )
+from opcua_gateway.message_numbers import Acknowledgements, Window
+from opcua_gateway.publishing import Publishing, Standing
 from opcua_gateway.resume import Resume, load, save
-from opcua_gateway.session import Limits, Session, SessionLost, Terms, opened
+from opcua_gateway.session import Limits, ResponseTooLarge, Session, SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.subscription import (
-    Acknowledgements,
-    Connected,
-    Happening,
-    Lost,
-    Message,
-    Refused,
-    Subscription,
-)
 
 log = logging.getLogger(__name__)
 
 STEADY_AFTER_S = 30.0
-"""A session that lasted so long was a good one: the next attempt follows at once."""
+"""A session that lasted so long was a good one, as is one that brought messages: the next attempt
+follows soon."""
+
+_MOST_RESUMPTIONS = 4
+"""Of one session without a message between: then it is given up."""
 
 _HEARTBEAT_US = 1_000_000
 _SAVE_US = 5_000_000
@@ -67,6 +71,8 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
                 except AddressError as error:
                     raise PlantError(str(error)) from error
                 sources.append(OpcuaSource(model, plant.owner, tags, settings))
+    if sources:
+        announce_certificate(settings)
     return sources
 
 
@@ -80,11 +86,22 @@ class OpcuaSource:
         self._tags, self._settings = tags, settings
         self._addresses = tuple(tag.model.address for tag in tags)
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
-        self._file = settings.state / f"opcua-{model.id}.json"
+        self._endpoints = Endpoints(
+            model,
+            model.security_in(settings.opcua_insecure_hosts),
+            TrustStore(settings.state / "pki"),
+            settings.gateway,
+        )
+        self._file = settings.state / f"opcua-{model.slug}.json"
         self._resume: Resume | None = None
-        self._live: tuple[Session, Subscription] | None = None
-        self._acknowledgements: Acknowledgements | None = None
-        self._expected: int | None = None
+        self._live: tuple[Session, Publishing] | None = None
+        self._window = Window(settings.opcua_unacknowledged)
+        # Of the session before, in this process.
+        self._standings: list[Standing] = []
+        self._refused: dict[int, int] = {}
+        self._most_notifications = 0
+        self._silent_ends = 0
+        self._resumptions = 0  # in a row, without a message
         self._out: asyncio.Queue[Happening] = asyncio.Queue(maxsize=32)
         # What `_map` remembers.
         self._units = UnitsHeard(tags)
@@ -99,7 +116,7 @@ class OpcuaSource:
         resumed."""
         self._load()
         # Not a TaskGroup: a group may not span the yields of a generator.
-        keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.id}")
+        keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.key}")
         try:
             while True:
                 yield self._map(await _next(keeper, self._out))
@@ -113,95 +130,141 @@ class OpcuaSource:
         logged = ""
         while True:
             began = time.monotonic()
+            asks_for_fewer = delivered = False
             try:
                 await self._connect_and_run()
             except* SessionLost as group:
+                asks_for_fewer = self._asks_for_fewer(group)
                 reason = str(_first(group))
+                # What waits for a person is told on the pages too, once.
+                needs_somebody = isinstance(_first(group), Unacceptable) and reason != logged
                 if self._live is not None or reason != logged:
                     logged = reason
                     log.warning(
                         "no session",
                         extra={
                             "fields": {
-                                "source": self.model.id,
+                                "source": self.model.key,
                                 "url": self.model.url,
                                 "reason": reason,
                             }
                         },
                     )
+                if self._resumptions >= _MOST_RESUMPTIONS or self._is_refused(group):
+                    self._forget_secret()
                 if self._live is not None:
-                    self._expected = self._live[1].expected
+                    delivered = self._live[1].has_delivered
+                    self._standings = self._live[1].standings
+                    self._refused = self._live[1].refused
                     self._live = None
-                    metrics.CONNECTED.labels(self.model.id).set(0)
-                    metrics.LOST.labels(self.model.id).inc()
+                    metrics.CONNECTED.labels(self.model.key).set(0)
+                    metrics.LOST.labels(self.model.key).inc()
                     await self._out.put(Lost(reason, now_us()))
-            if time.monotonic() - began > STEADY_AFTER_S:
+                elif needs_somebody:
+                    await self._out.put(Lost(reason, now_us()))
+            if delivered or asks_for_fewer or time.monotonic() - began > STEADY_AFTER_S:
                 backoff.reset()
-            await backoff.wait()
+            if not asks_for_fewer:
+                await backoff.wait()
+
+    def _is_refused(self, group: BaseExceptionGroup[SessionLost]) -> bool:
+        """Whether the server itself says of a session that was resumed, and had no message yet,
+        that it cannot go on."""
+        return self._resumptions > 0 and isinstance(_first(group).__cause__, ua.UaStatusCodeError)
+
+    def _asks_for_fewer(self, group: BaseExceptionGroup[SessionLost]) -> bool:
+        """Whether the session ended since its messages were too large, and the next one shall ask
+        for fewer notifications at a time.
+
+        Some servers say so, others end the connection: a new subscription that ended twice before
+        its first message is taken for one of those, and one that was resumed and ended three times.
+        A network that goes away again and again looks alike, but not before any message each time.
+        """
+        if self._live is None:
+            return False
+        said = group.subgroup(ResponseTooLarge) is not None
+        self._silent_ends = 0 if self._live[1].has_delivered else self._silent_ends + 1
+        before = self._most_notifications or len(self._tags)
+        enough = 3 if self._resumptions else 2
+        if before <= 1 or not (said or self._silent_ends >= enough):
+            return False
+        self._silent_ends = 0
+        self._most_notifications = max(1, before // 2)
+        self._forget_secret()
+        log.warning(
+            "messages are too large, asking for fewer notifications in one",
+            extra={"fields": {"source": self.model.id, "most": self._most_notifications}},
+        )
+        return True
 
     async def _connect_and_run(self) -> None:
         """Open a session and take its messages until it is lost."""
-        resume = self._resume if self._resume is not None and self._resume.token else None
+        resume = self._resume if self._resume is not None and self._resume.secret else None
+        way = await self._endpoints.find_way(self._settings.opcua_timeout_s)
         async with opened(
             self.model.url,
+            way,
             timeout_s=self._settings.opcua_timeout_s,
             session_timeout_s=self._settings.opcua_session_timeout_s,
-            name=f"aurelian {self._settings.gateway} {self.model.id}",
-            token=resume.token if resume is not None else None,
+            name=f"aurelian {self._settings.gateway} {self.model.key}",
+            secret=resume.secret if resume is not None else None,
         ) as session:
             limits = await session.read_limits()
+            publishing = self._publishing(session, limits)
             if resume is not None and session.resumed and limits == resume.limits:
-                self._forget_token()  # until a message shows that the subscription still lives
-                subscription = self._subscription(session, limits, resume.terms, self._expected)
+                # What we sign next time is for what the server gave us just now.
+                self._resume = replace(resume, secret=session.secret)
+                self._save()
+                self._resumptions += 1
+                publishing.resume(*self._left_of(resume))
                 await self._out.put(Connected(True, now_us()))
             else:
-                self._forget_token()
-                subscription = await self._subscribe(session, limits)
-            self._live = session, subscription
-            metrics.CONNECTED.labels(self.model.id).set(1)
-            metrics.OPENED.labels(self.model.id, "yes" if session.resumed else "no").inc()
+                self._forget_secret()
+                self._saved_at = 0  # the first message saves what brings us back here
+                await self._out.put(Connected(False, now_us()))
+                await publishing.watch_all()
+            self._live = session, publishing
+            metrics.CONNECTED.labels(self.model.key).set(1)
+            metrics.OPENED.labels(self.model.key, "yes" if session.resumed else "no").inc()
             log.info(
                 "session is up",
                 extra={
                     "fields": {
-                        "source": self.model.id,
+                        "source": self.model.key,
                         "resumed": session.resumed,
                         "nodes": len(self._tags),
+                        "subscriptions": len(publishing.subscriptions),
                     }
                 },
             )
-            await subscription.run()
+            try:
+                await publishing.run()
+            except* ResponseTooLarge:
+                with suppress(SessionLost):
+                    await publishing.delete_subscriptions()
+                raise
 
-    async def _subscribe(self, session: Session, limits: Limits) -> Subscription:
-        terms = await session.create_subscription(
-            self.model.publishing_interval_ms / 1000,
-            self._settings.opcua_keep_alive_s,
-            self._settings.opcua_session_timeout_s,
-        )
-        self._acknowledgements = None
-        subscription = self._subscription(session, limits, terms, 1)
-        await self._out.put(Connected(False, now_us()))
-        await subscription.create_items(range(len(self._tags)))
-        return subscription
-
-    def _subscription(
-        self, session: Session, limits: Limits, terms: Terms, expected: int | None
-    ) -> Subscription:
-        if self._acknowledgements is None:
-            self._acknowledgements = Acknowledgements(
-                terms.subscription, self._settings.opcua_unacknowledged
-            )
-        nodes = [tag.address.node_id(limits.namespaces) for tag in self._tags]
-        return Subscription(
+    def _publishing(self, session: Session, limits: Limits) -> Publishing:
+        return Publishing(
             session,
             limits,
-            terms,
-            nodes,
+            [tag.address.node_id(limits.namespaces) for tag in self._tags],
             self._settings,
+            self.model.publishing_interval_ms / 1000,
+            self._most_notifications,
+            self._window,
             self._out,
-            self._acknowledgements,
-            expected,
         )
+
+    def _left_of(self, resume: Resume) -> tuple[list[Standing], dict[int, int]]:
+        """How far the subscriptions of the session before are, and the nodes that it refused: as
+        this process knows it, else as the one before left it."""
+        known = {each.terms: each for each in self._standings}
+        standings = [
+            known.get(terms) or Standing(terms, Acknowledgements(self._window), None)
+            for terms in resume.terms
+        ]
+        return standings, self._refused or dict.fromkeys(resume.refused, 0)
 
     def _map(self, happening: Happening) -> Delivery:
         match happening:
@@ -216,13 +279,13 @@ class OpcuaSource:
                     "nodes are refused",
                     extra={
                         "fields": {
-                            "source": self.model.id,
+                            "source": self.model.key,
                             "count": len(readings),
                             "first": readings[0].signal.path,
                         }
                     },
                 )
-                metrics.REFUSED.labels(self.model.id).inc(len(readings))
+                metrics.REFUSED.labels(self.model.key).inc(len(readings))
                 return self._delivery(at, readings=readings)
             case Connected(resumed, at):
                 self._initial = set() if resumed else set(range(len(self._tags)))
@@ -250,7 +313,7 @@ class OpcuaSource:
             for each in found
         ]
         self._initial.difference_update(each.handle for each in found)
-        events = list(self._losses(message))
+        events = list(self._losses(message, found))
         fell, back = self._units.update(found)
         if fell:
             reason = "the server has no communication with it"
@@ -278,26 +341,24 @@ class OpcuaSource:
                 self._last_time[each.handle] = each.source_time
         self._heard_at = at
         self._remember(message)
-        metrics.NOTIFICATIONS.labels(self.model.id).inc(len(found))
+        metrics.NOTIFICATIONS.labels(self.model.key).inc(len(found))
         return self._delivery(
             at, readings=readings, rejects=rejects, events=events, ack=_ack(message)
         )
 
-    def _losses(self, message: Message) -> Iterable[codec.SourceEvent]:
+    def _losses(
+        self, message: Message, found: Sequence[Notification]
+    ) -> Iterable[codec.SourceEvent]:
         """Gap events for what the server could not keep for us."""
         at = message.received_at
         if message.lost:
-            metrics.LOST_MESSAGES.labels(self.model.id).inc(message.lost)
+            metrics.LOST_MESSAGES.labels(self.model.key).inc(message.lost)
             yield self._gap(at, f"{message.lost} messages were lost on the way")
         if message.published.unreadable:
             yield self._gap(at, message.published.why)
-        full = [
-            each
-            for each in message.published.notifications
-            if each.overflow and each.handle < len(self._tags)
-        ]
+        full = [each for each in found if each.overflow]
         if full:
-            metrics.OVERFLOWS.labels(self.model.id).inc(len(full))
+            metrics.OVERFLOWS.labels(self.model.key).inc(len(full))
             starts = [self._last_time.get(each.handle, self._heard_at or at) for each in full]
             ends = [each.source_time or at for each in full]
             first = self._tags[full[0].handle].signal.path
@@ -325,30 +386,37 @@ class OpcuaSource:
         )
 
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
-        metrics.GAPS.labels(self.model.id).inc()
+        metrics.GAPS.labels(self.model.key).inc()
         return self._event(
             to, gap=codec.Gap(from_time=self._heard_at or to, to_time=to, reason=reason)
         )
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
-        return codec.SourceEvent(owner=self.owner, source=self.model.id, time=at, **kind)  # type: ignore[arg-type]
+        return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
 
     def _remember(self, message: Message) -> None:
         """A message came, so its subscription lives and can be resumed."""
         at = message.received_at
         if self._live is not None:
-            session, subscription = self._live
-            if subscription.terms.subscription == message.published.subscription:
+            session, publishing = self._live
+            if message.published.subscription in publishing.subscriptions:
+                self._resumptions = 0
                 self._resume = Resume(
-                    session.token, subscription.terms, subscription.limits, self._addresses, at
+                    session.secret,
+                    tuple(each.terms for each in publishing.subscriptions.values()),
+                    publishing.limits,
+                    self._addresses,
+                    tuple(publishing.refused),
+                    at,
                 )
         if at - self._saved_at >= _SAVE_US:
             self._save()
 
-    def _forget_token(self) -> None:
-        """Resume only once: what cannot be resumed must not be tried again and again."""
+    def _forget_secret(self) -> None:
+        """What cannot be resumed must not be tried again and again."""
+        self._resumptions = 0
         if self._resume is not None:
-            self._resume = replace(self._resume, token="")
+            self._resume = replace(self._resume, secret="")
 
     def _load(self) -> None:
         """Read what the run before this one left."""
@@ -369,36 +437,14 @@ def _ack(message: Message) -> Callable[[], None] | None:
 
 
 def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
-    parts = urlsplit(model.url)
-    if parts.scheme != "opc.tcp" or not parts.hostname or not _port(parts):
+    host = urlsplit(model.url).hostname or ""
+    in_clear = model.security_in(allowed).policy == "None"
+    if in_clear and not is_loopback(host) and host not in allowed:
         raise PlantError(
-            f"source {model.id!r}: url {model.url!r} is no OPC UA address; say opc.tcp://host:4840"
+            f"source {model.id!r}: {host} is not this machine, and `policy: None` would speak to "
+            "it in the clear: take it out, or, if the network between is closed, set "
+            f"AURELIAN_OPCUA_INSECURE_HOSTS='[\"{host}\"]'"
         )
-    if parts.username is not None:
-        raise PlantError(
-            f"source {model.id!r}: signing in by user name is not there yet; take it out of the url"
-        )
-    if parts.hostname not in allowed and not _is_loopback(parts.hostname):
-        raise PlantError(
-            f"source {model.id!r}: {parts.hostname} is not this machine, and secured connections "
-            "are not there yet; "
-            f"set AURELIAN_OPCUA_INSECURE_HOSTS='[\"{parts.hostname}\"]' if the network between "
-            "is closed"
-        )
-
-
-def _port(parts: SplitResult) -> int | None:
-    try:
-        return parts.port
-    except ValueError:  # no number, or above 65535
-        return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:

@@ -21,6 +21,18 @@ ENVELOPE: dict[str, object] = {
     "time": {"type": "string", "format": "date-time"},
     "datacontenttype": {"const": "application/json"},
     "owner": {"type": "string", "description": "company whose data this is"},
+    "sequence": {
+        "type": "string",
+        "pattern": "^[0-9]{20}$",
+        "description": (
+            "number of the event in the outbox of its service, which is its `source`; compares as "
+            "text and is the same at every delivery. Of two events with the same `source` and "
+            "`subject` the greater is the newer: an attempt that comes late is known by it. "
+            "Between subjects or sources it says nothing, and its holes are no loss: the outbox "
+            "counts events of all subjects and companies. It is not the number of the log that "
+            "`after` takes. Test events have none"
+        ),
+    },
 }
 
 
@@ -102,11 +114,12 @@ def _message(each: EventType) -> dict[str, object]:
         "type": {"const": each.name},
         "data": {"$ref": f"#/components/schemas/{name}Data"},
     }
+    required = [name for name in properties if name != "sequence"]
     return {
         "name": each.name,
         "title": each.summary,
         "traits": [{"$ref": "#/components/messageTraits/cloudevent"}],
-        "payload": {"type": "object", "required": list(properties), "properties": properties},
+        "payload": {"type": "object", "required": required, "properties": properties},
         "examples": [{"name": name, "payload": make_example(each)}],
     }
 
@@ -122,6 +135,7 @@ def make_example(each: EventType) -> dict[str, object]:
         "time": "2026-11-23T06:12:04Z",
         "datacontenttype": "application/json",
         "owner": "pilot-a",
+        "sequence": f"{4711:020}",
         "data": each.example,
     }
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, true
+from sqlalchemy import ColumnElement, exists, func, or_, true
 
 from aurelian.access.policy import PLATFORM, Action, Grant, Principal, decide
 from aurelian.db.tables import event_log, grant
+from aurelian.events.outbox import READINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,9 @@ def may_concern(company: str) -> ColumnElement[bool]:
 
 
 def of_types(types: Sequence[str]) -> ColumnElement[bool]:
-    """Condition: the event has one of the types; none given: any type."""
-    return event_log.c.type.in_(types) if types else and_(true())
+    """Condition: the event has one of the types; none given: any type but `READINGS`, which come
+    only to who names them."""
+    return event_log.c.type.in_(types) if types else event_log.c.type.not_in(READINGS)
 
 
 def _week(content: dict[str, object]) -> date | None:

@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aurelian.backbone.cancellation import raise_if_cancelled
-from aurelian.backbone.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS
+from aurelian.backbone.topics import CAPACITY_EVENTS, FIGURES, LINE_EVENTS, MAINTENANCE_EVENTS
 from aurelian.db.engine import connect, make_engine
+from aurelian.db.errors import is_away
 from aurelian.fold.run import run_fold
 from aurelian.runtime.health import Health
 from aurelian.runtime.retry import Backoff
@@ -40,7 +41,7 @@ async def run(settings: PartnerEventsSettings, health: Health) -> None:
                 service="partner_events",
                 fold=LogFold(),
                 write=insert_events,
-                owned=[LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS],
+                owned=[LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS, FIGURES],
                 exclusive=True,
             ),
             name="event log",
@@ -69,7 +70,9 @@ async def send_webhooks(settings: PartnerEventsSettings) -> None:
                     backoff.reset()
                     away = False
                     await _send_from(conn, sender)
-            except* (psycopg.OperationalError, DBAPIError, PoolTimeout) as group:
+            except* (psycopg.Error, DBAPIError, PoolTimeout) as group:
+                if not all(isinstance(e, PoolTimeout) or is_away(e) for e in group.exceptions):
+                    raise
                 if not away:
                     why = str(group.exceptions[0])
                     log.warning("webhooks wait for the database", extra={"fields": {"why": why}})
@@ -85,7 +88,9 @@ async def trim_forever(settings: PartnerEventsSettings) -> None:
         try:
             async with await connect(settings.database_url.get_secret_value()) as conn:
                 await trim(conn, keep, keep_readings)
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
+            if not is_away(error):
+                raise
             log.warning("old events are not deleted", extra={"fields": {"why": str(error)}})
         raise_if_cancelled()
         await asyncio.sleep(TRIM_EVERY_S)

@@ -54,7 +54,7 @@ def make_control_app(factory: Factory) -> FastAPI:
         return [
             {
                 "unit": unit.path,
-                "source": unit.model.source,
+                "source": unit.source,
                 "state": machine.state.name.lower(),
                 "reason": machine.reason.name.lower(),
                 "good": machine.good,

@@ -52,7 +52,7 @@ class Factory:
         self._step(0.0)
         async with asyncio.TaskGroup() as group:
             for outlet in self.outlets.values():
-                group.create_task(outlet.run(), name=outlet.source.id)
+                group.create_task(outlet.run(), name=outlet.source.key)
             group.create_task(self._tick(health), name="tick")
             group.create_task(serve_control(self), name="control")
 
@@ -66,7 +66,7 @@ class Factory:
 
     def begin_fault(self, fault: Fault, machine: Machine) -> None:
         """Switch a fault on."""
-        outlet = self.outlets[fault.unit.model.source]
+        outlet = self.outlets[fault.unit.source]
         self.faults.begin(fault, machine, outlet, speed=self.settings.pilot_speed)
         FAULTS.set(len(self.faults))
         log.warning("fault begins", extra={"fields": fault.as_dict()})
@@ -94,7 +94,7 @@ class Factory:
             line.step(dt_s, now)
             by_source: dict[str, list[Measurement]] = {}
             for each in line.measure(now):
-                by_source.setdefault(each.signal.unit.model.source, []).append(each)
+                by_source.setdefault(each.signal.unit.source, []).append(each)
             for source, measured in by_source.items():
                 self.outlets[source].put(measured)
 
@@ -123,14 +123,14 @@ def _make_outlets(
     signals: dict[str, list[SimulatedSignal]] = {}
     for line in lines:
         for signal in line.signals():
-            signals.setdefault(signal.unit.model.source, []).append(signal)
+            signals.setdefault(signal.unit.source, []).append(signal)
     outlets: dict[str, Outlet] = {}
     port = settings.pilot_opcua_port
     for name, found in signals.items():
         source = source_of(found[0].unit)
         sent = None
         if settings.pilot_send_log:
-            logs.append(sent := SendLog(Path(settings.state) / "sendlog", name))
+            logs.append(sent := SendLog(Path(settings.state) / "sendlog", source.slug))
         if source.kind == "opcua":
             host = settings.pilot_opcua_host
             outlets[name] = OpcuaOutlet(source, found, host, port, sent, settings.pilot_retry_s)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from aurelian.model.packml import PackMl
+from aurelian.model.machine_states import PackMl
 from aurelian.model.plant import Unit
 from pilot_factory.outlet import Outlet
 from pilot_factory.physics import Machine, Reason

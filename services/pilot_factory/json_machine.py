@@ -13,7 +13,7 @@ from itertools import islice
 
 from aurelian.model.plant import Unit
 from aurelian.model.plant_file import PlantError
-from aurelian.model.plant_parts import SourceModel
+from aurelian.model.source_model import SourceModel
 from aurelian.runtime.retry import Backoff
 from pilot_factory.metrics import DROPPED, SENT
 from pilot_factory.mqtt_link import MqttLink, connect
@@ -98,9 +98,9 @@ class JsonOutlet:
         while True:
             try:
                 async with connect(
-                    self.source.url, f"aurelian-{self.source.id}", acked=self._acknowledged
+                    self.source.url, f"aurelian-{self.source.slug}", acked=self._acknowledged
                 ) as link:
-                    log.info("machines connected", extra={"fields": {"source": self.source.id}})
+                    log.info("machines connected", extra={"fields": {"source": self.source.key}})
                     away = False
                     self._retry.reset()
                     self.online.set()
@@ -108,7 +108,7 @@ class JsonOutlet:
             except ConnectionError as error:
                 if not away:
                     away = True
-                    fields = {"source": self.source.id, "error": str(error)}
+                    fields = {"source": self.source.key, "error": str(error)}
                     log.warning("machines have no broker; trying again", extra={"fields": fields})
             finally:
                 self.online.clear()

@@ -18,8 +18,8 @@ from asyncua import Server, ua
 
 from aurelian.model.plant import Unit
 from aurelian.model.plant_file import PlantError
-from aurelian.model.plant_parts import SourceModel
 from aurelian.model.sample import GOOD, Value, ValueType
+from aurelian.model.source_model import SourceModel
 from aurelian.model.time import to_datetime
 from aurelian.runtime.retry import Backoff
 from pilot_factory.metrics import SENT
@@ -195,7 +195,7 @@ class OpcuaOutlet:
                 )
             except OSError as error:
                 fields = {
-                    "source": self.source.id,
+                    "source": self.source.key,
                     "host": self._host,
                     "port": self._port,
                     "error": str(error),
@@ -203,7 +203,7 @@ class OpcuaOutlet:
                 log.error("opc ua server cannot listen; trying again", extra={"fields": fields})
                 await self._retry.wait()
                 continue
-            fields = {"source": self.source.id, "host": self._host, "port": self._port}
+            fields = {"source": self.source.key, "host": self._host, "port": self._port}
             log.info("opc ua server listens", extra={"fields": fields})
             self._note(first)
             self.listening.set()

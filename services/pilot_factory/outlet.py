@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from aurelian.model.plant import Unit
-from aurelian.model.plant_parts import SourceModel
+from aurelian.model.source_model import SourceModel
 from pilot_factory.simulation import Measurement
 
 

@@ -3,21 +3,26 @@ Pure; called by `seed.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian.model.calendar import planned_seconds
-from aurelian.model.packml import PackMl
+from aurelian.model.calendar import planned_seconds, shifts_between
+from aurelian.model.machine_states import PackMl
 from aurelian.model.plant import Plant
 from aurelian.model.plant_parts import LineState, SignalModel
 from aurelian.model.sample import Signal, Value
+from aurelian.model.time import SECOND_US, to_datetime
 from pilot_factory.physics import Machine, Reason
 from pilot_factory.simulation import SimulatedLine, SimulatedSignal, simulate_lines
+
+SHORT_STOP_S = 120
+"""A stop up to this long is a short stop, as live."""
 
 STEP_S = 10
 """Seconds between two values of a signal."""
@@ -63,13 +68,14 @@ class SignalPast:
 @dataclass(frozen=True, slots=True)
 class Span:
     """A state of a line from `start` to `end`, microseconds since 1970. `code`: of the stop reason,
-    0: none."""
+    0: none; `own`: the machine is the cause, not the calendar."""
 
     start: int
     end: int
     state: LineState
     code: int
     reason: str
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ class Shift:
     running_s: float
     good: int
     scrap: int
+    ideal_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +131,35 @@ def _live(
 ) -> LineSpan:
     constraint = _machine(line, line.asset.constraint.path)
     output = _machine(line, line.asset.output.path)
-    states: list[tuple[int, LineState, int]] = []
-    counts: list[tuple[int, int, int]] = []
+    states: list[tuple[int, LineState, int, str, bool]] = []
+    shifts = shifts_between(
+        line.asset.calendar, line.asset.plant.zone, to_datetime(start), to_datetime(end)
+    )
+    losses = {reason.code: reason.loss for reason in line.asset.plant.stop_reasons}
+    counts: list[tuple[int, int, int, float]] = []
     line.step(60, start)
     for now in range(start, end, STEP_S * 1_000_000):
         for each in line.measure(now, everything=now == start):
             past = pasts[each.signal]
             past.times.append(now)
             past.values.append(each.value)
-        state = _state(constraint)
-        if not states or states[-1][1:] != (state, int(constraint.reason)):
-            states.append((now, state, int(constraint.reason)))
-        counts.append((now, output.good, output.scrap))
+        moment = to_datetime(now)
+        planned = any(s.start <= moment < s.end and not s.in_break(moment) for s in shifts)
+        state, own = _state(constraint, planned, losses)
+        code, name = int(constraint.reason), constraint.state.name.lower()
+        stops = state is LineState.SHORT_STOP and bool(states) and states[-1][1] is state
+        if stops and code and not states[-1][2]:
+            # One stop, whose reason came later.
+            states[-1] = (states[-1][0], state, code, name, own)
+        elif not stops and (not states or states[-1][1:3] != (state, code)):
+            states.append((now, state, code, name, own))
+        counts.append((now, output.good, output.scrap, line.ideal_cycle_s))
         line.step(STEP_S, now + STEP_S * 1_000_000, _RESOLUTION_S)
     names = {reason.code: reason.name for reason in line.asset.plant.stop_reasons}
-    following = [*states[1:], (end, LineState.RUNNING, 0)]
+    ends = [*(at for at, *_ in states[1:]), end]
     spans = tuple(
-        Span(at, until, state, code, names.get(code, ""))
-        for (at, state, code), (until, _, _) in zip(states, following, strict=True)
+        _span(at, until, state, code, names.get(code) or f"machine {name}", own)
+        for (at, state, code, name, own), until in zip(states, ends, strict=True)
     )
     return LineSpan(
         line.asset.id,
@@ -156,7 +174,7 @@ def _live(
 def _shifts(
     line: SimulatedLine,
     spans: Sequence[Span],
-    counts: Sequence[tuple[int, int, int]],
+    counts: Sequence[tuple[int, int, int, float]],
     start: int,
     end: int,
 ) -> Iterator[Shift]:
@@ -179,9 +197,17 @@ def _shifts(
             if span.state is LineState.RUNNING
         )
         inside = [each for each in counts if begin <= each[0] < finish]
-        (_, good, scrap), (_, last_good, last_scrap) = inside[0], inside[-1]
+        (_, good, scrap, _), (_, last_good, last_scrap, _) = inside[0], inside[-1]
+        ideal_s = sum((b[1] + b[2] - a[1] - a[2]) * b[3] for a, b in pairwise(inside))
         yield Shift(
-            name, begin, finish, planned_s, running / 1e6, last_good - good, last_scrap - scrap
+            name,
+            begin,
+            finish,
+            planned_s,
+            running / 1e6,
+            last_good - good,
+            last_scrap - scrap,
+            ideal_s,
         )
 
 
@@ -200,18 +226,29 @@ def _machine(line: SimulatedLine, path: str) -> Machine:
     return found[0] if found else line.machines[-1]
 
 
-def _state(machine: Machine) -> LineState:
-    """What a machine's state is to its line, as line_health says it."""
+def _state(machine: Machine, planned: bool, losses: Mapping[int, str]) -> tuple[LineState, bool]:
+    """What a machine's state is to its line and whether the machine is the cause, by the rules of
+    line_health; each stop for its own cause as a short one."""
     match machine.state:
         case PackMl.EXECUTE | PackMl.STARTING:
-            return LineState.RUNNING
+            return LineState.RUNNING, True
+        case _ if not planned:
+            return LineState.PLANNED, False
         case PackMl.SUSPENDED:
-            return LineState.BLOCKED if machine.reason is Reason.BLOCKED else LineState.STARVED
-        case PackMl.HELD:
-            return LineState.SHORT_STOP
-        case PackMl.RESETTING:
-            return LineState.SETUP
-        case PackMl.IDLE:
-            return LineState.PLANNED
+            blocked = machine.reason is Reason.BLOCKED
+            return LineState.BLOCKED if blocked else LineState.STARVED, True
+    match losses.get(int(machine.reason)):
+        case "setup":
+            return LineState.SETUP, True
+        case "planned":
+            return LineState.PLANNED, True
         case _:
-            return LineState.DOWN
+            return LineState.SHORT_STOP, True
+
+
+def _span(start: int, end: int, state: LineState, code: int, reason: str, own: bool) -> Span:
+    """A span; a stop of over two minutes was no short one."""
+    if state is LineState.SHORT_STOP and end - start >= SHORT_STOP_S * SECOND_US:
+        state = LineState.DOWN
+    quiet = state in (LineState.RUNNING, LineState.PLANNED) and not code
+    return Span(start, end, state, code, "" if quiet else reason, own)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from aurelian.model.packml import PackMl
+from aurelian.model.machine_states import PackMl
 
 
 class Reason(IntEnum):

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aurelian.model.sample import Value, ValueType
+from aurelian.model.time import to_datetime
 from aurelian.model.yaml_text import write_yaml
 
 NAMESPACE = "urn:aurelian:replay"
@@ -146,6 +147,10 @@ def plant_model(recording: Recording, kind: str, url: str) -> str:
         "kind": "opcua" if opcua else "mqtt_json",
     }
     source["url"] = url
+    if recording.rows:
+        # What a gateway takes for a wrong clock is a recording's own time.
+        first = min(row.time for row in recording.rows)
+        source["oldest"] = to_datetime(first).date().isoformat()
     if not opcua:
         source["topic"] = topic(recording, "{unit}")
     signals = [

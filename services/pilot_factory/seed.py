@@ -218,7 +218,7 @@ def _write_line(conn: psycopg.Connection, line: LineSpan) -> None:
                     _instant(s.end),
                     line.owner,
                     s.state.value,
-                    line.unit,
+                    line.unit if s.own else None,
                     s.reason,
                 )
                 for s in line.spans
@@ -247,8 +247,8 @@ def _write_line(conn: psycopg.Connection, line: LineSpan) -> None:
             "INSERT INTO line_health.kpi (line, shift_start, shift_end, owner, shift, "
             "planned_busy_s, production_s, "
             "no_data_s, good, scrap, target, availability, effectiveness, quality, oee, "
-            "computed_at) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, %s, %s, now()) ON "
+            "computed_at, counts_from) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, 0, %s, %s, %s, %s, %s, %s, %s, now(), %s) ON "
             "CONFLICT DO NOTHING",
             [_kpi(line, shift) for shift in line.shifts],
         )
@@ -259,7 +259,7 @@ def _kpi(line: LineSpan, shift: Shift) -> tuple[object, ...]:
     GQ/PQ."""
     made = shift.good + shift.scrap
     availability = shift.running_s / shift.planned_s if shift.planned_s else None
-    effectiveness = line.ideal_cycle_s * made / shift.running_s if shift.running_s else None
+    effectiveness = shift.ideal_s / shift.running_s if shift.running_s else None
     quality = shift.good / made if made else None
     oee = None
     if availability is not None and effectiveness is not None and quality is not None:
@@ -268,6 +268,7 @@ def _kpi(line: LineSpan, shift: Shift) -> tuple[object, ...]:
         *(line.id, _instant(shift.start), _instant(shift.end), line.owner, shift.name),
         *(shift.planned_s, shift.running_s, float(shift.good), float(shift.scrap)),
         *(shift.planned_s / line.ideal_cycle_s, availability, effectiveness, quality, oee),
+        _instant(shift.start),
     )
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
 from aurelian.model.calendar import planned_seconds
-from aurelian.model.packml import PackMl
+from aurelian.model.machine_states import PackMl
 from aurelian.model.plant import Line as LineAsset
 from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_file import PlantError
-from aurelian.model.plant_parts import Role, SignalModel, SourceModel
+from aurelian.model.plant_parts import Role, SignalModel
 from aurelian.model.sample import GOOD, Signal, Value, ValueType
+from aurelian.model.source_model import SourceModel
 from pilot_factory.physics import Line, Machine, Parameters
 
 
@@ -77,6 +78,11 @@ class SimulatedLine:
     def product(self) -> str:
         """Id of the product that is made."""
         return self.asset.model.products[self._line.product].id
+
+    @property
+    def ideal_cycle_s(self) -> float:
+        """Planned run time per item of the product that is made."""
+        return self.asset.model.products[self._line.product].ideal_cycle_s
 
     def signals(self) -> Iterator[SimulatedSignal]:
         """All signals, unit by unit."""

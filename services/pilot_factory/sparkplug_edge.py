@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aurelian.model.plant import Unit
 from aurelian.model.plant_file import PlantError
-from aurelian.model.plant_parts import SourceModel
+from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_ms
 from aurelian.runtime.retry import Backoff
 from pilot_factory import sparkplug_payload as payload
@@ -59,7 +59,7 @@ class SparkplugOutlet:
         for alias, signal in enumerate(signals):
             self._devices.setdefault(signal.unit.model.name, []).append((signal, alias))
         self._alias = {signal: alias for alias, signal in enumerate(signals)}
-        self._bd_seq_file = state / f"{source.id}.bdseq"
+        self._bd_seq_file = state / f"{source.slug}.bdseq"
         self._sent = sent
         self._seq = 0
         self._cut: set[str] = set()
@@ -102,13 +102,13 @@ class SparkplugOutlet:
             try:
                 async with connect(
                     self.source.url,
-                    f"aurelian-{self.source.id}",
+                    f"aurelian-{self.source.slug}",
                     will=will,
                     subscriptions=subscriptions,
                 ) as link:
                     log.info(
                         "edge node connected",
-                        extra={"fields": {"source": self.source.id, "bdSeq": bd_seq}},
+                        extra={"fields": {"source": self.source.key, "bdSeq": bd_seq}},
                     )
                     away = False
                     self._retry.reset()
@@ -117,7 +117,7 @@ class SparkplugOutlet:
             except ConnectionError as error:
                 if not away:
                     away = True
-                    fields = {"source": self.source.id, "error": str(error)}
+                    fields = {"source": self.source.key, "error": str(error)}
                     log.warning("edge node has no broker; trying again", extra={"fields": fields})
             finally:
                 self.online.clear()

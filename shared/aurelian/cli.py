@@ -21,7 +21,9 @@ from rich.markup import escape
 
 from aurelian.local.command_options import Home, home_folder, kafka_address, running_status
 from aurelian.local.installation_commands import db_app, keys_app, topics_app
+from aurelian.local.rejected_commands import rejected_app
 from aurelian.local.terminal import give_up, os_fix, os_reason, terminal
+from aurelian.local.trust_commands import trust_app
 
 app = typer.Typer(
     help="Open factory telemetry: run it, look into it.",
@@ -32,6 +34,8 @@ app = typer.Typer(
 app.add_typer(topics_app, name="topics")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
+app.add_typer(rejected_app, name="rejected")
+app.add_typer(trust_app, name="trust")
 
 DOWN_LIMIT_S = 15.0
 
@@ -88,6 +92,8 @@ def up(
     from aurelian.local.launcher import run_stack
     from aurelian.local.options import Options
 
+    if not 0 <= port <= 65_535:
+        give_up("port must be 0-65535", "aurelian up --port 8080; 0 takes any free port", code=2)
     if plant is not None:
         _check_plant(plant)
     elif not pilot:
@@ -105,6 +111,24 @@ def up(
         tell=lambda sentence: terminal.print(escape(sentence)),
     )
     run_stack(options)
+
+
+@app.command()
+def check(
+    plant: Annotated[
+        Path, typer.Argument(envvar="AURELIAN_PLANT", help="Folder of plant-model files.")
+    ],
+) -> None:
+    """Read plant-model files as a start does; each mistake with file, line and field."""
+    from aurelian.model.plant_file import load_plants
+
+    _check_plant(plant)
+    for site in load_plants(plant):
+        lines = list(site.lines())
+        print(
+            f"{site.path}: {len(site.sources)} sources, {len(lines)} lines, "
+            f"{sum(len(line.units) for line in lines)} machines, times of {site.time_zone}"
+        )
 
 
 @app.command()
@@ -275,7 +299,7 @@ def _check_plant(folder: Path) -> None:
     try:
         load_plants(folder)
     except PlantError as error:
-        give_up(str(error), "correct the file, or name another folder with --plant", code=2)
+        give_up(str(error), "correct the file, or name another folder", code=2)
 
 
 async def _print_all(lines: AsyncIterator[str]) -> None:

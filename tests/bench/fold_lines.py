@@ -30,7 +30,7 @@ from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
 from aurelian.db.migrate import upgrade
 from aurelian.model import codec
-from aurelian.model.packml import PackMl
+from aurelian.model.machine_states import PackMl
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Sample, Signal, Value, ValueType, make_batch
 from aurelian.model.time import now_us
@@ -294,7 +294,7 @@ async def _feed(bootstrap: str, url: str, plant: Plant, fold: int, store: int) -
                 wal_before = _wal_position(url)
             if slot % (SLOTS * HEARTBEAT_EVERY_S) == 0:
                 futures += [
-                    await producer.post(SOURCE_EVENTS, source.id, _heartbeat(source.id))
+                    await producer.post(SOURCE_EVENTS, source.key, _heartbeat(source.key))
                     for source in plant.sources
                 ]
             publish, first = divmod(slot % SLOTS, SLOTS // PUBLISHES)

@@ -24,6 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 MODULES = {
     "codec_encode": "codec",
     "codec_decode": "codec",
+    "opcua_decode": "opcua_decode",
     "outbox": "outbox",
     "outbox_bytes": "outbox_bytes",
     "historian_vs_copy": "historian_vs_copy",
@@ -31,6 +32,7 @@ MODULES = {
     "historian_vs_copy_constant": "historian_vs_copy:run_constant",
     "latency_store": "latency_store",
     "fold_lines": "fold_lines",
+    "fold_instances": "fold_instances",
     "plant_page_1000": "plant_page",
 }
 """Module of each benchmark, with its function where that is not `run`; one function may yield

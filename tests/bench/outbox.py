@@ -26,8 +26,9 @@ from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.rows import START
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model.codec import decode
-from aurelian.model.plant_parts import SignalModel, SourceModel
+from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import Signal, ValueType
+from aurelian.model.source_model import SourceModel
 
 READINGS = 300_000
 DELIVERY = 100

@@ -3,7 +3,9 @@ own with every protocol."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aurelian.local.ports import any_free
@@ -53,7 +55,7 @@ class Recorded:
         file: CSV.
         protocol: opcua or mqtt.
         port: where the gateway expects the replayed OPC UA machine.
-        source: id of its source.
+        source: key of its source.
         prefix: ISA-95 path of its site.
     """
 
@@ -68,8 +70,10 @@ def write_plants(folder: Path, own_opcua_port: int) -> dict[str, Recorded]:
     """Write the plant models; return the recordings by name.
 
     `opcua` and `mqtt` are real ones, or the small one where none is there; `opcua-small` and
-    `mqtt-small` are the small one.
+    `mqtt-small` are the small one, `opcua-old` and `mqtt-old` one of 2020.
     """
+    old = folder / "rows-of-2020.csv"
+    old.write_text(_old_recording())
     (folder / "own.yaml").write_text(
         OWN.replace("@PORT@", str(own_opcua_port)).replace("@MQTT@", MQTT)
     )
@@ -77,11 +81,24 @@ def write_plants(folder: Path, own_opcua_port: int) -> dict[str, Recorded]:
     for protocol, real in REAL.items():
         recorded[protocol] = _write(folder, protocol, protocol, real if real.exists() else SMALL)
         recorded[f"{protocol}-small"] = _write(folder, f"{protocol}-small", protocol, SMALL)
+        recorded[f"{protocol}-old"] = _write(folder, f"{protocol}-old", protocol, old, aged=False)
     return recorded
 
 
-def _write(folder: Path, name: str, protocol: str, file: Path) -> Recorded:
-    """Two plants may not have one name, so each recording is a copy with a name of its own."""
+def _old_recording() -> str:
+    """1,000 rows in which most values are those of the row before: their times are all that tells
+    them apart, and no machine sends these live."""
+    first = datetime(2020, 3, 9, 10, tzinfo=UTC)
+    rows = (
+        f"{first + timedelta(seconds=n):%Y-%m-%d %H:%M:%S};{n // 300 / 4};0.0;{n // 7 % 2}"
+        for n in range(1000)
+    )
+    return "\n".join(["datetime;Pressure;anomaly;Valve", *rows, ""])
+
+
+def _write(folder: Path, name: str, protocol: str, file: Path, *, aged: bool = True) -> Recorded:
+    """Two plants may not have one name, so each recording is a copy with a name of its own. Without
+    `aged` the plant does not say that the times are old, as if a machine's clock were wrong."""
     copy = folder / f"{name}.csv"
     copy.write_bytes(file.read_bytes())
     port = any_free()
@@ -89,5 +106,9 @@ def _write(folder: Path, name: str, protocol: str, file: Path) -> Recorded:
     model = plant_model(read_recording(copy), protocol, url).replace(
         "site: replay", f"site: replay-{name}"
     )
+    if not aged:
+        model, left_out = re.subn(r"\n *oldest: .*", "", model)
+        assert left_out == 1
     (folder / f"replay-{name}.yaml").write_text(model)
-    return Recorded(copy, protocol, port, f"replay-{name}", f"recordings/replay-{name}/")
+    site = f"recordings/replay-{name}"
+    return Recorded(copy, protocol, port, f"{site}/replay-{name}", f"{site}/")

@@ -38,13 +38,15 @@ OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clie
 
 
 @contextlib.asynccontextmanager
-async def offline_page(url: str) -> AsyncIterator[tuple[Page, list[str], list[str]]]:
+async def offline_page(stack: Stack) -> AsyncIterator[tuple[Page, list[str], list[str]]]:
     """A page, what it asked for, and what it complained about."""
     asked: list[str] = []
     complaints: list[str] = []
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = await chromium.new_page(base_url=url)
+        page = await chromium.new_page(
+            base_url=stack.url, extra_http_headers=stack.headers_of("pilot-a")
+        )
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
@@ -76,7 +78,7 @@ async def look(page: Page, name: str) -> None:
 async def test_help_lists_every_api_and_each_documentation_page_renders_without_another_host(
     stack: Stack,
 ) -> None:
-    async with offline_page(stack.url) as (page, asked, complaints):
+    async with offline_page(stack) as (page, asked, complaints):
         await page.goto("/")
         await page.get_by_role("link", name="Help").click()
         await expect(page.locator("h1")).to_have_text("Help")
@@ -97,13 +99,13 @@ async def test_help_lists_every_api_and_each_documentation_page_renders_without_
             await look(page, prefix.strip("/").replace("/", "-") + "-open")
         assert complaints == []
         assert {url for url in asked if not url.startswith(stack.url + "/")} == set()
-    async with httpx.AsyncClient(base_url=stack.url) as client:
+    async with httpx.AsyncClient(base_url=stack.url, headers=stack.headers_of("pilot-a")) as client:
         for path in listed:
             assert (await client.get(path)).status_code == 200, path
 
 
 async def test_an_operation_can_be_tried_on_the_documentation_page(stack: Stack) -> None:
-    async with offline_page(stack.url) as (page, _, complaints):
+    async with offline_page(stack) as (page, _, complaints):
         await page.goto("/maintenance/v1/docs")
         await page.locator('.opblock-summary-path[data-path="/maintenance/v1/cases"]').click()
         await page.get_by_role("button", name="Try it out").click()

@@ -2,9 +2,11 @@
 origin, small screens."""
 
 import contextlib
+import html
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -12,6 +14,7 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from aurelian.events import schemas
+from aurelian.model.plant_parts import Role
 from aurelian.model.sample import ValueType
 from tests import dashboard_stack, servers
 
@@ -28,7 +31,7 @@ ARGUMENTS = [
 ]
 
 SHOWS_RUNNING = """() => [...document.querySelectorAll('*')]
-    .filter((element) => element.textContent.includes('Running')
+    .filter((element) => element.textContent.replaceAll('last Running', '').includes('Running')
         || element.title?.includes?.('Running'))
     .map((element) => element.localName)"""
 
@@ -71,7 +74,9 @@ class Watched:
 async def browser(dashboard_only: dashboard_stack.DashboardStack) -> AsyncIterator[Watched]:
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        context = await chromium.new_context(base_url=dashboard_only.dashboard.url)
+        context = await chromium.new_context(
+            base_url=dashboard_only.dashboard.url, extra_http_headers=dashboard_only.headers
+        )
         context.set_default_timeout(10_000)
         yield Watched(await context.new_page())
         await chromium.close()
@@ -122,7 +127,7 @@ async def test_tiles_turn_stale_without_a_word_of_running_and_live_again_without
             page.locator('[data-freshness="live"], [data-freshness="late"]')
         ).to_have_count(0)
         await expect(tile(page, dashboard_only).locator(".band .state")).to_contain_text(
-            "No data since"
+            "No data last Running"
         )
         assert await page.evaluate(SHOWS_RUNNING) == []
         await page.goto(f"/lines/{dashboard_only.line.id}")
@@ -208,11 +213,43 @@ async def test_every_page_asks_one_origin_only_and_complains_of_nothing(
         } == set()
 
 
+async def test_what_ends_a_state_is_said_at_once_and_as_the_server_says_it(
+    dashboard_only: dashboard_stack.DashboardStack,
+) -> None:
+    """The browser repeats the rules of marks.py: both say the same of a refused state."""
+    unit = dashboard_only.line.constraint
+    state = next(
+        signal
+        for signal, model in zip(unit.signals(), unit.model.signals, strict=True)
+        if model.role is Role.STATE
+    )
+    async with browser(dashboard_only) as watched, dashboard_only.heartbeats() as traffic:
+        page = watched.page
+        await traffic.send_values(dashboard_only.line, [(state, 6, state.type, 0)])
+        await send_state(traffic, dashboard_only, "running")
+        await page.goto("/")
+        shown = tile(page, dashboard_only).locator(".band .state")
+        await expect(shown.locator(".word")).to_have_text("Running")
+        await traffic.refuse(dashboard_only.plants[0], unit, state, "'Offline' came as TEXT")
+        await expect(shown.locator(".word")).to_have_text("No data", timeout=3000)
+        await expect(shown.locator(".since")).to_contain_text(
+            ": values refused: 'Offline' came as TEXT"
+        )
+        live = await shown.text_content()
+        async with httpx.AsyncClient(headers=dashboard_only.headers) as client:
+            text = (await client.get(dashboard_only.dashboard.url)).text
+        drawn = text.partition(f'<line-frame class="tile" data-line="{dashboard_only.line.id}"')[2]
+        since = drawn.partition('<span class="since">')[2].partition("</span>")[0]
+        assert html.unescape(since) in str(live)
+        await traffic.send_values(dashboard_only.line, [(state, 6, state.type, 0)])
+        await expect(shown.locator(".word")).to_have_text("Running", timeout=3000)
+
+
 async def test_tabs_of_one_browser_share_one_stream(
     dashboard_only: dashboard_stack.DashboardStack,
 ) -> None:
     def streams() -> float:
-        metrics = httpx.get(f"{dashboard_only.dashboard.url}/metrics").text
+        metrics = httpx.get(f"{dashboard_only.dashboard.ops_url}/metrics").text
         return float(metrics.partition("\ndashboard_stream_clients ")[2].partition("\n")[0])
 
     async with browser(dashboard_only) as watched, dashboard_only.heartbeats() as traffic:
@@ -249,3 +286,70 @@ async def test_nothing_is_cut_off_or_too_small_to_touch_on_any_screen(
                 await page.set_viewport_size({"width": width, "height": height})
                 assert await page.evaluate(OVERFLOW) <= 0, (path, width)
                 assert await page.evaluate(SMALL_TARGETS) == [], (path, width)
+
+
+SCORE_TOUCHES = """() => [...document.querySelectorAll('.score dl')].flatMap((list) => {
+    const boxes = [...list.querySelectorAll('dd')].map((box) => {
+        const range = document.createRange();
+        range.selectNodeContents(box);
+        return range.getBoundingClientRect();
+    });
+    const edge = list.getBoundingClientRect().right + 1;
+    const cut = boxes.filter((box) => box.right > edge).map((box) => [box.right, edge]);
+    return cut.concat(boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => a.left < b.right + 4
+        && b.left < a.right + 4 && a.top < b.bottom - 4 && b.top < a.bottom - 4)
+        .map((b) => [a.left, a.right, b.left, b.right])));
+})"""
+
+
+async def test_figures_say_since_when_they_count_and_why_one_is_over_a_hundred(
+    dashboard_only: dashboard_stack.DashboardStack,
+) -> None:
+    start = datetime.now(UTC) - timedelta(hours=5)
+    note = "The ideal cycle is too slow: 13000 pieces took 9000 s of production and not 13000 s"
+    data: dict[str, object] = {
+        "shift": "late",
+        "shift_start": start.isoformat(),
+        "shift_end": (start + timedelta(hours=8)).isoformat(),
+        "planned_busy_s": 12_000.0,
+        "production_s": 9_000.0,
+        "no_data_s": 0.0,
+        "good": 12_990.0,
+        "scrap": 10.0,
+        "target": 25_340.0,
+        "availability": 0.75,
+        "effectiveness": 1.444,
+        "quality": 0.999,
+        "oee": 1.08,
+        "computed_at": (datetime.now(UTC) + timedelta(seconds=5)).isoformat(),
+        "counts_from": (start + timedelta(hours=2)).isoformat(),
+        "bridged": 40.0,
+        "note": note,
+    }
+    line = dashboard_only.line
+    async with browser(dashboard_only) as watched, dashboard_only.heartbeats() as traffic:
+        page = watched.page
+        notes = page.locator(f'score-notes[data-line="{line.id}"]')
+        oee = page.locator(f'score-board[data-line="{line.id}"] .oee')
+        await page.goto("/")
+        await expect(notes).to_be_hidden()
+        await expect(oee.locator(".shape")).to_have_count(0)
+        await traffic.send_event(line, schemas.LINE_KPI_UPDATED, line.id, data)
+        await expect(notes).to_contain_text(note)
+        for path in ("/", f"/lines/{line.id}"):
+            await page.goto(path)  # as the server draws it, then as the stream does
+            answer = await page.request.get(path)
+            for text in (html.unescape(await answer.text()), await notes.inner_text()):
+                assert note in text, path
+                assert "not from the start of the shift" in text, path
+                assert ("40 of the pieces" in text) is (path != "/"), path
+            await expect(oee).to_contain_text("108")
+            await expect(oee.locator(".shape")).to_be_visible()
+            for width in (320, 390, 1024, 1280, 1920):
+                await page.set_viewport_size({"width": width, "height": 900})
+                assert await page.evaluate(OVERFLOW) <= 0, (path, width)
+                assert await page.evaluate(SCORE_TOUCHES) == [], (path, width)
+                if folder := os.environ.get("AURELIAN_TEST_SCREENSHOTS"):
+                    name = f"{'plant' if path == '/' else 'line'}-{width}.png"
+                    await page.screenshot(path=Path(folder) / name, full_page=True)
+        assert watched.complaints == []

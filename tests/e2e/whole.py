@@ -17,15 +17,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import paho.mqtt.client as paho
 import psycopg
 import pytest
 
 from aurelian.local.ports import any_free
 from aurelian.local.processes import await_condition, start_time
+from aurelian.local.services import page_keys
 from tests import servers
 from tests.e2e import plants
 from tests.waiting import until
@@ -77,6 +80,18 @@ class Stack:
         """Address of the dashboard."""
         return str(self.status["url"])
 
+    def key_of(self, company: str) -> str:
+        """The key that opens a company's pages."""
+        return (page_keys(self.home) / company).read_text().strip()
+
+    def headers_of(self, company: str) -> dict[str, str]:
+        """What a request brings to see a company's pages, and what they forward to."""
+        return {"authorization": f"Bearer {self.key_of(company)}"}
+
+    def link_of(self, company: str, path: str = "/") -> str:
+        """Address that opens a page of a company in a browser."""
+        return f"{self.url}{path}?key={self.key_of(company)}"
+
     @property
     def database_url(self) -> str:
         """The database as its owner."""
@@ -121,7 +136,7 @@ class Stack:
 
     def service_url(self, name: str) -> str:
         """Address of one process."""
-        return str(self.services[name]["ops_url"])
+        return str(self.services[name]["api_url"] or self.services[name]["ops_url"])
 
     def aurelian(self, *arguments: str) -> str:
         """Run the `aurelian` command on this stack and return what it printed."""
@@ -136,9 +151,12 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack() -> Iterator[Stack]:
+def running_stack(further_plants: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A stack of its own, started and ready, and stopped at the end: in order, within its time,
-    leaving no process behind."""
+    leaving no process behind.
+
+    `further_plants`: plant models by file name, beside the pilot plant and those of plants.py.
+    """
     with servers.server_folder() as folder:
         plant = folder / "plant"
         plant.mkdir()
@@ -146,6 +164,8 @@ def running_stack() -> Iterator[Stack]:
             shutil.copy(file, plant)
         own_port = any_free()
         recordings = plants.write_plants(plant, own_port)
+        for name, model in (further_plants or {}).items():
+            (plant / name).write_text(model)
         home = folder / "home"
         opened = Stack(home, plant, _launch(home, plant), own_port, recordings)
         try:
@@ -164,6 +184,20 @@ def running_stack() -> Iterator[Stack]:
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], (
             "processes were left behind"
         )
+
+
+@contextlib.asynccontextmanager
+async def mqtt_client(stack: Stack) -> AsyncIterator[paho.Client]:
+    """A client of the stack's MQTT broker, with its loop in a thread."""
+    url = urlsplit(stack.mqtt_url)
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    client.connect(str(url.hostname), url.port or 1883)
+    client.loop_start()
+    try:
+        yield client
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def _launch(home: Path, plant: Path) -> subprocess.Popen[bytes]:
@@ -243,6 +277,17 @@ async def replay(stack: Stack, name: str, log: Path, speed: float, limit_s: floa
             process.kill()
             await process.wait()
     assert process.returncode == 0, said.decode()
+
+
+def are_times_replaced(stack: Stack, name: str) -> set[bool]:
+    """Whether the numbers of a recording stand at the gateway's time instead of their own."""
+    with psycopg.connect(stack.database_url) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT n.source_time IS NOT NULL FROM historian.sample_number AS n JOIN "
+            "historian.signal AS s ON s.key = n.signal WHERE s.path LIKE %s",
+            (f"{stack.recordings[name].prefix}%",),
+        )
+        return {bool(row[0]) for row in rows}
 
 
 async def check_store(stack: Stack, name: str, log: Path, limit_s: float = 30) -> None:

@@ -60,7 +60,8 @@ async def test_random_kills_and_pauses_lose_nothing_double_nothing_and_leave_no_
     stack: Stack, tmp_path: Path
 ) -> None:
     print(f"AURELIAN_FAULT_SEED={SEED} AURELIAN_FAULT_SECONDS={SECONDS:g}")
-    folders = {name: tmp_path / name for name in stack.recordings}
+    # A value whose time cannot be is known again by nothing: those recordings are left out.
+    folders = {name: tmp_path / name for name in stack.recordings if not name.endswith("-old")}
     replays = [
         asyncio.create_task(
             replay(stack, name, folder, _speed(stack.recordings[name].file), SECONDS + 150)

@@ -52,10 +52,12 @@ async def test_a_power_cut_loses_nothing_and_the_log_goes_on(stack: Stack, tmp_p
     assert all(ends[each] >= end for each, end in ends_before.items())
     assert sum(ends.values()) > sum(ends_before.values())
 
+    request = urllib.request.Request(stack.url, headers=stack.headers_of("pilot-a"))
+
     def shown() -> bool:
-        with urllib.request.urlopen(stack.url, timeout=5) as answer:
-            page = answer.read().decode()
-        return 'data-freshness="live"' in page
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            text = answer.read().decode()
+        return 'data-freshness="live"' in text
 
     await until(shown, "a live tile on the page", 30)
 

@@ -32,6 +32,7 @@ SOLE_IMPORTERS = {
     "aiokafka": {
         "shared/aurelian/backbone/client.py",
         "shared/aurelian/backbone/replication.py",
+        "shared/aurelian/backbone/topic_ids.py",
         "shared/aurelian/backbone/topics.py",
     },
     "ruamel": {"shared/aurelian/model/yaml_text.py"},
@@ -39,7 +40,7 @@ SOLE_IMPORTERS = {
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {
         f"shared/aurelian/edge/outbox/{name}.py"
-        for name in ("outbox", "segment", "tables", "salvage")
+        for name in ("damage", "lock", "outbox", "segment", "tables", "salvage")
     },
 }
 FOREIGN = (

@@ -24,9 +24,9 @@ from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.rows import OutboxRow
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model.plant import Plant
-from aurelian.model.plant_parts import SourceModel
 from aurelian.model.record import Record
 from aurelian.model.sample import ValueType
+from aurelian.model.source_model import SourceModel
 from historian.decoding import decode_record
 from historian.prepared import Prepared, encode_columns
 from historian.sample_columns import SignalKeys, make_columns

@@ -22,6 +22,6 @@ def make_app(settings: CapacityApiSettings, health: Health) -> FastAPI:
         routers=[router],
         resources=[disposing(engine)],
     )
-    app.state.engine = engine
+    app.state.engine, app.state.weeks = engine, settings.weeks
     add_auth(app, engine, settings)
     return app

@@ -1,19 +1,18 @@
-"""The capacity API's reads and its one write. Rows of other owners never leave the database."""
+"""The capacity API's reads of estimates. Rows of other owners never leave the database."""
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, date, datetime
+from datetime import date
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aurelian.access.keys import Principal
-from aurelian.db.tables import asset, commitment, estimate
+from aurelian.db.tables import asset, estimate
 from aurelian.model.calendar import iso_week
-from capacity.api.schemas import Commitment, CommitmentIn, OperationsCapability, Quantity, Reason
+from capacity.api.schemas import OperationsCapability, Quantity, Reason
 
 
 async def operations_capabilities(
@@ -35,34 +34,6 @@ async def operations_capabilities(
     return sorted(
         (_capability(row) for row in rows.mappings()), key=lambda c: (c.path, c.week_start)
     )
-
-
-async def find_line(conn: AsyncConnection, who: Principal, line: str) -> tuple[str, str] | None:
-    """Id and owner of a line that the key may see, by id or path."""
-    query = select(asset.c.id, asset.c.owner).where(
-        asset.c.level == "line", (asset.c.id == line) | (asset.c.path == line)
-    )
-    if not who.is_platform:
-        query = query.where(asset.c.owner == who.owner)
-    row = (await conn.execute(query)).first()
-    return None if row is None else (row[0], row[1])
-
-
-async def add_commitment(
-    conn: AsyncConnection, line: str, owner: str, wanted: CommitmentIn
-) -> Commitment:
-    """Record a commitment; the worker counts it at its next estimate."""
-    row = {
-        "id": str(uuid.uuid4()),
-        "line": line,
-        "week": wanted.week,
-        "owner": owner,
-        "quantity": wanted.quantity,
-        "reference": wanted.reference,
-        "recorded_at": datetime.now(UTC),
-    }
-    await conn.execute(insert(commitment).values(row))
-    return Commitment.model_validate(row)
 
 
 def _capability(row: RowMapping) -> OperationsCapability:
@@ -89,6 +60,7 @@ def _capability(row: RowMapping) -> OperationsCapability:
             ),
         ],
         method=row["method"],
+        inputs=row["inputs"],
         revision=row["revision"],
         data_time=row["data_time"],
         computed_at=row["computed_at"],

@@ -48,3 +48,4 @@ class Case(BaseModel):
     index: float
     drivers: list[Driver]
     expected_down_s: float
+    reason: str = Field(description="why it is open, for people")

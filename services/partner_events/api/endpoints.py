@@ -9,6 +9,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated
 
+import httpx
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -62,6 +63,18 @@ async def register_endpoint(
         await conn.execute(
             select(func.pg_advisory_xact_lock(func.hashtextextended(f"endpoints {subscriber}", 0)))
         )
+        theirs = await conn.execute(
+            select(endpoint.c.id, endpoint.c.url).where(endpoint.c.subscriber == subscriber)
+        )
+        # As it is called: scheme and host in any case and the usual port are the same target.
+        wanted = httpx.URL(body.url)
+        same = next((row.id for row in theirs if httpx.URL(row.url) == wanted), None)
+        if same is not None:
+            raise Problem(
+                409,
+                f"{subscriber} has registered this url already, as endpoint {same}; it gets each "
+                "event once. Delete that one first to change its types or get a new secret",
+            )
         there = await conn.scalar(
             select(func.count()).select_from(endpoint).where(endpoint.c.subscriber == subscriber)
         )

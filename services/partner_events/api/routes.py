@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
@@ -14,7 +15,7 @@ from aurelian.runtime.problems import Problem, invalid
 from partner_events import metrics
 from partner_events.api.context import InContext, problems
 from partner_events.api.schemas import EventsPage, TypeName
-from partner_events.api.stream import Follower
+from partner_events.api.stream import Follower, is_gone, reset_notice
 from partner_events.asyncapi import render_yaml
 from partner_events.queries import load_bounds, load_grants, load_page
 from partner_events.visibility import show
@@ -42,16 +43,19 @@ async def list_events(
     """Poll the log. Ask again with `after` = `next`; the events are those of the stream, in the
     same order."""
     async with context.engine.connect() as conn:
-        oldest, _ = await load_bounds(conn)
+        oldest, newest = await load_bounds(conn)
         grants = await load_grants(conn, principal.owner)
         page = await load_page(conn, principal, types, after, limit)
     now = datetime.now(UTC)
     bodies = [shown.body for shown in (show(principal, event, grants, now) for event in page)]
-    last = page[-1].number if page else after
+    # As in the stream: the cursor is not in the log, so what comes next begins at the oldest.
+    gone = is_gone(after, oldest, newest)
+    reset = f',"reset":{json.dumps(reset_notice(oldest, newest))}' if gone else ""
+    last = page[-1].number if page else oldest - 1 if gone else after
     # Put together from text: each event goes out byte for byte as its maker wrote it.
     events = ",".join(body for body in bodies if body is not None)
     return Response(
-        f'{{"events":[{events}],"next":{last},"oldest":{oldest}}}',
+        f'{{"events":[{events}],"next":{last},"oldest":{oldest}{reset}}}',
         media_type="application/json",
         headers={"Cache-Control": "no-store"},
     )

@@ -40,6 +40,15 @@ class CloudEvent(BaseModel):
     data: dict[str, object]
 
 
+class Reset(BaseModel):
+    """The cursor is not in the log; `next` of the page is where to go on."""
+
+    oldest: int
+    newest: int
+    reason: str
+    poll: str
+
+
 class EventsPage(BaseModel):
     """A page of the log."""
 
@@ -50,6 +59,9 @@ class EventsPage(BaseModel):
             "lowest number that is kept; with 0 < after < oldest - 1 the events between are gone"
         )
     )
+    reset: Reset | None = Field(
+        None, description="only when `after` is not in the log, as the stream's event `reset`"
+    )
 
 
 class EndpointRequest(_Request):
@@ -57,7 +69,12 @@ class EndpointRequest(_Request):
 
     url: str = Field(max_length=2000, description="https, a public address")
     event_types: list[TypeName] = Field(
-        [], max_length=100, description="empty: all that you may see"
+        [],
+        max_length=100,
+        description=(
+            "empty: all decisions that you may see; readings (kpi-updated, health-updated) come "
+            "only when named"
+        ),
     )
     subscriber: Company | None = Field(
         None, description="for the platform's own key only: the company it is for"

@@ -68,7 +68,7 @@ class Follower:
         checked = time.monotonic()
         yield ServerSentEvent(comment="connected", retry=RETRY_MS)
         number = newest if self.after is None else self.after
-        if (0 < number < oldest - 1) or number > newest:
+        if is_gone(number, oldest, newest):
             number = oldest - 1
             yield _reset(oldest, newest)
         while not self.tail.closed:
@@ -107,11 +107,21 @@ class Follower:
             return await load_grants(conn, principal.owner)
 
 
+def is_gone(after: int, oldest: int, newest: int) -> bool:
+    """Tell whether a client's cursor is not in the log: trimmed, or of another log."""
+    return 0 < after < oldest - 1 or after > newest
+
+
 def _reset(oldest: int, newest: int) -> ServerSentEvent:
-    body = {
+    body = reset_notice(oldest, newest)
+    return ServerSentEvent(raw_data=json.dumps(body), event="reset", id=str(oldest - 1))
+
+
+def reset_notice(oldest: int, newest: int) -> dict[str, object]:
+    """What polling and stream tell a client whose cursor is gone."""
+    return {
         "oldest": oldest,
         "newest": newest,
         "reason": "the last event id is not in the log: it is too old, or the log was begun anew",
         "poll": f"/events/v1/events?after={oldest - 1}",
     }
-    return ServerSentEvent(raw_data=json.dumps(body), event="reset", id=str(oldest - 1))

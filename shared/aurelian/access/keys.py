@@ -36,6 +36,7 @@ __all__ = [
     "Keys",
     "Principal",
     "add_auth",
+    "companies",
     "create_key",
     "make_pepper",
     "require",
@@ -113,6 +114,15 @@ def create_key(
             (key_id, owner, name, _hash(pepper, key_id, secret), wanted, expires_at),
         )
     return f"ak_{key_id}.{secret}"
+
+
+def companies(url: str) -> list[str]:
+    """Companies that are registered or have assets. Blocks; for the command line."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute(
+            "SELECT id FROM platform.company UNION SELECT owner FROM historian.asset ORDER BY 1"
+        )
+        return [str(row[0]) for row in found]
 
 
 def revoke_key(url: str, key_id: str) -> bool:

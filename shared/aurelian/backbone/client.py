@@ -12,10 +12,18 @@ from types import TracebackType
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as _TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    CorruptRecordException,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+)
 
 from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.position import LogRange
+from aurelian.backbone.topic_ids import read_topic_ids
 from aurelian.backbone.topics import Topic
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.settings import KafkaSettings
@@ -23,6 +31,35 @@ from aurelian.runtime.settings import KafkaSettings
 
 class Unavailable(ConnectionError):
     """Kafka did not take or give records; retry later with a new producer or consumer."""
+
+
+def check_topic_ids(before: dict[str, str], now: dict[str, str]) -> None:
+    """Compare the ids of topics with those of before.
+
+    Raises:
+        Unavailable: a topic was deleted and made again; the next claim of its partitions halts
+            where something of it was consumed.
+    """
+    for topic, id in now.items():
+        if before.get(topic, id) != id:
+            raise Unavailable(f"topic {topic} was deleted and made again")
+
+
+class RecordRefused(Exception):
+    """Kafka does not take this record as it is, now or later; the text says why.
+
+    The producer is done for as after `Unavailable`. Records that were sent with it in one batch are
+    refused with it: send each alone to know which one it was.
+    """
+
+
+_REFUSALS = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+    CorruptRecordException,
+    InvalidTimestampError,
+)
 
 
 class Producer:
@@ -72,12 +109,15 @@ class Producer:
 
         Raises:
             Unavailable: the client cannot take it. The future raises KafkaError; use `settle`.
+            RecordRefused: it is larger than a record may be.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
                 future: asyncio.Future[object] = await self._producer.send(
                     topic.name, value, key=key.encode(), headers=list(headers)
                 )
+        except _REFUSALS as error:
+            raise RecordRefused(f"topic {topic.name}: {error!r}") from error
         except (KafkaError, TimeoutError) as error:
             raise Unavailable(f"topic {topic.name}: {error!r}") from error
         raise_if_cancelled()
@@ -87,11 +127,14 @@ class Producer:
         """Wait until Kafka has all of them.
 
         Raises:
-            Unavailable: at least one was refused, or none came back within three time-outs.
+            Unavailable: at least one failed, or none came back within three time-outs.
+            RecordRefused: Kafka takes at least one of them never.
         """
         try:
             async with asyncio.timeout(self._timeout_s * 3):
                 await asyncio.gather(*futures)
+        except _REFUSALS as error:
+            raise RecordRefused(f"{error!r}") from error
         except (KafkaError, TimeoutError) as error:
             raise Unavailable(f"records not acknowledged: {error!r}") from error
         raise_if_cancelled()
@@ -100,7 +143,7 @@ class Producer:
         """Send one record and wait until Kafka has it.
 
         Raises:
-            Unavailable: as `settle`.
+            Unavailable, RecordRefused: as `settle`.
         """
         await self.settle([await self.post(topic, key, value)])
 
@@ -137,6 +180,7 @@ class Consumer:
             revoked,
             from_end,
         )
+        self._assigned_counts: dict[str, int] = {}
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
             client_id=client_id,
@@ -184,7 +228,8 @@ class Consumer:
         `timeout_s` without any.
 
         Raises:
-            Unavailable: the client failed; make a new consumer.
+            Unavailable: the client failed, or a topic has more partitions than when reading
+                began; make a new consumer.
         """
         try:
             found = await self._consumer.getmany(
@@ -193,11 +238,32 @@ class Consumer:
         except KafkaError as error:
             raise Unavailable(f"cannot read: {error!r}") from error
         raise_if_cancelled()
+        self._check_partitions()
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
             for records in found.values()
             for r in records
         ]
+
+    async def offsets_since(
+        self, partitions: Sequence[Partition], since_ms: int
+    ) -> dict[Partition, int]:
+        """The offset of the first record of each partition that is not older than a time
+        (milliseconds since 1970); the end where there is none.
+
+        Raises:
+            Unavailable: no broker answered.
+        """
+        # The ends first: a record written between the two answers lies beyond them, not before.
+        ends = await self.end_offsets(partitions)
+        try:
+            found = await self._consumer.offsets_for_times(
+                {_TopicPartition(*p): since_ms for p in partitions}
+            )
+        except KafkaError as error:
+            raise Unavailable(f"no offsets for a time: {error!r}") from error
+        at = {p: found.get(_TopicPartition(*p)) for p in partitions}
+        return {p: ends[p] if each is None else each.offset for p, each in at.items()}
 
     async def end_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offset after the newest record of each partition.
@@ -226,6 +292,17 @@ class Consumer:
         # Read after the starts: a log trimmed meanwhile must not seem to end before it begins.
         ends = await self.end_offsets(partitions)
         return {p: LogRange(starts[_TopicPartition(*p)], ends[p]) for p in partitions}
+
+    async def topic_ids(self) -> dict[str, str]:
+        """Kafka's id of each topic that is read; one that changed is another topic of that name.
+
+        Raises:
+            Unavailable: no broker answered.
+        """
+        try:
+            return await read_topic_ids(self._consumer._client, self._topics)
+        except KafkaError as error:
+            raise Unavailable(f"no topic ids: {error!r}") from error
 
     async def positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offset that comes next in each of `partitions`, which are assigned here.
@@ -260,11 +337,20 @@ class Consumer:
         partitions = [
             Partition(topic, n) for topic, found in numbers.items() for n in sorted(found or ())
         ]
+        self._assigned_counts = {topic: len(found or ()) for topic, found in numbers.items()}
         self._consumer.assign([_TopicPartition(*p) for p in partitions])
         if self._from_end:
             await self._consumer.seek_to_end()
         else:
             await self._begin(partitions)
+
+    def _check_partitions(self) -> None:
+        # Members of a group get added partitions by themselves; without a group nobody would.
+        if self._group is None:
+            for topic, count in self._assigned_counts.items():
+                now = len(self._consumer.partitions_for_topic(topic) or ())
+                if now > count:
+                    raise Unavailable(f"topic {topic} has {now} partitions now, {count} are read")
 
     async def _begin(self, partitions: list[Partition]) -> None:
         starts = (

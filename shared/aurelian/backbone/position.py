@@ -4,15 +4,18 @@ The one rule for the historian and for every fold. Pure: the caller brings the f
 decision. It asks when a partition was assigned, when the record before its offset was read again,
 and when a record does not follow the one before it.
 
-A log has an identity that Kafka does not tell: an administrator declares it in
-`platform.kafka_log`. So an undeclared other log is recognised by what cannot be in ours: it ends
-before the saved offset, or the record before that offset is not the one that was consumed.
+A log's identity is declared by an administrator in `platform.kafka_log`. An undeclared other log
+is recognised by what cannot be in ours: it ends before the saved offset, or the record before that
+offset is not the one that was consumed; and a topic that was deleted and made again by Kafka's id
+of it, which the claim of a partition compares (`REPLACED`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+
+REPLACED = "the topic was deleted and made again: it is another log"
 
 
 class Action(Enum):
@@ -80,16 +83,19 @@ def decide(
     """Decide where to go on in a partition.
 
     Args:
-        saved: what was committed; None: nothing yet.
+        saved: what was committed; None: the partition was never claimed before, so that what the
+            log does not have any more was never ours to consume.
         declared_log_id: the log that is declared as current.
         log: what the broker has now.
         last_record_matches: whether the record at `next_offset - 1` is the one that was consumed;
             None: it was not read (yet), or is not there any more. A record that comes with an
             offset below the next one is a mismatch too.
     """
-    if saved is None or saved.log_id != declared_log_id or saved.next_offset == 0:
+    if saved is None or saved.log_id != declared_log_id:
         return Decision(Action.BEGIN, log.start)
     offset = saved.next_offset
+    if offset == 0 and log.start == 0:
+        return Decision(Action.BEGIN, 0)
     if log.end < offset:
         reason = f"the log ends at {log.end}, it was consumed up to {offset}: it is another log"
         return Decision(Action.HALT, offset, reason=reason)

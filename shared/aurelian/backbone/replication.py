@@ -1,4 +1,5 @@
-"""How many copies of a record must exist before Kafka acknowledges it; called by `topics.py`.
+"""How many copies of a record must exist before Kafka acknowledges it, and whether topics that are
+there keep what they must; called by `topics.py`.
 
 With three replicas `min.insync.replicas` is 2: one broker may be lost without losing an
 acknowledged record. From Kafka 4.1 on (eligible leader replicas) that value in a broker's own file
@@ -8,7 +9,8 @@ and what is really in force is read back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -21,10 +23,28 @@ SETTING = "min.insync.replicas"
 _CLUSTER_DEFAULT = ""
 """Name of the broker resource that stands for all brokers."""
 _SET = 0
+_KAFKA_DEFAULTS = {
+    "segment.ms": "604800000",
+    "min.cleanable.dirty.ratio": "0.5",
+    "max.compaction.lag.ms": "9223372036854775807",
+}
 
 
-class ReplicationError(Exception):
-    """A topic acknowledges what a single lost broker can lose; the message names it and the fix."""
+class TopicError(Exception):
+    """A topic cannot be made, or is there and cannot keep what it must; the message names it and
+    the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a topic must be. `settings`: Kafka's own, as it was or would be made; `tuning`: what it
+    is given where nobody has set it."""
+
+    name: str
+    partitions: int
+    replicas: int
+    settings: Mapping[str, str]
+    tuning: Mapping[str, str] = field(default_factory=dict)
 
 
 def min_insync_replicas(replication_factor: int) -> int:
@@ -46,34 +66,91 @@ async def set_cluster_default(admin: AIOKafkaAdminClient, replication_factor: in
         _raise_for(code)
 
 
-async def check_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
-    """Read what is in force for existing topics.
+async def tune_topics(admin: AIOKafkaAdminClient, topics: Sequence[Expected]) -> None:
+    """Give topics of a version before their tuning, where Kafka's own default is in force.
 
     Raises:
-        ReplicationError: a topic with three replicas or more acknowledges with one copy.
-        KafkaError: the cluster refused.
+        KafkaError: the cluster refused, or does not know a topic (yet).
     """
-    replicas: dict[str, int] = {}
-    for topic in await admin.describe_topics(list(names)):
-        _raise_for(topic["error_code"])  # a broker may not have heard of a new topic yet
-        replicas[topic["topic"]] = min(len(each["replicas"]) for each in topic["partitions"])
-    in_force = await _read_setting(admin, list(replicas))
-    weak = [name for name, count in replicas.items() if in_force[name] < min_insync_replicas(count)]
-    if weak:
-        raise ReplicationError(
-            f"{', '.join(sorted(weak))}: {SETTING} in force is 1 with 3 replicas, so one lost "
-            "broker can lose acknowledged records: set it on each (kafka-configs.sh --alter "
-            f"--topic NAME --add-config {SETTING}=2)"
+    tuned = [replace(topic, settings=topic.tuning) for topic in topics if topic.tuning]
+    in_force = await _read_settings(admin, tuned)
+    for topic in tuned:
+        changes = [
+            (name, _SET, value)
+            for name, value in topic.tuning.items()
+            if in_force[topic.name][name] == _KAFKA_DEFAULTS[name] != value
+        ]
+        if changes:
+            resource = (ConfigResourceType.TOPIC, topic.name, changes)
+            answer = await admin._send_request(_IncrementalAlterConfigs(resource))
+            for code, *_ in answer.responses:
+                _raise_for(code)
+
+
+async def check_topics(admin: AIOKafkaAdminClient, topics: Sequence[Expected]) -> None:
+    """Compare topics that are there with what they must be; more copies and longer retention are
+    fine.
+
+    Raises:
+        TopicError: what is wrong with which topic.
+        KafkaError: the cluster refused, or does not know a topic (yet).
+    """
+    by_name = {topic.name: topic for topic in topics}
+    problems: list[str] = []
+    in_force = await _read_settings(admin, topics)
+    for found in await admin.describe_topics(list(by_name)):
+        _raise_for(found["error_code"])  # a broker may not have heard of a new topic yet
+        expected, partitions = by_name[found["topic"]], found["partitions"]
+        replicas = min(len(each["replicas"]) for each in partitions)
+        problems += (
+            f"{expected.name}: {problem}"
+            for problem in _problems(expected, len(partitions), replicas, in_force[expected.name])
         )
+    if problems:
+        raise TopicError("; ".join(sorted(problems)))
 
 
-async def _read_setting(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {SETTING: None}) for name in names]
-    found: dict[str, int] = {}
+def _problems(
+    expected: Expected, partitions: int, replicas: int, in_force: Mapping[str, str]
+) -> Iterator[str]:
+    if partitions != expected.partitions:
+        yield f"{partitions} partitions where {expected.partitions} are meant (order is by them)"
+    if replicas < expected.replicas:
+        yield (
+            f"{replicas} of {expected.replicas} copies: one lost broker can lose acknowledged "
+            "records; raise it with kafka-reassign-partitions.sh"
+        )
+    for name, wanted in expected.settings.items():
+        found = in_force[name]
+        if name == SETTING:
+            # The value for the copies that it really has, which may be more than asked for.
+            wanted = str(min_insync_replicas(max(replicas, expected.replicas)))
+        if _is_less(found, wanted):
+            yield (
+                f"{name} in force is {found}, it must be {wanted}: kafka-configs.sh --alter "
+                f"--topic {expected.name} --add-config {name}={wanted}"
+            )
+
+
+def _is_less(found: str, wanted: str) -> bool:
+    """Whether a setting keeps less than is wanted; -1 is for ever."""
+    if not wanted.lstrip("-").isdigit() or not found.lstrip("-").isdigit():
+        return found != wanted
+    return found != "-1" and (wanted == "-1" or int(found) < int(wanted))
+
+
+async def _read_settings(
+    admin: AIOKafkaAdminClient, topics: Sequence[Expected]
+) -> dict[str, dict[str, str]]:
+    wanted = [
+        ConfigResource(ConfigResourceType.TOPIC, topic.name, dict.fromkeys(topic.settings))
+        for topic in topics
+    ]
+    found: dict[str, dict[str, str]] = {}
     for answer in await admin.describe_configs(wanted):
         for code, _, _, name, entries in answer.resources:
             _raise_for(code)
-            found[name] = next(int(entry[1]) for entry in entries if entry[0] == SETTING)
+            found[name] = {entry[0]: str(entry[1]) for entry in entries}
     return found
 
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from aurelian.backbone.replication import (
     SETTING,
+    Expected,
+    TopicError,
     check_topics,
     min_insync_replicas,
     set_cluster_default,
+    tune_topics,
 )
 
-DAY_MS = 24 * 3600 * 1000
+HOUR_MS = 3600 * 1000
+DAY_MS = 24 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,14 @@ MAINTENANCE_EVENTS = Topic(
 CAPACITY_EVENTS = Topic(
     "aurelian.capacity-events.v1", "owner", 3, 30 * DAY_MS, "capacity", "partner_events dashboard"
 )
+FIGURES = Topic(
+    "aurelian.figures.v1",
+    "as the event's own topic",
+    6,
+    1 * DAY_MS,
+    "line_health maintenance",
+    "capacity dashboard partner_events",
+)
 
 TOPICS = (
     SAMPLES,
@@ -101,6 +115,7 @@ TOPICS = (
     LINE_EVENTS,
     MAINTENANCE_EVENTS,
     CAPACITY_EVENTS,
+    FIGURES,
 )
 
 
@@ -118,25 +133,51 @@ def topic_settings(topic: Topic, replication_factor: int) -> dict[str, str]:
     return settings
 
 
+def topic_tuning(topic: Topic) -> dict[str, str]:
+    """Settings of a topic that may be otherwise: what an administrator has set stays.
+
+    Kafka compacts closed segments only, and by itself closes one after a week or a gigabyte: a
+    small topic would keep every record of a week, and all who start would read it.
+    """
+    if not topic.compacted:
+        return {}
+    return {
+        "segment.ms": str(HOUR_MS),
+        "min.cleanable.dirty.ratio": "0.1",
+        "max.compaction.lag.ms": str(DAY_MS),
+    }
+
+
 async def create_topics(
     bootstrap: str, replication_factor: int = 1, timeout_s: float = 30.0
 ) -> list[str]:
-    """Make every topic that is not there yet and return the names made. Idempotent.
+    """Make every topic that is not there yet, check all, and return the names made. Idempotent.
 
     Raises:
         ConnectionError: no broker answered within `timeout_s`.
-        ReplicationError: a topic that was there can lose what it acknowledged.
+        TopicError: a topic cannot be made, or was there and cannot keep what it must.
     """
     deadline = time.monotonic() + timeout_s
+    expected = [
+        Expected(
+            t.name,
+            t.partitions,
+            replication_factor,
+            topic_settings(t, replication_factor),
+            topic_tuning(t),
+        )
+        for t in TOPICS
+    ]
+    made: list[str] = []
     while True:
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
         try:
             await admin.start()
             if replication_factor >= 3:
                 await set_cluster_default(admin, replication_factor)
-            made = await _create_missing(admin, replication_factor)
-            if replication_factor >= 3:
-                await check_topics(admin, [topic.name for topic in TOPICS])
+            made += await _create_missing(admin, expected)
+            await tune_topics(admin, expected)
+            await check_topics(admin, expected)
             return made
         except KafkaError as error:
             if time.monotonic() > deadline:
@@ -148,22 +189,28 @@ async def create_topics(
             await admin.close()
 
 
-async def _create_missing(admin: AIOKafkaAdminClient, replication_factor: int) -> list[str]:
+async def _create_missing(admin: AIOKafkaAdminClient, expected: Sequence[Expected]) -> list[str]:
     there = set(await admin.list_topics())
-    missing = [topic for topic in TOPICS if topic.name not in there]
-    if missing:
-        try:
-            await admin.create_topics(
-                [
-                    NewTopic(
-                        t.name,
-                        t.partitions,
-                        replication_factor,
-                        topic_configs=topic_settings(t, replication_factor),
-                    )
-                    for t in missing
-                ]
-            )
-        except TopicAlreadyExistsError:
-            return []
-    return [topic.name for topic in missing]
+    missing = [topic for topic in expected if topic.name not in there]
+    if not missing:
+        return []
+    answer = await admin.create_topics(
+        [
+            NewTopic(t.name, t.partitions, t.replicas, topic_configs={**t.settings, **t.tuning})
+            for t in missing
+        ]
+    )
+    made = []
+    order = [topic.name for topic in missing]
+    for name, code, *message in sorted(answer.topic_errors, key=lambda e: order.index(e[0])):
+        if not code:
+            made.append(name)
+            continue
+        kind: Any = for_code(code)
+        if kind is TopicAlreadyExistsError:
+            continue
+        if getattr(kind, "retriable", False):
+            raise kind
+        why = message[0] if message and message[0] else kind.__name__
+        raise TopicError(f"{name} cannot be made: {why}")
+    return made

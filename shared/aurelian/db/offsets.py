@@ -10,7 +10,7 @@ back.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -47,12 +47,19 @@ class Claim:
         epoch: proves the ownership in `advance`.
         halted: why it may not go on; None: it may.
         fingerprint: of the record before `next_offset`; None: nothing was stored yet.
+        is_replaced: the topic was deleted and made again since; the caller halts.
     """
 
     next_offset: int
     epoch: int
     halted: str | None
     fingerprint: Fingerprint | None = None
+    is_replaced: bool = False
+
+    @property
+    def is_first(self) -> bool:
+        """Nobody claimed the partition of this log before."""
+        return self.epoch == 1
 
 
 def fingerprint(record: Record) -> Fingerprint:
@@ -68,8 +75,12 @@ async def claim(
     consumer: str,
     log_id: str,
     partitions: Sequence[Partition],
+    topic_ids: Mapping[str, str],
 ) -> dict[Partition, Claim]:
     """Become the owner of `partitions` in `log_id`, fencing whoever was before; commits.
+
+    `topic_ids`: Kafka's id of each topic; a partition of which something was consumed under another
+    id is replaced.
 
     Waits for an open transaction of the former owner (at most its idle timeout; `LockNotAvailable`
     after the session's lock timeout: try again).
@@ -78,23 +89,34 @@ async def claim(
         psycopg.Error: as PostgreSQL says; nothing is claimed then.
     """
     statement = sql.SQL(
-        "INSERT INTO {} AS o (consumer, log_id, topic, partition, next_offset, owner_epoch, "
-        "changed_at) "
-        "VALUES (%s, %s, %s, %s, 0, 1, now()) "
-        "ON CONFLICT (consumer, log_id, topic, partition) DO UPDATE SET owner_epoch = "
-        "o.owner_epoch + 1, changed_at = now() "
-        "RETURNING next_offset, owner_epoch, halted, last_timestamp_ms, last_hash"
+        "INSERT INTO {} AS o (consumer, log_id, topic, partition, topic_id, next_offset, "
+        "owner_epoch, changed_at) VALUES (%s, %s, %s, %s, %s, 0, 1, now()) "
+        "ON CONFLICT (consumer, log_id, topic, partition) DO UPDATE SET "
+        "owner_epoch = o.owner_epoch + 1, changed_at = now(), "
+        "topic_id = CASE WHEN o.next_offset = 0 THEN excluded.topic_id "
+        "ELSE coalesce(o.topic_id, excluded.topic_id) END "
+        "RETURNING next_offset, owner_epoch, halted, last_timestamp_ms, last_hash, topic_id"
     ).format(_table(service))
     claims: dict[Partition, Claim] = {}
     async with conn.transaction():
         for partition in sorted(partitions):
             cursor = await conn.execute(
-                statement, (consumer, log_id, partition.topic, partition.number)
+                statement,
+                (
+                    consumer,
+                    log_id,
+                    partition.topic,
+                    partition.number,
+                    topic_ids.get(partition.topic),
+                ),
             )
             row = await cursor.fetchone()
             assert row is not None
             last = None if row[4] is None else Fingerprint(row[3], row[4])
-            claims[partition] = Claim(row[0], row[1], row[2], last)
+            id = topic_ids.get(partition.topic)
+            claims[partition] = Claim(
+                row[0], row[1], row[2], last, is_replaced=id is not None and row[5] != id
+            )
     return claims
 
 

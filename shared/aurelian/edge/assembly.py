@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
-from aurelian.edge.contract import Ordinals, Reading, Reject, apply
+from aurelian.edge.contract import Reading, Reject, apply
+from aurelian.edge.names import NAME_ERROR, label_fault, path_fault, readable
+from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.rows import EVENTS, REJECTED, HourCount, OutboxEntry, RecordKind
 from aurelian.model import codec
-from aurelian.model.plant_parts import SourceModel
-from aurelian.model.sample import BAD, Flag, Sample, make_batch
+from aurelian.model.evidence import vouches
+from aurelian.model.sample import Flag, Sample, Signal, make_batch
+from aurelian.model.source_model import SourceModel
 
 HOUR = 3_600_000_000
 
@@ -23,8 +26,11 @@ MAX_BATCH_BYTES = 512 * 1024
 MAX_PAYLOAD_BYTES = 512 * 1024
 """More of a rejected payload is cut off; size and SHA-256 are those of all of it."""
 
+REFUSED_EVERY = 10_000_000
+"""Microseconds between two events that say that a signal's values are still refused."""
+
 _SAMPLE_BYTES = 64
-_MAX_TEXT = 2000
+_MOST_NAMES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,7 @@ class Delivery:
         readings, rejects, events: any of them may be empty. Heartbeats are published, not kept.
         dropped: values that the gateway knows to be lost (say, a queue overflow that was counted).
         skipped: values left out by a rule (say, a repeated Sparkplug birth that is known already).
+        repeated: the transport said that it may have delivered this before (say, MQTT's DUP).
         ack: called on the event loop after the outbox commit that holds all of it; must not block
             or raise.
     """
@@ -50,15 +57,18 @@ class Delivery:
     events: Sequence[codec.SourceEvent] = ()
     dropped: int = 0
     skipped: int = 0
+    repeated: bool = False
     ack: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What one commit shall hold of one source."""
+    """What one commit shall hold of one source. `heard`: for each delivery the assets that its
+    accepted readings vouch for, and when (microseconds since 1970)."""
 
     entries: list[OutboxEntry]
     counts: list[HourCount]
+    heard: list[dict[str, int]]
 
 
 @dataclass(slots=True)
@@ -71,10 +81,14 @@ class _OpenBatch:
 
 class Assembly:
     """Makes groups of one source's deliveries. Not thread safe; keeps the ordinals of recent
-    values."""
+    values, and when each declared signal was refused last. `not_before`: see `contract.apply`."""
 
-    def __init__(self, gateway: str, boot: int, ordinals: Ordinals) -> None:
+    def __init__(self, gateway: str, boot: int, ordinals: Ordinals, not_before: int = 0) -> None:
         self._gateway, self._boot, self._ordinals = gateway, boot, ordinals
+        self._not_before = not_before
+        self._refused: dict[str, int] = {}
+        self._sound_names: dict[str, Signal] = {}
+        self._sound_lines: set[str] = set()
 
     def assemble(self, deliveries: Iterable[Delivery]) -> Group:
         """One batch a line (more where it grows too large), each reject and each event a record,
@@ -82,15 +96,29 @@ class Assembly:
         lines: dict[str, _OpenBatch] = {}
         entries: list[OutboxEntry] = []
         counts: dict[tuple[str, int], HourCount] = {}
+        all_heard: list[dict[str, int]] = []
         for delivery in deliveries:
             rejects = list(delivery.rejects)
+            heard: dict[str, int] = {}
             for reading in delivery.readings:
                 made = self._to_sample(reading, delivery)
                 if isinstance(made, Reject):
                     rejects.append(made)
-                else:
-                    entries += self._add(lines, reading.line, made)
+                    continue
+                entries += self._add(lines, reading.line, made)
+                # Most values are good and unflagged: a call for each would cost a tenth of all.
+                if reading.model is not None and (
+                    (not made.status and made.flags is Flag.NONE)
+                    or vouches(made.status, made.flags, made.source_time)
+                ):
+                    if self._refused:
+                        self._refused.pop(made.signal.id, None)
+                    at, asset = made.source_time or made.gateway_time, made.signal.asset
+                    if at > heard.get(asset, 0):
+                        heard[asset] = min(at, made.gateway_time)
+            all_heard.append(heard)
             entries += [self._rejected(reject, delivery) for reject in rejects]
+            entries += self._refusals(rejects, delivery)
             entries += [
                 self._event(each, delivery)
                 for each in delivery.events
@@ -98,16 +126,60 @@ class Assembly:
             ]
             _count(counts, delivery, sum(reject.samples for reject in rejects))
         entries += [self._batch(line, batch) for line, batch in lines.items() if batch.samples]
-        return Group(entries, list(counts.values()))
+        return Group(entries, list(counts.values()), all_heard)
 
     def _to_sample(self, reading: Reading, delivery: Delivery) -> Sample | Reject:
-        fault = _fault(reading, delivery)
+        try:
+            fault = self._fault(reading, delivery)
+            if fault is not None:
+                return fault
+            made = apply(reading, delivery.received_at, self._not_before)
+            if isinstance(made, Sample):
+                return self._ordinals.place(made, repeated=delivery.repeated)
+            return made
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a value costs that one
+            return _reject(reading, f"it cannot be understood: {error!r}", "internal")
+
+    def _fault(self, reading: Reading, delivery: Delivery) -> Reject | None:
+        """Why a source may not write this signal, if so."""
+        prefix = f"{delivery.owner}/"
+        path, unit = reading.signal.path, reading.signal.unit
+        if not path.startswith(prefix) or not reading.line.startswith(prefix):
+            return _reject(reading, f"the source writes for {delivery.owner!r} only", "owner")
+        if reading.model is None and delivery.source.closed:
+            reason = "the plant model does not have it, and the source is closed"
+            return _reject(reading, reason, "unknown_signal")
+        known = self._sound_names
+        if known.get(path) is reading.signal and reading.line in self._sound_lines:
+            return None
+        fault = path_fault(path) or path_fault(reading.line) or label_fault(unit)
+        fault = fault or label_fault(reading.signal.id) or label_fault(reading.signal.asset)
         if fault is not None:
-            return fault
-        made = apply(reading, delivery.received_at)
-        if isinstance(made, Sample) and (ordinal := self._ordinals.ordinal(made)):
-            return replace(made, sub=ordinal)
-        return made
+            return _reject(reading, fault, NAME_ERROR)
+        if len(known) > _MOST_NAMES:
+            known.clear()
+            self._sound_lines.clear()
+        known[path] = reading.signal
+        self._sound_lines.add(reading.line)
+        return None
+
+    def _refusals(self, rejects: Sequence[Reject], delivery: Delivery) -> list[OutboxEntry]:
+        """Events that say so where values of declared signals are refused: the first after an
+        accepted one, then one every 10 s."""
+        entries = []
+        for reject in rejects:
+            signal, now = reject.signal, delivery.received_at
+            if signal is None or abs(now - self._refused.get(signal.id, 0)) < REFUSED_EVERY:
+                continue
+            self._refused[signal.id] = now
+            refused = codec.Refused(
+                asset=signal.asset,
+                signal=signal.id,
+                reason=readable(reject.reason),
+                source_time=min(max(reject.source_time, -(2**63)), 2**63 - 1),
+            )
+            entries.append(self._event(codec.SourceEvent(refused=refused), delivery))
+        return entries
 
     def _add(self, lines: dict[str, _OpenBatch], line: str, sample: Sample) -> list[OutboxEntry]:
         """Put a sample into its line's batch; returns the batch that was full before, if it was."""
@@ -141,7 +213,7 @@ class Assembly:
         complete = codec.SourceEvent()
         complete.CopyFrom(event)
         complete.owner, complete.gateway, complete.boot = delivery.owner, self._gateway, self._boot
-        complete.source, complete.time = delivery.source.id, event.time or delivery.received_at
+        complete.source, complete.time = delivery.source.key, event.time or delivery.received_at
         return event_entry(complete)
 
     def _rejected(self, reject: Reject, delivery: Delivery) -> OutboxEntry:
@@ -149,11 +221,11 @@ class Assembly:
             owner=delivery.owner,
             gateway=self._gateway,
             boot=self._boot,
-            source=delivery.source.id,
+            source=delivery.source.key,
             time=delivery.received_at,
-            reason=_readable(reject.reason),
+            reason=readable(reject.reason),
             error_class=reject.error_class,
-            origin=_readable(reject.origin),
+            origin=readable(reject.origin),
             payload=reject.payload[:MAX_PAYLOAD_BYTES],
             payload_size=len(reject.payload),
             payload_sha256=hashlib.sha256(reject.payload).hexdigest(),
@@ -161,7 +233,7 @@ class Assembly:
         )
         data = codec.encode_rejected(rejected)
         return OutboxEntry(
-            RecordKind.REJECTED, REJECTED, delivery.source.id, reject.samples, lambda _: data
+            RecordKind.REJECTED, REJECTED, delivery.source.key, reject.samples, lambda _: data
         )
 
 
@@ -169,25 +241,19 @@ class LastSeen:
     """When each source and its assets were last seen alive, for the heartbeats by which readers
     judge freshness.
 
-    A heartbeat of the source (its keep-alive) vouches for all of its assets; fresh readings vouch
-    for theirs, but not Bad ones: a server that cannot reach a machine says so with them.
+    A heartbeat of the source (its keep-alive) vouches for all of its assets; accepted readings of
+    declared signals vouch for theirs where `evidence.vouches` says so.
     """
 
     def __init__(self, gateway: str, boot: int) -> None:
         self._gateway, self._boot = gateway, boot
         self._seen: dict[str, tuple[str, dict[str, int]]] = {}
 
-    def note(self, delivery: Delivery) -> None:
-        """Note what a delivery vouches for."""
-        _, assets = self._seen.setdefault(delivery.source.id, (delivery.owner, {}))
-        fresh = {
-            reading.unit.id
-            for reading in delivery.readings
-            if reading.unit is not None
-            and not reading.status & BAD
-            and not reading.flags & (Flag.HISTORICAL | Flag.RETAINED)
-        }
-        assets.update(dict.fromkeys(fresh, delivery.received_at))
+    def note(self, delivery: Delivery, heard: Mapping[str, int]) -> None:
+        """Note what a delivery vouches for; `heard` as `Group.heard` has it."""
+        _, assets = self._seen.setdefault(delivery.source.key, (delivery.owner, {}))
+        for asset, at in heard.items():
+            assets[asset] = max(at, assets.get(asset, 0))
         for event in delivery.events:
             match event.WhichOneof("kind"):
                 case "heartbeat":
@@ -198,7 +264,8 @@ class LastSeen:
                         assets.pop(asset, None)
 
     def take_heartbeats(self, now: int) -> list[codec.SourceEvent]:
-        """A heartbeat for each source seen since the last call. `now`: microseconds since 1970."""
+        """Heartbeats for the sources seen since the last call, one for all assets that were heard
+        within the same second. `now`: microseconds since 1970."""
         heartbeats = [
             codec.SourceEvent(
                 owner=owner,
@@ -207,11 +274,11 @@ class LastSeen:
                 source=source,
                 time=now,
                 heartbeat=codec.Heartbeat(
-                    heard_at=max(assets.values()), assets=[] if "" in assets else sorted(assets)
+                    heard_at=min(heard.values()), assets=[] if "" in heard else sorted(heard)
                 ),
             )
             for source, (owner, assets) in self._seen.items()
-            if assets
+            for heard in _by_second(assets)
         ]
         self._seen.clear()
         return heartbeats
@@ -228,7 +295,7 @@ def _count(counts: dict[tuple[str, int], HourCount], delivery: Delivery, rejecte
     received += delivery.dropped + delivery.skipped
     if not received:
         return
-    key = (delivery.source.id, delivery.received_at // HOUR * HOUR)
+    key = (delivery.source.key, delivery.received_at // HOUR * HOUR)
     count = HourCount(
         *key,
         delivery.owner,
@@ -241,32 +308,15 @@ def _count(counts: dict[tuple[str, int], HourCount], delivery: Delivery, rejecte
     counts[key] = count if before is None else before.plus(count)
 
 
-def _fault(reading: Reading, delivery: Delivery) -> Reject | None:
-    """Why a source may not write this signal, if so."""
-    prefix = f"{delivery.owner}/"
-    path = reading.signal.path
-    if not path.startswith(prefix) or not reading.line.startswith(prefix):
-        reason, error_class = f"the source writes for {delivery.owner!r} only", "owner"
-    elif reading.model is None and delivery.source.closed:
-        reason, error_class = (
-            "the plant model does not have it, and the source is closed",
-            "unknown_signal",
-        )
-    elif reading.model is None and not _is_unicode(path, reading.signal.unit):
-        reason, error_class = "its name is no Unicode", "encoding"
-    else:
-        return None
+def _reject(reading: Reading, reason: str, error_class: str) -> Reject:
     value = reading.value
     payload = value if isinstance(value, bytes) else str(value).encode(errors="backslashreplace")
+    path = reading.signal.path
     return Reject(f"signal {path!r}: {reason}", error_class, path, payload)
 
 
-def _is_unicode(*texts: str) -> bool:
-    try:
-        return all(text.isascii() or bool(text.encode()) for text in texts)
-    except UnicodeEncodeError:
-        return False
-
-
-def _readable(text: str) -> str:
-    return text[:_MAX_TEXT].encode(errors="backslashreplace").decode()
+def _by_second(assets: Mapping[str, int]) -> Iterable[dict[str, int]]:
+    seconds: dict[int, dict[str, int]] = {}
+    for asset, at in assets.items():
+        seconds.setdefault(at // 1_000_000, {})[asset] = at
+    return seconds.values()

@@ -7,11 +7,11 @@ Every value gives a sample, flagged where it is doubtful, or a reject with its b
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
 
+from aurelian.edge.names import TEXT_ERROR, text_fault
 from aurelian.model.plant import Unit
 from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import BAD, MAX_EXACT_INT, Flag, Sample, Signal, Value, ValueType
@@ -32,7 +32,6 @@ BAD_OUT_OF_RANGE = 0x803C0000
 
 _SEVERITY = 0xC0000000
 _MIN_INT64, _MAX_INT64, _MAX_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
-_TIME_REPLACED = int(Flag.TIME_REPLACED)
 _OLD_BY_NATURE = Flag.HISTORICAL | Flag.RETAINED | Flag.INITIAL
 _CLASS = {
     ValueType.DOUBLE: float,
@@ -84,6 +83,8 @@ class Reject:
         origin: topic, node or file that the bytes came from.
         payload: the bytes; cut at 512 kB on the way out, with the SHA-256 of all of them.
         samples: how many samples it stands for in the ledger; 1 when unknown.
+        signal: the declared signal whose value it was; None: of no single one, or discovered.
+        source_time: microseconds since 1970 that the value came with, 0: none.
     """
 
     reason: str
@@ -91,24 +92,26 @@ class Reject:
     origin: str
     payload: bytes
     samples: int = 1
+    signal: Signal | None = None
+    source_time: int = 0
 
 
 class _ContractError(Exception):
     """A value that cannot be kept as a sample: error class and sentence."""
 
 
-def apply(reading: Reading, received_at: int) -> Sample | Reject:
+def apply(reading: Reading, received_at: int, not_before: int = 0) -> Sample | Reject:
     """Make a sample of a reading, or a reject. `received_at`: microseconds since 1970, receipt at
-    the gateway.
+    the gateway. `not_before`: no live value of the source can be older.
 
     - Stored value = raw * scale + offset; a declared integer is rounded after scaling.
     - A value that is not of the declared type is converted where nothing is lost (integer to double
       and back, 0 and 1 to bool, anything to JSON, numbers to text), else rejected (`type`,
       `overflow`). An integer beyond 2^53 where a double is declared stays an integer.
     - NaN and infinity: no value, with a Bad status.
-    - No time, a time up to 1970 (so also 1601) or over an hour ahead: TIME_REPLACED, the original
-      kept (0: none). Over 5 minutes from the gateway's: TIME_UNCERTAIN, unless it is old by nature
-      (history, retained, initial).
+    - No time, a time up to 1970 (so also 1601), over an hour ahead, or that of a live value from
+      before `not_before`: TIME_REPLACED, the original kept (0: none). Over 5 minutes from the
+      gateway's: TIME_UNCERTAIN, unless it is old by nature (history, retained, initial).
     - Outside the declared range: OUT_OF_RANGE, or rejected (`range`) under a closed contract.
     """
     signal, model, status = reading.signal, reading.model, reading.status & 0xFFFFFFFF
@@ -139,7 +142,11 @@ def apply(reading: Reading, received_at: int) -> Sample | Reject:
     if source_time is None:
         source_time = 0
         flags |= Flag.TIME_REPLACED
-    elif source_time <= 0 or source_time > received_at + MAX_AHEAD:
+    elif (
+        source_time <= 0
+        or source_time > received_at + MAX_AHEAD
+        or (source_time < not_before and not flags & _OLD_BY_NATURE)
+    ):
         source_time = min(max(source_time, _MIN_INT64), _MAX_INT64)
         flags |= Flag.TIME_REPLACED
     elif source_time > received_at + MAX_SKEW or (
@@ -148,55 +155,6 @@ def apply(reading: Reading, received_at: int) -> Sample | Reject:
         flags |= Flag.TIME_UNCERTAIN
     server_time = reading.server_time if 0 < reading.server_time <= _MAX_INT64 else 0
     return Sample(signal, value, kind, source_time, received_at, server_time, status, flags)
-
-
-class Ordinals:
-    """Gives each distinct value of a signal at one time its ordinal (`sub`); the same value again
-    has the same one.
-
-    Remembers the last `times` times of at most `signals` signals.
-    """
-
-    def __init__(self, signals: int = 100_000, times: int = 8) -> None:
-        self._signals, self._times = signals, times
-        self._recent: dict[str, dict[int, dict[tuple[object, ...], int]]] = {}
-
-    def ordinal(self, sample: Sample) -> int:
-        """The ordinal of a sample's value and status at its time, from 0."""
-        distinct = self._at(sample)
-        return distinct.setdefault(_content(sample), len(distinct))
-
-    def remember(self, sample: Sample) -> None:
-        """Take over the ordinal that a sample has already, say, after a restart."""
-        distinct = self._at(sample)
-        # Lower ordinals were given to values that are not known any more: they stay taken.
-        while len(distinct) <= sample.sub:
-            distinct[(len(distinct),)] = len(distinct)
-        distinct[_content(sample)] = sample.sub
-
-    def _at(self, sample: Sample) -> dict[tuple[object, ...], int]:
-        recent = self._recent.get(sample.signal.id)
-        if recent is None:
-            if len(self._recent) >= self._signals:
-                del self._recent[next(iter(self._recent))]
-            recent = self._recent[sample.signal.id] = {}
-        # As `Sample.time`, without the cost of an enum's `&` for each value.
-        time = (
-            sample.gateway_time if int.__and__(sample.flags, _TIME_REPLACED) else sample.source_time
-        )
-        distinct = recent.get(time)
-        if distinct is None:
-            if len(recent) >= self._times:
-                del recent[next(iter(recent))]
-            distinct = recent[time] = {}
-        return distinct
-
-
-def _content(sample: Sample) -> tuple[object, ...]:
-    value = sample.value
-    if isinstance(value, (str, bytes)) and len(value) > 64:
-        value = hashlib.sha256(value.encode() if isinstance(value, str) else value).digest()
-    return (int(sample.type), value, sample.status)
 
 
 def _checked(value: Value, kind: ValueType) -> tuple[Value, ValueType]:
@@ -223,12 +181,9 @@ def _checked(value: Value, kind: ValueType) -> tuple[Value, ValueType]:
 
 def _check_size(value: str | bytes) -> None:
     if isinstance(value, str):
-        try:
-            size = len(value.encode())
-        except UnicodeEncodeError:
-            raise _ContractError(
-                "encoding", "a text with half of a surrogate pair is no Unicode"
-            ) from None
+        if fault := text_fault(value):
+            raise _ContractError(TEXT_ERROR, fault)
+        size = len(value.encode())
     else:
         size = len(value)
     if size > MAX_VALUE_BYTES:
@@ -305,7 +260,15 @@ def _reject(reading: Reading, error_class: str, reason: str) -> Reject:
         if reading.model is not None and reading.model.address
         else reading.signal.path
     )
-    return Reject(f"{reading.signal.path}: {reason}", error_class, origin, payload)
+    declared = reading.signal if reading.model is not None else None
+    return Reject(
+        f"{reading.signal.path}: {reason}",
+        error_class,
+        origin,
+        payload,
+        signal=declared,
+        source_time=reading.source_time or 0,
+    )
 
 
 def _short(value: Value) -> str:

@@ -9,23 +9,32 @@ each publish again all that is unreleased.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import Counter, Gauge
 
-from aurelian.backbone.client import Consumer, Producer, Unavailable
+from aurelian.backbone.client import Consumer, Producer, RecordRefused, Unavailable
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED
 from aurelian.edge.outbox.limits import OutboxFull
-from aurelian.edge.outbox.rows import START, HourCount, OutboxRow, RecordKind, StreamKey, count_key
+from aurelian.edge.outbox.rows import (
+    START,
+    HourCount,
+    OutboxRow,
+    Position,
+    RecordKind,
+    StreamKey,
+    count_key,
+    unreadable,
+)
 from aurelian.edge.outbox.thread import OutboxThread
+from aurelian.edge.pace import Pace
+from aurelian.edge.stored import keep_connected, parse_stored, seek_stored
 from aurelian.model import codec
 from aurelian.model.asset import Asset
-from aurelian.model.record import Record
-from aurelian.runtime.retry import Backoff
+from aurelian.model.record import Partition, Record
 from aurelian.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -42,6 +51,11 @@ in an old log)."""
 RESEND_AFTER_S = 900.0
 """Rows that a running historian has not stored after this long are sent again: a broker may have
 lost its tail."""
+
+_ROWS_BYTES = 2**20
+_OVERHEAD_BYTES = 1024
+_SHOWN_BYTES = 64 * 1024
+"""Of a record that Kafka refused, this much goes to the rejected table."""
 
 _TOPIC = {
     RecordKind.SAMPLES: SAMPLES,
@@ -62,6 +76,11 @@ RESENDS = Counter(
     "gateway_resends_total",
     "Times that all unreleased rows were sent again; often: the brokers restart, or lose data.",
 )
+SET_ASIDE = Counter(
+    "gateway_refused_records_total",
+    "Records that Kafka refuses as they are, set aside with the reason; see the rejected table.",
+    ["topic"],
+)
 RELEASED_AT = Gauge(
     "gateway_released_timestamp_seconds",
     "When the historian last said that something is stored; old: is it running?",
@@ -81,10 +100,16 @@ class Drain:
         assets: Sequence[Asset] = (),
         replication: int = 1,
         heartbeats: Callable[[], list[codec.SourceEvent]] = list,
+        pace: Pace | None = None,
     ) -> None:
         self._settings, self._gateway, self._outbox = settings, gateway, outbox
         self._assets, self._replication = assets, replication
         self._heartbeats = heartbeats
+        self._pace = pace or Pace()
+        self._alone_until: Position | None = None
+        self._set_aside: dict[tuple[StreamKey, int], str] = {}
+        self._read_to: dict[Partition, int] = {}
+        self._started_ms = time.time_ns() // 1_000_000
         self._resend = False
         self._log_id: str | None = None
         self._acknowledged: deque[tuple[float, dict[StreamKey, int]]] = deque()
@@ -95,11 +120,11 @@ class Drain:
 
     async def send(self) -> None:
         """Send until cancelled; then what is left and the last counts, for up to 3 s."""
-        await _keep_connected("kafka producer", self._send)
+        await keep_connected("kafka producer", self._send)
 
     async def listen(self) -> None:
         """Follow `aurelian.stored.v1` until cancelled and let the outbox release what it names."""
-        await _keep_connected("kafka consumer of stored records", self._listen)
+        await keep_connected("kafka consumer of stored records", self._listen)
 
     async def _send(self, connected: Callable[[], None]) -> None:
         async with Producer(self._settings, f"{self._gateway}-gateway") as producer:
@@ -121,6 +146,7 @@ class Drain:
                 raise
             finally:
                 KAFKA_UP.set(0)
+                self._pace.away()
 
     async def _resend_all(self, producer: Producer) -> None:
         RESENDS.inc()
@@ -130,12 +156,29 @@ class Drain:
         self._published.clear()
         self._acknowledged.clear()
         self._next_heartbeat = self._next_received = 0.0
-        posted = [await producer.post(ASSETS, asset.id, asset.encode()) for asset in self._assets]
+        await self._send_assets(producer)
+
+    async def _send_assets(self, producer: Producer) -> None:
+        posted = []
+        for asset in list(self._assets):
+            value = asset.encode()
+            if len(value) > ASSETS.max_message_bytes - _OVERHEAD_BYTES:
+                log.error(
+                    "asset is too large for a record",
+                    extra={"fields": {"asset": asset.path, "bytes": len(value)}},
+                )
+                SET_ASIDE.labels(ASSETS.name).inc()
+                continue
+            posted.append(await producer.post(ASSETS, asset.id, value))
         await producer.settle(posted)
 
     async def _send_rows(self, producer: Producer) -> bool:
+        read_at = time.time_ns() // 1000
+        alone = self._alone_until is not None
         try:
-            rows, position = await self._outbox.call(self._outbox.outbox.unsent, self._position)
+            rows, position = await self._outbox.call(
+                self._outbox.outbox.unsent, self._position, 1 if alone else _ROWS_BYTES
+            )
         except OutboxFull as error:
             log.warning("outbox cannot be read", extra={"fields": {"error": str(error)}})
             await asyncio.sleep(1)
@@ -144,7 +187,12 @@ class Drain:
             # Publish order is sequence order: all rows are posted before any is awaited, the
             # producer keeps the order of a partition, and the position moves on only when all are
             # acknowledged. A failure leaves it, so the rows go out again under their old sequences.
-            await producer.settle([await self._post(producer, row) for row in rows])
+            try:
+                await producer.settle([await self._post(producer, row) for row in rows])
+            except RecordRefused as error:
+                await self._on_refusal(rows, position, error)
+                # The client's numbers of sent records cannot be trusted now: a new one is made.
+                raise Unavailable(f"a record was refused: {error}") from error
             self._acknowledged.append(
                 (time.monotonic(), {row.stream_key: row.sequence for row in rows})
             )
@@ -153,17 +201,49 @@ class Drain:
         # A new log was seen while these were under way: the position must stay at the start.
         if not self._resend:
             self._position = position
+            if self._alone_until is not None and (not rows or position >= self._alone_until):
+                self._alone_until = None
+        reached_end = not rows or (not alone and sum(len(r.data) for r in rows) < _ROWS_BYTES)
+        up_to = read_at if reached_end else rows[-1].appended_at
+        self._pace.sent(up_to, sum(row.samples for row in rows), reached_end=reached_end)
         return bool(rows)
+
+    async def _on_refusal(
+        self, rows: Sequence[OutboxRow], position: Position, error: RecordRefused
+    ) -> None:
+        """Set a row aside that Kafka refuses; where it is one of many, have each sent alone."""
+        if len({row.id for row in rows}) > 1 or len(rows) > 1:
+            self._alone_until = position
+            return
+        (row,) = rows
+        if row.data[:1] == unreadable(b"", "")[:1]:
+            # Not even what stands for it is taken: it stays, and is tried again with the others.
+            return
+        self._set_aside[row.stream_key, row.sequence] = str(error)
+        SET_ASIDE.labels(_TOPIC[row.kind].name).inc()
+        log.error(
+            "kafka refuses a record, set aside",
+            extra={
+                "fields": {
+                    "stream": row.stream,
+                    "sequence": row.sequence,
+                    "bytes": len(row.data),
+                    "error": str(error),
+                }
+            },
+        )
 
     async def _post(self, producer: Producer, row: OutboxRow) -> asyncio.Future[object]:
         headers = [
             ("gateway", self._gateway.encode()),
             ("boot", str(row.boot).encode()),
+            ("stream", row.stream.encode()),
             ("sequence", str(row.sequence).encode()),
         ]
-        return await producer.post(
-            _TOPIC[row.kind], row.key, row.data, () if row.kind is RecordKind.SAMPLES else headers
-        )
+        data = row.data
+        if reason := self._set_aside.get((row.stream_key, row.sequence)):
+            data = unreadable(data, f"{len(data)} bytes, refused by Kafka: {reason}", _SHOWN_BYTES)
+        return await producer.post(_TOPIC[row.kind], row.key, data, headers)
 
     async def _send_unkept(self, producer: Producer, *, last: bool = False) -> None:
         now = time.monotonic()
@@ -179,12 +259,16 @@ class Drain:
             counted = [count for count in counts if self._published.get(count_key(count)) != count]
             events += [self._received(count) for count in counted]
         if events:
-            await producer.settle(
-                [
-                    await producer.post(SOURCE_EVENTS, event.source, codec.encode_event(event))
-                    for event in events
-                ]
-            )
+            try:
+                await producer.settle(
+                    [
+                        await producer.post(SOURCE_EVENTS, event.source, codec.encode_event(event))
+                        for event in events
+                    ]
+                )
+            except RecordRefused as error:
+                SET_ASIDE.labels(SOURCE_EVENTS.name).inc()
+                raise Unavailable(f"a heartbeat or count was refused: {error}") from error
             self._published.update((count_key(count), count) for count in counted)
 
     def _received(self, count: HourCount) -> codec.SourceEvent:
@@ -221,10 +305,15 @@ class Drain:
         ):
             await self._release(self._acknowledged.popleft()[1])
 
-    async def _release(self, stored: dict[StreamKey, int]) -> None:
+    async def _release(
+        self,
+        stored: dict[StreamKey, int],
+        beyond: dict[StreamKey, list[tuple[int, int]]] | None = None,
+    ) -> None:
         def release() -> None:
-            for (boot, stream), up_to in stored.items():
-                self._outbox.outbox.release(boot, stream, up_to)
+            for key, up_to in stored.items():
+                ranges = (beyond or {}).get(key, ())
+                self._outbox.outbox.release(key.boot, key.stream, up_to, ranges)
 
         await self._outbox.call(release)
 
@@ -234,34 +323,45 @@ class Drain:
                 while await self._send_rows(producer):
                     pass
                 await self._send_unkept(producer, last=True)
-        except (TimeoutError, Unavailable):
+        except (TimeoutError, Unavailable, RecordRefused):
             return  # the outbox keeps it for the next start
 
     async def _listen(self, connected: Callable[[], None]) -> None:
-        async with Consumer(
-            self._settings, [STORED], client_id=f"{self._gateway}-stored"
-        ) as consumer:
+        consumer = Consumer(self._settings, [STORED], client_id=f"{self._gateway}-stored")
+        async with consumer:
+            await seek_stored(consumer, self._read_to, self._started_ms)
             connected()
             last_seen = time.monotonic()
             while time.monotonic() - last_seen < SILENT_S:
                 records = await consumer.take(timeout_s=1.0)
                 if records:
                     last_seen = time.monotonic()
+                    for record in records:
+                        place = Partition(record.topic, record.partition)
+                        self._read_to[place] = record.offset + 1
                     if await self._release_stored(records):
+                        self._read_to.clear()
                         return
+            # Nothing came: it may stand in an old log, beyond the end of a new one.
+            self._read_to.clear()
 
     async def _release_stored(self, records: Sequence[Record]) -> bool:
         """Release what the records say is stored; True where they are the first of a new log."""
         stored: dict[StreamKey, int] = {}
+        beyond: dict[StreamKey, list[tuple[int, int]]] = {}
         log_id = self._log_id
         for record in records:
-            match _parse_stored(record, self._gateway):
+            match parse_stored(record, self._gateway):
                 case str(named):
                     log_id, self._historian_seen_at = named, time.monotonic()
-                case (StreamKey() as stream, int(sequence)):
+                case (StreamKey() as stream, int(sequence), list(ranges)):
                     stored[stream] = max(sequence, stored.get(stream, 0))
+                    beyond.setdefault(stream, []).extend(ranges)
         if stored:
-            await self._release(stored)
+            await self._release(stored, beyond)
+            for key, sequence in list(self._set_aside):
+                if sequence <= stored.get(key, 0):
+                    del self._set_aside[key, sequence]
             RELEASED_AT.set_to_current_time()
         is_new = self._log_id is not None and log_id != self._log_id
         self._log_id = log_id
@@ -273,44 +373,6 @@ class Drain:
             self._resend = True
             self._outbox.appended.set()
         return is_new
-
-
-def _parse_stored(record: Record, gateway: str) -> str | tuple[StreamKey, int] | None:
-    """Return a log id (heartbeat), a stream with its sequence, or None: of another gateway, or
-    unreadable."""
-    try:
-        key = (record.key or b"").decode()
-        body = json.loads(record.value or b"null")
-        if key == "@heartbeat":
-            return str(body["log_id"])
-        mine, boot, stream = key.split("/", 2)
-        return (StreamKey(int(boot), stream), int(body["sequence"])) if mine == gateway else None
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-async def _keep_connected(
-    what: str, attempt: Callable[[Callable[[], None]], Awaitable[None]]
-) -> None:
-    """Run `attempt` again and again; `Unavailable` backs off and is logged once until it is
-    over."""
-    backoff, away = Backoff(), False
-
-    def connected() -> None:
-        nonlocal away
-        if away:
-            log.info("kafka is back", extra={"fields": {"for": what}})
-        away = False
-        backoff.reset()
-
-    while True:
-        try:
-            await attempt(connected)
-        except Unavailable as error:
-            if not away:
-                log.warning("kafka is away", extra={"fields": {"for": what, "error": str(error)}})
-            away = True
-            await backoff.wait()
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

@@ -8,32 +8,35 @@ Implemented and called by the gateways (`services/*_gateway/source.py`); moved o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 from pydantic import Field
 
-from aurelian.edge.assembly import HOUR, Assembly, Group, LastSeen, event_entry
+from aurelian.edge.assembly import HOUR, LastSeen, event_entry
 from aurelian.edge.assembly import Delivery as Delivery
-from aurelian.edge.contract import Ordinals
 from aurelian.edge.contract import Reading as Reading
 from aurelian.edge.contract import Reject as Reject
 from aurelian.edge.drain import Drain
+from aurelian.edge.forward import Source as Source
+from aurelian.edge.forward import forward as forward
+from aurelian.edge.forward import keep_forwarding
+from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.limits import Limits, OutboxFull
 from aurelian.edge.outbox.outbox import Outbox
-from aurelian.edge.outbox.rows import OutboxRow, RecordKind
-from aurelian.edge.outbox.salvage import DamagedFile
+from aurelian.edge.outbox.rows import OutboxRow
+from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported
 from aurelian.edge.outbox.thread import OutboxThread
+from aurelian.edge.pace import Pace
 from aurelian.model.asset import Asset
 from aurelian.model.codec import Gap, SourceEvent, decode
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import load_plants
-from aurelian.model.plant_parts import SourceModel
 from aurelian.runtime.health import Health
 from aurelian.runtime.settings import KafkaSettings
 
@@ -43,44 +46,10 @@ S = TypeVar("S", bound="GatewaySettings")
 
 
 _REMEMBERED_ROWS, _REMEMBERED_SAMPLES = 500, 20_000
-_INLINE_READINGS = 500
-"""Groups from this size on are made in a thread: the loop would stand still for some
-milliseconds."""
-
-_INBOX_BYTES = 4 * 2**20
-_READING_BYTES = 200
 _FULL_WAIT_S = 1.0
+_OLDEST_LIVE = 400 * 24 * HOUR
 _COUNTS_KEPT = 7 * 24 * HOUR
 
-RECEIVED = Counter(
-    "gateway_received_values_total",
-    "Values that a source delivered, rejected ones included; flat while the machine runs: is it "
-    "still connected?",
-    ["source"],
-)
-REJECTED = Counter(
-    "gateway_rejected_values_total",
-    "Values that broke the contract; see the rejected table for bytes and reasons, then mend the "
-    "plant model or the machine.",
-    ["source"],
-)
-DROPPED = Counter(
-    "gateway_dropped_values_total",
-    "Values known to be lost before the gateway; larger queues at the source, or slower sampling, "
-    "help.",
-    ["source"],
-)
-SKIPPED = Counter(
-    "gateway_skipped_values_total",
-    "Values left out by a rule; expected, see the source's README.",
-    ["source"],
-)
-COMMIT_SECONDS = Histogram(
-    "gateway_commit_seconds",
-    "From a group of values to its sync on the disk, waiting for the commit before included; "
-    "long: the disk is slow or full.",
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
 OUTBOX_ROWS = Gauge(
     "gateway_outbox_rows",
     "Records that nobody has stored yet; growing: is Kafka there, is the historian?",
@@ -100,22 +69,6 @@ LOST_FILES = Counter(
     "gateway_lost_files_total",
     "Damaged outbox files set aside (*.reported in the outbox folder); look at the disk.",
 )
-
-
-class Source(Protocol):
-    """An adapter: one connection to one machine, server or broker.
-
-    Attributes:
-        model: its part of the plant model.
-        owner: company of its plant.
-    """
-
-    model: SourceModel
-    owner: str
-
-    def deliveries(self) -> AsyncGenerator[Delivery, None]:
-        """Yield what arrives, until cancelled; reconnects by itself. Waiting for the next
-        `__anext__` is backpressure."""
 
 
 class GatewaySettings(KafkaSettings):
@@ -163,7 +116,9 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
     )
     boot = _now()
     last_seen = LastSeen(settings.gateway, boot)
-    opened = await asyncio.to_thread(Outbox.open, settings.state / "outbox", boot, limits)
+    opened = await _opened(settings.state / "outbox", boot, limits, health)
+    not_before = await asyncio.to_thread(_not_before, settings.state)
+    pace = Pace()
     async with OutboxThread(opened) as outbox:
         drain = Drain(
             settings,
@@ -172,6 +127,7 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
             assets=_assets_of(sources, plants),
             replication=settings.kafka_replication,
             heartbeats=lambda: last_seen.take_heartbeats(_now()),
+            pace=pace,
         )
         ordinals = await asyncio.to_thread(
             _ordinals_of, await outbox.call(opened.newest, _REMEMBERED_ROWS)
@@ -185,84 +141,45 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
             # The sources end first, so that the drain's last round has all of theirs.
             async with asyncio.TaskGroup() as machine_side:
                 for source in sources:
-                    work = forward(
-                        source, outbox, settings.gateway, last_seen, ordinals.get(source.model.id)
+                    work = keep_forwarding(
+                        source,
+                        outbox,
+                        settings.gateway,
+                        last_seen,
+                        ordinals.get(source.model.key) or Ordinals(),
+                        not_before,
+                        pace,
                     )
-                    machine_side.create_task(work, name=f"source {source.model.id}")
+                    machine_side.create_task(work, name=f"source {source.model.key}")
 
 
-async def forward(
-    source: Source,
-    outbox: OutboxThread,
-    gateway: str,
-    last_seen: LastSeen | None = None,
-    ordinals: Ordinals | None = None,
-) -> None:
-    """Move what a source delivers into the outbox and acknowledge it then; ends when the source
-    does.
-
-    While a commit runs deliveries collect, up to a bound, and go into the next one; beyond it the
-    source waits.
-    """
-    inbox = _Inbox()
-    assembly = Assembly(gateway, outbox.outbox.boot, ordinals or Ordinals())
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_read(source, inbox), name=f"read {source.model.id}")
-        while deliveries := await inbox.take():
-            if last_seen is not None:
-                for delivery in deliveries:
-                    last_seen.note(delivery)
-            if sum(len(delivery.readings) for delivery in deliveries) < _INLINE_READINGS:
-                group = assembly.assemble(deliveries)
-            else:
-                group = await asyncio.to_thread(assembly.assemble, deliveries)
-            await _append(outbox, source.model.id, group)
-            for delivery in deliveries:
-                if delivery.ack is not None:
-                    delivery.ack()
-
-
-async def _read(source: Source, inbox: _Inbox) -> None:
-    try:
-        # Closed here and now: a cancelled source must end its connections before the outbox goes.
-        async with contextlib.aclosing(source.deliveries()) as deliveries:
-            async for delivery in deliveries:
-                await inbox.put(delivery)
-    finally:
-        inbox.close()
-
-
-async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
-    """Append a group; while the outbox is full, wait: nothing is acknowledged, so the source keeps
-    it."""
-    full = False
-    started = time.perf_counter()
-    records = list(group.entries)
+async def _opened(folder: Path, boot: int, limits: Limits, health: Health) -> Outbox:
+    """Open the outbox; while the disk has no room for it, say so and try again."""
+    logged = ""
     while True:
         try:
-            await outbox.append(records, group.counts)
-            break
+            return await asyncio.to_thread(Outbox.open, folder, boot, limits)
         except OutboxFull as error:
-            if not full:
-                log.warning(
-                    "outbox is full", extra={"fields": {"source": source, "error": str(error)}}
-                )
-                full = True
-                events = [entry for entry in records if entry.kind is RecordKind.EVENTS]
-                records = [entry for entry in records if entry.kind is not RecordKind.EVENTS]
-                with suppress(OutboxFull):
-                    await outbox.append(events)
-                    events = []
-                records += events
+            if "full" not in str(error):
+                raise
+            health.ready = f"outbox cannot be opened: {error}"
+            health.tick()
+            if str(error) != logged:
+                log.error("outbox cannot be opened", extra={"fields": {"error": str(error)}})
+                logged = str(error)
             await asyncio.sleep(_FULL_WAIT_S)
-    if full:
-        log.info("outbox takes samples again", extra={"fields": {"source": source}})
-    COMMIT_SECONDS.observe(time.perf_counter() - started)
-    for count in group.counts:
-        RECEIVED.labels(source).inc(count.received)
-        REJECTED.labels(source).inc(count.rejected)
-        DROPPED.labels(source).inc(count.dropped)
-        SKIPPED.labels(source).inc(count.skipped)
+
+
+def _not_before(state: Path) -> int:
+    """400 days before the first start on this state folder, microseconds since 1970: no machine
+    sends a live value from before."""
+    file = state / "first_start"
+    with suppress(OSError, ValueError):
+        return int(file.read_text()) - _OLDEST_LIVE
+    first = _now()
+    with suppress(OSError):
+        file.write_text(str(first))
+    return first - _OLDEST_LIVE
 
 
 async def _watch(
@@ -271,27 +188,37 @@ async def _watch(
     """Every second: readiness, metrics, gap records for damaged files, counts too old to be
     published again."""
     while True:
-        for damaged in await outbox.call(outbox.outbox.damaged_files):
-            LOST_FILES.inc()
-            log.error("outbox file was damaged", extra={"fields": {"file": damaged.path.name}})
-            with suppress(OutboxFull):
-                await outbox.append(
-                    [event_entry(_gap(damaged, source, gateway, outbox)) for source in sources]
-                )
-                await outbox.call(outbox.outbox.confirm_reported, damaged)
-        level = await outbox.call(outbox.outbox.level)
-        OUTBOX_ROWS.set(level.rows)
-        OUTBOX_BYTES.set(level.bytes)
-        OUTBOX_AGE.set(level.oldest_age_s)
-        OUTBOX_ACCEPTING.set(level.accepting)
-        health.ready = (
-            None
-            if level.accepting
-            else f"outbox: limit of {level.reached_limit.name.lower()} reached"
-        )
-        health.tick()
-        await outbox.call(outbox.outbox.forget_counts, _now() - _COUNTS_KEPT)
+        try:
+            await _look(outbox, sources, gateway, health)
+        except OSError as error:
+            # The disk refuses even to be looked at: what runs goes on, and it is asked again.
+            health.ready = f"outbox: {error}"
+            health.tick()
+            log.warning("outbox cannot be looked at", extra={"fields": {"error": str(error)}})
         await asyncio.sleep(1)
+
+
+async def _look(
+    outbox: OutboxThread, sources: Sequence[Source], gateway: str, health: Health
+) -> None:
+    for damaged in await outbox.call(outbox.outbox.damaged_files):
+        LOST_FILES.inc()
+        log.error("outbox file was damaged", extra={"fields": {"file": damaged.path.name}})
+        with suppress(OutboxFull):
+            await outbox.append(
+                [event_entry(_gap(damaged, source, gateway, outbox)) for source in sources]
+            )
+            await outbox.call(confirm_reported, damaged)
+    level = await outbox.call(outbox.outbox.level)
+    OUTBOX_ROWS.set(level.rows)
+    OUTBOX_BYTES.set(level.bytes)
+    OUTBOX_AGE.set(level.oldest_age_s)
+    OUTBOX_ACCEPTING.set(level.accepting)
+    health.ready = (
+        None if level.accepting else f"outbox: limit of {level.reached_limit.name.lower()} reached"
+    )
+    health.tick()
+    await outbox.call(outbox.outbox.forget_counts, _now() - _COUNTS_KEPT)
 
 
 def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:
@@ -299,7 +226,7 @@ def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThrea
         owner=source.owner,
         gateway=gateway,
         boot=outbox.outbox.boot,
-        source=source.model.id,
+        source=source.model.key,
         time=_now(),
         gap=Gap(from_time=damaged.from_time, to_time=damaged.to_time, reason=damaged.reason),
     )
@@ -307,11 +234,11 @@ def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThrea
 
 def _assets_of(sources: Sequence[Source], plants: Sequence[Plant]) -> list[Asset]:
     """All assets of the plants that the sources belong to."""
-    mine = {source.model.id for source in sources}
+    mine = {source.model.key for source in sources}
     return [
         asset
         for plant in plants
-        if mine & {each.id for each in plant.sources}
+        if mine & {each.key for each in plant.sources}
         for asset in plant.assets()
     ]
 
@@ -335,45 +262,3 @@ def _ordinals_of(rows: Sequence[OutboxRow]) -> dict[str, Ordinals]:
 
 def _now() -> int:
     return time.time_ns() // 1000
-
-
-class _Inbox:
-    """Deliveries between a source and its next commit, bounded by what they hold."""
-
-    def __init__(self) -> None:
-        self._deliveries: list[Delivery] = []
-        self._bytes = 0
-        self._some, self._room = asyncio.Event(), asyncio.Event()
-        self._room.set()
-        self._closed = False
-
-    async def put(self, delivery: Delivery) -> None:
-        """Hand over a delivery; waits while there is no room."""
-        await self._room.wait()
-        self._deliveries.append(delivery)
-        self._bytes += _size(delivery)
-        self._some.set()
-        if self._bytes >= _INBOX_BYTES:
-            self._room.clear()
-
-    async def take(self) -> list[Delivery]:
-        """All that is there, at least one; empty only when no more will come."""
-        await self._some.wait()
-        taken, self._deliveries, self._bytes = self._deliveries, [], 0
-        self._room.set()
-        if not self._closed:
-            self._some.clear()
-        return taken
-
-    def close(self) -> None:
-        """Say that no more will come."""
-        self._closed = True
-        self._some.set()
-
-
-def _size(delivery: Delivery) -> int:
-    return (
-        len(delivery.readings) * _READING_BYTES
-        + sum(len(each.value) for each in delivery.readings if isinstance(each.value, (str, bytes)))
-        + sum(len(reject.payload) + _READING_BYTES for reject in delivery.rejects)
-    )

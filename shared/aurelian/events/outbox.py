@@ -23,8 +23,9 @@ from psycopg import AsyncConnection, sql
 
 from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Producer, Unavailable
-from aurelian.backbone.topics import TOPICS, Topic
+from aurelian.backbone.topics import FIGURES, TOPICS, Topic
 from aurelian.db.engine import connect
+from aurelian.db.errors import is_away
 from aurelian.db.logs import current_log
 from aurelian.db.services import FOLD_SERVICES
 from aurelian.events.cloudevent import Event, encode_event
@@ -94,10 +95,15 @@ async def enqueue(
 async def enqueue_all(
     conn: AsyncConnection, service: str, events: Sequence[tuple[Topic, str, Event]]
 ) -> None:
-    """As `enqueue`, for events with a topic and a key each: one statement for all of them."""
+    """As `enqueue`, for events with a topic and a key each: one statement for all of them.
+
+    `READINGS` go to `FIGURES` whatever topic is named."""
     if not events:
         return
-    rows = [(event.id, topic.name, key, encode_event(event)) for topic, key, event in events]
+    rows = [
+        (event.id, (FIGURES if event.type in READINGS else topic).name, key, encode_event(event))
+        for topic, key, event in events
+    ]
     columns = [list(column) for column in zip(*rows, strict=True)]
     await conn.execute(_sql(service, _INSERT), columns)
     await conn.execute("SELECT pg_notify(%s, '')", [_channel(service)])
@@ -132,7 +138,9 @@ async def relay(settings: KafkaSettings, database_url: str, service: str) -> Non
                     backoff.reset()
                     away = False
                     await _Relay(conn, producer, service).run()
-        except (Unavailable, psycopg.OperationalError) as error:
+        except (Unavailable, psycopg.Error) as error:
+            if isinstance(error, psycopg.Error) and not is_away(error):
+                raise
             if not away:
                 log.warning("events wait in the outbox", extra={"fields": {"because": str(error)}})
             away = True
@@ -176,8 +184,8 @@ class _Relay:
         if not rows:
             return False
         futures = [
-            await self.producer.post(_TOPIC[topic], key, body.encode())
-            for _, topic, key, body in rows
+            await self.producer.post(_TOPIC[topic], key, _numbered(body, number))
+            for number, topic, key, body in rows
         ]
         await self.producer.settle(futures)
         await self.conn.execute(
@@ -215,6 +223,14 @@ class _Relay:
 
     def _sql(self, statement: sql.SQL) -> sql.Composed:
         return _sql(self.service, statement)
+
+
+def _numbered(body: str, number: int) -> bytes:
+    """The event with its extension attribute `sequence`: its number in this outbox, so it rises
+    from event to event of a source and subject, with holes; compares as text (CloudEvents' sequence
+    extension) and stays the same in every log."""
+    assert body.endswith("}")
+    return f'{body[:-1]},"sequence":"{number:020}"}}'.encode()
 
 
 async def _become_only_relay(conn: AsyncConnection, service: str) -> None:

@@ -91,6 +91,11 @@ class LineKpi(EventData):
     quality: float | None
     oee: float | None
     computed_at: datetime
+    counts_from: datetime | None = Field(
+        None, description="since when the figures count: the shift's start, or later"
+    )
+    bridged: float = Field(0, description="pieces that were made while no data came")
+    note: str = Field("", description="why a figure cannot be as it is")
 
 
 class HealthDriver(EventData):
@@ -124,6 +129,7 @@ class MaintenanceCase(EventData):
     expected_down_s: float
     opened_at: datetime
     closed_at: datetime | None
+    reason: str = Field("", description="why it is open, for people")
 
 
 class UnattainableReason(EventData):

@@ -57,7 +57,8 @@ class OwnedPartition:
         self.next, self._last = record.offset + 1, record
 
     def _decide(self, log: LogRange, matches: bool | None) -> Decision:
-        saved = SavedOffset(self._log_id, self.next)
+        never = self.claim.is_first and self.next == 0
+        saved = None if never else SavedOffset(self._log_id, self.next)
         return decide(saved, self._log_id, log, last_record_matches=matches)
 
     def _apply(self, decision: Decision) -> Decision:

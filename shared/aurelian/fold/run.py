@@ -37,14 +37,17 @@ import logging
 from collections.abc import Sequence
 
 import psycopg
+from prometheus_client import Counter
 
 from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Unavailable
 from aurelian.backbone.topics import Topic
+from aurelian.db.errors import Failure, classify, is_away
 from aurelian.db.offsets import Fenced
 from aurelian.events.outbox import relay
 from aurelian.fold.contract import Clock, Fold, FoldSettings, RowT, Write
 from aurelian.fold.session import FoldTask, LogChanged, Session
+from aurelian.fold.suspects import Suspects
 from aurelian.model.time import now_us
 from aurelian.runtime.health import Health
 from aurelian.runtime.retry import Backoff
@@ -110,15 +113,20 @@ async def _fold_forever(task: FoldTask[RowT]) -> None:
     """Session after session: each ends when Kafka or the database goes away, the log changes, or we
     are fenced."""
     backoff, away = Backoff(AGAIN_AFTER_S), False
+    suspects = Suspects()
     while True:
         raise_if_cancelled()
-        session = Session(task)
+        session = Session(task, suspects)
         try:
             await session.run()
         except (LogChanged, Fenced) as error:
             log.info("folding begins anew", extra={"fields": {"because": str(error)}})
             backoff.reset()
-        except (Unavailable, psycopg.OperationalError) as error:
+        except Exception as error:  # noqa: BLE001  any cause: three times, then it is passed over
+            if not isinstance(error, Unavailable) and not is_away(error):
+                # Not a bug of the loop itself as long as a record is to blame; else it is raised.
+                _blame(task, suspects, error)
+                continue
             if session.caught_up:
                 backoff.reset()
                 away = False
@@ -128,6 +136,38 @@ async def _fold_forever(task: FoldTask[RowT]) -> None:
         task.health.ready = "waiting for Kafka, the database or a declared log"
         await backoff.wait()
 
+
+def _blame(task: FoldTask[RowT], suspects: Suspects, error: Exception) -> None:
+    if isinstance(error, psycopg.Error) and classify(error) is not Failure.DATA:
+        raise error  # rights, schema: no record is to blame for that
+    try:
+        refused = suspects.blame()
+    except LookupError:
+        raise error from None
+    if refused is None:
+        log.warning("a record fails, looking for it", extra={"fields": {"because": str(error)}})
+        return
+    REFUSED.labels(task.service).inc()
+    partition, offset = refused
+    log.error(
+        "a record that fails is passed over",
+        extra={
+            "fields": {
+                "topic": partition.topic,
+                "partition": partition.number,
+                "offset": offset,
+                "because": str(error),
+            }
+        },
+    )
+
+
+REFUSED = Counter(
+    "fold_refused_records_total",
+    "Records that failed three times and were passed over. Over 0: see the log for topic, "
+    "partition and offset; the historian has the bytes among the rejected.",
+    ["service"],
+)
 
 AGAIN_AFTER_S = 0.5
 """The first pause between two sessions; doubled while Kafka or the database stays away."""

@@ -16,8 +16,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from psycopg import AsyncConnection
 
 from aurelian.backbone.cancellation import raise_if_cancelled
-from aurelian.backbone.client import Consumer
-from aurelian.backbone.position import Action, Decision
+from aurelian.backbone.client import Consumer, Unavailable, check_topic_ids
+from aurelian.backbone.position import REPLACED, Action, Decision
 from aurelian.backbone.topics import Topic
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
@@ -28,6 +28,7 @@ from aurelian.fold.contract import Clock, Effects, Fold, FoldSettings, RowT, Wri
 from aurelian.fold.partitions import OwnedPartition
 from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
 from aurelian.fold.store import FoldStore
+from aurelian.fold.suspects import Suspects
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition, Record
 from aurelian.runtime.health import Health
@@ -68,8 +69,8 @@ class Session(Generic[RowT]):
     """One life of the fold between two failures: one database connection, one log, one membership
     of the group."""
 
-    def __init__(self, task: FoldTask[RowT]) -> None:
-        self.task = task
+    def __init__(self, task: FoldTask[RowT], suspects: Suspects) -> None:
+        self.task, self.suspects = task, suspects
         self.conn: AsyncConnection
         self.store: FoldStore
         self.owned: Consumer
@@ -84,7 +85,8 @@ class Session(Generic[RowT]):
         self.pending = 0
         self.assignment = 0
         self.loaded = 0
-        self.assign_error: psycopg.OperationalError | None = None
+        self.assign_error: psycopg.Error | Unavailable | None = None
+        self.topic_ids: dict[str, str] = {}
         self.caught_up = False
         self.committed_at = self.ticked_at = self.loaded_at = time.monotonic()
 
@@ -109,16 +111,15 @@ class Session(Generic[RowT]):
                 )
                 await shared.learn_to_end(consumer)
                 self.shared = shared, consumer
-            self.owned = await stack.enter_async_context(
-                Consumer(
-                    task.settings,
-                    task.owned,
-                    client_id=task.group,
-                    group=None if task.exclusive else task.group,
-                    assigned=self._assigned,
-                    revoked=self._revoked,
-                )
+            self.owned = Consumer(
+                task.settings,
+                task.owned,
+                client_id=task.group,
+                group=None if task.exclusive else task.group,
+                assigned=self._assigned,
+                revoked=self._revoked,
             )
+            await stack.enter_async_context(self.owned)
             while True:
                 raise_if_cancelled()
                 await self._round()
@@ -163,14 +164,18 @@ class Session(Generic[RowT]):
                 partition, position, record
             ):
                 continue
+            self.suspects.add(partition, record.offset)
             try:
-                self.effects.add(task.fold.fold(record, present))
+                if not self.suspects.is_refused(partition, record.offset):
+                    self.effects.add(task.fold.fold(record, present))
             except (DecodeError, EventError):
                 UNREADABLE.labels(task.service).inc()
             if len(task.owned) == 1 and record.key is not None:
                 self.partition_of[record.key.decode("utf-8", "replace")] = record.partition
             position.advance(record)
             self.pending += 1
+            if self.suspects.one_by_one:
+                await self._commit()
             if count % 32 == 31:
                 await asyncio.sleep(0)
         _RECORDS.labels(task.service).inc(len(records))
@@ -181,6 +186,7 @@ class Session(Generic[RowT]):
         self.ticked_at = time.monotonic()
         if await current_log(self.conn) != self.log_id:
             raise LogChanged("another Kafka log was declared")
+        check_topic_ids(self.topic_ids, await self.owned.topic_ids())
         if not self.caught_up:
             self.caught_up = await self._reached_end()
             if self.caught_up:
@@ -236,6 +242,7 @@ class Session(Generic[RowT]):
                 await self.store.save(task.fold.changed(), self.partition_of)
         for position in moved.values():
             position.committed = position.next
+        self.suspects.clear()
         self.effects, self.pending = Effects(), 0
 
     async def _load(self) -> None:
@@ -243,6 +250,7 @@ class Session(Generic[RowT]):
         since is dropped."""
         # First: an assignment that comes while we await below makes the next round load again.
         self.loaded, self.positions = self.assignment, dict(self.assigned)
+        self.suspects.forget()
         self.effects, self.pending, self.caught_up = Effects(), 0, False
         numbers = (
             None if self.task.exclusive else [partition.number for partition in self.positions]
@@ -256,6 +264,9 @@ class Session(Generic[RowT]):
         for partition, position in self.positions.items():
             if position.claim.halted is not None:
                 self.owned.pause(partition)
+                continue
+            if position.claim.is_replaced:
+                await self._halt(partition, position, REPLACED)
                 continue
             await self._act(partition, position, position.begin(ranges[partition]))
             self.owned.seek(partition, position.read_from)
@@ -309,9 +320,12 @@ class Session(Generic[RowT]):
         then loads."""
         task = self.task
         try:
+            self.topic_ids = await self.owned.topic_ids()
             async with await connect(task.url, autocommit=True) as conn:
-                claims = await claim(conn, task.service, task.consumer, self.log_id, partitions)
-        except psycopg.OperationalError as error:
+                claims = await claim(
+                    conn, task.service, task.consumer, self.log_id, partitions, self.topic_ids
+                )
+        except (psycopg.Error, Unavailable) as error:
             self.assign_error = error
             return {}
         self.assigned = {p: OwnedPartition(c, self.log_id) for p, c in claims.items()}

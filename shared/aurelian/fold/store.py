@@ -52,11 +52,20 @@ class FoldStore:
     async def prove_ownership(self, log_id: str, claims: Mapping[Partition, Claim]) -> None:
         """Lock our offsets against another's claim until the commit of the open transaction.
 
+        Only ours, in the order of `claim`, and at once as strongly as `advance` needs them: two
+        instances never wait for each other in a circle.
+
         Raises:
             Fenced: one of them was claimed by another since.
         """
         cursor = await self.conn.execute(
-            _OWNERS.format(sql.Identifier(self.service, "kafka_offset")), [self.consumer, log_id]
+            _OWNERS.format(sql.Identifier(self.service, "kafka_offset")),
+            [
+                self.consumer,
+                log_id,
+                [partition.topic for partition in claims],
+                [partition.number for partition in claims],
+            ],
         )
         epochs = {
             Partition(topic, number): epoch for topic, number, epoch in await cursor.fetchall()
@@ -131,7 +140,8 @@ def _dumps(state: object) -> str:
 
 _OWNERS = sql.SQL("""
     SELECT topic, partition, owner_epoch FROM {} WHERE consumer = %s AND log_id = %s
-    ORDER BY topic, partition FOR SHARE""")
+    AND (topic, partition) IN (SELECT * FROM unnest(%s::text[], %s::int[]))
+    ORDER BY topic, partition FOR UPDATE""")
 
 _SAVE = sql.SQL("""
     INSERT INTO {parts} (consumer, key, part, partition, content, changed_at)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aurelian.local import kafka
+from aurelian.local.kafka_jars import sha256_of
 from aurelian.local.ports import any_free
 from aurelian.local.processes import Program, start
 from aurelian.local.servers import await_port
@@ -46,14 +47,32 @@ async def make(cache: Path, java: Path) -> bool:
             made = await _train(node.program, port, folder / file.name)
             if made.exists() and made.stat().st_size > _LEAST_BYTES:
                 made.chmod(0o644)
-                made.replace(file)
+                _put_in_place(made, file)
     return file.exists()
+
+
+def _put_in_place(made: Path, file: Path) -> None:
+    """Move the cache beside its digest, each on the disk before it has its name: after a power cut
+    a file could be there with zeros in it."""
+    digest = made.with_name(f"{made.name}.sha256")
+    digest.write_text(sha256_of(made), encoding="ascii")
+    for each in (made, digest):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    digest.chmod(0o644)
+    digest.replace(kafka.aot_digest_file(file))
+    made.replace(file)
 
 
 async def _train(program: Program, port: int, output: Path) -> Path:
     java, *rest = program.argv
     argv = ("nice", "-n", "19", java, f"-XX:AOTCacheOutput={output}", *_without_cache(rest))
-    process = await start(Program("kafka training", argv, program.log, cwd=program.cwd))
+    process = await start(
+        Program("kafka training", argv, program.log, env=program.env, cwd=program.cwd)
+    )
     try:
         async with asyncio.timeout(_START_LIMIT_S):
             await await_port(port)

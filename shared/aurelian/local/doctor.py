@@ -56,6 +56,7 @@ async def examine(folder: Path) -> list[Finding]:
         check_kafka(status),
         check_mqtt(status),
         await asyncio.to_thread(check_database, status),
+        await asyncio.to_thread(check_features, status),
         *await check_services(status),
     ]
     return findings
@@ -174,6 +175,39 @@ def check_mqtt(status: dict[str, Any]) -> Finding:
     )
 
 
+def check_features(status: dict[str, Any]) -> Finding:
+    """Has the database what keeps samples small: compression and retention of its own?"""
+    import psycopg
+
+    try:
+        with psycopg.connect(str(status["database_url"]), connect_timeout=5) as connection:
+            extension = connection.execute(
+                "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+            ).fetchone()
+            licence = connection.execute(
+                "SELECT current_setting('timescaledb.license', true)"
+            ).fetchone()
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        text = f"the database cannot be asked for its features: {reason}"
+        return Finding("features", Verdict.WARNING, text, _restart_fix("postgres"))
+    if extension is None:
+        return Finding(
+            "features",
+            Verdict.WELL,
+            "PostgreSQL without TimescaleDB: partitions of a week, nothing is compressed",
+        )
+    if licence is None or licence[0] != "timescale":
+        return Finding(
+            "features",
+            Verdict.WARNING,
+            f"TimescaleDB {extension[0]}, edition {licence[0] if licence else 'unknown'}: without "
+            "compression; samples take about ten times the disk",
+            "nothing has to be done; the community edition compresses",
+        )
+    return Finding("features", Verdict.WELL, f"TimescaleDB {extension[0]} compresses old samples")
+
+
 def check_database(status: dict[str, Any]) -> Finding:
     """Does the database answer, and is its schema the one of this version?"""
     import psycopg
@@ -190,6 +224,10 @@ def check_database(status: dict[str, Any]) -> Finding:
         return Finding("database", Verdict.FAULT, text, _restart_fix("postgres"))
     except psycopg.errors.UndefinedTable:
         found = None
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        text = f"the database answers with an error: {reason}"
+        return Finding("database", Verdict.FAULT, text, "aurelian db upgrade, as its owner")
     head = ScriptDirectory.from_config(make_config()).get_current_head()
     if found is None or found[0] != head:
         text = (

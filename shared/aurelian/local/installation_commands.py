@@ -29,12 +29,12 @@ def topics_create(
     home: Home = None,
 ) -> None:
     """Make every topic that is not there yet; prints the names made."""
-    from aurelian.backbone.replication import ReplicationError
+    from aurelian.backbone.replication import TopicError
     from aurelian.backbone.topics import create_topics
 
     try:
         made = asyncio.run(create_topics(kafka_address(bootstrap, home), replication_factor))
-    except ReplicationError as error:
+    except TopicError as error:
         give_up(str(error), "then: aurelian topics create, which checks again")
     for name in made:
         print(name)
@@ -101,18 +101,30 @@ def keys_create(
     home: Home = None,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
-    from aurelian.access.keys import create_key
+    from aurelian.access.keys import SCOPES, companies, create_key
     from aurelian.local.services import pepper_file
 
+    if unknown := sorted(set(scope) - set(SCOPES)):
+        give_up(
+            f"there is no scope {', '.join(map(repr, unknown))}",
+            f"use one or more of: {', '.join(SCOPES)}",
+            code=2,
+        )
     file = pepper or pepper_file(home_folder(home))
     if not file.exists():
         give_up(
             f"the file {file} with the hash's secret does not exist",
             "aurelian up makes one, or use --pepper FILE",
         )
+    database = database_url(url, home)
+    if owner != "*" and owner not in (known := companies(database)):
+        terminal.print(
+            f"warning: no company {owner!r} has data here yet (known: "
+            f"{', '.join(known) or 'none'}); the key sees nothing until it has"
+        )
     print(
         create_key(
-            database_url(url, home),
+            database,
             owner=owner,
             name=name,
             scopes=tuple(scope),

@@ -13,6 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError, TimeoutExpired
@@ -33,7 +34,7 @@ JVM_OPTIONS = (
     f"-Xmx{HEAP_MB}m",
     "-Xss512k",
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",  # the quick compiler alone: a third less start time and memory
+    "-XX:TieredStopAtLevel=1",  # one plant needs no optimising compiler; the start is the same
     "-XX:+ExitOnOutOfMemoryError",  # the launcher starts it again; half a broker helps nobody
     "-Xlog:disable",
     "-Xlog:all=error:stderr",
@@ -71,6 +72,8 @@ _SETTINGS = {
     "num.recovery.threads.per.data.dir": "2",
     "num.replica.fetchers": "1",
 }
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
+"""Java decodes its command line by the locale; under another one it would not find our paths."""
 _ALONE = {
     # A restarted broker waits until its old session is over: 12 s with the defaults. Where there
     # are others to take over, such a short session would take partitions away from a busy one.
@@ -133,23 +136,47 @@ def prepare(
         KafkaJarsError, KafkaError, OSError: as their messages say.
     """
     cache = cache or kafka_jars.default_cache()
+    _refuse_path(folder, "the state folder", ",")  # log.dirs is a list with commas
+    _refuse_path(cache, "the cache folder", os.pathsep)  # the class path is a list with colons
     java = find_java()
     jars = kafka_jars.ensure_jars(cache, tell)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     properties = folder / "server.properties"
     settings = _node_settings(folder / "data", port, controller_port, node, controllers)
-    properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    properties.write_text(_java_properties(settings), encoding="ascii")
     class_path = kafka_jars.class_path(jars)
-    command = (str(java), *JVM_OPTIONS, *_aot_options(cache, java), "-cp", class_path)
+    command = (str(java), *JVM_OPTIONS, *aot_options(cache, java), "-cp", class_path)
     if not (folder / "data" / "meta.properties").exists():
-        _format(folder, command, cluster_id or new_cluster_id(), log)
+        _format(folder, command, cluster_id or new_cluster_id(), log, settings)
     program = Program(
         "kafka",
         (*command, "kafka.Kafka", str(properties)),
         log,
+        env=_ENVIRONMENT,
         cwd=folder,
     )
-    return KafkaNode(program, read_cluster_id(folder))
+    return KafkaNode(program, read_cluster_id(folder, node))
+
+
+def _refuse_path(path: Path, what: str, separator: str) -> None:
+    named = str(path)
+    if separator in named or not all(each.isprintable() for each in named):
+        raise KafkaError(
+            f"{what} {named!r} has a character in its path that Kafka cannot take ({separator!r} "
+            "or one that is not printable): name another one with "
+            f"{'AURELIAN_HOME' if separator == ',' else 'AURELIAN_CACHE'}"
+        )
+
+
+def _java_properties(settings: Mapping[str, str]) -> str:
+    """The content of a file of Java properties: Java reads Latin-1 with escapes."""
+    lines = []
+    for name, value in settings.items():
+        utf_16 = value.replace("\\", "\\\\").encode("utf-16-be")
+        units = [int.from_bytes(utf_16[at : at + 2], "big") for at in range(0, len(utf_16), 2)]
+        escaped = "".join(chr(each) if each < 128 else f"\\u{each:04x}" for each in units)
+        lines.append(f"{name}={escaped}\n")
+    return "".join(lines)
 
 
 def find_java() -> Path:
@@ -178,27 +205,51 @@ def aot_cache_file(cache: Path, java: Path) -> Path:
     return cache / f"kafka-{hashlib.sha256(b'|'.join(made_for)).hexdigest()[:12]}.aot"
 
 
-def read_cluster_id(folder: Path) -> str:
+def read_cluster_id(folder: Path, node: int | None = None) -> str:
     """Return the cluster id of a node's formatted folder.
 
     Raises:
-        KafkaError: the folder names none.
+        KafkaError: the folder names none, or is that of another node than `node`.
     """
     meta = folder / "data" / "meta.properties"
-    for line in meta.read_text().splitlines():
-        name, _, value = line.partition("=")
-        if name == "cluster.id" and value:
-            return value
-    raise KafkaError(
-        f"{meta} names no cluster id: Kafka's folder is damaged. Restore it, or move {folder} away "
-        "and start with: aurelian up --new-log"
-    )
+    try:
+        lines = [line.partition("=") for line in meta.read_text(encoding="utf-8").splitlines()]
+    except (UnicodeDecodeError, IsADirectoryError):
+        lines = []
+    named = {name: value for name, _, value in lines}
+    missing = [each for each in ("version", "cluster.id", "node.id") if not named.get(each)]
+    if not missing and node is not None and named["node.id"] != str(node):
+        missing = [f"node.id={node}"]
+    if missing:
+        raise KafkaError(
+            f"{meta} does not name {', '.join(missing)}: Kafka's folder is damaged. Restore it, "
+            f"or move {folder} away and start with: aurelian up --new-log"
+        )
+    return named["cluster.id"]
 
 
-def _aot_options(cache: Path, java: Path) -> tuple[str, ...]:
-    """Return Java's options that use the cache, none where there is none."""
+def aot_digest_file(file: Path) -> Path:
+    """Return where the SHA-256 of a start cache stands."""
+    return file.with_name(f"{file.name}.sha256")
+
+
+def aot_options(cache: Path, java: Path) -> tuple[str, ...]:
+    """Return Java's options that use the cache, none where there is none. A damaged one is
+    deleted: Java looks at its head only, and ends in the middle of a start."""
     file = aot_cache_file(cache, java)
-    return (f"-XX:AOTCache={file}",) if file.exists() else ()
+    digest = aot_digest_file(file)
+    if not file.is_file():
+        return ()
+    try:
+        sound = kafka_jars.sha256_of(file) == digest.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        sound = False
+    if sound:
+        return (f"-XX:AOTCache={file}",)
+    with suppress(OSError):  # another user's: it is only not used
+        file.unlink(missing_ok=True)
+        digest.unlink(missing_ok=True)
+    return ()
 
 
 def _node_settings(
@@ -225,7 +276,13 @@ def _node_settings(
     }
 
 
-def _format(folder: Path, command: tuple[str, ...], cluster_id: str, log: Path) -> None:
+def _format(
+    folder: Path,
+    command: tuple[str, ...],
+    cluster_id: str,
+    log: Path,
+    settings: Mapping[str, str],
+) -> None:
     """Format a folder beside `data` and move it there: one that is cut off leaves nothing that
     looks finished."""
     unfinished, data = folder / "data.new", folder / "data"
@@ -235,13 +292,14 @@ def _format(folder: Path, command: tuple[str, ...], cluster_id: str, log: Path) 
             f"{data} holds files and no meta.properties: Kafka's folder is damaged. Restore it, or "
             f"move {folder} away and start with: aurelian up --new-log"
         )
-    source = (folder / "server.properties").read_text()
     formatting = folder / "format.properties"
-    formatting.write_text(source.replace(f"log.dirs={data}\n", f"log.dirs={unfinished}\n"))
+    formatting.write_text(
+        _java_properties({**settings, "log.dirs": str(unfinished)}), encoding="ascii"
+    )
     tool = ("kafka.tools.StorageTool", "format", "--config", str(formatting))
     argv = (*command, *tool, "--cluster-id", cluster_id)
     try:
-        run_blocking(Program("kafka format", argv, log), _FORMAT_LIMIT_S)
+        run_blocking(Program("kafka format", argv, log, env=_ENVIRONMENT), _FORMAT_LIMIT_S)
     except (CalledProcessError, TimeoutExpired) as error:
         reason = getattr(error, "stderr", None) or str(error)
         raise KafkaError(f"Kafka's folder {folder} cannot be made: {reason}") from error

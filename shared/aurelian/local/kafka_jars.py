@@ -13,9 +13,10 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
 
 _LOCK = "kafka-jars.sha256"
+_FETCH_LIMIT_S = 3600.0
 _AT_ONCE = 8
 """Downloads side by side: most jars are small, so the waiting is for answers and not for bytes."""
 MIRROR_SETTING = "AURELIAN_MAVEN_URL"
@@ -169,6 +171,8 @@ def _is_there(path: Path, jar: Jar) -> bool:
     either the disk is failing or somebody put it there."""
     if not path.exists():
         return False
+    if not path.is_file():
+        raise KafkaJarsError(f"{path} is not a file: remove it, it is fetched again")
     found = sha256_of(path)
     if found != jar.sha256:
         raise KafkaJarsError(
@@ -179,6 +183,7 @@ def _is_there(path: Path, jar: Jar) -> bool:
 
 
 def _fetch(missing: list[Jar], folder: Path) -> None:
+    _remove_unfinished(folder)
     unfinished = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
     try:
         with maven(unfinished) as context, ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -195,6 +200,14 @@ def _fetch(missing: list[Jar], folder: Path) -> None:
             copied.replace(folder / jar.file_name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what downloads that were killed have left; one that runs is never an hour old."""
+    for old in folder.glob(".fetching-*"):
+        with suppress(OSError):  # another process removes it too
+            if time.time() - old.stat().st_mtime > _FETCH_LIMIT_S:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def _fetch_one(context: "MavenContext", jar: Jar) -> Path:

@@ -14,9 +14,10 @@ from rich.markup import escape
 from aurelian.local.home import AlreadyRunningError, read_launcher
 from aurelian.local.kafka import KafkaError
 from aurelian.local.kafka_jars import KafkaJarsError
-from aurelian.local.options import Options, Stack, StackError
+from aurelian.local.options import KAFKA_PORT, MQTT_PORT, OPCUA_PORT, Options, Stack, StackError
 from aurelian.local.ports import NoFreePortError
 from aurelian.local.postgres import SOCKET_FOLDER_NOTE, PostgresError
+from aurelian.local.services import page_links
 from aurelian.local.stack import run
 from aurelian.local.terminal import give_up, terminal
 
@@ -38,7 +39,8 @@ def run_stack(options: Options) -> NoReturn:
         launcher = read_launcher(options.home)
         terminal.print(f"already running on {options.home}; stop it with: aurelian down")
         if launcher is not None:
-            print(launcher.url)
+            for _, link in page_links(options.home, launcher.url) or [("", launcher.url)]:
+                print(link)
         sys.exit(0)
     except (StackError, NoFreePortError, PostgresError, KafkaError, KafkaJarsError) as error:
         give_up(str(error), "aurelian doctor says more")
@@ -71,11 +73,32 @@ def _stop_or_die(stop: asyncio.Event) -> None:
     stop.set()
 
 
+def _moved(options: Options, stack: Stack) -> list[str]:
+    """One sentence for each usual port that another program has."""
+    if not options.fixed_ports:
+        return []
+    ports = stack.ports
+    usual = [
+        ("the page", options.dashboard_port, int(stack.url.rpartition(":")[2])),
+        ("Kafka", KAFKA_PORT, ports.kafka),
+        ("the MQTT broker", MQTT_PORT, ports.mqtt),
+    ]
+    if options.pilot:
+        usual.append(("the pilot plant's OPC UA server", OPCUA_PORT, ports.pilot_opcua))
+    return [
+        f"port {wanted} is in use by another program; {what} is at {got}"
+        for what, wanted, got in usual
+        if wanted not in (0, got)
+    ]
+
+
 def _welcome(options: Options, stack: Stack) -> None:
-    terminal.print(f"\n[bold]Aurelian runs[/] (started in {stack.seconds:.1f} s). Open this page:")
-    print(stack.url, flush=True)
-    if options.fixed_ports and not stack.url.endswith(f":{options.dashboard_port}"):
-        terminal.print(f"  (port {options.dashboard_port} is in use by another program)")
+    terminal.print(f"\n[bold]Aurelian runs[/] (started in {stack.seconds:.1f} s). Open:")
+    for company, link in page_links(options.home, stack.url):
+        terminal.print(f"  pages of {company}:")
+        print(link, flush=True)
+    for sentence in _moved(options, stack):
+        terminal.print(f"  {sentence}")
     terminal.print(
         f"  Kafka protocol 127.0.0.1:{stack.ports.kafka}   MQTT 127.0.0.1:{stack.ports.mqtt}"
     )
@@ -86,13 +109,14 @@ def _welcome(options: Options, stack: Stack) -> None:
         terminal.print(
             f"  its faults: python -m pilot_factory.fault … --url http://127.0.0.1:{stack.ports.pilot_control}"
         )
-    for name, path in (
-        ("history", "history/v1"),
-        ("capacity.api", "capacity/v1"),
-        ("partner_events.api", "events/v1"),
+    for what, name, path in (
+        ("history", "history", "history/v1"),
+        ("maintenance", "maintenance.api", "maintenance/v1"),
+        ("capacity", "capacity.api", "capacity/v1"),
+        ("events", "partner_events.api", "events/v1"),
     ):
-        if name in stack.ports.ops:
-            terminal.print(f"  API http://127.0.0.1:{stack.ports.ops[name]}/{path}")
+        if name in stack.ports.api:
+            terminal.print(f"  API {what}: http://127.0.0.1:{stack.ports.api[name]}/{path}/docs")
     if stack.keys:
         terminal.print("  development keys, shown this once (new ones: aurelian keys create):")
         for line in stack.keys:

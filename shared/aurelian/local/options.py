@@ -11,7 +11,9 @@ from aurelian.local.ports import any_free, first_free
 from aurelian.local.preparation import KIT, Preparation
 from aurelian.local.services import SERVICES, Service
 
-FIRST_OPS_PORT = 8101
+FIRST_API_PORT = 8101
+FIRST_OPS_PORT = 8121
+KAFKA_PORT, MQTT_PORT, OPCUA_PORT = 9092, 1883, 4840
 
 
 class StackError(Exception):
@@ -56,6 +58,7 @@ class Ports:
     pilot_opcua: int
     pilot_control: int
     ops: dict[str, int]
+    api: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Stack:
     ports: Ports
     database_url: str
     keys: tuple[str, ...]
-    """The development keys, on a first start only: they are stored hashed and cannot be shown
+    """The development keys of companies that had none: they are stored hashed and cannot be shown
     again."""
     seconds: float
     """Time that the start took."""
@@ -81,11 +84,21 @@ def choose_ports(options: Options) -> Ports:
     taken: set[int] = set()
 
     def choose(preferred: int) -> int:
-        return first_free(preferred if options.fixed_ports else any_free(), taken)
+        return first_free((options.fixed_ports and preferred) or any_free(), taken)
 
-    ops = {each.name: choose(FIRST_OPS_PORT) for each in options.services[:-1]}
-    ops |= {each.name: choose(options.dashboard_port) for each in options.services[-1:]}
-    return Ports(choose(9092), choose(9093), choose(1883), choose(4840), choose(4980), ops)
+    # The page's own first: what is asked for must not go to another.
+    api = {each.name: choose(options.dashboard_port) for each in options.services[-1:]}
+    api |= {each.name: choose(FIRST_API_PORT) for each in options.services[:-1] if each.answers}
+    ops = {each.name: choose(FIRST_OPS_PORT) for each in options.services}
+    return Ports(
+        choose(KAFKA_PORT),
+        choose(9093),
+        choose(MQTT_PORT),
+        choose(OPCUA_PORT),
+        choose(4980),
+        ops,
+        api,
+    )
 
 
 def pilot_plant() -> Path:

@@ -1,10 +1,14 @@
 """Find TCP ports on loopback that nobody listens on; called by the stack and by the tests."""
 
+import os
 import random
 import socket
+from collections import deque
 
 LOOPBACK = "127.0.0.1"
 _ANY_FIRST, _ANY_END = 15_000, 32_000
+_SHARES = 16
+_given: deque[int] = deque(maxlen=256)  # of some 1,060 of a share
 _random = random.SystemRandom()  # tests seed the usual one
 
 
@@ -58,13 +62,17 @@ def any_free() -> int:
     """Return a free port, chosen at random below the range that the kernel gives to outgoing
     connections.
 
-    A port of that range may be taken by somebody's connection before our server binds it.
+    A port of that range may be taken by somebody's connection before our server binds it. Each
+    process chooses from a share of its own, by its id: two that choose at one time, seconds before
+    they bind, would now and then choose the same. For the same reason a process is not given one
+    of its last ports again: the two listeners of a server would now and then have one.
 
     Raises:
         NoFreePortError: none was found in 1,000 tries.
     """
     for _ in range(1000):
-        port = _random.randrange(_ANY_FIRST, _ANY_END)
-        if is_free(port):
+        port = _random.randrange(_ANY_FIRST + os.getpid() % _SHARES, _ANY_END, _SHARES)
+        if port not in _given and is_free(port):
+            _given.append(port)
             return port
     raise NoFreePortError(f"no free TCP port from {_ANY_FIRST} to {_ANY_END - 1} on {LOOPBACK}")

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurelian.local.services import dashboard_key_file, pepper_file
+from aurelian.local.services import page_keys, pepper_file
 
-DASHBOARD_SCOPES = ("history:read", "maintenance:read", "capacity:read", "events:read")
-DEVELOPMENT_SCOPES = (*DASHBOARD_SCOPES, "webhooks:write", "grants:write")
+PAGE_SCOPES = ("history:read", "maintenance:read", "capacity:read", "events:read")
+DEVELOPMENT_SCOPES = (*PAGE_SCOPES, "webhooks:write", "grants:write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,16 @@ class Preparation:
     migrate: Callable[[str], None]
     """(database URL): bring the schema up to date. Blocks."""
     declare_log: Callable[[str, str, bool], str]
-    """(database URL, log id, anew): declare the log unless one is declared, or in any case where
-    `anew`; return the log that is then the current one. Blocks."""
+    """(database URL, cluster id, anew): declare the cluster's log unless one is declared, or as one
+    that was never declared where `anew`; return the log that is then the current one. Blocks."""
     create_topics: Callable[[str, int], Awaitable[object]]
     """(bootstrap, replication factor): make what is missing. Raises OSError where no broker
     answers."""
     create_keys: Callable[[str, Path, Path], tuple[str, ...]]
-    """(database URL, state folder, plant folder): make the keys of a first start; return lines that
-    show them. Blocks."""
+    """(database URL, state folder, plant folder): make the keys of companies that have none yet;
+    return lines that show them. Blocks."""
+    halted_partitions: Callable[[str], list[str]]
+    """(database URL): a sentence for each partition that a consumer halted. Blocks."""
 
 
 def _migrate(url: str) -> None:
@@ -41,11 +43,22 @@ def _migrate(url: str) -> None:
 
 
 def _declare_log(url: str, log_id: str, anew: bool) -> str:
-    from aurelian.db.logs import declare_first_log, declare_log
+    from aurelian.db.logs import declare_first_log, declare_new_log
 
-    if anew:
-        declare_log(url, log_id)
-    return declare_first_log(url, log_id)
+    return declare_new_log(url, log_id) if anew else declare_first_log(url, log_id)
+
+
+def _halted_partitions(url: str) -> list[str]:
+    from aurelian.db.logs import halted_partitions
+
+    return halted_partitions(url)
+
+
+def is_log_of(log_id: str, cluster_id: str) -> bool:
+    """Whether a declared log is one of this Kafka cluster."""
+    from aurelian.db import logs
+
+    return logs.is_log_of(log_id, cluster_id)
 
 
 async def _create_topics(bootstrap: str, replication_factor: int) -> object:
@@ -55,23 +68,28 @@ async def _create_topics(bootstrap: str, replication_factor: int) -> object:
 
 
 def _create_keys(url: str, home: Path, plant: Path) -> tuple[str, ...]:
-    """Make the dashboard's key, in a file of its own, and one development key per company of the
-    plant model."""
-    from aurelian.access.keys import create_key, make_pepper
+    """Make two keys for each company of the plant model that has none yet: one that opens its
+    pages, in a file of its own, and one for development, which is returned."""
+    from aurelian.access.keys import create_key, make_pepper, revoke_key
     from aurelian.model.plant_file import load_plants
 
     pepper = make_pepper(pepper_file(home))
-    companies = sorted({each.company.id for each in load_plants(plant)})
-
-    def create(owner: str, name: str, scopes: tuple[str, ...]) -> str:
-        return create_key(url, owner=owner, name=name, scopes=scopes, pepper=pepper)
-
-    lines = tuple(
-        f"{each}  {create(each, 'development', DEVELOPMENT_SCOPES)}" for each in companies
-    )
-    own = create("*", "dashboard", DASHBOARD_SCOPES)
-    _write_secret(dashboard_key_file(home), own)
-    return lines
+    every = home / "state" / "dashboard" / "api-key"
+    if every.exists():  # of an earlier version: it opened the pages of all companies
+        revoke_key(url, every.read_text().strip())
+        every.unlink()
+    lines = []
+    for company in sorted({each.company.id for each in load_plants(plant)}):
+        file = page_keys(home) / company
+        if file.exists():
+            continue
+        made = create_key(
+            url, owner=company, name="development", scopes=DEVELOPMENT_SCOPES, pepper=pepper
+        )
+        lines.append(f"{company}  {made}")
+        own = create_key(url, owner=company, name="pages", scopes=PAGE_SCOPES, pepper=pepper)
+        _write_secret(file, own)
+    return tuple(lines)
 
 
 def _write_secret(path: Path, secret: str) -> None:
@@ -80,4 +98,4 @@ def _write_secret(path: Path, secret: str) -> None:
         stream.write(secret)
 
 
-KIT = Preparation(_migrate, _declare_log, _create_topics, _create_keys)
+KIT = Preparation(_migrate, _declare_log, _create_topics, _create_keys, _halted_partitions)

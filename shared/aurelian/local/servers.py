@@ -47,6 +47,12 @@ async def await_port(port: int) -> None:
         await asyncio.sleep(0.02)
 
 
+async def await_ports(*ports: int) -> None:
+    """Wait until somebody accepts connections on each of `ports`."""
+    for port in ports:
+        await await_port(port)
+
+
 async def _await_database(database: Postgres) -> None:
     while True:
         if await asyncio.to_thread(database.accepts):

@@ -35,6 +35,11 @@ class Service:
     """The setting by which others learn this one's address."""
 
     @property
+    def answers(self) -> bool:
+        """It listens for requests, on a port apart from health and metrics."""
+        return self.rank in (Rank.API, Rank.PAGE)
+
+    @property
     def role(self) -> str:
         """Database role: worker and API of a service share one."""
         return "aurelian_" + self.module.partition(".")[0]
@@ -70,7 +75,9 @@ class Surroundings:
     owner_url: str
     """The database as its owner, for steps that are no service."""
     ops_port: Mapping[str, int]
-    """By service."""
+    """Of health and metrics, by service."""
+    api_port: Mapping[str, int]
+    """Of what answers requests (APIs and pages), by service."""
     pilot_opcua_port: int
     pilot_control_port: int
 
@@ -80,15 +87,21 @@ def pepper_file(home: Path) -> Path:
     return home / "state" / "key-pepper"
 
 
-def dashboard_key_file(home: Path) -> Path:
-    """Return the file with the dashboard's own key for the APIs."""
-    return home / "state" / "dashboard" / "api-key"
+def page_keys(home: Path) -> Path:
+    """Return the folder with one key per company, by which the pages of that company open."""
+    return home / "state" / "page-keys"
+
+
+def page_links(home: Path, url: str) -> list[tuple[str, str]]:
+    """Return each company with the link that opens its pages at `url`."""
+    files = sorted(page_keys(home).glob("*")) if page_keys(home).is_dir() else []
+    return [(each.name, f"{url}/?key={each.read_text().strip()}") for each in files]
 
 
 def to_program(service: Service, services: tuple[Service, ...], around: Surroundings) -> Program:
     """Describe the process of `service`, one of the table `services` or a step beside it. Pure."""
     urls = {
-        each.url_setting: f"http://127.0.0.1:{around.ops_port[each.name]}"
+        each.url_setting: f"http://127.0.0.1:{around.api_port[each.name]}"
         for each in services
         if each.url_setting
     }
@@ -108,11 +121,9 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_PLANT": str(around.plant),
             "AURELIAN_STATE": str(around.home / "state" / service.name),
             "AURELIAN_OPS_PORT": str(around.ops_port.get(service.name, 0)),
+            "AURELIAN_API_PORT": str(around.api_port.get(service.name, 0)),
             "AURELIAN_LOG_FORMAT": "json",
             "AURELIAN_KEY_PEPPER_FILE": str(pepper_file(around.home)),
-            "AURELIAN_API_KEY_FILE": str(dashboard_key_file(around.home))
-            if service.rank is Rank.PAGE
-            else "",
             # receivers that are being developed listen here, over http
             "AURELIAN_WEBHOOK_ALLOW": "127.0.0.0/8",
             "AURELIAN_STATUS_FILE": str(around.home / "run" / "status.json"),

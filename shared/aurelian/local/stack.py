@@ -15,13 +15,13 @@ from typing import Any
 from aurelian.local import aot_cache, home, kafka, kafka_jars, postgres
 from aurelian.local.options import Options, Stack, StackError, choose_ports, pilot_plant
 from aurelian.local.ports import LOOPBACK
+from aurelian.local.preparation import is_log_of
 from aurelian.local.processes import Account, start, tail_of
-from aurelian.local.servers import await_port, keep_kafka, keep_mqtt, keep_postgres
+from aurelian.local.servers import await_ports, keep_kafka, keep_mqtt, keep_postgres
 from aurelian.local.services import (
     Rank,
     Service,
     Surroundings,
-    dashboard_key_file,
     to_program,
 )
 from aurelian.local.status import is_ready, report_status
@@ -141,7 +141,7 @@ class _Launch:
         owner_url = database.url(DATABASE)
         await self.declare_log(owner_url, kafka_up.result())
         await await_up(self.kept["mqtt"], 15)
-        keys = await self.make_first_keys(owner_url)
+        keys = await self.make_keys(owner_url)
         options.tell(f"starting {len(self.services)} services")
         self.start_services(database)
         await self.await_ready(self.kept[self.services[-1].name])
@@ -184,12 +184,19 @@ class _Launch:
         """Declare Kafka's log on the first start; refuse to run on one that was not declared."""
         declare = self.options.preparation.declare_log
         current = await asyncio.to_thread(declare, owner_url, node.cluster_id, self.options.new_log)
-        if current != node.cluster_id:
+        if not is_log_of(current, node.cluster_id):
             raise StackError(
                 f"Kafka's log in {self.options.home / 'kafka'} is {node.cluster_id}, and the "
                 f"database goes on from another one ({current}). Restore that folder; or, where it "
                 "is lost, start with: aurelian up --new-log (gateways send again what is not "
                 "stored yet)"
+            )
+        halted = await asyncio.to_thread(self.options.preparation.halted_partitions, owner_url)
+        if halted:
+            self.options.tell(
+                f"{'; '.join(halted)}. Restore {self.options.home / 'kafka'}; or, where a part of "
+                "the log is lost, start with: aurelian up --new-log (gateways send again what is "
+                "not stored yet)"
             )
 
     async def make_start_cache(self) -> None:
@@ -206,7 +213,7 @@ class _Launch:
     @property
     def url(self) -> str:
         """Address of the page, which the last service of the table serves."""
-        return f"http://{LOOPBACK}:{self.ports.ops[self.services[-1].name]}"
+        return f"http://{LOOPBACK}:{self.ports.api[self.services[-1].name]}"
 
     @property
     def services(self) -> list[Service]:
@@ -237,11 +244,9 @@ class _Launch:
             f"{name} {reason}, starts again in {pause_s:g} s; its log: {self.logs / name}.log"
         )
 
-    async def make_first_keys(self, owner_url: str) -> tuple[str, ...]:
-        """Make the keys, on the first start of a home only."""
+    async def make_keys(self, owner_url: str) -> tuple[str, ...]:
+        """Make the keys of companies that have none yet."""
         home_folder = self.options.home
-        if dashboard_key_file(home_folder).exists():
-            return ()
         (home_folder / "state").mkdir(exist_ok=True, mode=0o700)
         create_keys = self.options.preparation.create_keys
         return await asyncio.to_thread(create_keys, owner_url, home_folder, self.plant)
@@ -263,17 +268,17 @@ class _Launch:
             },
             owner_url=database.url(DATABASE),
             ops_port=ports.ops,
+            api_port=ports.api,
             pilot_opcua_port=ports.pilot_opcua,
             pilot_control_port=ports.pilot_control,
         )
         for service in self.services:
             (options.home / "state" / service.name).mkdir(parents=True, exist_ok=True, mode=0o700)
             program = to_program(service, options.services, around)
-            port = ports.ops[service.name]
+            port, api_port = ports.ops[service.name], ports.api.get(service.name)
             self.ranks[service.name] = service.rank
-            self.keep(
-                Kept(program, port, after=functools.partial(await_port, port), after_limit_s=120)
-            )
+            opened = functools.partial(await_ports, *filter(None, (port, api_port)))
+            self.keep(Kept(program, port, api_port, after=opened, after_limit_s=120))
         fixed_status: dict[str, Any] = {
             "url": self.url,
             "kafka_bootstrap": around.kafka_bootstrap,

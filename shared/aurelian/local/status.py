@@ -34,6 +34,7 @@ def write_status(folder: Path, fixed: Mapping[str, Any], kept: Mapping[str, Kept
         name: {
             "pid": each.pid,
             "ops_url": f"http://{LOOPBACK}:{each.ops_port}" if each.ops_port else None,
+            "api_url": f"http://{LOOPBACK}:{each.api_port}" if each.api_port else None,
             "state": each.state.value,
             "starts": each.starts,
             "memory_mb": resident_mb(each.pid) if each.pid else None,

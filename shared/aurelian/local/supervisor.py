@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 from aurelian.local.processes import Program, start, tail_of
 
+EXIT_SETTINGS = 2
+"""Exit code of a service that refuses its settings or plant model (`runtime/service.py`)."""
+
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 STEADY_AFTER_S = 30.0
@@ -45,6 +48,7 @@ class Kept:
 
     program: Program
     ops_port: int | None = None
+    api_port: int | None = None
     before: Callable[[], Awaitable[None]] = _nothing
     after: Callable[[], Awaitable[None]] = _nothing
     after_limit_s: float = 30.0
@@ -123,6 +127,9 @@ class Kept:
             code = await process.wait()
             rising.cancel()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if code == EXIT_SETTINGS and not self._trouble:
+            # What it said is for people: its settings or plant model, and what to do.
+            self._trouble = tail_of(self.program.log).strip().rpartition("\n")[2]
         return f"{how} ({self._trouble})" if self._trouble else how
 
     async def _rise(self) -> None:

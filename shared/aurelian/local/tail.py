@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aurelian.backbone.client import Consumer
-from aurelian.backbone.topics import CAPACITY_EVENTS, LINE_EVENTS, MAINTENANCE_EVENTS, SAMPLES
+from aurelian.backbone.topics import (
+    CAPACITY_EVENTS,
+    FIGURES,
+    LINE_EVENTS,
+    MAINTENANCE_EVENTS,
+    SAMPLES,
+)
 from aurelian.events.cloudevent import EventError, decode_event
 from aurelian.model.codec import DecodeError, decode
 from aurelian.model.record import Record
@@ -41,7 +47,7 @@ async def tail_events(
     Raises:
         ConnectionError: no broker, or no topic.
     """
-    topics = [LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS]
+    topics = [LINE_EVENTS, MAINTENANCE_EVENTS, CAPACITY_EVENTS, FIGURES]
     settings = _settings(bootstrap)
     async with Consumer(
         settings, topics, client_id="aurelian-tail", from_end=not from_start

@@ -15,7 +15,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import ValidationError
 
 from aurelian.model.calendar import CalendarError, check_calendar
-from aurelian.model.codec import DecodeError
+from aurelian.model.decode_errors import DecodeError
+from aurelian.model.machine_states import DEFAULT, VOCABULARIES, LineState, Vocabulary
+from aurelian.model.names import owner_fault
 from aurelian.model.plant_parts import AlarmLimits, CalendarModel, Product, Role, StopReason
 from aurelian.model.sample import ValueType
 
@@ -37,6 +39,10 @@ class SignalMeaning:
     """UCUM code, empty where there is none."""
     limits: AlarmLimits | None
     stale_after_s: float | None
+    states: Vocabulary = DEFAULT
+    """Of a state signal: what its values mean."""
+    wraps_at: float | None = None
+    """Of a counter: it begins again at 0 there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ class Asset:
                     for reason in map(StopReason.model_validate, meaning["stop_reasons"])
                 },
             )
-        except ZoneInfoNotFoundError as error:
+        except (ZoneInfoNotFoundError, OSError) as error:  # OSError: a folder of zones
             raise AssetError(f"line {self.path!r}: unknown time zone {error}") from error
         except (KeyError, TypeError, ValidationError, CalendarError, ValueError) as error:
             raise AssetError(f"line {self.path!r}: {error}") from error
@@ -165,7 +171,7 @@ def decode_asset(value: bytes | None) -> Asset | None:
     """Read an asset's record; None: the asset is gone (a tombstone).
 
     Raises:
-        AssetError: no JSON, or not an asset's members.
+        AssetError: no JSON, not an asset's members, or of another owner than its path says.
     """
     if not value:
         return None
@@ -173,11 +179,13 @@ def decode_asset(value: bytes | None) -> Asset | None:
         body = json.loads(value)
         parent, meaning = body["parent"], body["meaning"]
         texts = [body[name] for name in ("id", "owner", "level", "name", "path")]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise AssetError(f"not an asset: {error!r}") from error
     if not all(isinstance(text, str) for text in texts) or not isinstance(meaning, dict):
         raise AssetError(f"not an asset: {str(body)[:120]}")
     id, owner, level, name, path = texts
+    if fault := owner_fault(owner, path):
+        raise AssetError(f"not an asset: {fault}")
     return Asset(id, owner, None if parent is None else str(parent), level, name, path, meaning)
 
 
@@ -203,4 +211,20 @@ def _read_signal(unit_path: str, each: dict[str, Any]) -> SignalMeaning:
         unit=str(each.get("unit", "")),
         limits=AlarmLimits.model_validate(each["limits"]) if each.get("limits") else None,
         stale_after_s=each.get("stale_after_s"),
+        states=read_vocabulary(each.get("states", DEFAULT)),
+        wraps_at=None if each.get("wraps_at") is None else float(each["wraps_at"]),
     )
+
+
+def read_vocabulary(given: object) -> Vocabulary:
+    """Read a state signal's vocabulary as the record has it.
+
+    Raises:
+        ValueError: a name or a line state that this version does not know: to read its values with
+            another vocabulary would be a guess.
+    """
+    if isinstance(given, dict):
+        return {str(key): LineState(line) for key, line in given.items()}
+    if given not in VOCABULARIES:
+        raise ValueError(f"unknown vocabulary of states {given!r}")
+    return str(given)

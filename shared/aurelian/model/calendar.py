@@ -10,7 +10,7 @@ overlap, and the parts of a time add up to the whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -142,7 +142,7 @@ def planned_week_seconds(calendar: CalendarModel, zone: ZoneInfo, monday: date) 
     return planned_seconds(calendar, zone, week.start, week.end)
 
 
-def start_of_week(instant: datetime, zone: ZoneInfo) -> date:
+def start_of_week(instant: datetime, zone: tzinfo) -> date:
     """Monday of the local ISO week of `instant`."""
     day = instant.astimezone(zone).date()
     return day - timedelta(days=day.weekday())

@@ -17,6 +17,8 @@ from google.protobuf.message import DecodeError as ProtobufError
 from numpy.typing import NDArray
 
 from aurelian.model.byte_cache import ByteCache
+from aurelian.model.decode_errors import DecodeError as DecodeError
+from aurelian.model.decode_errors import NewerSchema, UnknownKind
 from aurelian.model.sample import SampleBatch, Signal, ValueType
 from aurelian.model.signal_cache import SIGNAL_BYTES, SignalCache
 from aurelian.model.wire import LENGTH_DELIMITED, fields, split, tag, varint
@@ -38,10 +40,7 @@ Heartbeat = pb.Heartbeat
 Gap = pb.Gap
 Received = pb.Received
 MachineAlarm = pb.MachineAlarm
-
-
-class DecodeError(ValueError):
-    """The bytes are no readable message of the contract; the text says why."""
+Refused = pb.Refused
 
 
 def encode(batch: SampleBatch, sequence: int | None = None) -> bytes:
@@ -95,8 +94,8 @@ def encode(batch: SampleBatch, sequence: int | None = None) -> bytes:
     return b"".join(parts)
 
 
-def decode(data: bytes) -> SampleBatch:
-    """Read a batch.
+def decode(data: bytes, *, any_version: bool = False) -> SampleBatch:
+    """Read a batch; with `any_version` one of a newer schema as if it were of ours.
 
     Raises:
         DecodeError: not a SampleBatch, a newer schema, or columns that contradict each other.
@@ -106,10 +105,8 @@ def decode(data: bytes) -> SampleBatch:
         message = pb.SampleBatch.FromString(rest)
     except ProtobufError as error:
         raise DecodeError(f"not a SampleBatch: {error}") from error
-    if message.schema_version != SCHEMA_VERSION:
-        raise DecodeError(
-            f"schema version {message.schema_version}, this reader knows {SCHEMA_VERSION}"
-        )
+    if not any_version:
+        _check_version("SampleBatch", message.schema_version)
     n = message.count
     if n > MAX_SAMPLES:
         raise DecodeError(f"{n} samples in one batch, at most {MAX_SAMPLES} may be")
@@ -172,16 +169,15 @@ def decode_event(data: bytes) -> SourceEvent:
     """Read a SourceEvent.
 
     Raises:
-        DecodeError: not a SourceEvent, or a newer schema.
+        DecodeError: not a SourceEvent; NewerSchema, UnknownKind: not one that we know.
     """
     try:
         event = pb.SourceEvent.FromString(data)
     except ProtobufError as error:
         raise DecodeError(f"not a SourceEvent: {error}") from error
-    if event.schema_version != SCHEMA_VERSION or event.WhichOneof("kind") is None:
-        raise DecodeError(
-            f"SourceEvent of schema version {event.schema_version} without a known kind"
-        )
+    _check_version("SourceEvent", event.schema_version)
+    if event.WhichOneof("kind") is None:
+        raise UnknownKind("SourceEvent without a known kind")
     return event
 
 
@@ -201,9 +197,14 @@ def decode_rejected(data: bytes) -> Rejected:
         rejected = pb.Rejected.FromString(data)
     except ProtobufError as error:
         raise DecodeError(f"not a Rejected: {error}") from error
-    if rejected.schema_version != SCHEMA_VERSION:
-        raise DecodeError(f"Rejected of schema version {rejected.schema_version}")
+    _check_version("Rejected", rejected.schema_version)
     return rejected
+
+
+def _check_version(message: str, version: int) -> None:
+    if version != SCHEMA_VERSION:
+        error = NewerSchema if version > SCHEMA_VERSION else DecodeError
+        raise error(f"{message} of schema version {version}, this reader knows {SCHEMA_VERSION}")
 
 
 def _encode_dictionary(signals: tuple[Signal, ...]) -> tuple[bytes, bytes]:
@@ -245,16 +246,15 @@ def _signals_of(data: bytes, columns: dict[str, bytes]) -> tuple[Signal, ...]:
     its keys name signals read before, and then its bytes are not looked at.
     """
     keys = columns.get("dictionary_keys", b"")
+    # In one cache a dictionary's bytes could be the keys of another: it would take its place.
+    cache = _DICTIONARIES if keys else _UNKEYED_DICTIONARIES
     name = keys or _dictionary_of(data, columns)
-    found = _DICTIONARIES.entries.get(name)
+    found = cache.entries.get(name)
     if found is not None:
         return found
     known = _SIGNALS.find(np.frombuffer(keys, "<u8")) if keys else None
-    if known is None:
-        signals = _decode_dictionary(_dictionary_of(data, columns), keys)
-    else:
-        signals = tuple(known)
-    _DICTIONARIES.put(name, signals)
+    signals = tuple(known or _decode_dictionary(_dictionary_of(data, columns), keys))
+    cache.put(name, signals)
     return signals
 
 
@@ -364,8 +364,7 @@ COLUMNS = {
     number << 3 | LENGTH_DELIMITED: (name, _KIND[name].itemsize if name in _KIND else 0)
     for name, number in _NUMBER.items()
 }
-"""Name and bytes an entry of each column by its tag; width 0: the dictionary, which is no
-column."""
+"""Name and bytes an entry of each column by its tag; width 0: the dictionary."""
 
 REPEATED = frozenset(
     tag(pb.SampleBatch.DESCRIPTOR.fields_by_name[name].number)[0]
@@ -387,12 +386,13 @@ def _dictionary_bytes(name: bytes, signals: tuple[Signal, ...]) -> int:
 
 
 _SIGNALS = SignalCache(16 * 2**20)
-"""Decoded signals by key: a line reports by exception, so dictionaries differ and signals do
-not."""
+"""Decoded signals by key: lines report by exception, dictionaries differ and signals do not."""
 
-_DICTIONARIES: ByteCache[bytes, tuple[Signal, ...]] = ByteCache(8 * 2**20, _dictionary_bytes)
-"""Decoded dictionaries by their keys (or bytes): readers keep what they derive of one by
-identity."""
+_DICTIONARIES = ByteCache[bytes, tuple[Signal, ...]](8 * 2**20, _dictionary_bytes)
+"""Decoded dictionaries by their keys: readers keep what they derive of one by identity."""
+
+_UNKEYED_DICTIONARIES = ByteCache[bytes, tuple[Signal, ...]](2 * 2**20, _dictionary_bytes)
+"""The same for dictionaries without keys, by their bytes."""
 
 _KEYS: ByteCache[bytes, int] = ByteCache(8 * 2**20, lambda entry, _: len(entry) + 200)
 """Keys by entry, for dictionaries that come without them."""

@@ -10,25 +10,30 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from aurelian.model.addresses import AddressError, parse_address
 from aurelian.model.asset import Asset
 from aurelian.model.plant_parts import (
     NAMESPACE,
+    ONE_A_UNIT,
     AreaModel,
     CalendarModel,
     Company,
     LineModel,
     Name,
     PlantPart,
-    SourceModel,
+    Role,
+    SignalModel,
     StopReason,
     UnitModel,
+    check_zone,
     problem_at,
 )
 from aurelian.model.sample import Signal
+from aurelian.model.source_model import SourceModel
 
 
 class Plant(PlantPart):
@@ -47,9 +52,7 @@ class Plant(PlantPart):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, zone: str) -> str:
-        if zone not in available_timezones():
-            raise ValueError(f"{zone!r} is no IANA time zone; say, Europe/Oslo")
-        return zone
+        return check_zone(zone)
 
     @model_validator(mode="after")
     def _consistent(self) -> Plant:
@@ -63,11 +66,29 @@ class Plant(PlantPart):
                     said=f"source {source.id!r} stands in more than one place",
                 )
             kinds[source.id] = source.kind
+            source.place(self.path)
+            if source.kind == "mqtt_json" and not source.topic:
+                raise problem_at(
+                    "sources",
+                    number,
+                    "topic",
+                    said="mqtt_json needs a topic; say plant/{unit}/state",
+                )
+        taken: set[str] = set()
         paths: set[str] = set()
+        addresses: set[tuple[str, ...]] = set()
+        for r, reason in enumerate(self.stop_reasons):
+            _take(taken, f"stop reason {reason.code}", "stop_reasons", r, "code")
         for a, area in enumerate(self.areas):
+            _take(taken, f"area {area.name!r}", "areas", a, "name")
+            _take(taken, area.id, "areas", a, "id")
             for n, model in enumerate(area.lines):
                 place = ("areas", a, "lines", n)
                 line = Line(self, area, model)
+                _take(taken, f"line {line.path!r}", *place, "name")
+                _take(taken, model.id, *place, "id")
+                for p, product in enumerate(model.products):
+                    _take(taken, f"product {product.id!r} of {line.path!r}", *place, "products", p)
                 names = [unit.name for unit in model.units]
                 for field in ("output", "constraint"):
                     wanted = getattr(model, field)
@@ -78,6 +99,11 @@ class Plant(PlantPart):
                         raise problem_at(*place, field, said=said)
                 for u, unit in enumerate(line.units):
                     _check_unit(unit, kinds, paths, (*place, "units", u))
+                    if kinds[unit.model.source] != "opcua":
+                        _check_addresses(unit, addresses, (*place, "units", u))
+                    _take(taken, unit.model.id, *place, "units", u, "id")
+                    for s, signal in enumerate(unit.model.signals):
+                        _take(taken, signal.id, *place, "units", u, "signals", s, "id")
         return self
 
     @property
@@ -211,6 +237,11 @@ class Unit:
         self.path = f"{line.path}/{model.name}"
         self.id = model.id or derive_id(self.path)
 
+    @property
+    def source(self) -> str:
+        """`SourceModel.key` of the source that speaks for it."""
+        return f"{self.line.plant.path}/{self.model.source}"
+
     def signals(self) -> Iterator[Signal]:
         """Its signals as the dictionary of a batch carries them, in the file's order."""
         for signal in self.model.signals:
@@ -221,14 +252,14 @@ class Unit:
                 path,
                 signal.type,
                 signal.unit,
-                self.model.source,
+                self.source,
             )
 
     def meaning(self) -> dict[str, object]:
         """What readers of the asset need beside its path: JSON-ready."""
         return {
             "title": self.model.title or self.model.name,
-            "source": self.model.source,
+            "source": self.source,
             "signals": [
                 {
                     "id": signal.id,
@@ -239,10 +270,16 @@ class Unit:
                     "range": model.range,
                     "stale_after_s": model.stale_after_s,
                     "limits": model.limits.model_dump(mode="json") if model.limits else None,
+                    **self._values(model),
                 }
                 for signal, model in zip(self.signals(), self.model.signals, strict=True)
             ],
         }
+
+    def _values(self, model: SignalModel) -> dict[str, object]:
+        if model.role is Role.STATE:
+            return {"states": model.states or self.model.states}
+        return {} if model.wraps_at is None else {"wraps_at": model.wraps_at}
 
 
 def _check_unit(
@@ -258,21 +295,63 @@ def _check_unit(
     if unit.path in paths:
         raise problem_at(*place, "name", said=f"{unit.path!r} stands twice")
     paths.add(unit.path)
+    of_role: dict[Role, str] = {}
     for number, (model, signal) in enumerate(zip(unit.model.signals, unit.signals(), strict=True)):
         if signal.path in paths:
             raise problem_at(
                 *place, "signals", number, "name", said=f"{signal.path!r} stands twice"
             )
         paths.add(signal.path)
+        if model.role in ONE_A_UNIT:
+            other = of_role.setdefault(model.role, model.name)
+            if other != model.name:
+                said = (
+                    f"signal {signal.path!r}: {other!r} has the role {model.role.value} already; "
+                    "a unit has one of it"
+                )
+                raise problem_at(*place, "signals", number, "role", said=said)
         if "address" in model.model_fields_set and not model.address.strip():
             said = (
                 f"signal {signal.path!r}: the address is empty; say where {source!r} has it, "
                 "or leave the field out"
             )
             raise problem_at(*place, "signals", number, "address", said=said)
+        if model.address and kinds[source] == "opcua":
+            try:
+                parse_address(model.address)
+            except AddressError as error:
+                said = f"signal {signal.path!r}: address {error}"
+                raise problem_at(*place, "signals", number, "address", said=said) from error
+
+
+def _check_addresses(unit: Unit, taken: set[tuple[str, ...]], place: tuple[int | str, ...]) -> None:
+    """Refuse what one source calls the same: a message names a unit and a signal by their addresses
+    alone (an OPC UA node may be two signals)."""
+    source, name = unit.model.source, unit.model.address or unit.model.name
+    parts: list[tuple[tuple[str, ...], str, str, tuple[int | str, ...]]] = [
+        ((source, name), "unit", unit.path, place)
+    ]
+    for number, (model, signal) in enumerate(zip(unit.model.signals, unit.signals(), strict=True)):
+        address = model.address or model.name
+        at = (*place, "signals", number)
+        parts.append(((source, name, address), "signal", signal.path, at))
+    for key, kind, path, at in parts:
+        if key in taken:
+            said = f"{kind} {path!r}: {source!r} has another {kind} with the address {key[-1]!r}"
+            raise problem_at(*at, "address", said=said)
+        taken.add(key)
+
+
+def _take(taken: set[str], name: str | None, *place: int | str) -> None:
+    """Take a name or an id (None: it has none of its own) that may stand once in a plant."""
+    if name in taken:
+        raise problem_at(*place, said=f"{name} stands twice")
+    if name is not None:
+        taken.add(name)
 
 
 def derive_id(path: str) -> str:
     """The id of what has none of its own: UUIDv5 of its path. Give an `id` in the file before you
     rename."""
-    return str(uuid.uuid5(NAMESPACE, path))
+    # Half a surrogate pair, say from a payload, is no name, but asking for its id must not raise.
+    return str(uuid.uuid5(NAMESPACE, path.encode(errors="backslashreplace").decode()))

@@ -11,16 +11,20 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from aurelian.model.calendar import check_calendar
+from aurelian.model import plant_parts, source_model
+from aurelian.model.calendar import CalendarError, check_calendar
 from aurelian.model.plant import Plant
-from aurelian.model.yaml_text import (
-    MappingNode,
-    Node,
-    ScalarNode,
-    SequenceNode,
-    YAMLError,
-    describe_error,
-    read_yaml,
+from aurelian.model.written import suggest
+from aurelian.model.yaml_text import Node, YAMLError, describe_error, line_of, read_yaml
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_FIELDS = sorted(
+    {
+        name
+        for part in (*vars(plant_parts).values(), *vars(source_model).values(), Plant)
+        if isinstance(part, type) and issubclass(part, plant_parts.PlantPart)
+        for name in part.model_fields
+    }
 )
 
 
@@ -35,63 +39,124 @@ def load_plant(path: Path) -> Plant:
         PlantError: unreadable, no YAML, or not a valid plant; each problem with its line and field.
     """
     try:
-        text = _fill(path.read_text(encoding="utf-8"))
-        node, content = read_yaml(text)
+        node, content = read_yaml(_read(path))
     except YAMLError as error:
         line_number, reason = describe_error(error)
         where = path if line_number is None else f"{path}:{line_number}"
         raise PlantError(f"{where}: {reason}") from error
-    except (OSError, ValueError) as error:
-        raise PlantError(f"{path}: {error}") from error
-    for number, key in _keys_twice(node):
-        raise PlantError(f"{path}:{number}: {key}: stands twice; which one shall count?")
+    except OSError as error:
+        raise PlantError(f"{path}: {error.strerror or error}") from error
     try:
         plant = Plant.model_validate(content)
-        for line in plant.lines():
-            check_calendar(line.calendar)
-        return plant
     except ValidationError as error:
         problems = [
-            f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place)) or 'plant'}: "
-            f"{problem['msg']}"
+            f"{path}:{line_of(node, place)}: {'.'.join(map(str, place)) or 'plant'}: "
+            f"{_sentence(problem)}"
             for problem in _root_problems(error)
             for place in (problem.get("ctx", {}).get("at", problem["loc"]),)
         ]
-        raise PlantError("\n".join(problems)) from error
-    except ValueError as error:
-        raise PlantError(f"{path}: calendar of {line.path}: {error}") from error
+        raise PlantError("\n".join(dict.fromkeys(problems))) from error
+    _check_calendars(path, node, plant)
+    return plant
 
 
 def load_plants(folder: Path) -> list[Plant]:
-    """Read all `*.yaml` files of a folder, sorted by name.
+    """Read all `*.yaml` and `*.yml` files of a folder, sorted by name; or the one file named.
 
     Raises:
-        PlantError: no file there, one is unusable, or two name the same site or source.
+        PlantError: no file there, one is unusable, or two name the same site or id.
     """
-    files = {path: load_plant(path) for path in sorted(folder.glob("*.yaml"))}
+    paths = [folder] if folder.is_file() else sorted(folder.glob("*"))
+    files = {
+        path: load_plant(path)
+        for path in paths
+        if path.suffix.lower() in (".yaml", ".yml") and path.is_file()
+    }
     if not files:
         raise PlantError(
             f"{folder}: no plant-model file (*.yaml); the README shows one to start from"
         )
-    found: dict[tuple[str, str], Path] = {}
+    found: dict[str, Path] = {}
+    ids: dict[str, Path] = {}
     for path, plant in files.items():
-        places: list[tuple[str, str, tuple[int | str, ...]]] = [("site", plant.path, ("site",))]
-        places += [
-            ("source", source.id, ("sources", n, "id")) for n, source in enumerate(plant.sources)
-        ]
-        for what, name, place in places:
-            if (what, name) in found:
-                node, _ = read_yaml(_fill(path.read_text(encoding="utf-8")))
-                raise PlantError(
-                    f"{path}:{_line_of(node, place)}: {'.'.join(map(str, place))}: "
-                    f"{what} {name!r} stands in more than one place, in {found[what, name]} too"
-                )
-            found[what, name] = path
+        if plant.path in found:
+            node, _ = read_yaml(_read(path))
+            raise PlantError(
+                f"{path}:{line_of(node, ('site',))}: site: "
+                f"site {plant.path!r} stands in more than one place, in {found[plant.path]} too"
+            )
+        found[plant.path] = path
+        for each in _ids(plant):
+            if ids.setdefault(each, path) != path:
+                raise PlantError(f"{path}: the id {each!r} stands in {ids[each]} too")
     return list(files.values())
 
 
-def _fill(text: str) -> str:
-    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", lambda m: os.environ.get(m[1]) or m[2] or "", text)
+def _read(path: Path) -> str:
+    """The text of a file, with `${NAME:-default}` filled from the environment.
+
+    Raises:
+        OSError: it cannot be read.
+        PlantError: it is no UTF-8, or a name without default is not set.
+    """
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PlantError(f"{path}:{line}: this is not UTF-8; save the file as UTF-8") from error
+    lines = text.split("\n")
+    for place, written in enumerate(lines):
+        comment = re.search(r"(^|\s)#", written)
+        for name in _VARIABLE.finditer(written, 0, comment.start() if comment else len(written)):
+            if name[2] is None and not os.environ.get(name[1]):
+                raise PlantError(
+                    f"{path}:{place + 1}: ${{{name[1]}}} is not set in the environment; set it, "
+                    f"or give a default: ${{{name[1]}:-...}}"
+                )
+        lines[place] = _VARIABLE.sub(lambda m: os.environ.get(m[1]) or m[2] or "", written)
+    return "\n".join(lines)
+
+
+def _ids(plant: Plant) -> Iterator[str]:
+    """All ids of a plant's own; an enterprise may have several sites."""
+    yield from (asset.id for asset in plant.assets() if asset.level != "enterprise")
+    yield from (signal.id for unit in plant.units() for signal in unit.signals())
+
+
+def _check_calendars(path: Path, node: Node | None, plant: Plant) -> None:
+    for a, area in enumerate(plant.areas):
+        for n, line in enumerate(area.lines):
+            own = ("areas", a, "lines", n, "calendar") if line.calendar else ("calendar",)
+            try:
+                check_calendar(line.calendar or plant.calendar)
+            except CalendarError as error:
+                where = f"{path}:{line_of(node, own)}: {'.'.join(map(str, own))}"
+                raise PlantError(f"{where}: {error}") from error
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """What is wrong, with what was written where pydantic does not say it."""
+    said, given = problem["msg"].removeprefix("Value error, "), problem.get("input")
+    if given is None and problem["type"] != "missing":
+        return "nothing stands here; give a value, or leave the field out"
+    match problem["type"]:
+        case "extra_forbidden":
+            if str(problem["loc"][-1]).isdigit():  # {ideal_cycle_s: 5,5}: YAML ends the value at 5
+                return "there is no such field; a decimal comma? write a point, say 5.5"
+            # The part that the field stands in is not known here: all names are candidates.
+            return f"there is no such field{suggest(str(problem['loc'][-1]), _FIELDS)}"
+        case "float_parsing" | "int_parsing" | "bool_parsing" | "finite_number":
+            comma = isinstance(given, str) and re.fullmatch(r"[+-]?\d+,\d+", given)
+            hint = f"; write {str(given).replace(',', '.')}" if comma else ""
+            return f"{said}: {str(given)!r}{hint}"
+        case "string_pattern_mismatch":
+            return (
+                f"{str(given)!r} is no name; letters, digits, `_`, `.` and `-` make one, the first "
+                "a letter or a digit"
+            )
+        case _:
+            return said
 
 
 def _root_problems(error: ValidationError) -> list[ErrorDetails]:
@@ -106,40 +171,3 @@ def _root_problems(error: ValidationError) -> list[ErrorDetails]:
         )
 
     return [problem for problem in problems if not follows(problem)]
-
-
-def _keys_twice(node: Node | None) -> Iterator[tuple[int, str]]:
-    """Line and key of each key that stands twice in one mapping; YAML itself lets the last one
-    win."""
-    waiting, seen = [node], set()
-    while waiting:
-        each = waiting.pop()
-        if id(each) in seen:  # an alias
-            continue
-        seen.add(id(each))
-        if isinstance(each, SequenceNode):
-            waiting += each.value
-        elif isinstance(each, MappingNode):
-            keys: set[str] = set()
-            for key, value in each.value:
-                waiting.append(value)
-                if isinstance(key, ScalarNode):
-                    if key.value in keys:
-                        yield key.start_mark.line + 1, key.value
-                    keys.add(key.value)
-
-
-def _line_of(node: Node | None, location: tuple[int | str, ...]) -> int:
-    """Line (from 1) of the deepest node of the file that `location` names."""
-    line = 1
-    for part in location:
-        if node is None:
-            break
-        line = node.start_mark.line + 1
-        if isinstance(node, MappingNode):
-            node = next((value for key, value in node.value if key.value == part), None)
-        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-        else:
-            break
-    return node.start_mark.line + 1 if node is not None else line

@@ -7,43 +7,33 @@ Used by `plant.py`, which puts them together, and wherever one part alone is nee
 from __future__ import annotations
 
 import uuid
-from datetime import date, time
 from enum import StrEnum
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from aurelian.model.machine_states import DEFAULT, VOCABULARIES, state_key
+from aurelian.model.machine_states import LineState as LineState
 from aurelian.model.sample import ValueType
+from aurelian.model.written import CalendarDate, EndTime, WallTime, read_written, suggest
 
 NAMESPACE = uuid.UUID("6f1d3c1e-5a0b-5d43-9a2e-3d6f0a7c1b55")
 """Namespace of the ids that are derived from a path or from an event's subject."""
 
 
-class LineState(StrEnum):
-    """The one vocabulary of a line's and a unit's state (operator sheet 3.4)."""
-
-    RUNNING = "running"
-    SLOW = "slow"
-    SHORT_STOP = "short_stop"
-    DOWN = "down"
-    PLANNED = "planned"
-    SETUP = "setup"
-    STARVED = "starved"
-    BLOCKED = "blocked"
-    NO_DATA = "no_data"
-
-
 class Role(StrEnum):
     """What a signal is to the platform; everything else is `other`."""
 
-    STATE = "state"  # PackML state number (OPC 30050)
+    STATE = "state"  # a number or word of the vocabulary under `states`, by default PackML
     GOOD_COUNT = "good_count"  # total of good pieces, may restart at 0
     SCRAP_COUNT = "scrap_count"
     CYCLE_TIME = "cycle_time"  # seconds of the last cycle
@@ -60,23 +50,66 @@ class Role(StrEnum):
     OTHER = "other"
 
 
-class PlantPart(BaseModel):
-    """A part of a plant model: immutable, and no field that nobody knows."""
+ONE_A_UNIT = frozenset(
+    {
+        Role.STATE,
+        Role.GOOD_COUNT,
+        Role.SCRAP_COUNT,
+        Role.CYCLE_TIME,
+        Role.STOP_REASON,
+        Role.ORDER,
+        Role.PRODUCT,
+        Role.BUFFER,
+    }
+)
+"""Roles of which a unit has one signal: which of two is meant is nobody's guess."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class PlantPart(BaseModel):
+    """A part of a plant model: immutable, and no field that nobody knows. What a file says is
+    read as its field needs it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        fields = cls.model_fields
+        return {
+            str(name): read_written(value, fields[name].annotation) if name in fields else value
+            for name, value in given.items()
+        }
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=100)]
+"""An id that the file gives itself, so that a rename keeps the history. One stands once."""
 
 
 def _value_type(text: object) -> object:
     if not isinstance(text, str):
         return text
-    if text.upper() not in ValueType.__members__:
+    if text.upper() not in ValueType.__members__ or text.upper() == "NULL":
         raise ValueError(
             f"{text!r} is no type; say double, int64, uint64, bool, text, bytes or json"
         )
     return ValueType[text.upper()]
+
+
+def check_zone(zone: str) -> str:
+    """Return the zone.
+
+    Raises:
+        ValueError: no IANA time zone of this machine's.
+    """
+    if zone not in available_timezones() or zone == "localtime":
+        by_ending = {each.rpartition("/")[2].lower(): each for each in available_timezones()}
+        near = by_ending.get(zone.rpartition("/")[2].strip().lower())
+        meant = f"; did you mean {near!r}?" if near else suggest(zone, available_timezones())
+        raise ValueError(f"{zone!r} is no IANA time zone{meant or '; say, Europe/Oslo'}")
+    return zone
 
 
 def problem_at(*place: int | str, said: str) -> PydanticCustomError:
@@ -89,8 +122,8 @@ class AlarmLimits(PlantPart):
 
     low: float | None = None
     high: float | None = None
-    deadband: float = 0.0
-    delay_s: float = 0.0
+    deadband: float = Field(0.0, ge=0)
+    delay_s: float = Field(0.0, ge=0)
     priority: Literal["high", "medium", "low"] = "medium"
     action: str = ""
 
@@ -98,7 +131,34 @@ class AlarmLimits(PlantPart):
     def _has_action(self) -> AlarmLimits:
         if not self.action:
             raise ValueError("an alarm limit needs `action`: what shall the operator do?")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
         return self
+
+
+def _states(given: object) -> object:
+    """A vocabulary's name as it is; a machine's own values as `state_key` writes them."""
+    if isinstance(given, str):
+        if given not in VOCABULARIES:
+            known = ", ".join(VOCABULARIES)
+            raise ValueError(f"{given!r} is no vocabulary; say {known}, or a value for each state")
+        return given
+    if not isinstance(given, dict):
+        return given
+    states: dict[str, object] = {}
+    for value, line in given.items():
+        key = state_key(value)
+        if key is None:
+            raise ValueError(f"{value!r} can be no state; write a whole number or a word")
+        if key in states:
+            raise ValueError(f"{value!r} stands twice")
+        states[key] = line
+    if not states:
+        raise ValueError("no state stands here; write each value of the machine with its state")
+    return states
+
+
+States = Annotated[str | dict[str, LineState], BeforeValidator(_states)]
 
 
 class SignalModel(PlantPart):
@@ -114,6 +174,10 @@ class SignalModel(PlantPart):
         range: values outside are stored and flagged.
         closed: reject, rather than flag and store, what breaks the contract.
         stale_after_s: own limit for "overdue"; null: the source's heartbeat alone counts.
+        states: of a state signal: the vocabulary's name (`packml opc30060 machinery operation_mode
+            mtconnect`), or each value of the machine with the line state that it is; null: the
+            unit's.
+        wraps_at: of a counter: begins again at 0 there; null: at 16 or 32 bits, if at all.
     """
 
     name: Name
@@ -125,26 +189,52 @@ class SignalModel(PlantPart):
     offset: float = 0.0
     range: tuple[float, float] | None = None
     closed: bool = False
-    stale_after_s: float | None = None
+    stale_after_s: float | None = Field(None, gt=0)
     limits: AlarmLimits | None = None
-    id: str | None = None
+    states: States | None = None
+    wraps_at: float | None = Field(None, gt=1)
+    id: Id | None = None
+
+    @field_validator("scale")
+    @classmethod
+    def _not_zero(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("a scale of 0 makes every value the same")
+        return scale
+
+    @field_validator("range")
+    @classmethod
+    def _ascending(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and limits[0] > limits[1]:
+            raise ValueError(f"{limits[0]:g} is above {limits[1]:g}; the lower comes first")
+        return limits
 
 
 class UnitModel(PlantPart):
-    """A machine. `source` is the id of the source that speaks for it."""
+    """A machine.
+
+    Attributes:
+        source: id of the source that speaks for it.
+        address: what its source calls it, exactly, with blanks and umlauts: a level of an MQTT
+            topic, a Sparkplug `device`, `node/device` or `group/node/device` (`node/` or
+            `group/node/`: the edge node itself); by default its name.
+        states: the vocabulary of its state signal, by default PackML.
+    """
 
     name: Name
     source: Name
+    address: str = ""
     title: str = ""
     signals: tuple[SignalModel, ...] = ()
-    id: str | None = None
+    states: States = DEFAULT
+    id: Id | None = None
     simulate: dict[str, float | str] = Field(default_factory=dict)  # for pilot_factory only
 
 
 class Break(PlantPart):
     """A break inside a shift, in the site's local time."""
 
-    start: time
+    start: WallTime
     minutes: int = Field(gt=0)
 
 
@@ -155,8 +245,8 @@ class Shift(PlantPart):
     """A shift; an end at or before the start is on the next day."""
 
     name: Name
-    start: time
-    end: time
+    start: WallTime
+    end: EndTime
     days: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri")
     breaks: tuple[Break, ...] = ()
 
@@ -165,14 +255,14 @@ class CalendarModel(PlantPart):
     """When a line is planned to run, in the site's time zone."""
 
     shifts: tuple[Shift, ...] = ()
-    holidays: tuple[date, ...] = ()
+    holidays: tuple[CalendarDate, ...] = ()
 
 
 class Product(PlantPart):
     """What a line makes. `ideal_cycle_s`: planned run time per item (ISO 22400 PRI)."""
 
     id: Name
-    ideal_cycle_s: float = Field(gt=0)
+    ideal_cycle_s: float = Field(ge=0.001)
     unit: str = "piece"
 
 
@@ -193,7 +283,7 @@ class LineModel(PlantPart):
     constraint: Name | None = None
     calendar: CalendarModel | None = None
     products: tuple[Product, ...] = Field(min_length=1)
-    id: str | None = None
+    id: Id | None = None
 
 
 class AreaModel(PlantPart):
@@ -202,32 +292,7 @@ class AreaModel(PlantPart):
     name: Name
     title: str = ""
     lines: tuple[LineModel, ...] = ()
-    id: str | None = None
-
-
-class SourceModel(PlantPart):
-    """A connection that a gateway keeps.
-
-    Attributes:
-        kind: which gateway and which decoder.
-        url: `opc.tcp://…` or `mqtt://…`; `${NAME:-default}` is filled from the environment.
-        topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say
-            `plant/{unit}/state`.
-        group, edge_node: sparkplug: which edge nodes; `+` for all.
-        publishing_interval_ms: opcua.
-        closed: reject unknown signals instead of registering them as discovered.
-        time_zone: of times without a zone.
-    """
-
-    id: Name
-    kind: Literal["opcua", "mqtt_json", "sparkplug"]
-    url: str
-    topic: str = ""
-    group: str = "+"
-    edge_node: str = "+"
-    publishing_interval_ms: int = Field(250, gt=0)
-    closed: bool = False
-    time_zone: str = "UTC"
+    id: Id | None = None
 
 
 class StopReason(PlantPart):

@@ -56,6 +56,8 @@ class Flag(IntFlag):
     TIME_REPLACED = 32
     TIME_UNCERTAIN = 64
     OUT_OF_RANGE = 128
+    TIME_SHARED = 256
+    TIME_AMBIGUOUS = 512
 
 
 @dataclass(frozen=True, slots=True)

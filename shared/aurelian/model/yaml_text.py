@@ -6,10 +6,15 @@ Version 1.2 on purpose: in 1.1, which PyYAML reads, a site named `no` is false a
 from __future__ import annotations
 
 import io
+import unicodedata
+from collections.abc import Sequence
+from datetime import date
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from aurelian.model.written import Written
 
 __all__ = [
     "MappingNode",
@@ -18,21 +23,163 @@ __all__ = [
     "SequenceNode",
     "YAMLError",
     "describe_error",
+    "line_of",
     "read_yaml",
     "write_yaml",
 ]
 
 
+_MAX_NODES = 2_000_000
+_TAG = "tag:yaml.org,2002:"
+
+
 def read_yaml(text: str) -> tuple[Node | None, object]:
-    """Return the root node, which knows the lines, and the document as plain values; both None for
-    an empty text. A key that stands twice is in the node twice and in the values once, the last.
+    """Return the root node, which knows the lines, and the document; both None for an empty text.
+
+    Each plain scalar, keys included, comes as `Written`: what it means is its field's to say. An
+    alias stands for what its anchor names, and `<<` takes over what the mapping does not say
+    itself.
 
     Raises:
-        YAMLError: no YAML; `describe_error` says where and why.
+        YAMLError: no YAML, a key twice, a tag of an application's own, a character that no name
+            or text can have, or aliases without end; `describe_error` says where and why.
     """
     yaml = _make_yaml()
-    node: Node | None = yaml.compose(text)
-    return node, None if node is None else yaml.constructor.construct_document(node)
+    try:
+        node: Node | None = yaml.compose(text)
+        if node is None:
+            return None, None
+        _Size().of(node)
+        return node, _Construction(yaml).of(node)
+    except RecursionError:
+        raise YAMLError("it is nested too deeply") from None
+
+
+def line_of(node: Node | None, location: Sequence[int | str]) -> int:
+    """Line (from 1) of the deepest node that `location` names, through `<<` too."""
+    line = 1 if node is None else node.start_mark.line + 1
+    for part in location:
+        found = _find(node, part)
+        if found is None:
+            break
+        name, node = found
+        # An empty value has no place of its own: the parser puts it where the next word is.
+        empty = isinstance(node, ScalarNode) and not node.value and name is not None
+        line = (name if empty and name is not None else node).start_mark.line + 1
+    return line
+
+
+def _find(node: Node | None, key: int | str) -> tuple[Node | None, Node] | None:
+    """The name (in a sequence None) and the node under `key`."""
+    if isinstance(node, SequenceNode):
+        inside = isinstance(key, int) and key < len(node.value)
+        return (None, node.value[key]) if inside else None
+    if not isinstance(node, MappingNode):
+        return None
+    for name, value in node.value:
+        if isinstance(name, ScalarNode) and name.value == str(key) and not _is_merge(name):
+            return name, value
+    for name, value in node.value:
+        if _is_merge(name):
+            for each in value.value if isinstance(value, SequenceNode) else [value]:
+                if (inherited := _find(each, key)) is not None:
+                    return inherited
+    return None
+
+
+class _Size:
+    """Counts nodes as if each alias were written out, once for each node."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}
+        self._open: set[int] = set()
+
+    def of(self, node: Node) -> int:
+        if id(node) in self._open:
+            raise _problem(node, "the anchor contains itself")
+        if id(node) not in self._known:
+            self._open.add(id(node))
+            size = 1 + sum(self.of(each) for each in _children(node))
+            self._open.discard(id(node))
+            if size > _MAX_NODES:
+                raise _problem(node, "written out, the aliases would be too much for a plant file")
+            self._known[id(node)] = size
+        return self._known[id(node)]
+
+
+class _Construction:
+    """Makes values of nodes."""
+
+    def __init__(self, yaml: YAML) -> None:
+        self._yaml = yaml
+
+    def of(self, node: Node) -> object:
+        if isinstance(node, SequenceNode):
+            _check_tag(node, "seq")
+            return [self.of(each) for each in node.value]
+        if isinstance(node, MappingNode):
+            return self._mapping(node)
+        assert isinstance(node, ScalarNode)
+        return self._scalar(node)
+
+    def _mapping(self, node: MappingNode) -> dict[object, object]:
+        _check_tag(node, "map")
+        own: dict[object, object] = {}
+        inherited: dict[object, object] = {}
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                raise _problem(key, "a list or a table cannot be a name")
+            if _is_merge(key):
+                for each in value.value if isinstance(value, SequenceNode) else [value]:
+                    if not isinstance(each, MappingNode):
+                        raise _problem(each, "`<<` takes a table, say *an_anchor")
+                    for name, taken in self._mapping(each).items():
+                        inherited.setdefault(name, taken)
+                continue
+            name = self._scalar(key)
+            if name in own:
+                raise _problem(key, f"{key.value}: stands twice; which one shall count?")
+            own[name] = self.of(value)
+        return inherited | own
+
+    def _scalar(self, node: ScalarNode) -> object:
+        text = str(node.value)
+        for character in text:
+            if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
+                raise _problem(node, f"a text cannot have the character U+{ord(character):04X}")
+        if node.style is not None:
+            _check_tag(node, "str")
+            return text
+        try:
+            value = self._yaml.constructor.construct_object(node, deep=True)
+        except ValueError:  # looks like a date and is none: its field says so
+            value = text
+        except LookupError:  # the library looks a tagged boolean up in a table
+            raise _problem(node, f"{text}: is not of the type that its tag says") from None
+        if not isinstance(value, str | int | float | bool | date | None):
+            raise _problem(node, f"{text}: nothing in a plant file is of this type")
+        return Written(text, value)
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, SequenceNode):
+        return list(node.value)
+    if isinstance(node, MappingNode):
+        return [each for pair in node.value for each in pair]
+    return []
+
+
+def _is_merge(key: Node) -> bool:
+    return isinstance(key, ScalarNode) and key.tag == f"{_TAG}merge"
+
+
+def _check_tag(node: Node, kind: str) -> None:
+    if node.tag != f"{_TAG}{kind}":
+        raise _problem(node, f"the tag {str(node.tag).replace(_TAG, '!!')} is not understood here")
+
+
+def _problem(node: Node, reason: str) -> MarkedYAMLError:
+    return MarkedYAMLError(problem=reason, problem_mark=node.start_mark)
 
 
 def write_yaml(document: object) -> str:
@@ -51,6 +198,8 @@ def describe_error(error: YAMLError) -> tuple[int | None, str]:
     if not isinstance(error, MarkedYAMLError):
         return None, str(error)
     mark = error.problem_mark or error.context_mark
+    if "'\\t' that cannot start" in (error.problem or ""):
+        return None if mark is None else mark.line + 1, "a tab stands here; indent with spaces"
     reason = " ".join(part for part in (error.context, error.problem) if part)
     return None if mark is None else mark.line + 1, reason
 

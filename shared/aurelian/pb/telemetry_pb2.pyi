@@ -29,6 +29,8 @@ class Flag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FLAG_TIME_REPLACED: _ClassVar[Flag]
     FLAG_TIME_UNCERTAIN: _ClassVar[Flag]
     FLAG_OUT_OF_RANGE: _ClassVar[Flag]
+    FLAG_TIME_SHARED: _ClassVar[Flag]
+    FLAG_TIME_AMBIGUOUS: _ClassVar[Flag]
 VALUE_TYPE_NULL: ValueType
 VALUE_TYPE_DOUBLE: ValueType
 VALUE_TYPE_INT64: ValueType
@@ -46,6 +48,8 @@ FLAG_HEARTBEAT: Flag
 FLAG_TIME_REPLACED: Flag
 FLAG_TIME_UNCERTAIN: Flag
 FLAG_OUT_OF_RANGE: Flag
+FLAG_TIME_SHARED: Flag
+FLAG_TIME_AMBIGUOUS: Flag
 
 class Signal(_message.Message):
     __slots__ = ("id", "asset", "path", "type", "unit", "source", "discovered")
@@ -124,7 +128,7 @@ class SampleBatch(_message.Message):
     def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., sequence: _Optional[int] = ..., line: _Optional[str] = ..., dictionary: _Optional[bytes] = ..., count: _Optional[int] = ..., dictionary_keys: _Optional[_Iterable[int]] = ..., signal: _Optional[_Iterable[int]] = ..., type: _Optional[bytes] = ..., source_time: _Optional[_Iterable[int]] = ..., server_time: _Optional[_Iterable[int]] = ..., gateway_time: _Optional[_Iterable[int]] = ..., status: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[int]] = ..., sub: _Optional[_Iterable[int]] = ..., doubles: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., uints: _Optional[_Iterable[int]] = ..., bools: _Optional[_Iterable[bool]] = ..., texts: _Optional[_Iterable[str]] = ..., blobs: _Optional[_Iterable[bytes]] = ..., jsons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SourceEvent(_message.Message):
-    __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "line", "birth", "death", "heartbeat", "gap", "received", "alarm")
+    __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "line", "birth", "death", "heartbeat", "gap", "received", "alarm", "refused")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +142,7 @@ class SourceEvent(_message.Message):
     GAP_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     ALARM_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     owner: str
     gateway: str
@@ -151,7 +156,8 @@ class SourceEvent(_message.Message):
     gap: Gap
     received: Received
     alarm: MachineAlarm
-    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., source: _Optional[str] = ..., time: _Optional[int] = ..., line: _Optional[str] = ..., birth: _Optional[_Union[Birth, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., alarm: _Optional[_Union[MachineAlarm, _Mapping]] = ...) -> None: ...
+    refused: Refused
+    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., source: _Optional[str] = ..., time: _Optional[int] = ..., line: _Optional[str] = ..., birth: _Optional[_Union[Birth, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., alarm: _Optional[_Union[MachineAlarm, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ...) -> None: ...
 
 class Birth(_message.Message):
     __slots__ = ("assets", "detail")
@@ -204,6 +210,18 @@ class Received(_message.Message):
     skipped: int
     rejected: int
     def __init__(self, hour: _Optional[int] = ..., received: _Optional[int] = ..., dropped: _Optional[int] = ..., skipped: _Optional[int] = ..., rejected: _Optional[int] = ...) -> None: ...
+
+class Refused(_message.Message):
+    __slots__ = ("asset", "signal", "reason", "source_time")
+    ASSET_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    asset: str
+    signal: str
+    reason: str
+    source_time: int
+    def __init__(self, asset: _Optional[str] = ..., signal: _Optional[str] = ..., reason: _Optional[str] = ..., source_time: _Optional[int] = ...) -> None: ...
 
 class MachineAlarm(_message.Message):
     __slots__ = ("asset", "code", "message", "severity", "active", "source_time")

@@ -56,14 +56,7 @@ class Health:
 
 
 def make_ops_app(health: Health) -> Starlette:
-    """An app that serves nothing but the ops endpoints: for workers."""
-    app = Starlette()
-    add_ops_routes(app, health)
-    return app
-
-
-def add_ops_routes(app: Starlette, health: Health) -> None:
-    """Add the ops endpoints to an app; they stay out of an API's OpenAPI document."""
+    """An app that serves nothing but the ops endpoints."""
 
     async def livez(_: Request) -> Response:
         if health.stall_limit_s is not None and health.stalled_s() > health.stall_limit_s:
@@ -78,8 +71,10 @@ def add_ops_routes(app: Starlette, health: Health) -> None:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    app.router.routes += [
-        Route("/livez", livez),
-        Route("/readyz", readyz),
-        Route("/metrics", metrics),
-    ]
+    return Starlette(
+        routes=[
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ]
+    )

@@ -91,7 +91,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def _add_database_handlers(app: FastAPI) -> None:
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DataError, OperationalError
     from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
     async def of_database(request: Request, error: Exception) -> JSONResponse:
@@ -102,6 +102,11 @@ def _add_database_handlers(app: FastAPI) -> None:
             )
         )
 
+    async def of_data(request: Request, error: Exception) -> JSONResponse:
+        # Say, a null character or a number beyond its column: what was sent, not our fault.
+        return _respond(Problem(422, "a value of the request is none that the database can hold"))
+
+    app.add_exception_handler(DataError, of_data)
     app.add_exception_handler(OperationalError, of_database)
     app.add_exception_handler(PoolTimeoutError, of_database)
 

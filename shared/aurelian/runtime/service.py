@@ -11,15 +11,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
 from pydantic import SecretStr, ValidationError
 
 from aurelian import __version__
-from aurelian.model.plant_file import PlantError
-from aurelian.runtime.health import Health, add_ops_routes, make_ops_app
+from aurelian.model.plant_file import PlantError, load_plants
+from aurelian.runtime.health import Health, make_ops_app
 from aurelian.runtime.settings import CommonSettings
 
 if TYPE_CHECKING:  # a worker needs no FastAPI
@@ -49,25 +49,25 @@ def run_worker(
 
     async def serve() -> None:
         health = Health(name)
-        server = _server(make_ops_app(health), settings)
-        await _supervise(main(settings, health), server, health)
+        ops = _server(make_ops_app(health), settings.ops_host, settings.ops_port)
+        await _supervise(main(settings, health), [ops], health)
 
     _run(name, serve())
 
 
 def run_app(name: str, settings_type: type[S], make_app: Callable[[S, Health], FastAPI]) -> None:
-    """Serve the FastAPI app of `make_app(settings, health)` with the ops endpoints beside it; never
-    returns.
+    """Serve the FastAPI app of `make_app(settings, health)`; never returns.
 
+    The ops endpoints have a port of their own: who may ask the API must not read the metrics.
     Long work of an app (a hub, a relay) belongs in its lifespan, in a TaskGroup.
     """
     settings = _start(name, settings_type)
 
     async def serve() -> None:
         health = Health(name)
-        app = make_app(settings, health)
-        add_ops_routes(app, health)
-        await _supervise(None, _server(app, settings), health)
+        app = _server(make_app(settings, health), settings.api_host, settings.api_port)
+        ops = _server(make_ops_app(health), settings.ops_host, settings.ops_port)
+        await _supervise(None, [app, ops], health)
 
     _run(name, serve())
 
@@ -133,10 +133,21 @@ def _start(name: str, settings_type: type[S]) -> S:
         sys.exit(EXIT_SETTINGS)
     if arguments.check:
         _print_settings(settings)
+        _check_plant(name, settings)
         sys.exit(0)
     configure_logging(name, settings)
     log.info("started", extra={"fields": {"version": __version__}})
     return settings
+
+
+def _check_plant(name: str, settings: CommonSettings) -> None:
+    folder = getattr(settings, "plant", None)
+    if folder is not None and folder.exists():
+        try:
+            load_plants(folder)
+        except PlantError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            sys.exit(EXIT_SETTINGS)
 
 
 def _print_settings(settings: CommonSettings) -> None:
@@ -161,12 +172,12 @@ class _Server(uvicorn.Server):
         return nullcontext()
 
 
-def _server(app: Starlette, settings: CommonSettings) -> _Server:
+def _server(app: Starlette, host: str, port: int) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            host=settings.ops_host,
-            port=settings.ops_port,
+            host=host,
+            port=port,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=3,
@@ -175,25 +186,28 @@ def _server(app: Starlette, settings: CommonSettings) -> _Server:
     )
 
 
-async def _supervise(main: Awaitable[None] | None, server: _Server, health: Health) -> None:
-    """Run the server and, if given, the worker; the end of either, a signal, or `health.crash` ends
-    both."""
+async def _supervise(
+    main: Awaitable[None] | None, servers: Sequence[_Server], health: Health
+) -> None:
+    """Run the servers and, if given, the worker; the end of one, a signal, or `health.crash` ends
+    all."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, health.stopping.set)
-    serving = asyncio.ensure_future(server.serve())
+    serving = [asyncio.ensure_future(server.serve()) for server in servers]
     working = asyncio.ensure_future(main) if main is not None else None
     stopping = asyncio.ensure_future(health.stopping.wait())
-    tasks = {t for t in (serving, working, stopping) if t is not None}
+    tasks = {t for t in (*serving, working, stopping) if t is not None}
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     health.stopping.set()
     if working is not None and not working.done():
         working.cancel()
         await asyncio.wait({working}, timeout=10)
-    server.should_exit = True
-    await asyncio.wait({serving}, timeout=5)
+    for server in servers:
+        server.should_exit = True
+    await asyncio.wait(serving, timeout=5)
     stopping.cancel()
-    for task in (working, serving):
+    for task in (working, *serving):
         if task is not None and task.done() and not task.cancelled():
             task.result()
     if health.error is not None:

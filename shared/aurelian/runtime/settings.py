@@ -21,9 +21,15 @@ class CommonSettings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     ops_host: str = Field(
-        "127.0.0.1", description="address that /livez, /readyz, /metrics and the API listen on"
+        "127.0.0.1", description="address that /livez, /readyz and /metrics listen on"
     )
-    ops_port: int = Field(0, description="0: any free port, printed in the log")
+    ops_port: int = Field(
+        0, ge=0, le=65_535, description="of /livez, /readyz and /metrics; 0: any free port"
+    )
+    api_host: str = Field("127.0.0.1", description="address that an API or the pages listen on")
+    api_port: int = Field(
+        0, ge=0, le=65_535, description="of an API or the pages; 0: any free port"
+    )
     state: Path = Field(Path(), description="folder for what this process keeps on its own disk")
     plant: Path = Field(
         Path("plant"), description="folder of plant-model files, one YAML file per site"
@@ -68,8 +74,12 @@ def with_password(url: str, file: Path) -> str:
     """
     parts = urlsplit(url)
     password = quote(file.read_text(encoding="utf-8").strip(), safe="")
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:{password}@{parts.hostname}{port}"))
+    # What stands after "@" is libpq's to read: several hosts, an IPv6 address, nothing at all.
+    user, _, hosts = parts.netloc.rpartition("@")
+    name = user.partition(":")[0]
+    if not name:
+        return f"{url}{'&' if parts.query else '?'}password={password}"
+    return urlunsplit(parts._replace(netloc=f"{name}:{password}@{hosts}"))
 
 
 PEPPER_BYTES = 32

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -19,10 +18,9 @@ from pathlib import Path
 import psycopg
 
 from aurelian.local import ports
-from tests.servers import ROOT, cannot_run
+from tests import npm
 
 FOLDER = Path(__file__).parent / "timescale"
-CACHE = ROOT / ".cache" / "timescale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +40,11 @@ def timescale_server() -> Iterator[Timescale]:
         with _fresh_database(native) as url:
             yield Timescale(url, native=True)
         return
-    node = shutil.which("node")
-    npm = shutil.which("npm")
-    if node is None or npm is None:
-        cannot_run(
-            "no Node.js with npm, so no TimescaleDB as WebAssembly; or name a server in "
-            "TEST_TIMESCALE_URL"
-        )
-    _install(npm)
+    what = "TimescaleDB as WebAssembly (or name a server in TEST_TIMESCALE_URL)"
+    node, cache = npm.install(FOLDER, "timescale", what)
     port = ports.any_free()
     process = subprocess.Popen(
-        [node, str(FOLDER / "server.mjs"), str(CACHE), str(port)],
+        [node, str(FOLDER / "server.mjs"), str(cache), str(port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -89,23 +81,3 @@ def _fresh_database(server: str) -> Iterator[str]:
     finally:
         with psycopg.connect(server, autocommit=True) as conn:
             conn.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
-
-
-def _install(npm: str) -> None:
-    """Install the pinned packages, once."""
-    wanted = (FOLDER / "package-lock.json").read_text()
-    done = CACHE / "installed"
-    if done.exists() and done.read_text() == wanted:
-        return
-    CACHE.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(FOLDER / name, CACHE / name)
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    result = subprocess.run(
-        command, cwd=CACHE, capture_output=True, text=True, timeout=120, check=False
-    )
-    if result.returncode != 0:
-        cannot_run(
-            f"npm cannot get TimescaleDB as WebAssembly: {result.stderr.strip().splitlines()[-1:]}"
-        )
-    done.write_text(wanted)

@@ -25,6 +25,7 @@ from aurelian.edge.outbox.rows import (
     OutboxRow,
     RecordKind,
 )
+from aurelian.edge.outbox.salvage import confirm_reported
 from aurelian.model import codec
 from aurelian.model.sample import SampleBatch
 from tests import servers
@@ -102,7 +103,9 @@ def everything(outbox: Outbox) -> list[OutboxRow]:
 
 
 def sequences(rows: list[OutboxRow], stream: str = "line") -> list[tuple[int, int]]:
-    return [(row.boot, row.sequence) for row in rows if row.stream == stream]
+    """Of the sound rows; what stands for a damaged one has no record's bytes."""
+    sound = [row for row in rows if row.data[:1] != b"\x07"]
+    return [(row.boot, row.sequence) for row in sound if row.stream == stream]
 
 
 def test_each_acknowledgement_comes_after_a_sync_of_the_log_that_holds_its_data(
@@ -361,7 +364,7 @@ def test_a_damaged_file_is_set_aside_once_and_what_is_readable_stays(
         damaged_files = outbox.damaged_files()
         assert [each.path.suffix for each in damaged_files] == [".corrupt"]
         outbox.append([batch(), event()])
-        outbox.confirm_reported(damaged_files[0])
+        confirm_reported(damaged_files[0])
         assert not outbox.damaged_files()
     with Outbox.open(folder, 3, ROOMY) as outbox:
         assert not outbox.damaged_files()

@@ -3,6 +3,7 @@ once."""
 
 import asyncio
 import contextlib
+import json
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from aurelian.backbone.client import Consumer
-from aurelian.backbone.topics import LINE_EVENTS, create_topics
+from aurelian.backbone.topics import FIGURES, LINE_EVENTS, create_topics
 from aurelian.db.engine import as_role, connect
 from aurelian.db.logs import declare_log
 from aurelian.events.cloudevent import Event, decode_event
@@ -206,3 +207,26 @@ async def test_a_service_without_an_outbox_is_named(database_url: str) -> None:
     async with await connect(database_url, autocommit=True) as conn:
         with pytest.raises(ValueError, match="historian"):
             await enqueue(conn, "historian", LINE_EVENTS, "line-1", [event(1)])
+
+
+async def test_readings_have_a_topic_of_their_own_and_sequences_rise(
+    database_url: str, kafka: str, key: str
+) -> None:
+    await put(database_url, key, 1, 2)
+    await put(database_url, key, 3, kind=LINE_KPI_UPDATED)
+    found: dict[str, list[str]] = {LINE_EVENTS.name: [], FIGURES.name: []}
+    settings = KafkaSettings(kafka_bootstrap=kafka)
+    async with (
+        relaying(database_url, kafka),
+        Consumer(settings, [LINE_EVENTS, FIGURES], client_id="test") as consumer,
+    ):
+
+        async def arrived() -> bool:
+            for record in await consumer.take(timeout_s=0.1):
+                if record.key == key.encode() and record.value is not None:
+                    found[record.topic].append(json.loads(record.value)["sequence"])
+            return [len(each) for each in found.values()] == [2, 1]
+
+        await until(arrived, "two decisions and a reading", 20)
+    decisions, readings = found[LINE_EVENTS.name], found[FIGURES.name]
+    assert decisions[0] < decisions[1] < readings[0]

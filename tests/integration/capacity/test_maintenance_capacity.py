@@ -176,7 +176,7 @@ async def _send_samples(producer: Producer, line: Line) -> None:
 
 def _second(state: Signal, vibration: Signal, level: float, time_us: int) -> list[Sample]:
     return [
-        Sample(state, 4, ValueType.INT64, time_us, time_us),
+        Sample(state, 6, ValueType.INT64, time_us, time_us),
         Sample(vibration, level, ValueType.DOUBLE, time_us, time_us),
     ]
 

@@ -30,8 +30,9 @@ from aurelian.edge.outbox.rows import START
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.model import codec
 from aurelian.model.plant import Plant
-from aurelian.model.plant_parts import SignalModel, SourceModel
+from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import SampleBatch, Signal, Value, ValueType
+from aurelian.model.source_model import SourceModel
 from aurelian.runtime.health import Health
 from tests import servers
 from tests.stand_in_historian import Historian

@@ -213,7 +213,7 @@ def test_bad_input_is_kept_with_its_bytes_and_its_neighbours_are_stored(
             "unreadable",
             "unreadable",
             "type",
-            "database",
+            "encoding",
             "owner",
         ]
         assert rejected[2][1] == records[0][2]

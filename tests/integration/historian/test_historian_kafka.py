@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
-from aurelian.backbone.topics import SAMPLES, create_topics
+from aurelian.backbone.topics import SAMPLES, Topic, create_topics
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
 from tests import oracle, servers
@@ -24,6 +25,7 @@ from tests.integration.historian.historian_process import (
     start_historian,
     wait_until,
 )
+from tests.waiting import until
 
 GROUP = {"partitions": "group"}
 
@@ -87,7 +89,7 @@ def test_a_historian_killed_over_and_over_loses_nothing_and_doubles_nothing(
         finally:
             historian.kill()
     with running_historian(broker.bootstrap, database_url, tmp_path, **settings):
-        await_offsets(database_url, sent)
+        await_offsets(database_url, sent, timeout_s=120)
         assert oracle.differences(oracle.expect(samples), oracle.read_store(database_url)) == []
         wait_until(lambda: oracle.imbalance(database_url) == {}, 10, "a balanced ledger")
 
@@ -136,6 +138,40 @@ def _waiting(url: str) -> int:
         ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+@pytest.mark.parametrize("partitions", ["group", "all"])
+def test_a_topic_that_is_made_again_while_it_is_read_halts(
+    broker: servers.KafkaServer, database_url: str, tmp_path: Path, partitions: str
+) -> None:
+    """Its first records have the offsets of records that were stored: they must not be skipped in
+    silence."""
+    declare_log(database_url, "kafka")
+    batches = oracle.make_batches(oracle.make_samples(3, 80, lines=1), sizes=(8,))
+    settings = {"partitions": partitions}
+    with running_historian(broker.bootstrap, database_url, tmp_path, **settings) as historian:
+        send_batches(broker.bootstrap, batches[:3])
+        await_offsets(database_url, 3)
+        asyncio.run(_make_again(broker.bootstrap, SAMPLES))
+        send_batches(broker.bootstrap, batches[3:])
+        wait_until(lambda: bool(_halted(database_url)), 30, "the partition halts")
+        assert historian.process.poll() is None
+
+
+async def _make_again(bootstrap: str, topic: Topic) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic.name])
+    finally:
+        await admin.close()
+    made: list[str] = []
+
+    async def is_made() -> bool:
+        made.extend(await create_topics(bootstrap))
+        return topic.name in made
+
+    await until(is_made, f"{topic.name} made again", 20)
 
 
 def _halted(url: str) -> list[tuple[object, ...]]:

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -23,12 +23,7 @@ from aurelian.runtime.health import Health
 from historian.catalog import Catalog
 from historian.prepared import encode_columns
 from historian.sample_columns import make_columns
-from historian.sample_sql import (
-    insert_numbers,
-    insert_objects,
-    merge_rollups,
-    open_session,
-)
+from historian.sample_sql import insert_rows, merge_rollups, open_session
 from history.app import make_app
 from history.settings import HistorySettings
 from tests import servers
@@ -180,6 +175,39 @@ def test_latest_gives_a_whole_line_at_once_and_no_historical_value(api: Api) -> 
     assert [each["signal"]["id"] for each in named] == ["acme-power"]
 
 
+@pytest.mark.parametrize("points", [2, 3, 4, 5])
+def test_texts_that_share_a_time_are_all_reached(api: Api, points: int) -> None:
+    place: dict[str, object] = {"from_": _iso(0)}
+    seen: list[str] = []
+    for _ in range(10):
+        page = api.get(
+            "samples", "rival", signal="rival-same", to=_iso(60), points=points, **place
+        ).json()
+        assert 0 < len(page["samples"]) <= points
+        seen += [each["value"] for each in page["samples"]]
+        if "next" not in page:
+            break
+        after = {"from_": page["next"], **({"skip": page["skip"]} if "skip" in page else {})}
+        assert after != place
+        place = after
+    assert seen == ["a", "b1", "b2", "b3", "b4", "c", "d"]
+
+
+def test_a_list_of_signals_that_is_cut_says_where_to_go_on(api: Api) -> None:
+    whole = [each["signal"]["id"] for each in api.get("latest", path="acme").json()["values"]]
+    seen: list[str] = []
+    place: dict[str, object] = {}
+    for _ in range(10):
+        page = api.get("latest", path="acme", limit=3, **place).json()
+        seen += [each["signal"]["id"] for each in page["values"]]
+        if page["next"] is None:
+            break
+        place = {"after": page["next"]}
+    assert seen == whole and len(whole) == 4
+    assert api.get("latest", path="acme", after="x").status_code == 422
+    assert api.get("latest", path="acme").json()["next"] is None
+
+
 def test_texts_come_page_by_page(api: Api) -> None:
     start, seen = _iso(0), []
     for _ in range(20):
@@ -325,6 +353,9 @@ async def _fill(url: str) -> None:
     ]
     late = [_sample(power, 1e6, 90_000, flags=Flag.HISTORICAL)]
     secret = [_sample(signal("secret", owner="rival"), 42.0, 0)]
+    same = signal("same", ValueType.TEXT, owner="rival")
+    at = (("a", 0, 0), *((f"b{n}", 1, n) for n in range(1, 5)), ("c", 2, 0), ("d", 3, 0))
+    secret += [replace(_sample(same, text, second), sub=sub) for text, second, sub in at]
     none = [_sample(signal("none"), 1.0, 0)]
     async with await connect(as_role(url, "historian"), autocommit=True) as conn:
         await open_session(conn)
@@ -336,9 +367,10 @@ async def _fill(url: str) -> None:
                 continue
             prepared = encode_columns(make_columns([(batch, keys)], START_US))
             async with conn.transaction():
-                await insert_numbers(conn, prepared, expect_known=False)
-                await insert_objects(conn, "sample_text", prepared.columns.texts)
-                await insert_objects(conn, "sample_other", prepared.columns.others)
+                rows = prepared.columns
+                await insert_rows(conn, "sample_number", rows.numbers, rows.shared_numbers)
+                await insert_rows(conn, "sample_text", rows.texts, rows.shared_texts)
+                await insert_rows(conn, "sample_other", rows.others, rows.shared_others)
                 await merge_rollups(conn, prepared.minutes, prepared.hours)
         for owner in ("acme", "rival"):
             await conn.execute(

@@ -15,7 +15,14 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from aurelian.backbone.client import Consumer, Producer
-from aurelian.backbone.topics import ASSETS, LINE_EVENTS, SAMPLES, SOURCE_EVENTS, create_topics
+from aurelian.backbone.topics import (
+    ASSETS,
+    FIGURES,
+    LINE_EVENTS,
+    SAMPLES,
+    SOURCE_EVENTS,
+    create_topics,
+)
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
 from aurelian.events.cloudevent import decode_event
@@ -60,7 +67,7 @@ class Stage:
             await self.producer.send(ASSETS, asset.id, asset.encode())
 
     async def send(self, **values: Value) -> datetime:
-        """Send values of now, in one batch; return their time. `mill__state=4` is the signal
+        """Send values of now, in one batch; return their time. `mill__state=6` is the signal
         mill/state."""
         self.sequence += 1
         now = time.time_ns() // 1000
@@ -105,9 +112,10 @@ class Stage:
         return 0.0 if status.shift is None else status.shift.good
 
     async def events(self, wanted: set[str]) -> list[dict[str, Any]]:
-        """All events on Kafka, once each, when the last parts of their types are `wanted`."""
+        """All events and readings on Kafka, once each, when `wanted` are last parts of types."""
         found: dict[str, Any] = {}
-        async with Consumer(self.settings, [LINE_EVENTS], client_id="test") as consumer:
+        topics = [LINE_EVENTS, FIGURES]
+        async with Consumer(self.settings, topics, client_id="test") as consumer:
 
             async def arrived() -> bool:
                 for record in await consumer.take(timeout_s=0.1):
@@ -148,11 +156,11 @@ async def test_a_stop_becomes_rows_and_events_and_a_restart_goes_on_where_it_was
     stage: Stage,
 ) -> None:
     await stage.send_assets()
-    await stage.send(mill__state=4, wash__good=100, wash__scrap=0)
+    await stage.send(mill__state=6, wash__good=100, wash__scrap=0)
     async with stage.running():
         await until(lambda: stage.states() == ["running"], "running")
         stopped = await stage.send(
-            mill__state=8, mill__reason=30, mill__temperature=95.0, wash__good=103
+            mill__state=9, mill__reason=30, mill__temperature=95.0, wash__good=103
         )
         await until(lambda: stage.states() == ["running", "short_stop"], "the stop")
         events = await stage.events(
@@ -174,7 +182,7 @@ async def test_a_stop_becomes_rows_and_events_and_a_restart_goes_on_where_it_was
     (row,) = stage.rows("alarm", "raised_at")
     assert (str(row["id"]), row["cleared_at"]) == (alarm["alarm"], None)
 
-    resumed = await stage.send(mill__state=4, wash__good=110)
+    resumed = await stage.send(mill__state=6, wash__good=110)
     async with stage.running():
         await until(lambda: stage.states() == ["running", "short_stop", "running"], "running again")
         await stage.events({"stop-ended"})
@@ -189,7 +197,7 @@ async def test_a_source_that_dies_makes_no_data_at_once_and_a_heartbeat_ends_it(
     stage: Stage,
 ) -> None:
     await stage.send_assets()
-    await stage.send(mill__state=4)
+    await stage.send(mill__state=6)
     async with stage.running() as health:
         await until(lambda: stage.states() == ["running"] and health.ready is None, "running")
         await stage.send_source(death=codec.Death(reason="cable"))
@@ -204,8 +212,8 @@ async def test_a_source_that_dies_makes_no_data_at_once_and_a_heartbeat_ends_it(
 @pytest.mark.usefixtures("quick_fold")
 async def test_a_new_log_with_the_same_batches_changes_nothing(stage: Stage) -> None:
     await stage.send_assets()
-    await stage.send(mill__state=4, wash__good=100)
-    await stage.send(mill__state=8, wash__good=105)
+    await stage.send(mill__state=6, wash__good=100)
+    await stage.send(mill__state=9, wash__good=105)
     async with stage.running():
         await until(lambda: stage.states() == ["running", "short_stop"], "the stop")
         before = stage.rows("line_state", "started_at")
@@ -229,6 +237,6 @@ async def test_unreadable_batches_do_not_stop_the_watching(stage: Stage) -> None
     await stage.send_assets()
     await stage.producer.send(SAMPLES, "unknown/line", b"not a batch")
     await stage.producer.send(SAMPLES, LINE, b"not a batch")
-    await stage.send(mill__state=4)
+    await stage.send(mill__state=6)
     async with stage.running():
         await until(lambda: stage.states() == ["running"], "running")

@@ -24,14 +24,14 @@ from aurelian.local import home, ports
 from aurelian.local.options import Options, Stack, StackError
 from aurelian.local.preparation import Preparation
 from aurelian.local.processes import start_time, tail_of
-from aurelian.local.services import Rank, Service, dashboard_key_file
+from aurelian.local.services import Rank, Service, page_keys
 from aurelian.local.stack import run
 from aurelian.runtime.settings import KafkaSettings
 from tests import servers
 
 SERVICE_SOURCE = '''
 """Stand-in for a service: ops endpoints, notes of its environment and of when it was stopped."""
-import http.server, json, os, pathlib, signal, sys, time
+import http.server, json, os, pathlib, signal, sys, threading, time
 
 state = pathlib.Path(os.environ["AURELIAN_STATE"])
 (state / "environment.json").write_text(json.dumps(dict(os.environ)))
@@ -49,8 +49,12 @@ def stop(*_):
     sys.exit(0)
 
 signal.signal(signal.SIGTERM, stop)
-port = int(os.environ["AURELIAN_OPS_PORT"])
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Ops).serve_forever()
+for kind in ("API", "OPS"):
+    port = int(os.environ[f"AURELIAN_{kind}_PORT"])
+    if port:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Ops)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+threading.Event().wait()
 '''
 
 SERVICES = (
@@ -81,7 +85,7 @@ def make_options(folder: Path) -> Options:
         *(each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each),
     ]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    kit = Preparation(_migrate, _declare_log, create_topics, _create_keys)
+    kit = Preparation(_migrate, _declare_log, create_topics, _create_keys, lambda _: [])
     return Options(
         folder / "home",
         folder / "plants",
@@ -109,7 +113,7 @@ async def test_the_stack_starts_is_usable_and_stops_in_order(options: Options) -
         )
         assert (
             environment["AURELIAN_HISTORY_URL"]
-            == f"http://127.0.0.1:{stack.ports.ops['stand_in_api']}"
+            == f"http://127.0.0.1:{stack.ports.api['stand_in_api']}"
         )
     assert [pid for pid in pids if start_time(pid) is not None] == [], (
         "a process outlived the stack"
@@ -254,7 +258,10 @@ async def _running(options: Options) -> AsyncIterator[Stack]:
         running = group.create_task(run(options, stop, up.put_nowait))
         rising = group.create_task(up.get())
         await asyncio.wait({running, rising}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
-        assert rising.done(), "the stack did not come up"
+        assert rising.done(), {
+            "the stack did not come up": home.read_status(options.home),
+            **{log.name: log.read_text()[-800:] for log in (options.home / "log").glob("*.log")},
+        }
         try:
             yield rising.result()
         finally:
@@ -324,6 +331,9 @@ def _declared_logs(stack: Stack) -> list[str]:
 
 
 def _create_keys(url: str, folder: Path, plant: Path) -> tuple[str, ...]:
-    dashboard_key_file(folder).parent.mkdir(parents=True, exist_ok=True)
-    dashboard_key_file(folder).write_text("a key")
+    file = page_keys(folder) / "acme"
+    if file.exists():
+        return ()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("a key")
     return ("a key",)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import paho.mqtt.client as paho
 import pytest
 
-from aurelian.edge.gateway import Delivery, Source, run_gateway
+from aurelian.edge.gateway import Delivery, run_gateway
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import load_plant
 from aurelian.model.sample import Flag
@@ -28,6 +28,7 @@ from mqtt_gateway.connection import Arrived
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import JsonSource, make_sources
 from tests.gateway_log import Log, followed
+from tests.source_alone import taking
 from tests.waiting import until
 
 PLANT = """
@@ -80,6 +81,8 @@ class Peer:
     def __exit__(self, *_: object) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        if (left := self.client.socket()) is not None:
+            left.close()
 
     async def send(
         self, topic: str, payload: bytes | str, qos: int = 1, *, retain: bool = False
@@ -159,9 +162,12 @@ async def test_json_values_and_all_bad_input_end_where_they_belong(
             await machine.send(topic, f'{{"ts": {ts + 202}, "odd": {{"list": [1, NaN]}}}}')
             await machine.send(topic, b"\x00no json")
             await machine.send(topic, b"1" * 10_000_000)
+            hostile = f'"{"k" * 6000}": 1, "k\\ud800": 1, "kin": "serial\\u0000"'
+            await machine.send(topic, f'{{"ts": {ts + 203}, {hostile}, "count": 7}}')
+            await machine.send(f"mqtt-json/{'u' * 20_000}/state", '{"count": 1}')
             await machine.send("mqtt-json/robot/state", f'{{"ts": {ts}, "speed": 1}}')
             await until(
-                lambda: bool(log.of("speed")) and len(log.rejected) == 3,
+                lambda: bool(log.of("speed")) and len(log.rejected) == 6,
                 "the last message and all rejects",
             )
         force = {s.source_time: s for s in log.of("force")}
@@ -176,7 +182,11 @@ async def test_json_values_and_all_bad_input_end_where_they_belong(
         assert odd.value == "[1,null]" and odd.signal.discovered
         assert log.of("speed")[0].signal.path == "pilot-x/north/robot/speed"
         rejected = {each.error_class: each for each in log.rejected}
-        assert set(rejected) == {"type", "unreadable", "too_large"}
+        assert set(rejected) == {"type", "unreadable", "too_large", "name", "encoding"}
+        assert count[(ts + 203) * 1000].value == 7
+        names = [each for each in log.rejected if each.error_class == "name"]
+        assert [each.samples for each in names] == [2, 1]
+        assert hostile.encode() in names[0].payload and names[1].payload == b'{"count": 1}'
         assert rejected["unreadable"].payload == b"\x00no json"
         assert rejected["unreadable"].origin == topic
         assert rejected["too_large"].payload_size == 10_000_000
@@ -232,6 +242,8 @@ async def test_what_was_received_and_not_acknowledged_comes_again(
         async with taking(json_source(plant, "mqtt-again")) as taken:
             await until(lambda: values(taken)[-1:] == [10], "the messages again")
             assert values(taken) == list(range(11))
+            # The new one is not among those that may have been there.
+            assert values([each for each in taken if each.repeated]) == list(range(10))
 
         async def only_the_new_one_comes() -> bool:
             async with taking(json_source(plant, "mqtt-again")) as taken:
@@ -244,6 +256,23 @@ async def test_what_was_received_and_not_acknowledged_comes_again(
 
 
 @pytest.mark.mosquitto
+async def test_a_retained_value_that_changed_while_we_were_away_is_taken(
+    mqtt_broker: str, tmp_path: Path
+) -> None:
+    plant = make_plant(tmp_path, mqtt_broker, "mqtt-kept")
+    source = json_source(plant, "mqtt-kept", mqtt_session_expiry_s=0)
+    topic = "mqtt-kept/press/state"
+    with Peer(mqtt_broker) as machine:
+        await machine.send(topic, '{"count": 1}', retain=True)
+        async with taking(source) as taken:
+            await until(lambda: values(taken) == [1], "the retained value")
+        for count, expected in ((1, []), (2, [2])):
+            await machine.send(topic, f'{{"count": {count}}}', retain=True)
+            async with taking(source) as taken:
+                await until_connected(machine, "mqtt-kept", taken)
+                assert values(taken) == expected
+
+
 async def test_a_broker_sends_no_more_than_the_window_before_an_acknowledgement(
     mosquitto: str, tmp_path: Path
 ) -> None:
@@ -421,26 +450,6 @@ async def test_the_host_is_offline_while_the_outbox_takes_nothing(
 
 def json_source(plant: Plant, name: str, **more: object) -> JsonSource:
     return JsonSource(plant, plant.sources[0], MqttGatewaySettings(gateway=name, **more))  # type: ignore[arg-type]
-
-
-@contextlib.asynccontextmanager
-async def taking(source: Source, *, acknowledge: bool = True) -> AsyncIterator[list[Delivery]]:
-    """Run a source alone; acknowledge at once, or not at all."""
-    taken: list[Delivery] = []
-
-    async def take() -> None:
-        async for delivery in source.deliveries():
-            taken.append(delivery)
-            if acknowledge and delivery.ack is not None:
-                delivery.ack()
-
-    task = asyncio.create_task(take())
-    try:
-        yield taken
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def values(taken: list[Delivery]) -> list[object]:

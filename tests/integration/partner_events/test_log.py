@@ -14,7 +14,7 @@ import pytest
 from aurelian.access.keys import revoke_key
 from aurelian.db.engine import as_role, connect
 from aurelian.events.cloudevent import EventError, encode_event
-from aurelian.events.schemas import CAPACITY_ESTIMATE_UPDATED, LINE_STATE_CHANGED
+from aurelian.events.schemas import CAPACITY_ESTIMATE_UPDATED, LINE_KPI_UPDATED, LINE_STATE_CHANGED
 from partner_events.writer import read_event, trim
 from tests.builders import make_line_event
 from tests.integration.partner_events.partner import (
@@ -347,3 +347,38 @@ async def test_another_companys_endpoint_is_not_there(api: Api, receiver: Receiv
         assert answer.status_code == 403
         assert (await a.get(path)).status_code == 200
     assert receiver.calls == 0
+
+
+async def test_polling_beyond_the_log_says_reset_as_the_stream_does(
+    api: Api, database_url: str
+) -> None:
+    await log_events(database_url, *make_events(3))
+    async with api.client("pilot-a") as client:
+        page = (await client.get("/events", params={"after": 5000})).json()
+        assert page["reset"]["newest"] == 3 and page["next"] == 0
+        again = (await client.get("/events", params={"after": page["next"]})).json()
+        assert len(again["events"]) == 3 and "reset" not in again
+        caught_up = (await client.get("/events", params={"after": 3})).json()
+        assert caught_up["events"] == [] and "reset" not in caught_up
+
+
+async def test_readings_come_only_to_who_names_them(api: Api, database_url: str) -> None:
+    await log_events(
+        database_url,
+        *make_events(1),
+        *make_events(3, 10, type=LINE_KPI_UPDATED),
+        *make_events(1, 5),
+    )
+    async with api.client("pilot-a") as client:
+        assert len(await poll_ids(client)) == 2
+        named = await client.get("/events", params={"type": LINE_KPI_UPDATED})
+        assert len(named.json()["events"]) == 3
+
+
+async def test_one_url_is_registered_once_by_a_company(api: Api, receiver: Receiver) -> None:
+    async with api.client("pilot-a") as client:
+        made = await register(client, receiver)
+        again = await client.post("/endpoints", json={"url": receiver.url})
+        assert again.status_code == 409 and made["id"] in again.text
+        other = await client.post("/endpoints", json={"url": receiver.url + "/other"})
+        assert other.status_code == 201

@@ -7,9 +7,12 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from aurelian.db.engine import as_role, connect
 from aurelian.events.cloudevent import encode_event
+from aurelian.events.outbox import _numbered
 from aurelian.events.schemas import LINE_STATE_CHANGED
 from partner_events.webhook import RETRY_AFTER_S
+from partner_events.writer import Received, insert_events
 from tests.builders import make_line_event
 from tests.integration.partner_events.partner import (
     Api,
@@ -268,7 +271,7 @@ async def test_an_endpoint_that_leads_inside_cannot_be_registered(api: Api, url:
 async def test_a_company_has_a_limited_number_of_endpoints(api: Api, receiver: Receiver) -> None:
     async with api.client("pilot-a") as client:
         answers = await asyncio.gather(
-            *(client.post("/endpoints", json={"url": receiver.url}) for _ in range(22))
+            *(client.post("/endpoints", json={"url": f"{receiver.url}/{n}"}) for n in range(22))
         )
     assert sorted(answer.status_code for answer in answers) == [201] * 20 + [409] * 2
 
@@ -290,3 +293,56 @@ async def test_every_route_wants_a_key_with_its_scope(api: Api) -> None:
             assert bare.status_code == 401, (method, path)
             weak = await other.request(method, here.removeprefix("/events/v1"), json={})
             assert weak.status_code == 403, (method, path)
+
+
+async def test_one_target_in_other_letters_is_registered_once(api: Api, receiver: Receiver) -> None:
+    async with api.client("pilot-a") as client:
+        named = receiver.url.replace("127.0.0.1", "localhost")
+        assert (await client.post("/endpoints", json={"url": named})).status_code == 201
+        for again in (
+            named.replace("http", "HTTP"),
+            named.replace("localhost", "LocalHost"),
+            named.replace("/hook", "/./hook"),
+        ):
+            assert (await client.post("/endpoints", json={"url": again})).status_code == 409, again
+        other = await client.post("/endpoints", json={"url": named + "/2"})
+        assert other.status_code == 201
+
+
+async def test_a_null_character_in_a_grant_is_the_callers_fault(api: Api) -> None:
+    grant = {"grantee": "b", "purpose": "p", "event_types": [LINE_STATE_CHANGED]}
+    wrongs: tuple[dict[str, object], ...] = (
+        {"grantee": "b\0"},
+        {"purpose": "\0"},
+        {"fields": ["state\0"]},
+    )
+    async with api.client("pilot-a") as client:
+        for wrong in wrongs:
+            answer = await client.post("/grants", json={**grant, **wrong})
+            assert answer.status_code == 422, answer.text
+
+
+async def test_a_retry_that_comes_after_a_newer_event_is_known_by_its_sequence(
+    api: Api, post: Post, receiver: Receiver
+) -> None:
+    """`sequence` is in the signed body, as the relay of the outbox wrote it into the record."""
+    older, newer = (
+        Received(event, _numbered(encode_event(event), number).decode())
+        for event, number in zip(make_events(2), (99, 100), strict=True)
+    )
+    receiver.answers = [(503, {})]
+    async with api.client("pilot-a") as client:
+        await register(client, receiver)
+        for each in (older, newer):
+            async with await connect(as_role(api.database_url, "partner_events")) as conn:
+                await insert_events(conn, [each])
+            await post.send()
+        post.clock.advance(RETRY_AFTER_S[1] * 1.2)
+        await post.send()
+    bodies = [json.loads(body) for _, body in receiver.requests]
+    came = [body["id"] for body in bodies]
+    assert came == [older.event.id, newer.event.id, older.event.id]
+    assert {(body["source"], body["subject"]) for body in bodies} == {
+        (older.event.source, older.event.subject)
+    }
+    assert bodies[2]["sequence"] == bodies[0]["sequence"] < bodies[1]["sequence"]

@@ -69,7 +69,7 @@ async def running(plants: list[Plant], state: Path, **settings: Any) -> AsyncIte
     )
     task = asyncio.create_task(factory.run(Health("pilot_factory")), name="pilot plant")
     try:
-        outlet = factory.outlets.get("pilot-a-opcua")
+        outlet = factory.outlets.get("pilot-a/north/pilot-a-opcua")
         if isinstance(outlet, OpcuaOutlet):
             await until(lambda: task.done() or outlet.listening.is_set(), "the OPC UA server")
         port = factory.settings.pilot_control_port
@@ -84,7 +84,8 @@ async def running(plants: list[Plant], state: Path, **settings: Any) -> AsyncIte
 
 
 def sent_by(state: Path, source: str) -> list[dict[str, Any]]:
-    text = (state / "sendlog" / f"{source}.jsonl").read_text()
+    site = "pilot-a~north" if source.startswith("pilot-a") else "pilot-b~south"
+    text = (state / "sendlog" / f"{site}~{source}.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -221,7 +222,7 @@ async def test_the_edge_node_is_born_speaks_by_alias_and_is_born_again_when_aske
             assert set(births) == {"erector-1", "cartoner-1", "weigher-1", "palletizer-1"}
             by_name = {metric.name: metric for metric in births["cartoner-1"].metrics}
             assert (
-                by_name["product"].string_value == "carton-12" and by_name["state"].long_value == 4
+                by_name["product"].string_value == "carton-12" and by_name["state"].long_value == 6
             )
             assert by_name["vibration"].properties.values[0].string_value == "mm/s"
             aliases = {m.alias: m.name for p in births.values() for m in p.metrics}
@@ -272,7 +273,7 @@ async def test_the_edge_node_waits_for_its_host_and_dies_with_it(
         async with running(
             load_lines_without_opcua(monkeypatch, mqtt_broker), tmp_path, pilot_host="our-host"
         ) as factory:
-            outlet = factory.outlets["pilot-a-spb"]
+            outlet = factory.outlets["pilot-a/north/pilot-a-spb"]
             link.publish("spBv1.0/STATE/other-host", state(True, 1000), retain=True)
             await until(
                 lambda: bool(sent_by(tmp_path, "pilot-b-json")),
@@ -304,7 +305,7 @@ async def test_json_machines_send_everything_and_one_alone_can_fall_silent(
             message = json.loads(body)
             assert topic in {f"pilot-b/{unit}/state" for unit in ("press-1", "weld-1", "test-1")}
             assert set(message) == {"ts", "fields"} and len(message["fields"]) >= 10
-            assert message["fields"]["product"] == "bracket-a" and message["fields"]["state"] == 4
+            assert message["fields"]["product"] == "bracket-a" and message["fields"]["state"] == 6
 
             _, unit, machine = factory.find(PRESS) or pytest.fail("no such unit")
             factory.begin_fault(Fault(unit, FaultKind.CABLE, 60, 1), machine)
@@ -403,10 +404,8 @@ async def test_every_row_of_a_recording_is_published_once_somebody_listens(
 
 def test_the_plant_model_of_a_recording_is_valid_and_names_its_columns(tmp_path: Path) -> None:
     recording = read_recording(RECORDING)
-    for kind in ("opcua", "mqtt"):
-        (tmp_path / f"{kind}.yaml").write_text(
-            plant_model(recording, kind, "opc.tcp://127.0.0.1:4841")
-        )
+    for kind, url in (("opcua", "opc.tcp://127.0.0.1:4841"), ("mqtt", "mqtt://127.0.0.1:1883")):
+        (tmp_path / f"{kind}.yaml").write_text(plant_model(recording, kind, url))
         (plant,) = load_plants(tmp_path)
         (unit,) = plant.units()
         assert [s.path for s in unit.signals()] == [recording.path(c) for c in recording.columns]

@@ -74,6 +74,15 @@ def test_seeded_history_balances_the_ledger_fits_its_rollups_and_is_written_once
         """
         assert ask(overlaps) == 0
 
+        # The rules of live lines: short for two minutes, then down; down with its reason.
+        short = "state = 'short_stop'"
+        seconds = "extract(epoch FROM ended_at - started_at)"
+        for table in ("line_state", "stop"):
+            wrong = f"SELECT count(*) FROM line_health.{table} WHERE ({short} AND {seconds} >= 120)"
+            assert ask(f"{wrong} OR (state = 'down' AND {seconds} < 120)") == 0
+        assert ask(f"SELECT count(*) FROM line_health.stop WHERE {short}") != 0
+        assert ask("SELECT count(*) FROM line_health.stop WHERE reason = ''") == 0
+
         assert seed_history(database_url, plants, now=now, hours=2) == 0
         assert ask(stored) == samples
 

@@ -21,6 +21,9 @@ def _saved(offset: int, log_id: str = OURS) -> SavedOffset:
         pytest.param(None, LogRange(0, 0), None, Action.BEGIN, 0, 0, id="first start, empty"),
         pytest.param(None, LogRange(40, 90), None, Action.BEGIN, 40, 0, id="first start, trimmed"),
         pytest.param(_saved(0), LogRange(0, 9), None, Action.BEGIN, 0, 0, id="claimed, none read"),
+        pytest.param(
+            _saved(0), LogRange(6, 9), None, Action.SKIP, 6, 6, id="trimmed before the first"
+        ),
         pytest.param(_saved(50), LogRange(0, 90), None, Action.CONTINUE, 50, 0, id="behind"),
         pytest.param(_saved(50), LogRange(0, 90), True, Action.CONTINUE, 50, 0, id="proven"),
         pytest.param(_saved(50), LogRange(0, 50), True, Action.CONTINUE, 50, 0, id="caught up"),
@@ -64,7 +67,7 @@ def test_no_record_that_is_there_is_passed_over_and_none_is_read_twice(
     decision = decide(_saved(saved), OURS, log, last_record_matches=matches)
     match decision:
         case Decision(Action.BEGIN, offset):
-            assert saved == 0 and offset == start
+            assert saved == 0 and offset == start == 0
         case Decision(Action.CONTINUE, offset):
             assert offset == saved and start <= saved <= log.end
         case Decision(Action.SKIP, offset, lost):

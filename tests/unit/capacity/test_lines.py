@@ -55,7 +55,7 @@ UNIT = {
     "parent": "line-1",
     "level": "unit",
     "name": "m",
-    "path": "x",
+    "path": "c/site/area/line-1/m",
     "meaning": {"source": "s", "signals": []},
 }
 
@@ -109,25 +109,96 @@ def _available(effects: Effects[EstimateRow], week: date = MONDAY) -> float:
     )  # type: ignore[arg-type]
 
 
+def running_week(
+    now: datetime, states: list[dict[str, str]], promised: float = 0.0
+) -> dict[str, object]:
+    """The row of the running week at `now`, after states that followed each other."""
+    lines = _lines()
+    for each in states:
+        _state(lines, each["state"], datetime.fromisoformat(each["a"]))
+    lines.set_commitments({("line-1", MONDAY): promised})
+    rows = lines.tick(_us(now)).rows
+    return dict(next(row.values for row in rows if row.values["week"] == MONDAY))
+
+
 def test_eight_weeks_are_published_at_first_and_nothing_more_while_nothing_moves() -> None:
     lines = _lines()
     first = lines.tick(_us(NOW))
     assert [out.event.type for out in first.events] == [CAPACITY_ESTIMATE_UPDATED] * 8
-    assert first.rows[0].values["total"] == 5 * 8 * 3600 / 10
+    assert first.rows[1].values["total"] == 5 * 8 * 3600 / 10
+    # Wednesday 13:00 in Oslo: an hour, Thursday and Friday are left
+    assert first.rows[0].values["total"] == 17 * 3600 / 10
     assert len({out.event.id for out in first.events}) == 8
     later = lines.tick(_us(NOW + timedelta(seconds=10)))
     assert not later
 
 
-def test_a_line_without_events_writes_nothing_until_the_week_is_over() -> None:
+def test_a_line_without_events_writes_what_is_left_of_its_week_and_no_other() -> None:
     lines = _lines()
     assert len(lines.tick(_us(NOW)).rows) == 8
     lines.changed()
+    totals = []
     for minutes in range(1, 120):
-        assert not lines.tick(_us(NOW + timedelta(minutes=minutes)))
+        effects = lines.tick(_us(NOW + timedelta(minutes=minutes)))
+        assert not effects.events, "an hour is no 5 % of the week"
+        assert {row.values["week"] for row in effects.rows} <= {MONDAY}
+        totals += [row.values["total"] for row in effects.rows]
+    # every five minutes till the shift's end at 14:00; nothing passes after it
+    assert totals == [(17 * 3600 - 300 * n) / 10 for n in range(1, 13)]
     assert lines.changed() == {}
     next_week = lines.tick(_us(NOW + timedelta(days=7)))
-    assert [row.values["week"] for row in next_week.rows] == [MONDAY + timedelta(weeks=8)]
+    weeks = [row.values["week"] for row in next_week.rows]
+    assert weeks == [MONDAY + timedelta(weeks=1), MONDAY + timedelta(weeks=8)]
+
+
+def test_nothing_is_left_after_the_last_shift_of_the_week() -> None:
+    friday = datetime(2026, 11, 27, 14, 30, tzinfo=UTC)
+    row = running_week(friday, [], promised=0.0)
+    assert (row["total"], row["available"], row["committed"]) == (0.0, 0.0, 0.0)
+    assert row["inputs"]["whole_week_total"] == 14_400  # type: ignore[index]
+
+
+def test_what_the_week_has_made_is_subtracted_from_what_was_promised() -> None:
+    lines = _lines()
+    lines.set_commitments({("line-1", MONDAY): 1000.0})
+    before = lines.tick(_us(NOW)).rows[0].values
+    _send(lines, LINE_EVENTS, LINE_KPI_UPDATED, "line-1", _kpi(NOW, timedelta(seconds=4000)))
+    after = next(
+        row.values
+        for row in lines.tick(_us(NOW + timedelta(seconds=10))).rows
+        if row.values["week"] == MONDAY
+    )
+    assert (before["committed"], after["committed"]) == (1000.0, 600.0)
+    assert after["inputs"]["used"] == 400  # type: ignore[index]
+
+
+def test_a_stop_of_150_s_moves_no_week_by_two_per_mille_and_sends_no_event() -> None:
+    lines = _lines()
+    _state(lines, "running", NOW)
+    coming = MONDAY + timedelta(weeks=1)
+    before = _available(lines.tick(_us(NOW)), coming)
+    _state(lines, "down", NOW + timedelta(minutes=10))
+    _state(lines, "running", NOW + timedelta(seconds=750))
+    effects = lines.tick(_us(NOW + timedelta(seconds=751)))
+    assert not effects.events
+    assert abs(_available(effects, coming) / before - 1) < 0.002
+
+
+def test_the_passing_of_a_week_is_published_twenty_times_at_most() -> None:
+    lines, events = _lines(), 0
+    start = datetime(2026, 11, 22, 23, 0, tzinfo=UTC)
+    lines.tick(_us(start))
+    for n in range(1, 7 * 24 * 12):
+        events += len(lines.tick(_us(start + timedelta(minutes=5 * n))).events)
+    assert 10 <= events <= 20
+
+
+def test_the_figures_say_since_when_from_how_much_and_how_sure() -> None:
+    start = NOW - timedelta(days=2)
+    states = [{"state": "running", "a": start.isoformat()}]
+    inputs = running_week(NOW, states)["inputs"]
+    assert inputs["measured_h"] == 48.0  # type: ignore[index]
+    assert inputs["confidence"] == 0.5  # type: ignore[index]
 
 
 def test_a_steady_line_is_written_again_only_to_say_that_it_is_heard() -> None:
@@ -168,10 +239,10 @@ def _kpi(at: datetime, running: timedelta) -> dict[str, object]:
 def test_a_stop_lowers_available_and_is_published_while_it_lasts() -> None:
     lines = _lines()
     _state(lines, "running", NOW)
-    before = _available(lines.tick(_us(NOW)))
+    before = _available(lines.tick(_us(NOW)), MONDAY + timedelta(weeks=1))
     _state(lines, "down", NOW + timedelta(minutes=10))
-    effects = lines.tick(_us(NOW + timedelta(minutes=14)))
-    assert _available(effects) < before * 0.98
+    effects = lines.tick(_us(NOW + timedelta(hours=8)))
+    assert _available(effects, MONDAY + timedelta(weeks=1)) < before * 0.98
     assert effects.events
 
 
@@ -189,7 +260,7 @@ def test_events_that_come_again_change_nothing() -> None:
         "scrap": 5,
     }
     _send(lines, LINE_EVENTS, LINE_KPI_UPDATED, "line-1", kpi, times[3])
-    assert set(lines.changed()["line-1"]) == {"state", "since", "measured", "shifts"}
+    assert set(lines.changed()["line-1"]) == {"state", "since", "measured", "shifts", "made"}
     for state, time in zip(["running", "down", "running", "starved"], times, strict=True):
         _state(lines, state, time)
     _send(lines, LINE_EVENTS, LINE_KPI_UPDATED, "line-1", kpi, times[3])
@@ -233,7 +304,7 @@ def test_a_restored_fold_goes_on_as_the_old_one_would() -> None:
     _state(one, "running", NOW)
     one.tick(_us(NOW))
     other.restore(json.loads(json.dumps(one.changed())))
-    later = _us(NOW + timedelta(minutes=1))
+    later = _us(NOW + timedelta(hours=1))
     rows, all_rows = ([row.values for row in each.tick(later).rows] for each in (one, other))
     assert rows
     assert [row for row in all_rows if row in rows] == rows

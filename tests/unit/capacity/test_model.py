@@ -1,6 +1,8 @@
 """Weekly capacity: the sum always holds, the measured ratios act in the right direction, publishing
 has hysteresis."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,9 +71,9 @@ def test_commitments_beyond_what_is_attainable_are_named_and_do_not_break_the_su
 def test_measured_time_outweighs_the_prior_and_is_forgotten() -> None:
     seen = Measured(running_s=9 * PRIOR_S, down_s=0, at=1000.0)
     assert seen.technical == pytest.approx((0.95 + 9) / 10)
-    later = seen.forget(1000.0 + 7 * 86400)
+    later = seen.forget(1000.0 + 28 * 86400)
     assert later.running_s == pytest.approx(4.5 * PRIOR_S)
-    assert seen.forget(500.0) == seen
+    assert replace(seen.forget(500.0), since=0.0) == seen
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ I/O."""
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -453,8 +454,12 @@ def test_the_host_of_a_request_is_read_without_its_port(header: str, wanted: str
     assert host_name(header) == wanted
 
 
-def test_the_pages_refuse_to_listen_where_strangers_could_come() -> None:
+def test_the_pages_refuse_to_listen_where_strangers_could_come(tmp_path: Path) -> None:
+    pepper = tmp_path / "pepper"
+    pepper.write_bytes(bytes(range(32)))
     with pytest.raises(ValidationError, match="no sign-in yet"):
-        DashboardSettings(ops_host="0.0.0.0")
-    assert DashboardSettings(ops_host="0.0.0.0", dashboard_allow_remote=True).dashboard_allow_remote
-    assert DashboardSettings(ops_host="127.0.0.1").ops_host == "127.0.0.1"
+        DashboardSettings(api_host="0.0.0.0", key_pepper_file=pepper)
+    assert DashboardSettings(
+        api_host="0.0.0.0", dashboard_allow_remote=True, key_pepper_file=pepper
+    ).dashboard_allow_remote
+    assert DashboardSettings(api_host="127.0.0.1", key_pepper_file=pepper).api_host == "127.0.0.1"

@@ -2,6 +2,7 @@
 Prometheus' targets."""
 
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -56,3 +57,62 @@ def test_prometheus_asks_every_long_running_service_of_compose() -> None:
         for t in s["targets"]
     }
     assert targets == OURS - {"migrations", "topics"}
+
+
+def test_metrics_are_asked_for_on_a_port_that_no_api_and_no_page_has() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    ports = {
+        target.split(":")[1]
+        for job in config["scrape_configs"]
+        for each in job["static_configs"]
+        for target in each["targets"]
+    }
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    assert ports == {"8081"} and "AURELIAN_OPS_PORT=8081" in dockerfile
+    assert "AURELIAN_API_PORT=8080" in dockerfile
+    for name in OURS:
+        for port in COMPOSE["services"][name].get("ports", []):
+            assert port.rpartition(":")[2] == "8080", f"{name} publishes its metrics"
+
+
+def test_alert_rules_are_where_prometheus_looks_and_name_metrics_that_exist() -> None:
+    folder = ROOT / "deploy" / "prometheus"
+    config = yaml.safe_load((folder / "prometheus.yml").read_text())
+    source = "\n".join(
+        path.read_text()
+        for room in ("services", "shared/aurelian")
+        for path in (ROOT / room).rglob("*.py")
+    )
+    named: set[str] = set()
+    for file in config["rule_files"]:
+        for group in yaml.safe_load((folder / file).read_text())["groups"]:
+            for rule in group["rules"]:
+                assert rule["annotations"]["summary"], rule["alert"]
+                named |= set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", rule["expr"]))
+    missing = {name for name in named if f'"{name}"' not in source}
+    assert missing == set()
+    for needed in (
+        "historian_lag_seconds",
+        "historian_freshness_seconds",
+        "historian_partition_care_failures_total",
+        "gateway_outbox_accepting",
+    ):
+        assert needed in named
+
+
+def test_the_gateway_reaches_the_broker_without_a_password_and_others_only_with_one() -> None:
+    listeners: dict[str, dict[str, str]] = {}
+    at: dict[str, str] = {}
+    lines = (ROOT / "deploy" / "mosquitto" / "mosquitto.conf").read_text().splitlines()
+    assert "per_listener_settings true" in lines
+    for line in lines:
+        name, _, value = line.partition(" ")
+        if name == "listener":
+            at = listeners.setdefault(value, {})
+        else:
+            at[name] = value
+    inside, outside = listeners["1883"], listeners["1884"]
+    assert inside == {"": "", "#": inside["#"], "allow_anonymous": "true"}
+    assert outside["allow_anonymous"] == "false" and outside["password_file"]
+    published = [port.rpartition(":")[2] for port in COMPOSE["services"]["mosquitto"]["ports"]]
+    assert published == ["1884"]

@@ -11,16 +11,16 @@ from aurelian.edge.assembly import MAX_BATCH_SAMPLES, Assembly, Delivery, LastSe
 from aurelian.edge.contract import (
     BAD_OUT_OF_RANGE,
     MAX_VALUE_BYTES,
-    Ordinals,
     Reading,
     Reject,
     apply,
 )
+from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.rows import RecordKind
 from aurelian.model.codec import Birth, Death, Heartbeat, SourceEvent, decode
-from aurelian.model.plant_parts import SignalModel, SourceModel
+from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import BAD, Flag, Sample, Signal, Value, ValueType, make_batch
-from tests.linerig import make_plant
+from aurelian.model.source_model import SourceModel
 
 NOW = 1_700_000_000_000_000
 MINUTE = 60_000_000
@@ -262,8 +262,8 @@ def test_every_reading_is_a_sample_that_fits_its_column_or_a_reject(
 def test_distinct_values_at_one_time_get_their_ordinals_and_the_same_value_the_same() -> None:
     ordinals = Ordinals(times=2)
     first, second = made(1.0, D), made(2.0, D)
-    assert [ordinals.ordinal(s) for s in (first, second, first, second)] == [0, 1, 0, 1]
-    assert ordinals.ordinal(made(1.0, D, status=BAD)) == 2
+    assert [ordinals.ordinal(s) for s in (first, first, second, second, first)] == [0, 0, 1, 1, 2]
+    assert ordinals.ordinal(made(1.0, D, status=BAD)) == 3
     assert ordinals.ordinal(made(1.0, D, at=NOW + 1)) == 0
     restarted = Ordinals()
     restarted.remember(Sample(second.signal, second.value, second.type, NOW, NOW, sub=1))
@@ -311,6 +311,7 @@ def test_a_group_has_one_batch_a_line_and_counts_everything_that_came() -> None:
     group = Assembly("g", 7, Ordinals()).assemble(deliveries)
     assert [(entry.kind, entry.samples) for entry in group.entries] == [
         (RecordKind.REJECTED, 1),
+        (RecordKind.EVENTS, 0),
         (RecordKind.REJECTED, 5),
         (RecordKind.EVENTS, 0),
         (RecordKind.SAMPLES, 1),
@@ -370,7 +371,8 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
             owner="a",
             received_at=NOW,
             events=[SourceEvent(heartbeat=Heartbeat(assets=["x", "y"]))],
-        )
+        ),
+        {},
     )
     last_seen.note(
         Delivery(
@@ -378,7 +380,8 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
             owner="a",
             received_at=NOW + 5,
             events=[SourceEvent(death=Death(assets=["y"]))],
-        )
+        ),
+        {},
     )
     (heartbeat,) = last_seen.take_heartbeats(NOW + 9)
     assert (
@@ -399,21 +402,37 @@ def test_heartbeats_name_the_units_that_were_heard_or_the_whole_source() -> None
             owner="a",
             received_at=NOW,
             events=[SourceEvent(heartbeat=Heartbeat(heard_at=3))],
-        )
+        ),
+        {},
     )
     (heartbeat,) = last_seen.take_heartbeats(NOW)
     assert (list(heartbeat.heartbeat.assets), heartbeat.heartbeat.heard_at) == ([], 3)
 
 
-def test_readings_stand_for_their_unit_unless_they_are_bad_or_old() -> None:
-    saw, mill, wash = make_plant().units()
+def test_accepted_declared_readings_stand_for_their_unit_unless_they_do_not_vouch() -> None:
     readings = [
-        replace(reading(1.0, D), unit=saw),
-        replace(reading(None, N, status=BAD), unit=mill),
-        replace(reading(1.0, D, flags=Flag.RETAINED), unit=wash),
+        _of_unit("good", 1.0),
+        _of_unit("bad", None, status=BAD),
+        _of_unit("retained", 1.0, flags=Flag.RETAINED),
+        _of_unit("not-read", 1.0, status=0x408F0000),
+        _of_unit("wrong-clock", 1.0, at=NOW - 500 * 86_400_000_000),
+        _of_unit("refused", "text"),
+        replace(_of_unit("discovered", 1.0), model=None),
+        _of_unit("queued", 1.0, at=NOW - 90 * 1_000_000),
     ]
     last_seen = LastSeen("g", 7)
-    last_seen.note(Delivery(source=SOURCE, owner="a", received_at=NOW, readings=readings))
-    assert [list(heartbeat.heartbeat.assets) for heartbeat in last_seen.take_heartbeats(NOW)] == [
-        [saw.id]
+    delivery = Delivery(source=SOURCE, owner="a", received_at=NOW, readings=readings)
+    not_before = NOW - 400 * 86_400_000_000
+    (heard,) = Assembly("g", 7, Ordinals(), not_before).assemble([delivery]).heard
+    last_seen.note(delivery, heard)
+    found = [
+        (list(each.heartbeat.assets), each.heartbeat.heard_at)
+        for each in last_seen.take_heartbeats(NOW)
     ]
+    assert found == [(["good"], NOW), (["queued"], NOW - 90 * 1_000_000)]
+
+
+def _of_unit(asset: str, value: Value, **of: object) -> Reading:
+    kind = D if isinstance(value, float) else T if value else N
+    made = reading(value, kind, **of)  # type: ignore[arg-type]
+    return replace(made, signal=Signal(f"id-{asset}", asset, f"a/b/c/{asset}/speed", D))

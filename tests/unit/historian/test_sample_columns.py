@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -38,10 +39,29 @@ def test_no_batches_make_no_rows() -> None:
     assert list(number_blocks(rows.numbers)) == []
 
 
-def test_the_first_of_two_samples_with_one_key_is_kept() -> None:
-    rows = _rows([_sample(1.0, 5), _sample(2.0, 5), _sample(3.0, 5, sub=1)])
-    assert rows.numbers.value.tolist() == [1.0, 3.0]
-    assert sum(rows.repeated.values()) == 1
+def test_of_samples_with_one_key_the_first_is_kept_and_other_contents_wait_for_a_free_sub() -> None:
+    rows = _rows(
+        [
+            *(_sample(1.0, 5), _sample(2.0, 5), _sample(3.0, 5, sub=1), _sample(1.0, 5)),
+            *(_sample(1.0, 5, status=BAD), _sample(1.0, 5, status=0x400), _sample(-0.0, 6)),
+            *(_sample(0.0, 6), _sample(None, 7), _sample(None, 7)),
+        ]
+    )
+    assert [str(value) for value in rows.numbers.value] == ["1.0", "3.0", "-0.0", "nan"]
+    # Another value, another quality, the other zero; the bits that comment on a status are none.
+    assert rows.shared_numbers.value.tolist() == [2.0, 1.0, 0.0]
+    assert sum(rows.repeated.values()) == 3
+    assert sum(rows.arrived.values()) == 10
+
+
+def test_what_arrived_is_counted_by_gateway_and_boot() -> None:
+    batches = oracle.make_batches([_sample(1.0, NOW + n) for n in range(5)], sizes=(5,))
+    keys = SignalKeys(np.zeros(1, np.int32), np.full(1, 3, np.int32), np.zeros(1, np.bool_))
+    others = [replace(batches[0], gateway="b"), replace(batches[0], boot=7)]
+    rows = make_columns([(batch, keys) for batch in (*batches, *others, *batches)], NOW)
+    assert rows.origins == [("oracle-1", oracle.BOOT), ("b", oracle.BOOT), ("oracle-1", 7)]
+    hour = NOW - NOW % HOUR_US
+    assert rows.arrived == {(0, 3, hour): 10, (1, 3, hour): 5, (2, 3, hour): 5}
 
 
 def test_times_that_nothing_can_mean_are_replaced_by_the_gateways() -> None:
@@ -142,7 +162,7 @@ def test_blocks_of_texts_carry_each_text_with_its_row() -> None:
     ]
     texts = _rows(samples).texts
     values = [[str(text).encode() for text in texts.objects]]
-    rows = [row for block in object_blocks(texts, values, ordinal=True) for row in _parse(block)]
+    rows = [row for block in object_blocks(texts, values, ordinal=0) for row in _parse(block)]
     found = {struct.unpack(">i", row[0] or b"")[0]: (row[-1] or b"").decode() for row in rows}
     assert found == {n: f"läuft {n}" for n in range(7)}
 
@@ -181,6 +201,45 @@ def test_a_hole_that_is_filled_is_reported_once() -> None:
     assert progress.take_closed() == [2, 3]
     assert progress.take_closed() == []
     assert (progress.stored_to, progress.beyond) == (5, [])
+
+
+def test_a_hole_that_is_given_up_holds_nothing_back_and_takes_what_still_comes() -> None:
+    progress = StreamProgress("owner")
+    for sequence in (1, 2, 6, 7, 9):
+        progress.accept(sequence)
+    assert progress.give_up() == (3, 5)
+    assert (progress.settled, progress.given_up) == ((7, (9, 9)), [3, 5])
+    assert [progress.accept(n) for n in (4, 4, 2, 7, 3, 5, 5, 8)] == [
+        *(True, False, False, False, True, True, False, True)
+    ]
+    assert (progress.settled, progress.given_up) == ((9, ()), [])
+    assert progress.give_up() is None
+
+
+@given(
+    st.lists(st.integers(1, 20), max_size=20),
+    st.lists(st.tuples(st.integers(1, 25), st.integers(0, 8)), max_size=4),
+    st.lists(st.integers(1, 30), max_size=20),
+)
+def test_ranges_that_a_gateway_lost_count_as_settled_and_nothing_is_stored_twice(
+    before: list[int], lost: list[tuple[int, int]], after: list[int]
+) -> None:
+    progress, stored, settled = StreamProgress("owner"), set[int](), set[int]()
+    for sequence in before:
+        assert progress.accept(sequence) == (sequence not in stored)
+        stored.add(sequence)
+    settled |= stored
+    for first, more in lost:
+        progress.give_up_range(first, first + more)
+        settled |= set(range(first, first + more + 1))
+    for sequence in after:
+        assert progress.accept(sequence) == (sequence not in stored)
+        stored.add(sequence)
+        settled.add(sequence)
+    to = next(n for n in range(1, 100) if n not in settled) - 1
+    ranges = zip(progress.beyond[::2], progress.beyond[1::2], strict=True)
+    assert progress.stored_to == to
+    assert {n for a, b in ranges for n in range(a, b + 1)} == {n for n in settled if n > to}
 
 
 def _rows(samples: list[Sample]) -> TableColumns:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from line_health.oee import compute_oee, count_increment
+from aurelian.model.time import to_us
+from line_health.oee import compute_oee
 from line_health.rows import KpiRow
+from line_health.shift import ShiftSums, find_shift
 from tests.linerig import START, Rig, make_plant, moment
 
 HOUR = 3600.0
@@ -25,23 +27,23 @@ def golden_rig() -> Rig:
     """
     rig = Rig(make_plant())
     steps = [
-        (0.0, "mill/state", 4),
+        (0.0, "mill/state", 6),
         (0.0, "wash/good", 500),
         (0.0, "wash/scrap", 10),
-        (1.0 * HOUR, "mill/state", 15),
+        (1.0 * HOUR, "mill/state", 11),
         (1.0 * HOUR + 1, "mill/reason", 20),
-        (1.0 * HOUR + 60, "mill/state", 4),
-        (2.0 * HOUR, "mill/state", 8),
+        (1.0 * HOUR + 60, "mill/state", 6),
+        (2.0 * HOUR, "mill/state", 9),
         (2.0 * HOUR + 5, "mill/reason", 30),
-        (2.0 * HOUR + 29 * 60, "mill/state", 4),
+        (2.0 * HOUR + 29 * 60, "mill/state", 6),
         (3.0 * HOUR, "wash/good", 1900),
-        (3.0 * HOUR, "mill/state", 0),
+        (3.0 * HOUR, "mill/state", 2),
         (3.0 * HOUR + 30, "mill/reason", 50),
-        (3.25 * HOUR, "mill/state", 4),
+        (3.25 * HOUR, "mill/state", 6),
         (3.5 * HOUR, "wash/good", 0),
         (4.0 * HOUR, "mill/reason", 0),
-        (4.0 * HOUR, "mill/state", 2),
-        (4.5 * HOUR, "mill/state", 4),
+        (4.0 * HOUR, "mill/state", 4),
+        (4.5 * HOUR, "mill/state", 6),
         (5.0 * HOUR, "wash/good", 600),
         (5.0 * HOUR, "wash/scrap", 60),
     ]
@@ -98,7 +100,7 @@ def test_a_new_shift_begins_at_zero() -> None:
             ]
         )
     )
-    rig.send(0, "mill/state", 4)
+    rig.send(0, "mill/state", 6)
     rig.send(0, "wash/good", 0)
     rig.send(7.99 * HOUR, "wash/good", 100)
     rig.send(8.01 * HOUR, "wash/good", 130)
@@ -113,14 +115,14 @@ def test_a_new_shift_begins_at_zero() -> None:
 def test_the_first_shift_counts_from_when_the_line_is_known() -> None:
     rig = Rig(make_plant())
     rig.heard = HOUR
-    rig.send(HOUR, "mill/state", 4)
+    rig.send(HOUR, "mill/state", 6)
     rig.live(HOUR, HOUR + 100, 10)
     assert rig.kpis()[-1].planned_busy_s == pytest.approx(100, abs=10)
 
 
 def test_the_mix_of_products_is_weighted_by_their_ideal_cycles() -> None:
     rig = Rig(make_plant())
-    rig.send(0, "mill/state", 4)
+    rig.send(0, "mill/state", 6)
     rig.send(0, "wash/good", 0)
     rig.send(600, "wash/good", 100)
     rig.send(601, "mill/product", "axle")
@@ -128,30 +130,6 @@ def test_the_mix_of_products_is_weighted_by_their_ideal_cycles() -> None:
     rig.live(1500, 1510, 5)
     kpi = rig.kpis()[-1]
     assert kpi.effectiveness == pytest.approx((100 * 6 + 100 * 9) / kpi.production_s)
-
-
-@pytest.mark.parametrize(
-    ("previous", "total", "made"),
-    [
-        (None, 500.0, 0.0),
-        (500.0, 507.0, 7.0),
-        (507.0, 507.0, 0.0),
-        (507.0, 0.0, 0.0),
-        (507.0, 3.0, 3.0),
-    ],
-)
-def test_a_total_that_restarts_counts_from_zero(
-    previous: float | None, total: float, made: float
-) -> None:
-    assert count_increment(previous, total) == made
-
-
-@given(st.lists(st.integers(0, 1000), min_size=1, max_size=50))
-def test_counts_are_never_negative(totals: list[int]) -> None:
-    previous: float | None = None
-    for total in totals:
-        assert count_increment(previous, total) >= 0
-        previous = total
 
 
 @pytest.mark.parametrize(
@@ -197,3 +175,18 @@ def test_kpi_rows_have_the_columns_of_their_table() -> None:
     from aurelian.db import tables
 
     assert {field.name for field in fields(KpiRow)} == set(tables.kpi.columns.keys())
+
+
+def test_actual_over_target_is_the_oee_also_in_a_shift_of_several_products() -> None:
+    rig = Rig()
+    rig.send(0.0, "mill/state", 6)
+    (watched,) = rig.lines.watched.values()
+    assert watched.machine is not None
+    line = watched.machine.line
+    shift = find_shift(line, to_us(START))
+    assert shift is not None
+    # 100 pieces at an ideal 6.0 s and 150 at 6.6 s, ten of them scrap; now 6.0 s is made.
+    sums = ShiftSums(to_us(START), to_us(START), 2000.0, good=240, scrap=10, ideal_s=1590.0)
+    kpi = sums.to_kpi(line, shift, 6.0, to_us(START + timedelta(hours=1)))
+    assert kpi.target == pytest.approx(3600 / 6.36)
+    assert kpi.oee == pytest.approx(kpi.good / kpi.target)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurelian.fold.contract import State
-from aurelian.model.packml import PackMl
+from aurelian.model.machine_states import PackMl
 from aurelian.model.sample import BAD, Flag
 from line_health.line_status import LineStatus
 from line_health.rows import LineRow

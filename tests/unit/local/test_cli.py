@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from aurelian.cli import app, main
 from aurelian.local import home
+from aurelian.local.launcher import _moved
+from aurelian.local.options import Options, Ports, Stack
 
 
 def test_down_with_nothing_running_is_no_error(tmp_path: Path) -> None:
@@ -106,3 +108,41 @@ def _make_home(folder: Path) -> None:
         (folder / "postgres").mkdir()
         (folder / "postgres" / "data").touch()
         (folder / "run" / "status.json").touch()
+
+
+@pytest.mark.parametrize("port", ["99999999", "65536", "-1"])
+def test_up_refuses_a_port_that_there_is_not(tmp_path: Path, port: str) -> None:
+    result = _aurelian("up", "--home", str(tmp_path / "home"), "--port", port)
+    assert result.exit_code == 2
+    assert "port must be 0-65535" in result.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_check_reads_plant_files_as_a_start_does(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("site: north\n\tcompany: x\n")
+    result = _aurelian("check", str(tmp_path))
+    assert result.exit_code == 2
+    assert f"✖ {tmp_path}/site.yaml:2: " in result.stderr.replace("\n", "")
+    pilot = Path(__file__).parents[3] / "services" / "pilot_factory" / "plants"
+    result = _aurelian("check", str(pilot))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "pilot-a/north: 2 sources, 2 lines, 8 machines, times of Europe/Oslo" in result.stdout
+
+
+def test_a_usual_port_that_another_program_has_is_said_in_one_line(tmp_path: Path) -> None:
+    options = Options(home=tmp_path)
+    ports = Ports(9092, 9093, 1884, 4840, 4980, {}, {})
+    stack = Stack("http://127.0.0.1:8081", ports, "", (), 1.0)
+    assert _moved(options, stack) == [
+        "port 8080 is in use by another program; the page is at 8081",
+        "port 1883 is in use by another program; the MQTT broker is at 1884",
+    ]
+
+
+def test_an_unknown_scope_is_wrong_usage_said_in_a_sentence(tmp_path: Path) -> None:
+    result = _aurelian(
+        "keys", "create", "--owner", "a", "--name", "n", "--scope", "foo", "--home", str(tmp_path)
+    )
+    assert result.exit_code == 2
+    assert "there is no scope 'foo'" in result.stderr and "history:read" in result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)

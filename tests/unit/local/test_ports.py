@@ -143,11 +143,12 @@ def test_every_service_is_told_where_the_others_are(tmp_path: Path) -> None:
         database_url={each.role: f"postgresql://{each.role}@/x" for each in SERVICES},
         owner_url="postgresql://postgres@/x",
         ops_port={each.name: 8000 + n for n, each in enumerate(SERVICES)},
+        api_port={each.name: 9000 + n for n, each in enumerate(SERVICES) if each.answers},
         pilot_opcua_port=3,
         pilot_control_port=4,
     )
     told = {each.name: to_program(each, SERVICES, around).env for each in SERVICES}
-    ports_by_name = around.ops_port
+    ports_by_name = around.api_port
     assert (
         told["dashboard"]["AURELIAN_HISTORY_URL"] == f"http://127.0.0.1:{ports_by_name['history']}"
     )
@@ -159,10 +160,12 @@ def test_every_service_is_told_where_the_others_are(tmp_path: Path) -> None:
         told["dashboard"]["AURELIAN_EVENTS_URL"]
         == f"http://127.0.0.1:{ports_by_name['partner_events.api']}"
     )
+    api, ops = (told["history"][f"AURELIAN_{kind}_PORT"] for kind in ("API", "OPS"))
+    assert api != ops, "who may ask an API must not read its metrics"
     assert told["capacity.api"]["AURELIAN_DATABASE_URL"] == "postgresql://aurelian_capacity@/x"
     assert told["historian"]["AURELIAN_STATE"] != told["capacity"]["AURELIAN_STATE"]
-    assert not told["historian"]["AURELIAN_API_KEY_FILE"], (
-        "only the dashboard has the platform's key"
+    assert not any("AURELIAN_API_KEY_FILE" in each for each in told.values()), (
+        "nobody has a key that opens the data of every company"
     )
     assert all(each["AURELIAN_PARTITIONS"] == "all" for each in told.values())
 
@@ -171,3 +174,18 @@ def test_waiting_for_what_never_comes_ends_at_its_limit() -> None:
     began = time.monotonic()
     assert not await_condition(lambda: False, 0.1)
     assert time.monotonic() - began < 2
+
+
+def test_processes_of_neighbouring_ids_choose_from_shares_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = []
+    for pid in (4711, 4712):
+        monkeypatch.setattr("os.getpid", lambda pid=pid: pid)
+        chosen.append({ports.any_free() for _ in range(300)})
+    assert len(chosen[0]) > 200 and chosen[0].isdisjoint(chosen[1])
+
+
+def test_a_process_is_not_given_a_port_twice_in_a_row_of_many() -> None:
+    given = [ports.any_free() for _ in range(250)]
+    assert len(set(given)) == len(given)

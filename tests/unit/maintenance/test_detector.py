@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.detector import TRAINING, SignalState, assess, health_index, update_signal
+from aurelian.model.plant_parts import Role
+from maintenance.detector import (
+    TRAINING_S,
+    SignalState,
+    Watched,
+    assess,
+    health_index,
+    update_signal,
+)
 
 
 def _series(
@@ -19,7 +27,7 @@ def _series(
 
 def test_a_machine_without_a_baseline_is_not_judged() -> None:
     state = SignalState()
-    update_signal(state, *_series(TRAINING - 1, 2.0, 0.1, 1))
+    update_signal(state, *_series(int(TRAINING_S) - 1, 2.0, 0.1, 1))
     assert not assess({"v": state}).trained
 
 
@@ -62,3 +70,73 @@ def test_the_index_falls_as_the_score_rises_and_stays_between_one_and_zero(
     assert indices == sorted(indices, reverse=True)
     assert all(0 <= index <= 1 for index in indices)
     assert health_index(1.0) == pytest.approx(0.5)
+
+
+def _score_after_step(watched: Watched, level: float, step: float, noise: float) -> float:
+    state, size = SignalState(), 1000
+    rng = np.random.default_rng(8)
+    values = level + noise * rng.standard_normal(size)
+    values[600:] += step
+    times = (np.arange(1, size + 1) * 1_000_000).astype(np.int64)
+    update_signal(state, times, values, watched)
+    return assess({"s": state}, {"s": watched}).score
+
+
+@pytest.mark.parametrize(("step_k", "opens"), [(0.3, False), (5.0, False), (30.0, True)])
+def test_the_verdict_is_the_same_in_every_unit_of_temperature(step_k: float, opens: bool) -> None:
+    scores = [
+        _score_after_step(Watched("t", Role.TEMPERATURE, unit), level, step_k * k, 0.01 * k)
+        for unit, level, k in (("Cel", 2.0, 1.0), ("K", 275.15, 1.0), ("[degF]", 35.6, 1.8))
+    ]
+    assert scores == pytest.approx([scores[0]] * 3, rel=1e-3)
+    assert (scores[0] >= 1) is opens
+
+
+@pytest.mark.parametrize(
+    ("role", "units"),
+    [
+        (Role.VIBRATION, {"mm/s": 1.0, "m/s": 0.001, "[in_i]/s": 1 / 25.4}),
+        (Role.POWER, {"kW": 1.0, "W": 1000.0, "MW": 0.001}),
+        (Role.CURRENT, {"A": 1.0, "mA": 1000.0}),
+    ],
+)
+def test_the_verdict_is_the_same_in_every_other_unit(role: Role, units: dict[str, float]) -> None:
+    scores = [
+        _score_after_step(Watched("s", role, unit), 2.0 * k, 2.5 * k, 0.05 * k)
+        for unit, k in units.items()
+    ]
+    assert scores == pytest.approx([scores[0]] * len(scores), rel=1e-3)
+    assert scores[0] > 1
+
+
+@pytest.mark.parametrize("unit", ["mm/s", ""])
+@pytest.mark.parametrize("digit", [0.01, 0.0001])
+def test_a_flat_sensor_that_moves_by_its_last_digits_opens_nothing(unit: str, digit: float) -> None:
+    state, watched = SignalState(), Watched("v", Role.VIBRATION, unit)
+    rng = np.random.default_rng(9)
+    for start in (1, 2000):
+        values = np.zeros(1999)
+        values[600:] = digit * rng.integers(0, 3, 1399)
+        times = ((start + np.arange(1999)) * 1_000_000).astype(np.int64)
+        update_signal(state, times, values, watched)
+        assert assess({"v": state}, {"v": watched}).score < 1
+
+
+def test_a_sensor_that_never_moved_is_not_judged() -> None:
+    state = SignalState()
+    update_signal(state, *_series(2000, 0.0, 0.0, 1))
+    assert not state.trained
+    assert len(state.training) <= TRAINING_S
+
+
+@pytest.mark.parametrize("rate_hz", [1, 10, 50])
+def test_evidence_is_counted_in_time_and_its_memory_is_bounded(rate_hz: int) -> None:
+    state = SignalState()
+    times, values = _series(int(TRAINING_S * rate_hz) - rate_hz, 2.0, 0.1, 1)
+    update_signal(state, times // rate_hz, values)
+    assert not state.trained
+    assert len(state.training) <= TRAINING_S
+
+
+def test_a_score_is_bounded() -> None:
+    assert _score_after_step(Watched("v"), 2.0, 1e9, 0.1) == 10.0

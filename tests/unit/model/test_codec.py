@@ -323,3 +323,19 @@ def varint(value: int) -> bytes:
         out.append(value & 127 | 128)
         value >>= 7
     return bytes([*out, value])
+
+
+def test_a_record_without_keys_cannot_name_the_dictionary_of_another() -> None:
+    """Found by an attack: some keys are readable as an empty dictionary."""
+    for n in range(400):
+        signal = Signal(f"id-{n}", "a", f"victim/s/a/l/u/s{n}", ValueType.DOUBLE)
+        samples = [Sample(signal, 1.5, ValueType.DOUBLE, 10**15, 10**15)]
+        batch = make_batch(samples, owner="victim", gateway="g", boot=1, sequence=1, line="l")
+        good = codec.encode(batch)
+        assert signal.encoded is not None
+        forged = pb.SampleBatch(schema_version=1, owner="attacker", dictionary=signal.encoded[1])
+        try:
+            codec.decode(forged.SerializeToString())
+        except codec.DecodeError:
+            continue
+        assert codec.decode(good).samples()[0].signal.path == f"victim/s/a/l/u/s{n}"

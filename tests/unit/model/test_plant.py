@@ -66,8 +66,10 @@ def test_a_good_file_gives_paths_signals_and_defaults(tmp_path: Path) -> None:
     assert (state.path, state.type, state.source) == (
         f"{line.path}/press/state",
         ValueType.INT64,
-        "plc",
+        "acme/north/plc",
     )
+    (source,) = plant.sources
+    assert (source.key, source.slug) == ("acme/north/plc", "acme~north~plc")
     assert (temperature.type, temperature.unit) == (ValueType.DOUBLE, "Cel")
     assert line.units[0].model.signals[0].role is Role.STATE
     assert plant.owner == "acme" and str(plant.zone) == "Europe/Oslo"
@@ -114,14 +116,32 @@ def test_assets_come_parents_first_and_belong_to_the_company(tmp_path: Path) -> 
             "ideal_cycle_s: 0",
             "ideal_cycle_s",
             r"products\.0\.ideal_cycle_s: "
-            r".*greater than 0",
+            r".*greater than or equal to 0\.001",
         ),
         ("type: int64", "type: integer", "type: int64", r"signals\.0\.type: "),
-        ("unit: Cel", "unti: Cel", "unit: Cel", r"signals\.1\.unti: Extra inputs"),
+        (
+            "unit: Cel",
+            "unti: Cel",
+            "unit: Cel",
+            r"signals\.1\.unti: there is no such",
+        ),
         (", action: Look at the coolant", "", "limits", r"signals\.1\.limits: .*needs `action`"),
         ("name: press-shop", "name: press shop", "press-shop", r"areas\.0\.name: "),
         ("minutes: 15", "minutes: -1", "minutes", r"breaks\.0\.minutes: "),
         ("role: state", "role: status", "role: state", r"signals\.0\.role: "),
+        *(
+            (':4840"}', f':4840", {more}}}', "opc.tcp", f"sources\\.0{says}")
+            for more, says in {
+                "security: {polcy: best}": r"\.security\.polcy: .*did you mean 'policy'",
+                "security: {policy: Basic}": r"\.security\.policy: .*'Basic256Sha256'",
+                "security: {server_sha256: 3F}": r"\.security\.server_sha256: .*64 hexadecimal",
+                "security: {waive: [all]}": r"\.security\.waive\.0: .*'host_name'",
+                "password_file: word": ": a password needs the name of its `user`",
+                "user: a, user_certificate: b, user_key: c": ": sign in by `user` or by",
+                "user_key: c": ": `user_certificate` and `user_key` belong together",
+                "user: a, password_env: B, password_file: c": ": say `password_file` or",
+            }.items()
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_its_line(
@@ -140,6 +160,7 @@ def test_a_wrong_field_is_named_with_its_line(
             "            source: plk\n            signals",
             "source 'plk' is not under `sources`",
         ),
+        ("unit: Cel", "role: state", "'state' has the role state already; a unit has one of it"),
         ("- name: drill", "- name: press", "'acme/north/press-shop/line-1/press' stands twice"),
         ("- name: temperature", "- name: state", "line-1/press/state' stands twice"),
         (
@@ -229,11 +250,34 @@ def test_a_folder_without_plants_and_two_files_for_one_site_are_refused(tmp_path
         PlantError, match=r"b\.yaml:\d+: site: site 'acme/north' stands in .*a\.yaml"
     ):
         load_plants(tmp_path)
-    write(tmp_path, GOOD.replace("site: north", "site: south"), "b.yaml")
-    with pytest.raises(
-        PlantError, match=r"b\.yaml:\d+: sources\.0\.id: source 'plc' stands in .*a\.yaml"
-    ):
+
+
+def test_one_id_in_two_files_is_refused(tmp_path: Path) -> None:
+    own = "- name: press\n            id: the-press\n"
+    write(tmp_path, GOOD.replace("- name: press\n", own), "a.yaml")
+    other = GOOD.replace("- name: press\n", own).replace("site: north", "site: south")
+    write(tmp_path, other, "b.yaml")
+    with pytest.raises(PlantError, match=r"b\.yaml: the id 'the-press' stands in .*a\.yaml too"):
         load_plants(tmp_path)
+
+
+def test_a_file_by_its_name_and_files_of_either_ending_are_read(tmp_path: Path) -> None:
+    write(tmp_path, GOOD, "a.yaml")
+    write(tmp_path, GOOD.replace("site: north", "site: south"), "b.yml")
+    write(tmp_path, "no plant", "notes.txt")
+    assert [plant.site for plant in load_plants(tmp_path)] == ["north", "south"]
+    assert [plant.site for plant in load_plants(tmp_path / "b.yml")] == ["south"]
+
+
+def test_two_sites_may_each_name_a_source_plc(tmp_path: Path) -> None:
+    write(tmp_path, GOOD, "a.yaml")
+    write(tmp_path, GOOD.replace("site: north", "site: south"), "b.yaml")
+    keys = ["acme/north/plc", "acme/south/plc"]
+    plants = load_plants(tmp_path)
+    assert [plant.sources[0].key for plant in plants] == keys
+    units = [next(plant.units()) for plant in plants]
+    assert [next(unit.signals()).source for unit in units] == keys
+    assert [unit.meaning()["source"] for unit in units] == keys
 
 
 def test_files_are_read_as_yaml_1_2(tmp_path: Path) -> None:

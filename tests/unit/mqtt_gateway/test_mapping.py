@@ -13,12 +13,9 @@ from hypothesis import strategies as st
 from aurelian.edge.contract import apply
 from aurelian.edge.gateway import Reject
 from aurelian.model.plant import Plant
-from aurelian.model.plant_file import PlantError
 from aurelian.model.sample import Flag, Sample, ValueType
 from mqtt_gateway.json_payload import Field, Unreadable, read_fields, to_time
 from mqtt_gateway.mapping import JsonMap, Mapped, TemplateError, parse_template, printable
-from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.source import make_sources
 from mqtt_gateway.window import Window
 
 AT = 1_767_592_800_000_000
@@ -126,16 +123,18 @@ def test_a_template_finds_unit_and_signal_in_a_topic(
 def test_an_unusable_template_is_refused_with_its_source(template: str) -> None:
     with pytest.raises(TemplateError):
         parse_template(template)
-    with pytest.raises(PlantError, match="x-json"):
-        make_sources(MqttGatewaySettings(), [make_plant(template)])
+    with pytest.raises(ValueError, match=r"sources\.0\.topic|plant/\{unit\}/state"):
+        make_plant(template)
 
 
 @pytest.mark.parametrize(
     "url", ["mqtts://127.0.0.1:8883", "mqtt://user:word@127.0.0.1", "127.0.0.1:1883"]
 )
 def test_a_broker_that_needs_what_is_not_there_is_refused(url: str) -> None:
-    with pytest.raises(PlantError, match="no plain MQTT address"):
-        make_sources(MqttGatewaySettings(), [make_plant(url=url)])
+    with pytest.raises(
+        ValueError, match=r"sources\.0\.url\n.*(not there yet|say mqtt://host:1883)"
+    ):
+        make_plant(url=url)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from aurelian.model.sample import BAD, Flag, Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from mqtt_gateway.sparkplug import (
+from mqtt_gateway.sparkplug import Host
+from mqtt_gateway.sparkplug_messages import (
     Action,
     Born,
     Died,
     Edge,
-    Host,
     Missing,
     Rebirth,
     Refused,

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurelian.model.plant import Plant
-from aurelian.model.plant_file import PlantError
 from aurelian.model.sample import Flag, ValueType
 from opcua_gateway.mapping import (
     AddressError,
@@ -24,23 +23,23 @@ from opcua_gateway.mapping import (
     tags_of,
     to_reading,
 )
+from opcua_gateway.message_numbers import LAST, Acknowledgements, Sequence, Window, advance
 from opcua_gateway.notifications import decode_publish, to_value
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
-from opcua_gateway.subscription import LAST, Acknowledgements, Sequence, advance
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def make_plant(
-    url: str = "opc.tcp://127.0.0.1:4840", address: str = "nsu=urn:press;s=Force"
+    url: str = "opc.tcp://127.0.0.1:4840", address: str = "nsu=urn:press;s=Force", **source: object
 ) -> Plant:
     return Plant.model_validate(
         {
             "company": {"id": "pilot-x", "name": "Pilot X"},
             "site": "north",
             "time_zone": "UTC",
-            "sources": [{"id": "press-opcua", "kind": "opcua", "url": url}],
+            "sources": [{"id": "press-opcua", "kind": "opcua", "url": url, **source}],
             "areas": [
                 {
                     "name": "forming",
@@ -110,29 +109,43 @@ def test_an_unusable_address_is_refused_with_its_signal(text: str) -> None:
     with pytest.raises(AddressError):
         parse_address(text)
     if text:
-        plant = make_plant(address=text)
-        with pytest.raises(PlantError, match="pilot-x/north/forming/line-1/press/force"):
-            make_sources(OpcuaGatewaySettings(), [plant])
+        with pytest.raises(ValueError, match="pilot-x/north/forming/line-1/press/force"):
+            make_plant(address=text)
 
 
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("opc.tcp://10.0.0.7:4840", "secured connections are not there yet"),
+        ("opc.tcp://10.0.0.7:4840", "would speak to it in the clear"),
         ("opc.tcp://machine.example:4840", "AURELIAN_OPCUA_INSECURE_HOSTS"),
-        ("opc.tcp://user:word@127.0.0.1:4840", "user name"),
-        ("http://127.0.0.1:4840", "no OPC UA address"),
-        ("opc.tcp://127.0.0.1", "no OPC UA address"),
+        ("opc.tcp://user:word@127.0.0.1:4840", "`password_file`"),
+        ("http://127.0.0.1:4840", "no address of kind opcua"),
+        ("opc.tcp://127.0.0.1", "names no port"),
     ],
 )
-def test_a_server_beyond_loopback_is_refused_without_security(url: str, why: str) -> None:
-    with pytest.raises(PlantError, match=why):
-        make_sources(OpcuaGatewaySettings(), [make_plant(url)])
+def test_a_server_beyond_loopback_is_refused_without_security(
+    tmp_path: Path, url: str, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        make_sources(
+            OpcuaGatewaySettings(state=tmp_path), [make_plant(url, security={"policy": "None"})]
+        )
 
 
-def test_a_closed_test_network_may_be_named() -> None:
-    settings = OpcuaGatewaySettings(opcua_insecure_hosts=("pilot",))
-    assert len(make_sources(settings, [make_plant("opc.tcp://pilot:4840")])) == 1
+@pytest.mark.parametrize("security", [{}, {"security": {"policy": "None"}}])
+def test_a_closed_test_network_may_be_named(
+    tmp_path: Path, security: dict[str, dict[str, str]]
+) -> None:
+    settings = OpcuaGatewaySettings(opcua_insecure_hosts=("pilot",), state=tmp_path)
+    (source,) = make_sources(settings, [make_plant("opc.tcp://pilot:4840", **security)])
+    assert source.model.security_in(("pilot",)).policy == "None"
+
+
+def test_a_server_beyond_loopback_is_secured_where_nothing_is_said(tmp_path: Path) -> None:
+    settings = OpcuaGatewaySettings(state=tmp_path)
+    (source,) = make_sources(settings, [make_plant("opc.tcp://plc:4840")])
+    security = source.model.security_in(())
+    assert (security.policy, security.mode, security.trust) == ("best", "SignAndEncrypt", "list")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +259,14 @@ def test_what_a_server_encodes_comes_out_as_it_went_in(
     ]
 
 
+@pytest.mark.parametrize("none", [datetime(1601, 1, 1, tzinfo=UTC), datetime(9999, 12, 31)])
+def test_the_ends_of_the_calendar_say_that_there_is_no_time(none: datetime) -> None:
+    """node-opcua sends the last one as the server's time of every value."""
+    value = ua.DataValue(ua.Variant(1.0), SourceTimestamp=none, ServerTimestamp=none)
+    (found,) = decode_publish(ua.utils.Buffer(response([item(1, value)]))).notifications
+    assert (found.source_time, found.server_time) == (None, None)
+
+
 def test_a_value_that_cannot_be_decoded_costs_none_before_it_and_keeps_its_bytes() -> None:
     good = item(1, ua.DataValue(ua.Variant(1.0, ua.VariantType.Double)))
     whole = response([good, good])
@@ -331,14 +352,21 @@ def test_seen_and_missing_numbers_together_are_all_numbers(start: int, steps: li
 
 
 def test_messages_are_acknowledged_once_when_stored_and_the_window_closes_while_they_wait() -> None:
-    book = Acknowledgements(subscription=1, limit=2)
+    window = Window(2)
+    book, other = Acknowledgements(window), Acknowledgements(window)
     book.delivered(1)
+    book.delivered(1)
+    assert window.room.is_set()
+    other.delivered(1)
+    assert not window.room.is_set()
+    other.stored(1)
+    other.stored(1)
     book.delivered(2)
-    assert not book.room.is_set()
+    assert not window.room.is_set()
     book.repeated(2)
     assert book.take() == []
     book.stored(1)
-    assert book.room.is_set()
+    assert window.room.is_set()
     book.put_back(book.take())
     book.stored(2)
     assert book.take() == [1, 2]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pilot_factory
-from aurelian.model.packml import PackMl
+from aurelian.model.machine_states import PackMl
 from aurelian.model.plant_file import PlantError, load_plant, load_plants
 from pilot_factory.physics import Line, Parameters, Reason
 from pilot_factory.simulation import simulate_lines

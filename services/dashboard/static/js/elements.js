@@ -13,8 +13,8 @@ const shape = (shown) =>
 /** Shape, word and time of a line (`data-line`) or machine (`data-asset`, `data-signal`). */
 class StateMark extends LiveElement {
   render() {
-    const { line, asset, signal } = this.dataset;
-    const mark = line ? lineMark(line) : unitMark(asset, signal);
+    const { line, asset, signal, states } = this.dataset;
+    const mark = line ? lineMark(line) : unitMark(asset, signal, states);
     return html`${shape(mark.look)}<span class="word">${mark.word}</span> <span class="since">${mark.text}</span>`;
   }
 }
@@ -30,7 +30,7 @@ class LineFrame extends LiveFrame {
 class MachineFrame extends LiveFrame {
   mirror() {
     this.dataset.freshness = freshness(this.dataset.asset);
-    this.dataset.tone = unitMark(this.dataset.asset, this.dataset.signal).look.tone;
+    this.dataset.tone = unitMark(this.dataset.asset, this.dataset.signal, this.dataset.states).look.tone;
   }
 }
 
@@ -56,15 +56,6 @@ class SourceAge extends LiveElement {
     const state = sourceFreshness(source);
     this.dataset.freshness = state;
     return html`<span class="word">${state}</span> ${at ? `${format.duration((now.value - at) / 1000)} ago` : 'never'}`;
-  }
-}
-
-/** Why the line is in its state, in words. */
-class StateReason extends LiveElement {
-  render() {
-    const { line } = this.dataset;
-    if (isOld(freshness(line))) return html`${silenceText(line)}`;
-    return html`${cell(`state:${line}`).value?.reason ?? ''}`;
   }
 }
 
@@ -94,18 +85,52 @@ class SignalFacts extends LiveElement {
   }
 }
 
+const SAME_MS = 1000;
+const NOTE_LOOK = { shape: 'triangle', tone: 'slow' };
+
+function sinceText(kpi, zone) {
+  const since = kpi?.counts_from;
+  if (!since || since < kpi.shift_start + SAME_MS) return '';
+  return `Counted since ${format.when(since, now.value, zone)}, not from the start of the shift`;
+}
+
+function noteText(kpi) {
+  if (kpi?.note) return kpi.note;
+  const over = Math.max(kpi?.oee ?? 0, kpi?.effectiveness ?? 0) > 1;
+  return over ? 'More than 100 %: the ideal cycle in the plant file is too slow' : '';
+}
+
+function bridgedText(kpi) {
+  const count = Math.round(kpi?.bridged ?? 0);
+  return count ? `${format.number(count)} of the pieces were made while no data came` : '';
+}
+
+/** Since when the figures count, and why one cannot be as it is; with `data-all` also what was bridged. */
+class ScoreNotes extends LiveElement {
+  render() {
+    const { line, zone, all } = this.dataset;
+    const kpi = cell(`kpi:${line}`).value;
+    const [since, note, bridged] = [sinceText(kpi, zone), noteText(kpi), all ? bridgedText(kpi) : ''];
+    if (!since && !note && !bridged) return nothing;
+    return html`${note ? html`<p class="note-of">${shape(NOTE_LOOK)} ${note}</p>` : nothing}${
+      since ? html`<p class="since-of">${since}</p>` : nothing
+    }${bridged ? html`<p class="bridged-of">${bridged}</p>` : nothing}`;
+  }
+}
+
 /** Target, actual, how far off, OEE of the running shift. */
 class ScoreBoard extends LiveElement {
   render() {
     this.dataset.freshness = freshness(this.dataset.line);
     const kpi = cell(`kpi:${this.dataset.line}`).value;
     const good = kpi?.good ?? 0, target = kpi?.target ?? 0;
+    const [off, word] = kpi ? format.delta(good, target) : ['no figures yet', ''];
     const tone = !kpi ? 'none' : Math.round(good) < Math.round(target) ? 'behind' : 'ahead';
     return html`<dl>
       <div><dt>Target</dt><dd>${kpi ? format.number(Math.round(target)) : '–'}</dd></div>
       <div><dt>Actual</dt><dd>${kpi ? format.number(Math.round(good)) : '–'}</dd></div>
-      <div class="delta" data-tone=${tone}><dt>Shift ${kpi?.shift ?? ''}</dt><dd>${kpi ? format.delta(good, target) : 'no figures yet'}</dd></div>
-      <div class="oee"><dt>OEE</dt><dd>${format.percent(kpi?.oee)}</dd></div>
+      <div class="delta" data-tone=${tone}><dt>Shift ${kpi?.shift ?? ''}</dt><dd>${off}${word ? html` <span class="word">${word}</span>` : nothing}</dd></div>
+      <div class="oee"><dt>OEE</dt><dd>${format.percent(kpi?.oee)}${noteText(kpi) ? html` ${shape(NOTE_LOOK)}` : nothing}</dd></div>
     </dl>
     <svg class="bar" viewBox="0 0 120 8" preserveAspectRatio="none" aria-hidden="true">
       <rect class="track" width="120" height="8"></rect>
@@ -169,6 +194,18 @@ class HealthBar extends LiveElement {
   }
 }
 
+/** Open maintenance cases of a line's machines (`data-machines`: ids and titles). */
+class CaseChip extends LiveElement {
+  render() {
+    const open = JSON.parse(this.dataset.machines)
+      .map(([id, title]) => [title, cell(`health:${id}`).value?.case])
+      .filter(([, found]) => found);
+    if (!open.length) return nothing;
+    const mark = look(open.some(([, found]) => found.severity === 'high') ? 'down' : 'slow');
+    return html`<span class="case">${shape(mark)} Case open: ${open.map(([title]) => title).join(', ')}</span>`;
+  }
+}
+
 /** How many of the plant's machines are live, late, stale. */
 class DataHealth extends LiveElement {
   render() {
@@ -202,8 +239,8 @@ class StreamBanner extends LiveElement {
 
 for (const [name, element] of Object.entries({
   'state-mark': StateMark, 'line-frame': LineFrame, 'machine-frame': MachineFrame, 'signal-frame': SignalFrame,
-  'age-label': AgeLabel, 'source-age': SourceAge, 'state-reason': StateReason, 'live-value': LiveValue,
-  'signal-facts': SignalFacts, 'score-board': ScoreBoard, 'score-more': ScoreMore, 'top-alarm': TopAlarm,
-  'capacity-chip': CapacityChip, 'health-bar': HealthBar, 'data-health': DataHealth, 'plant-clock': PlantClock,
+  'age-label': AgeLabel, 'source-age': SourceAge, 'live-value': LiveValue,
+  'signal-facts': SignalFacts, 'score-board': ScoreBoard, 'score-more': ScoreMore, 'score-notes': ScoreNotes, 'top-alarm': TopAlarm,
+  'capacity-chip': CapacityChip, 'health-bar': HealthBar, 'case-chip': CaseChip, 'data-health': DataHealth, 'plant-clock': PlantClock,
   'stream-banner': StreamBanner,
 })) customElements.define(name, element);

@@ -24,10 +24,11 @@ export function value(given) {
 
 export const percent = (ratio) => (ratio === null || ratio === undefined ? '–' : `${Math.round(ratio * 100)}\u202f%`);
 
+/** How far from the target: a number with its sign, and a word. */
 export function delta(made, wanted) {
   const off = Math.round(made) - Math.round(wanted);
-  if (off === 0) return 'on target';
-  return off > 0 ? `+${number(off)} ahead` : `${number(off)} behind`;
+  if (off === 0) return ['on target', ''];
+  return off > 0 ? [`+${number(off)}`, 'ahead'] : [number(off), 'behind'];
 }
 
 export function duration(seconds) {

@@ -21,6 +21,7 @@ export const alarms = signal(new Map());
 /** Ids of all machines of the plant. */
 export const machines = signal([]);
 export const build = boot.build;
+export const owner = boot.owner;
 
 /** Number of the last event that is in the picture. */
 export let lastId = boot.id;
@@ -29,6 +30,7 @@ const cells = new Map();
 let names = [];
 let units = {};
 let constraints = {};
+let stateless = new Set();
 let clock = { server: boot.now, own: performance.now() };
 
 /** One signal of the store, made on first use. Keys: `state:<line>`, `value:<signal>`, `heard:<source or asset>` … */
@@ -71,6 +73,18 @@ export function heard(asset, source = '') {
   return Math.max(cell(`heard:${reporter}`).value ?? 0, cell(`heard:${source || units[reporter] || ''}`).value ?? 0);
 }
 
+/** What keeps a machine's state from being known: `{ended, ended_at, note, last}`; of a line its constraint machine's. */
+export const evidence = (asset) => cell(`evidence:${constraintOf(asset)}`).value;
+
+/** Whether a machine, or a line's constraint machine, has no state signal. */
+export const hasNoState = (asset) => stateless.has(constraintOf(asset));
+
+/** Why an asset that is stale is not heard, where something says so. */
+export function silenceReason(asset, source = '') {
+  const known = evidence(asset);
+  return silence(asset, source) ?? (known?.ended || known?.note || '');
+}
+
 /** Why an asset is declared silent; null: it is not. */
 export function silence(asset, source = '') {
   const reporter = constraintOf(asset);
@@ -94,9 +108,12 @@ export function applySnapshot(snap) {
     for (const [id, , , , index] of snap.signals) names[index] = id;
     units = snap.units;
     constraints = snap.constraints;
+    stateless = new Set(snap.stateless);
     machines.value = Object.keys(units);
     problem.value = snap.problem;
-    for (const [key, found] of cells) if (key.startsWith('dead:')) found.value = undefined;
+    for (const [key, found] of cells) if (/^(dead|evidence|before):/.test(key)) found.value = undefined;
+    for (const body of snap.evidence) cell(`evidence:${body.asset}`).value = body;
+    for (const body of snap.before) cell(`before:${body.line}`).value = body;
     for (const [key, reason] of Object.entries(snap.dead)) cell(`dead:${key}`).value = reason;
     for (const body of snap.states) cell(`state:${body.line}`).value = body;
     for (const body of snap.kpis) cell(`kpi:${body.line}`).value = body;
@@ -117,7 +134,8 @@ export function applyEvent(id, kind, body) {
     switch (kind) {
       case 'v': applyFrame(body); setClock(body.now); break;
       case 'hb': setClock(body.now); problem.value = body.problem; break;
-      case 'state': cell(`state:${body.line}`).value = body; break;
+      case 'state': takeState(body); break;
+      case 'evidence': cell(`evidence:${body.asset}`).value = body; break;
       case 'kpi': cell(`kpi:${body.line}`).value = body; break;
       case 'capacity': addWeek(body); break;
       case 'health': cell(`health:${body.asset}`).value = body; break;
@@ -143,6 +161,15 @@ function applyFrame(frame) {
     if (names[index]) cell(`value:${names[index]}`).value = { v: frame.v[place], q: frame.q[place], t: frame.t[place] };
   });
   for (const [key, at] of Object.entries(frame.h)) cell(`heard:${key}`).value = at;
+}
+
+/** Keep the last known state while there is none. */
+function takeState(body) {
+  const known = cell(`state:${body.line}`);
+  const before = cell(`before:${body.line}`);
+  if (body.state !== 'no_data') before.value = undefined;
+  else if (known.value && known.value.state !== 'no_data') before.value = known.value;
+  known.value = body;
 }
 
 function addWeek(body) {

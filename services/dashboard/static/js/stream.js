@@ -1,9 +1,9 @@
 // One stream for all tabs of a browser. The tab that holds the lock keeps it and passes events to the others over a channel;
 // a browser allows six connections to one server, so a stream per tab would lock out the seventh.
-import { applyEvent, applySnapshot, build, lastId, limits, link, now, serverNow } from '/static/js/store.js';
+import { applyEvent, applySnapshot, build, lastId, limits, link, now, owner, serverNow } from '/static/js/store.js';
 
-const KINDS = ['snap', 'v', 'state', 'stop', 'alarm', 'kpi', 'capacity', 'health', 'source', 'plant', 'hb', 'reset'];
-const LOCK = 'aurelian-stream';
+const KINDS = ['snap', 'v', 'state', 'stop', 'alarm', 'kpi', 'capacity', 'health', 'evidence', 'source', 'plant', 'hb', 'reset'];
+const LOCK = `aurelian-stream-${owner}`; // a tab of another company has a stream of its own
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 30000;
 
@@ -52,7 +52,7 @@ function lead(options = {}) {
 function open() {
   clearTimeout(timer);
   source?.close();
-  source = new EventSource(`/stream?last=${lastId}`);
+  source = new EventSource(`/stream?last=${lastId}&owner=${encodeURIComponent(owner)}`);
   for (const kind of KINDS) {
     source.addEventListener(kind, (event) => take(Number(event.lastEventId), kind, JSON.parse(event.data)));
   }
@@ -61,9 +61,20 @@ function open() {
     // Left alone, the browser gives up for ever on an answer that is no stream.
     source.close();
     link.value = { ...link.value, tries: link.value.tries + 1 };
+    if (link.value.tries % 3 === 0) askWhose();
     timer = setTimeout(open, wait * (0.5 + Math.random() / 2));
     wait = Math.min(wait * 2, LONGEST_WAIT);
   };
+}
+
+/** The key of this page may have ended, or another company's be in its place: then the page is to be opened anew. */
+async function askWhose() {
+  try {
+    const answer = await fetch('/snapshot');
+    if (answer.status === 401 || (answer.ok && (await answer.json()).owner !== owner)) location.reload();
+  } catch {
+    // no server: the next try will tell
+  }
 }
 
 function take(id, kind, body) {

@@ -5,7 +5,7 @@ A schema belongs to one service, and only that service's database role writes it
 read all. Times are `timestamptz`; durations are seconds; `owner` is a company's id.
 """
 
-from aurelian.db.tables.capacity import commitment, estimate
+from aurelian.db.tables.capacity import commitment, commitment_request, estimate
 from aurelian.db.tables.columns import metadata
 from aurelian.db.tables.consumers import event_outbox, fold_part, fold_state, inbox, kafka_offset
 from aurelian.db.tables.historian import (
@@ -37,6 +37,7 @@ __all__ = [
     "attempt",
     "case",
     "commitment",
+    "commitment_request",
     "company",
     "delivery",
     "endpoint",

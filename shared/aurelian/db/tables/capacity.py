@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Date, Double, Integer, Table, Text
+from sqlalchemy import Column, Date, Double, Index, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from aurelian.db.tables.columns import metadata, time_column
@@ -38,6 +38,26 @@ commitment = Table(
     Column("owner", Text, nullable=False),
     Column("quantity", Double, nullable=False),
     Column("reference", Text, nullable=False),
+    time_column("recorded_at"),
+    time_column("changed_at", nullable=True),
+    time_column("withdrawn_at", nullable=True),
+    Index(
+        "commitment_reference",
+        "owner",
+        "reference",
+        unique=True,
+        postgresql_where=text("withdrawn_at IS NULL"),
+    ),
+    schema="capacity",
+)
+
+commitment_request = Table(
+    "commitment_request",
+    metadata,
+    Column("owner", Text, primary_key=True),  # of the key that asked
+    Column("key", Text, primary_key=True),  # its Idempotency-Key
+    Column("request", Text, nullable=False),  # SHA-256 of what was asked
+    Column("commitment", UUID(as_uuid=False), nullable=False),
     time_column("recorded_at"),
     schema="capacity",
 )

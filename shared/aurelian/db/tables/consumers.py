@@ -23,6 +23,7 @@ for _service in SCHEMA_OWNERS:
         Column("log_id", Text, primary_key=True),
         Column("topic", Text, primary_key=True),
         Column("partition", Integer, primary_key=True),
+        Column("topic_id", Text),  # Kafka's own; null: not known yet
         Column("next_offset", BigInteger, nullable=False),
         Column("owner_epoch", BigInteger, nullable=False),
         Column(

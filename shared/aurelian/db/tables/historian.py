@@ -51,8 +51,8 @@ asset_path = Table(
 source = Table(
     "source",
     metadata,
+    Column("owner", Text, primary_key=True),
     Column("id", Text, primary_key=True),
-    Column("owner", Text, nullable=False),
     Column("gateway", Text, nullable=False),
     Column("state", Text, nullable=False),  # born dead
     time_column("heard_at", nullable=True),
@@ -170,6 +170,7 @@ rejected = Table(
         "fingerprint", Text, nullable=False, unique=True
     ),  # what makes a redelivered one the same
     time_column("replayed_at", nullable=True),
+    Column("replayed_by", Text),
     schema="historian",
 )
 
@@ -192,24 +193,28 @@ gap = Table(
 ledger_received = Table(
     "ledger_received",
     metadata,
+    Column("owner", Text, primary_key=True),
     Column("gateway", Text, primary_key=True),
     Column("boot", BigInteger, primary_key=True),
     Column("source", Text, primary_key=True),
     time_column("hour", primary_key=True),
-    Column("owner", Text, nullable=False),
+    # The gateway's count runs seconds behind its samples, and a power cut may lose it. So this is
+    # the larger of `reported` and `arrived` + `dropped` + `skipped`: never less than is accounted.
     Column("received", BigInteger, nullable=False),
     Column("dropped", BigInteger, nullable=False),
     Column("skipped", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
+    Column("reported", BigInteger, nullable=False, server_default="0"),  # as the gateway said
+    Column("arrived", BigInteger, nullable=False, server_default="0"),  # in `ledger_stored`
     schema="historian",
 )
 
 ledger_stored = Table(
     "ledger_stored",
     metadata,
+    Column("owner", Text, primary_key=True),
     Column("source", Text, primary_key=True),
     time_column("hour", primary_key=True),
-    Column("owner", Text, nullable=False),
     Column("stored", BigInteger, nullable=False),
     Column("duplicate", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
@@ -229,5 +234,9 @@ delivery = Table(
     ),  # stored ranges above a hole: first, last, first, last …
     time_column("changed_at"),
     time_column("hole_since", nullable=True),
+    # Ranges that count as settled though they never came: first, last, ...
+    Column("given_up", ARRAY(BigInteger), nullable=False, server_default="{}"),
+    Column("gap_after", BigInteger),  # the `stored_to` whose hole has its gap record
+    time_column("ended_at", nullable=True),  # its tombstone is on `aurelian.stored.v1`
     schema="historian",
 )

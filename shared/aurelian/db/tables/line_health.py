@@ -73,5 +73,8 @@ kpi = Table(
     Column("quality", Double),
     Column("oee", Double),
     time_column("computed_at"),
+    time_column("counts_from", nullable=True),  # since when the figures count; null: not known
+    Column("bridged", Double, nullable=False, server_default="0"),
+    Column("note", Text, nullable=False, server_default=""),
     schema="line_health",
 )

@@ -32,5 +32,6 @@ case = Table(
     Column("index", Double, nullable=False),
     Column("drivers", JSONB, nullable=False),
     Column("expected_down_s", Double, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
     schema="maintenance",
 )

@@ -1,10 +1,11 @@
-"""How much disk the outbox may use, and what it says when that is reached. Used by `outbox.py`.
-Pure."""
+"""How much disk the outbox may use, and what it says when that is reached. Used by `outbox.py`."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 RESERVE = 0.1
 """Share of the limits that only life-cycle records and alarms may use."""
@@ -78,3 +79,9 @@ class Level:
         """Whether samples and rejected bytes are taken; life-cycle records and alarms may be even
         when not."""
         return self.reached_limit is ReachedLimit.NONE
+
+
+def free_share(folder: Path) -> float:
+    """The share of a folder's file system that is free."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail / max(disk.f_blocks, 1)

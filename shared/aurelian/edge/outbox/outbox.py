@@ -14,25 +14,32 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
-from types import TracebackType
 
-from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, ReachedLimit
+from aurelian.edge.outbox.damage import DamagedError
+from aurelian.edge.outbox.hour_counts import HourCounts
+from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, ReachedLimit, free_share
+from aurelian.edge.outbox.lock import hold_folder
 from aurelian.edge.outbox.rows import (
     EVENTS,
     REJECTED,
     START,
+    Beyond,
     HourCount,
     OutboxEntry,
     OutboxRow,
     Position,
     RecordKind,
     StreamKey,
-    count_key,
+    settle,
 )
-from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported, find_damaged, salvage
+from aurelian.edge.outbox.salvage import (
+    DamagedFile,
+    find_damaged,
+    finish_salvages,
+    salvage,
+)
 from aurelian.edge.outbox.segment import Segment
 
 
@@ -44,10 +51,13 @@ class Outbox:
         self.folder, self.boot, self.limits, self._clock = folder, boot, limits, clock
         self._sequences: dict[str, int] = {}
         self._released: dict[StreamKey, int] = {}
-        self._counts: dict[tuple[int, str, int], HourCount] = {}
+        self._beyond: Beyond = {}
+        self._counts = HourCounts(boot)
         self._segments: list[Segment] = []
+        self._records = Segment(folder / "records.db")
         self._uncommitted_records = False
         self._last_commit = 0
+        self._lock: int | None = None
 
     @classmethod
     def open(
@@ -69,28 +79,29 @@ class Outbox:
         self = cls(folder, boot, limits or Limits(), clock)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = hold_folder(folder)
             self._load()
         except OperationalError as error:
+            self.close()
             raise OutboxFull(f"outbox {folder}: {error}") from error
         return self
 
     def __enter__(self) -> Outbox:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Write what is released and close the files."""
-        with suppress(DatabaseError):
-            self._segments[-1].write(released=self._released, durable=False)
+        if self._segments:
+            with suppress(DatabaseError):
+                self._segments[-1].write(released=self._released, durable=False)
         for segment in self._files():
             segment.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def append(self, entries: Sequence[OutboxEntry], counts: Iterable[HourCount] = ()) -> None:
         """Number, encode and commit all entries and counts as one; they are on the disk when this
@@ -101,20 +112,19 @@ class Outbox:
         Raises:
             OutboxFull: a limit is reached or the disk refuses; nothing was appended.
         """
-        self._check_limits(entries)
-        if self._segments[-1].is_due(
-            self.limits.segment_bytes, self.limits.segment_age_s, self._clock()
-        ):
-            self._roll_over()
         try:
+            self._check_limits(entries)
+            if self._segments[-1].is_due(
+                self.limits.segment_bytes, self.limits.segment_age_s, self._clock()
+            ):
+                self._roll_over()
             self._commit(entries, list(counts))
         except OperationalError as error:
             raise OutboxFull(f"outbox {self.folder}: {error}") from error
         except DatabaseError as error:
-            self._replace_damaged()
-            raise OutboxFull(
-                f"outbox {self.folder}: {error}; the damaged file was set aside"
-            ) from error
+            with suppress(OperationalError, OSError):  # a full disk: found again with the next one
+                self._replace_damaged()
+            raise OutboxFull(f"outbox {self.folder}: {error}; a file is damaged") from error
 
     def unsent(
         self, after: Position = START, max_bytes: int = 2**20
@@ -144,39 +154,48 @@ class Outbox:
                 segment.close()
         return rows, Position(record, place, row_id)
 
-    def release(self, boot: int, stream: str, up_to: int) -> None:
+    def release(
+        self, boot: int, stream: str, up_to: int, beyond: Sequence[tuple[int, int]] = ()
+    ) -> None:
         """Release the rows of a stream up to a sequence: they are stored. Never goes back.
+
+        `beyond`: closed ranges after it that are stored too, with holes between them.
 
         The release is written with the next append: one that is lost only means sending again.
         """
         key = StreamKey(boot, stream)
-        if up_to <= self._released.get(key, 0) or not self._has(key):
+        if not self._has(key):
             return
-        self._released[key] = up_to
-        if stream in (EVENTS, REJECTED):
-            self._records.delete(key, up_to)
-        self._drop_released()
+        before = self._released.get(key, 0)
+        up_to, ranges = settle([*self._beyond.get(key, ()), *beyond], max(before, up_to))
+        self._beyond[key] = ranges
+        # A disk without room for the log refuses: they are not read again, and go later.
+        if up_to > before:
+            self._released[key] = up_to
+            if stream in (EVENTS, REJECTED):
+                self._delete_records(key, up_to)
+        with suppress(DatabaseError):
+            self._drop_released()
 
     def level(self) -> Level:
         """How full the outbox is, and whether it takes samples."""
         return Level(
-            rows=sum(segment.waiting(self._released)[0] for segment in self._files()),
+            rows=sum(segment.waiting(self._released, self._beyond)[0] for segment in self._files()),
             bytes=sum(segment.size() for segment in self._files()),
             oldest_age_s=self._oldest_age_s(),
-            free=self._free(),
+            free=free_share(self.folder),
             reached_limit=self._limit(reserved=False),
         )
 
     def counts(self) -> list[HourCount]:
         """What was counted by source and hour, of this boot and of those before it that are still
         here."""
-        return list(self._counts.values())
+        return self._counts.all()
 
     def forget_counts(self, before_hour: int) -> None:
         """Forget the counts of older boots before an hour (microseconds): the ledger has had them
         for long."""
-        for key in [key for key in self._counts if key[0] != self.boot and key[2] < before_hour]:
-            del self._counts[key]
+        self._counts.forget(before_hour)
 
     def newest(self, max_rows: int) -> list[OutboxRow]:
         """The newest batches on the disk, released or not, oldest first: what a restart may meet
@@ -191,20 +210,17 @@ class Outbox:
         """Damaged files that were set aside and have no gap record yet; see `confirm_reported`."""
         return find_damaged(self.folder)
 
-    def confirm_reported(self, damaged: DamagedFile) -> None:
-        """Note that its gap record is on the disk. The newest three damaged files are kept."""
-        confirm_reported(damaged)
-
     def _load(self) -> None:
+        finish_salvages(self.folder)
         self._records = self._opened(self.folder / "records.db")
         paths = sorted(self.folder.glob("samples-*.db"))
         self._segments = [self._opened(path, check=path in paths[-2:]) for path in paths]
         for segment in self._segments:
             for stream, up_to in segment.released.items():
                 self._released[stream] = max(up_to, self._released.get(stream, 0))
-            self._counts |= segment.counts
+            self._counts.keep(segment.counts)
             self._last_commit = max(self._last_commit, segment.last_commit)
-        if self.damaged_files():
+        if damaged := self.damaged_files():
             # The number of the last commit may have been in the damaged file: keep every record
             # then.
             self._last_commit = max(self._last_commit, self._records.highest_commit())
@@ -213,24 +229,24 @@ class Outbox:
             segment.close()
         if not self._segments:
             self._new_segment()
+        if damaged:  # the next start must not delete what this one kept
+            self._segments[-1].write(commit=self._last_commit, durable=True)
         self._drop_released()
 
     def _opened(self, path: Path, *, check: bool = True) -> Segment:
         try:
             return Segment.open(path, check=check)
-        except OperationalError:
-            raise
-        except DatabaseError:
+        except DamagedError:
             return salvage(path)
 
     def _replace_damaged(self) -> None:
-        for segment in (self._records, self._segments[-1]):
-            if not segment.is_sound():
-                self._replace(segment)
+        files = (self._records, self._segments[-1])
+        for segment in [each for each in files if not each.is_sound()] or files:
+            self._replace(segment)
 
     def _replace(self, damaged: Segment) -> Segment:
         damaged.close()
-        sound = salvage(damaged.path)
+        sound = salvage(damaged.path, self._last_commit, damaged.spans)
         if damaged is self._records:
             self._records = sound
         else:
@@ -240,7 +256,11 @@ class Outbox:
     def _new_segment(self) -> None:
         after = int(self._segments[-1].name.split("-")[1]) if self._segments else 0
         path = self.folder / f"samples-{max(self._clock(), after + 1):017d}.db"
-        self._segments.append(Segment.open(path))
+        try:
+            self._segments.append(Segment.open(path))
+        except OperationalError:  # a full disk: leave no stub behind at each attempt
+            Segment(path).drop()
+            raise
 
     def _roll_over(self) -> None:
         self._new_segment()
@@ -249,7 +269,7 @@ class Outbox:
         here = {stream: up_to for stream, up_to in self._released.items() if self._has(stream)}
         self._released = here
         self._segments[-1].write(
-            released=here, counts=self._counts.values(), commit=self._last_commit, durable=True
+            released=here, counts=self._counts.all(), commit=self._last_commit, durable=True
         )
         self._drop_released()
 
@@ -273,7 +293,7 @@ class Outbox:
                     entry.encode(sequence),
                 )
             )
-        totals = self._added(counts)
+        totals = self._counts.plus(counts)
         samples = [row for row in rows if row.kind is RecordKind.SAMPLES]
         records = [row for row in rows if row.kind is not RecordKind.SAMPLES]
         paired = bool(samples or totals)
@@ -301,16 +321,7 @@ class Outbox:
             self._last_commit += 1
         self._uncommitted_records = False
         self._sequences = sequences
-        self._counts |= totals
-
-    def _added(self, counts: list[HourCount]) -> dict[tuple[int, str, int], HourCount]:
-        totals: dict[tuple[int, str, int], HourCount] = {}
-        for count in counts:
-            count = replace(count, boot=self.boot)
-            key = count_key(count)
-            before = totals.get(key) or self._counts.get(key)
-            totals[key] = count if before is None else before.plus(count)
-        return totals
+        self._counts.keep(totals)
 
     def _check_limits(self, entries: Sequence[OutboxEntry]) -> None:
         reserved = all(entry.kind is RecordKind.EVENTS for entry in entries)
@@ -325,32 +336,40 @@ class Outbox:
         """The limit that is reached; `reserved` may use all of the disk, the others leave it a
         tenth."""
         used = sum(segment.size() for segment in self._files())
-        return self.limits.reached(used, self._free(), self._oldest_age_s(), reserved=reserved)
+        return self.limits.reached(
+            used, free_share(self.folder), self._oldest_age_s(), reserved=reserved
+        )
 
     def _files(self) -> tuple[Segment, ...]:
         return (self._records, *self._segments)
 
-    def _free(self) -> float:
-        disk = os.statvfs(self.folder)
-        return disk.f_bavail / max(disk.f_blocks, 1)
-
     def _oldest_age_s(self) -> float:
-        # Segments follow each other in time: the first one with something waiting has the oldest.
-        oldest = [at for rows, at in (self._records.waiting(self._released),) if rows]
-        for segment in self._segments:
-            rows, at = segment.waiting(self._released)
-            if rows:
-                oldest.append(at)
-                break
+        waiting = (each.waiting(self._released, self._beyond) for each in self._files())
+        oldest = [at for rows, at in waiting if rows]
         return max(0, self._clock() - min(oldest)) / 1e6 if oldest else 0.0
 
     def _read(self, segment: Segment, after: int, max_bytes: int) -> tuple[list[OutboxRow], int]:
         try:
-            return segment.read(after, max_bytes, self._released, self._last_commit)
+            return self._rows_of(segment, after, max_bytes)
         except OperationalError as error:
             raise OutboxFull(f"outbox {segment.path}: {error}") from error
         except DatabaseError:
-            return self._replace(segment).read(after, max_bytes, self._released, self._last_commit)
+            try:
+                return self._rows_of(self._replace(segment), after, max_bytes)
+            except DatabaseError as error:
+                raise OutboxFull(f"outbox {segment.path}: {error}") from error
+
+    def _rows_of(self, segment: Segment, after: int, max_bytes: int) -> tuple[list[OutboxRow], int]:
+        return segment.read(after, max_bytes, self._released, self._last_commit, self._beyond)
+
+    def _delete_records(self, stream: StreamKey, up_to: int) -> None:
+        # Only gives back room: reads leave out what is released.
+        try:
+            self._records.delete(stream, up_to)
+        except OperationalError:
+            pass
+        except DatabaseError:
+            self._replace(self._records)
 
     def _has(self, stream: StreamKey) -> bool:
         return any(stream in segment.spans for segment in self._files())
@@ -358,7 +377,7 @@ class Outbox:
     def _reclaim(self) -> None:
         """Give back what is only kept for a restart: at a limit, room counts more."""
         newest = self._segments[-1]
-        if newest.spans and not newest.waiting(self._released)[0]:
+        if newest.spans and not newest.waiting(self._released, self._beyond)[0]:
             self._roll_over()
         self._drop_released(keep=1)
         with suppress(DatabaseError):
@@ -368,6 +387,8 @@ class Outbox:
     def _drop_released(self, keep: int = 2) -> None:
         # The newest two stay: a restart looks there for values that a machine may send again.
         for segment in self._segments[:-keep]:
-            if not segment.waiting(self._released)[0]:
+            if not segment.waiting(self._released, self._beyond)[0]:
                 segment.drop()
                 self._segments.remove(segment)
+        for key in [key for key, ranges in self._beyond.items() if not ranges]:
+            del self._beyond[key]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -30,6 +30,37 @@ class StreamKey(NamedTuple):
     stream: str
 
 
+Beyond = dict[StreamKey, list[tuple[int, int]]]
+"""What of each stream is stored beyond its first hole: closed ranges of sequences, ascending."""
+
+
+def joined(ranges: Iterable[tuple[int, int]], up_to: int) -> list[tuple[int, int]]:
+    """The closed ranges in order, joined where they touch, without what lies up to a sequence."""
+    out: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        first = max(first, up_to + 1)
+        if last < first:
+            continue
+        if out and first <= out[-1][1] + 1:
+            out[-1] = out[-1][0], max(out[-1][1], last)
+        else:
+            out.append((first, last))
+    return out
+
+
+def settle(ranges: Iterable[tuple[int, int]], up_to: int) -> tuple[int, list[tuple[int, int]]]:
+    """How far a stream is settled without a hole, and the ranges beyond the first one."""
+    beyond = joined(ranges, up_to)
+    if beyond and beyond[0][0] == up_to + 1:
+        up_to = beyond.pop(0)[1]
+    return up_to, beyond
+
+
+def is_within(sequence: int, ranges: Sequence[tuple[int, int]]) -> bool:
+    """Whether a sequence lies in one of the ranges."""
+    return any(first <= sequence <= last for first, last in ranges)
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
     """One encoded record. `id`: its place in its file, 0 for a new one; `appended_at`: microseconds
@@ -49,6 +80,15 @@ class OutboxRow:
     def stream_key(self) -> StreamKey:
         """The stream that it is numbered in."""
         return StreamKey(self.boot, self.stream)
+
+
+def unreadable(data: bytes, reason: str, most: int = 512 * 1024) -> bytes:
+    """Bytes for a record that stands for one which cannot be sent as it is.
+
+    No protobuf message begins with 0x07, so the historian rejects it with its bytes and takes its
+    sequence, which the record's headers say, as settled.
+    """
+    return b"\x07" + reason.encode() + b": " + data[:most]
 
 
 @dataclass(frozen=True, slots=True)

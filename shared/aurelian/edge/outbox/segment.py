@@ -14,17 +14,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurelian.edge.outbox.compact import SignalTable
-from aurelian.edge.outbox.rows import HourCount, OutboxRow, StreamKey, count_key
+from aurelian.edge.outbox.damage import DamagedError, tell_damage
+from aurelian.edge.outbox.rows import (
+    Beyond,
+    HourCount,
+    OutboxRow,
+    StreamKey,
+    count_key,
+    is_within,
+)
 from aurelian.edge.outbox.tables import (
-    TABLES,
+    head_fits,
+    insert_counts,
+    insert_last_commit,
+    insert_released,
     insert_signals,
     lenient_text,
+    prepare_tables,
     read_counts,
+    read_last_commit,
     read_released,
     read_rows,
     read_signals,
     to_values,
 )
+from aurelian.edge.outbox.write_ahead_log import read_log
 
 _PAGE_BYTES = 512
 """Of a file of batches. SQLite fills the pages of a row that is larger than one page, but leaves
@@ -51,13 +65,29 @@ class Span:
         rows = self.last - max(up_to, self.first - 1)
         if rows <= 0:
             return 0, 0
-        share = (self.last - self.first + 1 - rows) / (self.last - self.first + 1)
-        return rows, self.first_at + int((self.last_at - self.first_at) * share)
+        return rows, self._came(max(up_to, self.first - 1) + 1)
+
+    def without(self, up_to: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """As `after`, less what lies in the ranges."""
+        rows, at = self.after(up_to)
+        first = max(up_to + 1, self.first)
+        for begin, end in ranges:
+            common = min(end, self.last) - max(begin, first) + 1
+            if common > 0:
+                rows -= common
+                if begin <= first:
+                    first = end + 1
+                    at = self._came(first)
+        return (rows, at) if rows > 0 else (0, 0)
+
+    def _came(self, sequence: int) -> int:
+        share = (sequence - self.first) / (self.last - self.first + 1)
+        return self.first_at + int((self.last_at - self.first_at) * share)
 
 
 class Segment:
-    """One file, opened when it is needed. All methods may raise `sqlite3.DatabaseError`, where it
-    is damaged or full."""
+    """One file, opened when it is needed. All methods may raise `DamagedError`, where it is
+    damaged, and `sqlite3.OperationalError`, where the disk refuses."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.stem
@@ -67,6 +97,7 @@ class Segment:
         self.last_commit = 0
         self._began = 0
         self._size = 0
+        self._checked = False
         self._db: sqlite3.Connection | None = None
         self._signals: SignalTable | None = None
 
@@ -81,6 +112,7 @@ class Segment:
             raise
         return self
 
+    @tell_damage
     def write(
         self,
         rows: Sequence[OutboxRow] = (),
@@ -89,22 +121,22 @@ class Segment:
         counts: Iterable[HourCount] = (),
         commit: int = 0,
         replacing: int | None = None,
+        numbered: Sequence[tuple[OutboxRow, int]] = (),
         durable: bool,
     ) -> None:
         """Commit all of it at once; durable: the log is synced when this returns.
 
         `commit`: its number. `replacing`: rows of that commit are an attempt that failed and
-        go away.
+        go away. `numbered`: rows with the numbers of the commits that they came with.
         """
         db = self._connect()
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         changed = [
-            (boot, stream, to)
-            for (boot, stream), to in (released or {}).items()
-            if self.released.get(StreamKey(boot, stream)) != to
+            (key, to) for key, to in (released or {}).items() if self.released.get(key) != to
         ]
         signals = self._signal_table()
         stored = [to_values(row, commit, signals) for row in rows]
+        stored += [to_values(row, number, signals) for row, number in numbered]
         db.execute("BEGIN IMMEDIATE")
         try:
             if replacing is not None:
@@ -112,25 +144,10 @@ class Segment:
             if signals.added:
                 insert_signals(db, signals.added)
             db.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", stored)
-            db.executemany("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", changed)
-            db.executemany(
-                "INSERT OR REPLACE INTO count VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        c.boot,
-                        c.source,
-                        c.hour,
-                        c.owner,
-                        c.received,
-                        c.dropped,
-                        c.skipped,
-                        c.rejected,
-                    )
-                    for c in counts
-                ],
-            )
+            insert_released(db, changed)
+            insert_counts(db, counts)
             if commit:
-                db.execute("INSERT OR REPLACE INTO state VALUES ('group', ?)", (commit,))
+                insert_last_commit(db, commit)
             db.execute("COMMIT")
         except sqlite3.DatabaseError:
             signals.take_back()
@@ -138,18 +155,27 @@ class Segment:
                 db.execute("ROLLBACK")
             raise
         signals.added.clear()
-        self.released.update({StreamKey(boot, stream): to for boot, stream, to in changed})
-        for row in rows:
+        self.released.update(changed)
+        for row in [*rows, *(row for row, _ in numbered)]:
             self._span(row.stream_key, row.sequence, row.sequence, row.appended_at, row.appended_at)
 
+    @tell_damage
     def read(
-        self, after: int, max_bytes: int, released: Mapping[StreamKey, int], commit: int
+        self,
+        after: int,
+        max_bytes: int,
+        released: Mapping[StreamKey, int],
+        commit: int,
+        beyond: Beyond,
     ) -> tuple[list[OutboxRow], int]:
         """Unreleased rows after an id, up to `max_bytes` but at least one; and the last id
         looked at.
 
         Rows of a commit beyond `commit` do not count yet.
         """
+        if not self._checked and not self.is_sound():
+            raise DamagedError(f"{self.path.name} does not pass its check")
+        self._checked = True
         db = self._connect()
         rows: list[OutboxRow] = []
         size = 0
@@ -162,7 +188,10 @@ class Segment:
             if not found:
                 break
             for row_id, boot, stream, sequence in found:
-                if sequence > released.get(StreamKey(boot, stream), 0):
+                key = StreamKey(boot, stream)
+                if sequence > released.get(key, 0) and not (
+                    beyond and is_within(sequence, beyond.get(key, ()))
+                ):
                     rows += read_rows(db, row_id, self._signal_table())
                     size += len(rows[-1].data)
                 after = row_id
@@ -170,6 +199,7 @@ class Segment:
                     break
         return rows, after
 
+    @tell_damage
     def last(self, max_rows: int) -> list[OutboxRow]:
         """Its newest rows, oldest first."""
         db = self._connect()
@@ -182,6 +212,7 @@ class Segment:
             for row in read_rows(db, row_id, self._signal_table())
         ]
 
+    @tell_damage
     def delete(self, stream: StreamKey, up_to: int) -> None:
         """Remove the rows of a stream up to a sequence and give their pages back."""
         db = self._connect()
@@ -194,28 +225,31 @@ class Segment:
         if span is not None and up_to >= span.last:
             del self.spans[stream]
 
+    @tell_damage
     def shrink(self) -> None:
         """Move the log into the file and cut it to nothing."""
         self._connect().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    @tell_damage
     def delete_uncommitted(self, commit: int) -> None:
         """Remove the rows of commits that were never completed."""
         db = self._connect()
         if db.execute("DELETE FROM row WHERE group_number > ?", (commit,)).rowcount:
             self._survey(check=False)
 
+    @tell_damage
     def highest_commit(self) -> int:
         """The highest number of a commit here."""
         return int(
             self._connect().execute("SELECT coalesce(max(group_number), 0) FROM row").fetchone()[0]
         )
 
-    def waiting(self, released: Mapping[StreamKey, int]) -> tuple[int, int]:
+    def waiting(self, released: Mapping[StreamKey, int], beyond: Beyond) -> tuple[int, int]:
         """How many rows are unreleased, and about when the oldest of them was appended
         (microseconds)."""
         rows, oldest = 0, 0
         for stream, span in self.spans.items():
-            more, at = span.after(released.get(stream, 0))
+            more, at = span.without(released.get(stream, 0), beyond.get(stream, ()))
             if more:
                 oldest = min(oldest, at) if rows else at
                 rows += more
@@ -230,13 +264,17 @@ class Segment:
     def is_sound(self) -> bool:
         """Look through the structure of the file and the signals that its batches name."""
         try:
-            found = self._connect().execute("PRAGMA quick_check(1)").fetchone()[0]
-            self._signal_table()
-            return bool(found == "ok")
-        except sqlite3.OperationalError:
-            raise  # locked by another process, or the disk refuses: says nothing about the file
-        except sqlite3.DatabaseError:
+            return self._passes_check()
+        except DamagedError:
             return False
+
+    @tell_damage
+    def _passes_check(self) -> bool:
+        # The index of records.db says which rows a release deletes.
+        check = "integrity_check" if self.name.startswith("records") else "quick_check"
+        found = self._connect().execute(f"PRAGMA {check}(1)").fetchone()[0]
+        self._signal_table()
+        return bool(found == "ok")
 
     def size(self) -> int:
         """Bytes on the disk, log included."""
@@ -264,51 +302,58 @@ class Segment:
 
     def _connect(self) -> sqlite3.Connection:
         if self._db is None:
+            self._check_log()
             db = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=1
             )
             self._db = db
             db.text_factory = lenient_text
             db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
-            if self.name != "records":
+            if not self.name.startswith("records"):
                 db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
                 db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_BYTES // _PAGE_BYTES}").fetchall()
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL").fetchall()
             db.execute("PRAGMA synchronous = FULL")
-            for statement in TABLES:
-                db.execute(statement)
-            if self.name == "records":
-                db.execute(
-                    "CREATE INDEX IF NOT EXISTS row_sequence ON row (boot, stream, sequence)"
-                )
+            prepare_tables(db, indexed=self.name.startswith("records"))
         return self._db
 
     def _signal_table(self) -> SignalTable:
         if self._signals is None:
             entries, complete = read_signals(self._connect())
             if not complete:
-                raise sqlite3.DatabaseError(f"{self.path.name}: its table of signals is damaged")
+                raise DamagedError(f"{self.path.name}: its table of signals is damaged")
             self._signals = SignalTable(entries)
         return self._signals
 
+    def _check_log(self) -> None:
+        # Before SQLite sees it: SQLite would drop what stands behind a damaged frame.
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if log.exists() and read_log(log.read_bytes()).loses_commits:
+            raise DamagedError(f"{log.name}: commits stand behind a damaged frame")
+
+    @tell_damage
     def _survey(self, check: bool) -> None:
-        if check and self.path.exists() and not self.is_sound():
-            raise sqlite3.DatabaseError(f"{self.path.name} does not pass its check")
+        self._checked = not self.path.exists()
+        if check and not self._checked and not self.is_sound():
+            raise DamagedError(f"{self.path.name} does not pass its check")
+        self._checked = self._checked or check
         db = self._connect()
         self.spans.clear()
-        self.released, self.counts = (
-            read_released(db),
-            {count_key(count): count for count in read_counts(db)},
-        )
-        found = db.execute("SELECT value FROM state WHERE name = 'group'").fetchone()
-        self.last_commit = found[0] if found else 0
-        self._began = 0
-        for boot, stream, *span in db.execute(
-            "SELECT boot, stream, min(sequence), max(sequence), min(appended_at), "
-            "max(appended_at) FROM row GROUP BY boot, stream"
+        self.released = read_released(db)
+        self.counts = {count_key(count): count for count in read_counts(db)}
+        self.last_commit = read_last_commit(db)
+        self._began = before = 0
+        for values in db.execute(
+            "SELECT id, lane, boot, stream, sequence, key, samples, appended_at, group_number,"
+            " checksum FROM row ORDER BY id"
         ):
-            self._span(StreamKey(boot, stream), *span)
+            row_id, _, boot, stream, sequence, _, _, at, commit, _ = values
+            # A row's number of commit is never above the last one: both are written together.
+            if not head_fits(values) or row_id <= before or commit > self.last_commit > 0:
+                raise DamagedError(f"{self.path.name}: row {row_id} is damaged")
+            self._span(StreamKey(boot, stream), sequence, sequence, at, at)
+            before = row_id
 
     def _span(self, stream: StreamKey, first: int, last: int, first_at: int, last_at: int) -> None:
         self._began = min(self._began, first_at) if self._began else first_at

@@ -10,7 +10,6 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from aurelian.edge.outbox.limits import OutboxFull
 from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.rows import HourCount, OutboxEntry
 
@@ -74,22 +73,22 @@ class OutboxThread:
         committed = asyncio.get_running_loop().run_in_executor(self._executor, self._commit, group)
         committed.add_done_callback(partial(self._finish, group))
 
-    def _commit(self, group: list[_Waiting]) -> list[OutboxFull | None]:
+    def _commit(self, group: list[_Waiting]) -> list[Exception | None]:
         try:
             self.outbox.append(
                 [entry for entries, _, _ in group for entry in entries],
                 [count for _, counts, _ in group for count in counts],
             )
             return [None] * len(group)
-        except OutboxFull as full:
+        except Exception as error:  # noqa: BLE001 - also a bug in one caller's entries costs it alone
             if len(group) == 1:
-                return [full]
+                return [error]
         # One refusal refuses the whole commit, but alarms may use a reserve that samples may not:
         # try each caller alone, in order, so that sequences stay in the order of the calls.
         return [refused for each in group for refused in self._commit([each])]
 
     def _finish(
-        self, group: list[_Waiting], committed: asyncio.Future[list[OutboxFull | None]]
+        self, group: list[_Waiting], committed: asyncio.Future[list[Exception | None]]
     ) -> None:
         self._busy = False
         bug = committed.exception()

@@ -4,6 +4,7 @@ by `maintain_samples`."""
 from __future__ import annotations
 
 from alembic import op
+from sqlalchemy.exc import DBAPIError
 
 revision = "0008"
 down_revision = "0007"
@@ -110,15 +111,37 @@ END $$
 """
 
 
+# The Apache edition has no policies: old chunks are dropped here.
+MAINTAIN_CHUNKS = """
+CREATE FUNCTION historian.maintain_samples(keep_days integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    parent text;
+    changed integer := 0;
+    dropped integer;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['sample_number', 'sample_text', 'sample_other'] LOOP
+        SELECT count(*) INTO dropped FROM drop_chunks(
+            format('historian.%I', parent)::regclass,
+            older_than => make_interval(days => keep_days));
+        changed := changed + dropped;
+    END LOOP;
+    RETURN changed;
+END $$
+"""
+
+
 def upgrade() -> None:
     """Make the three sample tables in the form that this server can give them."""
     bind = op.get_bind()
     found = bind.exec_driver_sql(
         "SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'"
     ).first()
-    if found:
-        op.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-        _make_hypertables()
+    if found and _make_extension():
+        licence = bind.exec_driver_sql(
+            "SELECT current_setting('timescaledb.license', true)"
+        ).scalar()
+        _make_hypertables(community=licence == "timescale")
     else:
         _make_partitions()
     op.execute("REVOKE ALL ON FUNCTION historian.maintain_samples(integer) FROM PUBLIC")
@@ -128,7 +151,19 @@ def upgrade() -> None:
     op.execute("SELECT historian.maintain_samples(400)")
 
 
-def _make_hypertables() -> None:
+def _make_extension() -> bool:
+    """Make the extension; False where the server lists it and cannot load it."""
+    try:
+        with op.get_bind().begin_nested():
+            op.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    except DBAPIError:
+        return False
+    return True
+
+
+def _make_hypertables(*, community: bool) -> None:
+    """Make hypertables; compression and policies only where the edition has them (the Apache
+    edition has the functions, which refuse)."""
     for table, values in VALUES.items():
         name = f"historian.{table}"
         op.execute(f"CREATE TABLE {name} ({COLUMNS.format(values=values)})")
@@ -136,6 +171,8 @@ def _make_hypertables() -> None:
             f"SELECT create_hypertable('{name}', by_range('time', INTERVAL '1 day'), "
             f"create_default_indexes => false)"
         )
+        if not community:
+            continue
         op.execute(
             f"ALTER TABLE {name} SET (timescaledb.compress, timescaledb.compress_segmentby = "
             f"'signal', "
@@ -143,7 +180,7 @@ def _make_hypertables() -> None:
         )
         op.execute(f"SELECT add_compression_policy('{name}', INTERVAL '14 days')")
         op.execute(f"SELECT add_retention_policy('{name}', INTERVAL '400 days')")
-    op.execute(MAINTAIN_HYPERTABLES)
+    op.execute(MAINTAIN_HYPERTABLES if community else MAINTAIN_CHUNKS)
 
 
 def _make_partitions() -> None:

@@ -1,0 +1,54 @@
+"""What a session tells source.py, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opcua_gateway.message_numbers import Acknowledgements
+from opcua_gateway.notifications import Published
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the server, in order, or a sign of life.
+
+    Attributes:
+        published: with notifications or without (keep-alive).
+        acknowledgements: of its subscription; its number goes there when the outbox has it. None
+            for a keep-alive.
+        lost: messages before this one that the server could not send again.
+        received_at: microseconds since 1970.
+    """
+
+    published: Published
+    acknowledgements: Acknowledgements | None
+    lost: int
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nodes that the server does not give, by handle with its status; told once for each node until
+    it changes."""
+
+    statuses: dict[int, int]
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A session is up. `resumed`: with the subscriptions of before, so that nothing was missed."""
+
+    resumed: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The session is gone; `reason` says what happened."""
+
+    reason: str
+    at: int
+
+
+Happening = Message | Refused | Connected | Lost

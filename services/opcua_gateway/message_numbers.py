@@ -1,0 +1,108 @@
+"""The numbers of a subscription's messages: which come next, which are missing, which are to be
+acknowledged. Pure; used by publishing.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+LAST = 2**32 - 1
+"""The highest number; the one after it is 1, never 0 (part 4, 7.26)."""
+
+ASKED_FOR = 1000
+"""At most this many missing messages are asked for again; servers keep far fewer."""
+
+
+class Window:
+    """Messages of a source that wait for the outbox; while there are `limit`, no more are asked
+    for."""
+
+    def __init__(self, limit: int) -> None:
+        self.room = asyncio.Event()
+        self.room.set()
+        self._limit, self._waiting = limit, 0
+
+    def add(self, count: int) -> None:
+        """So many more wait, or fewer where negative."""
+        self._waiting += count
+        if self._waiting < self._limit:
+            self.room.set()
+        else:
+            self.room.clear()
+
+
+class Acknowledgements:
+    """What of one subscription is still to be acknowledged; outlives a break of the connection."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._waiting: set[int] = set()
+        self._ready: deque[int] = deque()
+
+    def delivered(self, number: int) -> None:
+        """A message went on its way to the disk."""
+        if number not in self._waiting:
+            self._waiting.add(number)
+            self._window.add(1)
+
+    def stored(self, number: int) -> None:
+        """A message is on our disk: the next Publish request may say so."""
+        if number in self._waiting:
+            self._waiting.discard(number)
+            self._window.add(-1)
+        self._ready.append(number)
+
+    def repeated(self, number: int) -> None:
+        """A message came again: acknowledge it, unless it is still on its way to the disk."""
+        if number not in self._waiting:
+            self._ready.append(number)
+
+    def take(self) -> list[int]:
+        """The numbers to send with the next Publish request."""
+        ready = list(self._ready)
+        self._ready.clear()
+        return ready
+
+    def put_back(self, numbers: list[int]) -> None:
+        """The request that carried them failed."""
+        self._ready.extendleft(reversed(numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a message's number says.
+
+    Attributes:
+        fresh: carries notifications that were not seen yet.
+        missing: numbers to ask for before it, oldest first; at most the newest ASKED_FOR.
+        skipped: how many numbers were skipped in all.
+    """
+
+    fresh: bool
+    missing: tuple[int, ...] = ()
+    skipped: int = 0
+
+
+class Sequence:
+    """Follows the numbers of a subscription. `expected` None: the first message sets it."""
+
+    def __init__(self, expected: int | None = 1) -> None:
+        self.expected = expected
+
+    def observe(self, number: int, *, keep_alive: bool) -> Observation:
+        """Take the number of a message. A keep-alive carries the number that the next message will
+        have."""
+        if self.expected is None:
+            self.expected = number
+        ahead = (number - self.expected) % LAST
+        if ahead > LAST // 2:
+            return Observation(fresh=False)
+        missing = tuple(advance(number, -back) for back in range(min(ahead, ASKED_FOR), 0, -1))
+        self.expected = number if keep_alive else advance(number, 1)
+        return Observation(not keep_alive, missing, ahead)
+
+
+def advance(number: int, by: int) -> int:
+    """The number `by` messages later (earlier when negative)."""
+    return (number - 1 + by) % LAST + 1

@@ -1,0 +1,301 @@
+"""Whether a server's certificate is to be believed (part 4, 6.1.3). Pure; asked by endpoints.py
+before a channel is opened.
+
+asyncua's own validator is not used: without a trust list it accepts everyone, revocation lists it
+looks up by serial number alone, and host names never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from aurelian.edge.certificates import UNREADABLE, check_readable, hosts_of, sha256_of, uris_of
+from aurelian.edge.trust_store import Lists
+
+_MOST_ISSUERS = 8
+_LEAST_KEY_BITS = 2048
+_SHA2 = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_UNSIGNED = (*UNREADABLE, InvalidSignature)
+
+UNTRUSTED, REVOKED = "trust", "revoked"
+"""Names of the checks that no source can waive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A check that a certificate does not pass.
+
+    Attributes:
+        check: which one, by the name under which a source waives it.
+        reason: what is wrong, as a sentence without its end.
+    """
+
+    check: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the certificate has to say.
+
+    Attributes:
+        uri: ApplicationUri.
+        host: name or number under which we connect.
+        sha256: the only certificate that is accepted; empty: the lists decide.
+    """
+
+    uri: str
+    host: str
+    sha256: str = ""
+
+
+def split_chain(der: bytes) -> list[x509.Certificate]:
+    """The certificates that a server sent, its own first.
+
+    Raises:
+        ValueError: it is none.
+    """
+    chain = []
+    while der:
+        size = _der_size(der)
+        chain.append(x509.load_der_x509_certificate(der[:size]))
+        try:
+            check_readable(chain[-1])
+        except UNREADABLE as error:
+            raise ValueError(str(error)) from error
+        der = der[size:]
+    if not chain:
+        raise ValueError("it has no certificate")
+    return chain
+
+
+def find_faults(
+    chain: Sequence[x509.Certificate], lists: Lists, expected: Expected, now: datetime
+) -> list[Fault]:
+    """The checks that a server's certificate does not pass, the gravest first; empty: it is
+    believed.
+
+    Args:
+        chain: what the server sent, its own certificate first; the others only complete the way to
+            an issuer that is trusted.
+    """
+    own = chain[0]
+    faults = _trust_faults(own, chain[1:], lists, expected, now)
+    faults += _validity_faults(own, "it", now)
+    if (uris := uris_of(own)) != (expected.uri,):
+        named = ", ".join(map(repr, uris)) or "none"
+        reason = f"its ApplicationUri is {named}, expected is {expected.uri!r}"
+        faults.append(Fault("application_uri", reason))
+    if not _is_for_host(own, expected.host):
+        named = ", ".join(hosts_of(own)) or "no host"
+        faults.append(Fault("host_name", f"it is made for {named}, not for {expected.host}"))
+    faults += _usage_faults(own)
+    faults += _strength_faults(own)
+    return faults
+
+
+def _trust_faults(
+    own: x509.Certificate,
+    sent: Sequence[x509.Certificate],
+    lists: Lists,
+    expected: Expected,
+    now: datetime,
+) -> list[Fault]:
+    if expected.sha256:
+        if sha256_of(own) == expected.sha256:
+            return []
+        return [Fault(UNTRUSTED, "it is not the one that `server_sha256` names")]
+    itself = own in lists.trusted
+    way, faults = _way_to_trust(own, sent, lists, now)
+    if way is None and not itself:
+        if own.issuer != own.subject and _issuer_of(own, (*lists.issuers, *sent)) is None:
+            issuer = own.issuer.rfc4514_string()
+            return [
+                Fault(UNTRUSTED, f"it is not trusted, and the certificate of its issuer ({issuer}) "
+                "is in neither `trusted` nor `issuers`")
+            ]  # fmt: skip
+        return [Fault(UNTRUSTED, "it is not trusted")]
+    if itself:
+        # Accepted by name: a list that is missing says nothing against it, one that revokes it
+        # does.
+        return [each for each in faults if each.check == REVOKED]
+    return faults
+
+
+def _way_to_trust(
+    own: x509.Certificate, sent: Sequence[x509.Certificate], lists: Lists, now: datetime
+) -> tuple[list[x509.Certificate] | None, list[Fault]]:
+    """The issuers from a certificate up to one that is trusted, and what is wrong on the way. None:
+    there is no such way."""
+    way: list[x509.Certificate] = []
+    faults: list[Fault] = []
+    at = own
+    for _ in range(_MOST_ISSUERS):
+        if at.issuer == at.subject:
+            return None, faults
+        issuer = _issuer_of(at, lists.trusted) or _issuer_of(at, (*lists.issuers, *sent))
+        if issuer is None:
+            return None, faults
+        way.append(issuer)
+        faults += _revocation_faults(at, issuer, lists.crls, now)
+        name = f"its issuer {issuer.subject.rfc4514_string()}"
+        # Of issuers nothing can be waived: a waiver is for what a device cannot do better.
+        ended = _validity_faults(issuer, name, now)
+        faults += [Fault(UNTRUSTED, each.reason) for each in ended]
+        if (limit := _path_length(issuer)) is not None and limit < len(way) - 1:
+            faults.append(Fault(UNTRUSTED, f"{name} may have no issuer below it"))
+        if _is_constrained(issuer):
+            reason = f"{name} limits the names that it certifies, which is not understood here"
+            faults.append(Fault(UNTRUSTED, reason))
+        if issuer in lists.trusted:
+            return way, faults
+        at = issuer
+    return None, faults
+
+
+def _issuer_of(
+    certificate: x509.Certificate, candidates: Sequence[x509.Certificate]
+) -> x509.Certificate | None:
+    for candidate in candidates:
+        if candidate.subject != certificate.issuer or not _may_issue(candidate):
+            continue
+        try:
+            certificate.verify_directly_issued_by(candidate)
+        except _UNSIGNED:
+            continue
+        return candidate
+    return None
+
+
+def _path_length(certificate: x509.Certificate) -> int | None:
+    basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    return basic.path_length
+
+
+def _is_constrained(certificate: x509.Certificate) -> bool:
+    try:
+        certificate.extensions.get_extension_for_class(x509.NameConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return True
+
+
+def _may_issue(certificate: x509.Certificate) -> bool:
+    try:
+        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    usage = _usage_of(certificate)
+    return basic.ca and (usage is None or usage.key_cert_sign)
+
+
+def _revocation_faults(
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    crls: Sequence[x509.CertificateRevocationList],
+    now: datetime,
+) -> list[Fault]:
+    name = issuer.subject.rfc4514_string()
+    of_issuer = [crl for crl in crls if crl.issuer == issuer.subject and _is_signed(crl, issuer)]
+    for crl in of_issuer:
+        if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
+            return [Fault(REVOKED, f"it was revoked by its issuer {name}")]
+    if not of_issuer:
+        return [Fault("revocation", f"the revocation list of {name} is not in `crl`")]
+    ends = [crl.next_update_utc for crl in of_issuer]
+    if all(end is not None and end < now for end in ends):
+        return [Fault("revocation", f"the revocation list of {name} is out of date; get a new one")]
+    return []
+
+
+def _is_signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    try:
+        return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    except _UNSIGNED:
+        return False
+
+
+def _validity_faults(certificate: x509.Certificate, what: str, now: datetime) -> list[Fault]:
+    if now < certificate.not_valid_before_utc:
+        begins = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        reason = f"{what} is not valid before {begins}: is a clock wrong?"
+        return [Fault("validity", reason)]
+    if now > certificate.not_valid_after_utc:
+        return [Fault("validity", f"{what} ended on {certificate.not_valid_after_utc:%Y-%m-%d}")]
+    return []
+
+
+def _is_for_host(certificate: x509.Certificate, host: str) -> bool:
+    names = {name.lower().rstrip(".") for name in hosts_of(certificate)}
+    try:
+        number = ip_address(host)
+    except ValueError:
+        wanted = host.lower().rstrip(".")
+        return wanted in names or f"*.{wanted.partition('.')[2]}" in names
+    if number.is_loopback and "localhost" in names:
+        return True
+    return str(number) in names
+
+
+def _usage_of(certificate: x509.Certificate) -> x509.KeyUsage | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+
+
+def _usage_faults(certificate: x509.Certificate) -> list[Fault]:
+    usage = _usage_of(certificate)
+    if usage is None:
+        return [Fault("key_usage", "it does not say what its key may be used for")]
+    # What signing and encrypting a channel's opening needs; many devices leave the others out.
+    if not (usage.digital_signature and (usage.key_encipherment or usage.data_encipherment)):
+        return [Fault("key_usage", "its key may not be used to sign and encrypt")]
+    try:
+        extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    known = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if known.isdisjoint(extended):
+        return [Fault("key_usage", "it is not made for a server")]
+    return []
+
+
+def _strength_faults(certificate: x509.Certificate) -> list[Fault]:
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey):
+        return [Fault("key_strength", "its key is not RSA")]
+    if key.key_size < _LEAST_KEY_BITS:
+        return [Fault("key_strength", f"its key has {key.key_size} bits, at least "
+                      f"{_LEAST_KEY_BITS} are needed")]  # fmt: skip
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        algorithm = None
+    if not isinstance(algorithm, _SHA2):
+        name = "an unknown way" if algorithm is None else algorithm.name.upper()
+        return [Fault("key_strength", f"it is signed with {name}")]
+    return []
+
+
+def _der_size(der: bytes) -> int:
+    """Bytes of the ASN.1 SEQUENCE at the start."""
+    if len(der) < 2 or der[0] != 0x30:
+        raise ValueError("it is no certificate")
+    if der[1] < 0x80:
+        size = 2 + der[1]
+    else:
+        digits = der[1] & 0x7F
+        size = 2 + digits + int.from_bytes(der[2 : 2 + digits], "big")
+    if size > len(der):
+        raise ValueError("the certificate is cut off")
+    return size

@@ -1,0 +1,181 @@
+"""Certificates as files and bytes: what they say of themselves, and one of our own, signed by
+itself. Used by the trust store and by whoever checks a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+VALID = timedelta(days=730)
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises of a certificate that it cannot understand."""
+
+_NAME = "Aurelian OPC UA gateway"
+_MOST_BYTES = 20_000_000  # a revocation list of a large authority
+
+
+class TrustError(Exception):
+    """Something cannot be had of the folder; the text says what and why."""
+
+
+def sha256_of(certificate: x509.Certificate) -> str:
+    """A certificate's fingerprint: upper-case hexadecimal digits."""
+    return certificate.fingerprint(hashes.SHA256()).hex().upper()
+
+
+def shown(sha256: str) -> str:
+    """A fingerprint's beginning as people compare it: `3F:A9:…`, eight bytes."""
+    return ":".join(sha256[at : at + 2] for at in range(0, 16, 2))
+
+
+def uris_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The URIs of a certificate's subject alternative name."""
+    names = _alternative_names(certificate)
+    return () if names is None else tuple(names.get_values_for_type(x509.UniformResourceIdentifier))
+
+
+def hosts_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The host names and addresses of a certificate's subject alternative name."""
+    names = _alternative_names(certificate)
+    if names is None:
+        return ()
+    numbers = map(str, names.get_values_for_type(x509.IPAddress))
+    return (*names.get_values_for_type(x509.DNSName), *numbers)
+
+
+def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):  # none, or an extension that nobody can parse
+        return None
+    return extension.value
+
+
+def read_certificates(path: Path) -> list[x509.Certificate]:
+    """The certificates of a file, DER or PEM.
+
+    Raises:
+        TrustError: it has none, or one that cannot be understood.
+        OSError: it cannot be read.
+    """
+    data = _read(path)
+    try:
+        if b"-----BEGIN" in data:
+            found = x509.load_pem_x509_certificates(data)
+        else:
+            found = [x509.load_der_x509_certificate(data)]
+        for each in found:
+            check_readable(each)
+    except UNREADABLE as error:
+        raise TrustError(f"{path} is no certificate: {error}") from error
+    return found
+
+
+def check_readable(certificate: x509.Certificate) -> None:
+    """Parse all that is asked of a certificate later: the library does so only when it is asked.
+
+    Raises:
+        One of UNREADABLE.
+    """
+    for name in (certificate.subject, certificate.issuer):
+        name.rfc4514_string()
+    certificate.public_key()
+    _ = certificate.extensions, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
+def read_crls(path: Path) -> list[x509.CertificateRevocationList]:
+    """The revocation lists of a file, DER or PEM. Raises as `read_certificates`."""
+    data = _read(path)
+    try:
+        if b"-----BEGIN" in data:
+            found = x509.load_pem_x509_crl(data)
+        else:
+            found = x509.load_der_x509_crl(data)
+        _ = found.issuer, found.next_update_utc, found.extensions
+    except UNREADABLE as error:
+        raise TrustError(f"{path} is no revocation list: {error}") from error
+    return [found]
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > _MOST_BYTES:
+        raise TrustError(f"{path} has more than {_MOST_BYTES:,} bytes")
+    return path.read_bytes()
+
+
+def is_made_here(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is one of `self_signed`."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return certificate.issuer == certificate.subject and any(n.value == _NAME for n in names)
+
+
+def self_signed(
+    key: rsa.RSAPrivateKey, uri: str, hosts: Sequence[str], now: datetime
+) -> x509.Certificate:
+    """What part 6, 6.2.2 asks of an application instance certificate: all four usages, one URI."""
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, _NAME),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Aurelian"),
+        ]
+    )
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)]
+    for host in dict.fromkeys(hosts):
+        try:
+            names.append(x509.IPAddress(ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    # A machine whose clock is a little behind ours must accept it at once.
+    begins = now - timedelta(hours=1)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(now + VALID)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                content_commitment=True,
+                key_encipherment=True,
+                data_encipherment=True,
+                key_agreement=False,
+                # A self-signed certificate issued itself; some servers insist (part 6, 6.2.2).
+                key_cert_sign=True,
+                crl_sign=False,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),
+            critical=False,
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def utc_now() -> datetime:
+    """Now, for the validity of certificates."""
+    return datetime.now(UTC)

@@ -1,0 +1,195 @@
+"""A connection to machines as the plant file writes it, with how it is secured. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from datetime import date, timedelta
+from ipaddress import ip_address
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+
+from aurelian.model.addresses import check_topic, check_url
+from aurelian.model.plant_parts import Name, PlantPart, check_zone
+from aurelian.model.written import CalendarDate
+
+SecurityPolicy = Literal[
+    "best",
+    "None",
+    "Basic256Sha256",
+    "Aes128_Sha256_RsaOaep",
+    "Aes256_Sha256_RsaPss",
+    "Basic256",
+    "Basic128Rsa15",
+]
+"""Names of OPC UA part 7; `best`: the strongest of the three of today that the server offers."""
+
+Waiver = Literal[
+    "application_uri",
+    "clear_password",
+    "host_name",
+    "key_strength",
+    "key_usage",
+    "revocation",
+    "validity",
+]
+"""A check that a source does without, since its server cannot pass it."""
+
+
+class OpcuaSecurity(PlantPart):
+    """How a connection to an OPC UA server is secured.
+
+    Attributes:
+        policy: `None` is never taken unless it stands here. `Basic256` and `Basic128Rsa15` are
+            broken; some old servers have nothing else.
+        mode: of the messages.
+        trust: whose certificates are accepted: those in the trust list, or, the first time, any,
+            which is in the list from then on.
+        server_uri: the ApplicationUri that the server's certificate must carry; empty: the one
+            that the server says it has.
+        server_sha256: the only certificate that is accepted, by its SHA-256 in hexadecimal digits;
+            no list is asked then. Empty: any that is trusted.
+        waive: checks that are left out.
+    """
+
+    policy: SecurityPolicy = "best"
+    mode: Literal["SignAndEncrypt", "Sign"] = "SignAndEncrypt"
+    trust: Literal["list", "first_use"] = "list"
+    server_uri: str = ""
+    server_sha256: str = ""
+    waive: tuple[Waiver, ...] = ()
+
+    @field_validator("server_sha256")
+    @classmethod
+    def _digits(cls, text: str) -> str:
+        digits = text.replace(":", "").replace(" ", "").upper()
+        if digits and (len(digits) != 64 or set(digits) - set("0123456789ABCDEF")):
+            raise ValueError(
+                f"{text!r} is no SHA-256 fingerprint: 64 hexadecimal digits, as "
+                "`aurelian trust list` shows them"
+            )
+        return digits
+
+
+class SourceModel(PlantPart):
+    """A connection that a gateway keeps.
+
+    Attributes:
+        kind: which gateway and which decoder.
+        url: `opc.tcp://…` or `mqtt://…`; `${NAME:-default}` is filled from the environment.
+        topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say
+            `plant/{unit}/state`.
+        group, edge_node: sparkplug: which edge nodes; `+` for all.
+        publishing_interval_ms: opcua.
+        closed: reject unknown signals instead of registering them as discovered.
+        time_zone: of times without a zone.
+        user: signs in by this name, with the password that is in the file `password_file` or in
+            the environment variable `password_env`. Empty: nobody is named.
+        user_certificate, user_key: opcua: signs in by a certificate; paths of its file and its
+            key's (DER or PEM).
+        security: opcua. None: a server on this machine is spoken to in the clear, any other as
+            the defaults of `OpcuaSecurity` say.
+        oldest: no live value of it is older than this day; an older time is a wrong clock's. None:
+            400 days before the gateway's first start.
+    """
+
+    id: Name
+    kind: Literal["opcua", "mqtt_json", "sparkplug"]
+    url: str
+    topic: str = ""
+    group: str = "+"
+    edge_node: str = "+"
+    publishing_interval_ms: int = Field(250, gt=0)
+    closed: bool = False
+    time_zone: str = "UTC"
+    oldest: CalendarDate | None = None
+    user: str = ""
+    password_file: str = ""
+    password_env: str = ""
+    user_certificate: str = ""
+    user_key: str = ""
+    security: OpcuaSecurity | None = None
+    _site: str = PrivateAttr("")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        return check_zone(zone)
+
+    @field_validator("url")
+    @classmethod
+    def _usable_url(cls, url: str, info: ValidationInfo) -> str:
+        if "kind" in info.data:
+            check_url(url, info.data["kind"])
+        return url
+
+    @field_validator("topic")
+    @classmethod
+    def _usable_topic(cls, topic: str) -> str:
+        check_topic(topic)
+        return topic
+
+    @field_validator("oldest")
+    @classmethod
+    def _is_past(cls, oldest: date | None) -> date | None:
+        # A day ahead is still past somewhere; a year that was mistyped would refuse every time.
+        if oldest is not None and oldest > date.today() + timedelta(days=1):
+            raise ValueError(f"{oldest} is in the future: the time of every value would be refused")
+        return oldest
+
+    @model_validator(mode="after")
+    def _signs_in_one_way(self) -> SourceModel:
+        if self.kind != "opcua":
+            for name in ("user", *_SIGNING_IN, "security"):
+                if getattr(self, name):
+                    raise ValueError(f"`{name}` is there for kind opcua only; take it out")
+            return self
+        if self.password_file and self.password_env:
+            raise ValueError("say `password_file` or `password_env`, not both")
+        if (self.password_file or self.password_env) and not self.user:
+            raise ValueError("a password needs the name of its `user`")
+        if bool(self.user_certificate) != bool(self.user_key):
+            raise ValueError("`user_certificate` and `user_key` belong together; give both")
+        if self.user and self.user_certificate:
+            raise ValueError("sign in by `user` or by `user_certificate`, not both")
+        return self
+
+    def security_in(self, clear_hosts: Container[str]) -> OpcuaSecurity:
+        """`security`, or what holds where it says nothing; `clear_hosts`: may be spoken to in the
+        clear, as this machine may."""
+        if self.security is not None:
+            return self.security
+        host = urlsplit(self.url).hostname or ""
+        clear = is_loopback(host) or host in clear_hosts
+        return OpcuaSecurity(policy="None" if clear else "best")
+
+    @property
+    def key(self) -> str:
+        """`owner/site/id`: the source's name wherever sources of several sites meet (records,
+        ledger, presence, metrics, logs); its bare id before a plant has taken it in."""
+        return f"{self._site}/{self.id}" if self._site else self.id
+
+    @property
+    def slug(self) -> str:
+        """`key` for file names and client ids: `~`, which no name has, for `/`."""
+        return self.key.replace("/", "~")
+
+    def place(self, site: str) -> None:
+        """Say which site the source belongs to; called by the `Plant` that takes it in.
+
+        Args:
+            site: the site's path, `owner/site`.
+        """
+        self._site = site
+
+
+_SIGNING_IN = ("password_file", "password_env", "user_certificate", "user_key")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or number alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

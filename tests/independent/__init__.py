@@ -1,0 +1,1 @@
+"""Figures computed a second time, from raw rows, by other means than the services."""

@@ -1,0 +1,155 @@
+"""The OPC UA gateway against node-opcua, a server that shares no line with ours: its limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from aurelian.edge.gateway import Delivery
+from aurelian.model.plant import Plant
+from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.source import OpcuaSource, make_sources
+from tests.peers.node_opcua_server import NAMESPACE, node_opcua
+from tests.peers.opcua_message_limit import message_limit
+from tests.source_alone import taking
+from tests.waiting import until
+
+NODES = 40
+PAUSE_MS = 150
+"""Between two values: longer than the sampling interval of 100 ms, so that each is sampled."""
+MANY, MESSAGE_LIMIT = 600, 8_000
+"""A value takes some 35 bytes of a message, so that a message cannot have all of these nodes."""
+
+
+def make_source(
+    folder: Path,
+    url: str,
+    nodes: int = NODES,
+    source: Mapping[str, object] | None = None,
+    namespace: str = NAMESPACE,
+    **more: object,
+) -> OpcuaSource:
+    """A source of that many nodes; `source`: further members of it, `more`: settings."""
+    peer = {"id": "peer", "kind": "opcua", "url": url, "publishing_interval_ms": 100}
+    signals = [{"name": f"v{n}", "address": f"nsu={namespace};s=v{n}"} for n in range(nodes)]
+    unit = {"name": "press", "source": "peer", "signals": signals}
+    plant = Plant.model_validate(
+        {
+            "company": {"id": "x", "name": "X"},
+            "site": "s",
+            "time_zone": "UTC",
+            "sources": [peer | dict(source or {})],
+            "areas": [
+                {
+                    "name": "a",
+                    "lines": [
+                        {
+                            "name": "l",
+                            "products": [{"id": "cup", "ideal_cycle_s": 2}],
+                            "units": [unit],
+                        }
+                    ],
+                }
+            ],
+        }
+    )
+    settings = OpcuaGatewaySettings(state=folder, **more)  # type: ignore[arg-type]
+    (made,) = make_sources(settings, [plant])
+    return made
+
+
+def values(taken: list[Delivery]) -> dict[str, list[object]]:
+    """What came of each node, in order; None where the server refused it.
+
+    node-opcua may send a value twice, with one time: the second is no other one.
+    """
+    found: dict[str, dict[int | None, object]] = {}
+    for delivery in taken:
+        for reading in delivery.readings:
+            node = found.setdefault(reading.signal.path.rpartition("/")[2], {})
+            node[reading.source_time] = reading.value
+    return {name: list(each.values()) for name, each in found.items()}
+
+
+def have_reached(taken: list[Delivery], value: float, nodes: int) -> bool:
+    return sum(each[-1] == value for each in values(taken).values()) == nodes
+
+
+async def test_nodes_beyond_what_a_subscription_takes_go_into_further_ones(tmp_path: Path) -> None:
+    limits = {"items_per_subscription": 15, "items_per_call": 7}
+    async with node_opcua(tmp_path, nodes=NODES, **limits) as server:
+        source = make_source(tmp_path, server.url)
+        async with taking(source) as taken:
+            await until(lambda: have_reached(taken, 0.0, NODES), "a first value of each node", 30)
+            assert source._live is not None
+            assert len(source._live[1].subscriptions) == 3
+            await server.count(1, 20, PAUSE_MS)
+            await until(lambda: have_reached(taken, 20.0, NODES), "the last value of each node")
+            for each in values(taken).values():
+                assert each == [float(n) for n in range(21)]
+        # The next process goes on with all three of them.
+        await server.count(21, 30, PAUSE_MS)
+        async with taking(make_source(tmp_path, server.url)) as taken:
+            await until(lambda: have_reached(taken, 30.0, NODES), "what came meanwhile")
+            births = [e.birth.detail for d in taken for e in d.events if e.HasField("birth")]
+            assert births == ["resumed"]
+            for each in values(taken).values():
+                assert each[-10:] == [float(n) for n in range(21, 31)]
+
+
+async def test_a_server_that_is_full_refuses_the_rest_and_serves_what_it_has(
+    tmp_path: Path,
+) -> None:
+    limits = {"items_per_subscription": 15, "most_items": 25, "subscriptions": 10}
+    async with node_opcua(tmp_path, nodes=NODES, **limits) as server:
+        source = make_source(tmp_path, server.url, opcua_retry_s=0.3)
+        async with taking(source) as taken:
+            await until(lambda: have_reached(taken, 0.0, 25), "what there is room for", 30)
+            await server.count(1, 5, PAUSE_MS)
+            await until(lambda: have_reached(taken, 5.0, 25), "their last values")
+            assert source._live is not None
+            # A third stands for a moment whenever the rest is tried again.
+            watched = source._live[1].subscriptions
+            await until(lambda: len(watched) == 2, "the two that are filled to stand alone")
+            refused = Counter(
+                (reading.value, hex(reading.status))
+                for delivery in taken
+                for reading in delivery.readings
+                if reading.status
+            )
+            # Told once for each node, however often it is tried again.
+            assert refused == {(None, "0x80db0000"): NODES - 25}
+
+
+async def test_a_server_that_gives_one_subscription_only_serves_what_fits_into_it(
+    tmp_path: Path,
+) -> None:
+    limits = {"items_per_subscription": 15, "subscriptions": 1}
+    async with node_opcua(tmp_path, nodes=NODES, **limits) as server:
+        async with taking(make_source(tmp_path, server.url, opcua_retry_s=0.3)) as taken:
+            await until(lambda: have_reached(taken, 0.0, 15), "what there is room for", 30)
+            await server.count(1, 5, PAUSE_MS)
+            await until(lambda: have_reached(taken, 5.0, 15), "their last values")
+            assert not [e for d in taken for e in d.events if e.HasField("death")]
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+async def test_messages_that_are_too_large_are_asked_for_smaller(
+    tmp_path: Path, says_so: bool
+) -> None:
+    async with (
+        # One that says nothing leaves us only its own limits for calls that create items.
+        node_opcua(tmp_path, nodes=MANY, items_per_call=1000 if says_so else 100) as server,
+        message_limit(server.url, MESSAGE_LIMIT, says_so=says_so) as limited,
+    ):
+        source = make_source(tmp_path, limited.url, MANY)
+        async with taking(source) as taken:
+            await until(lambda: have_reached(taken, 0.0, MANY), "a first value of each node", 60)
+            await server.count(1, 10, PAUSE_MS)
+            await until(lambda: have_reached(taken, 10.0, MANY), "the last value of each node")
+            for each in values(taken).values():
+                assert each[-10:] == [float(n) for n in range(1, 11)]
+            assert limited.refused and source._most_notifications < MANY

@@ -1,0 +1,225 @@
+"""The OPC UA gateway and a secured server of node-opcua: every policy, mode and way to sign in, and
+what is refused with which next step."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aurelian.edge.certificates import read_certificates
+from aurelian.edge.gateway import Delivery
+from aurelian.edge.trust_store import TrustStore
+from opcua_gateway.connection import opened
+from opcua_gateway.endpoints import Endpoints
+from opcua_gateway.session import SessionLost
+from opcua_gateway.source import OpcuaSource
+from tests.integration.opcua_gateway.test_node_opcua import make_source
+from tests.peers.certificates import make
+from tests.peers.node_opcua_server import NodeOpcua, node_opcua
+from tests.source_alone import taking
+from tests.waiting import until
+
+POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+MODES = ("Sign", "SignAndEncrypt")
+PASSWORD = "kühl & trocken"
+NODES = 3
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PEER_PASSWORD", PASSWORD)
+    yield
+
+
+def of_operator(**security: Any) -> dict[str, Any]:
+    return {"user": "operator", "password_env": "PEER_PASSWORD", "security": security}
+
+
+def secured(folder: Path, **more: Any) -> Any:
+    certificate, key = make().write(folder / "server")
+    options = {"policies": ("None", *POLICIES), "modes": ("None", *MODES), "password": PASSWORD}
+    options |= {"certificate": certificate, "key": key}
+    return node_opcua(folder, nodes=NODES, **(options | more))
+
+
+async def try_once(source: OpcuaSource, folder: Path) -> None:
+    """Open a session as the source does; what goes wrong is raised."""
+    endpoints = source._endpoints
+    assert isinstance(endpoints, Endpoints)
+    way = await endpoints.find_way(5.0)
+    async with opened(
+        source.model.url, way, timeout_s=5.0, session_timeout_s=30.0, name="t", secret=None
+    ) as session:
+        assert len((await session.read_limits()).namespaces) > 1
+
+
+def trust_server(folder: Path) -> None:
+    """What `aurelian trust add` does with all that were refused."""
+    store = TrustStore(folder / "pki")
+    for each in store.listed("rejected"):
+        store.trust(read_certificates(each.path)[0])
+
+
+def came(taken: list[Delivery]) -> int:
+    return len({r.signal.path for d in taken for r in d.readings if r.value is not None})
+
+
+async def test_every_policy_mode_and_user(tmp_path: Path) -> None:
+    async with secured(tmp_path) as server:
+        first = make_source(tmp_path, server.url, NODES, source=of_operator())
+        with pytest.raises(
+            SessionLost, match=r"it is not trusted.*aurelian trust add [0-9A-F]{16}"
+        ):
+            await try_once(first, tmp_path)
+        trust_server(tmp_path)
+        for policy in POLICIES:
+            for mode in MODES:
+                wanted = {"policy": policy, "mode": mode}
+                for more in ({"security": wanted}, of_operator(**wanted)):
+                    source = make_source(tmp_path, server.url, NODES, source=more)
+                    await try_once(source, tmp_path)
+        # In the clear, the password still encrypted for the holder of the trusted certificate.
+        clear = make_source(tmp_path, server.url, NODES, source=of_operator(policy="None"))
+        await try_once(clear, tmp_path)
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, "None"])
+async def test_a_user_signs_in_by_certificate(tmp_path: Path, policy: str) -> None:
+    certificate, key = make("user").write(tmp_path, "user")
+    user = {"user_certificate": str(certificate), "user_key": str(key)}
+    security = {"policy": policy, "trust": "first_use"}
+    async with secured(tmp_path, anonymous=False) as server:
+        source = make_source(tmp_path, server.url, NODES, source=user | {"security": security})
+        await try_once(source, tmp_path)
+        # A key that is not the certificate's proves nothing.
+        _, other = make("other").write(tmp_path, "other")
+        wrong = user | {"user_key": str(other), "security": security}
+        with pytest.raises(SessionLost, match="the server refuses this way to sign in"):
+            await try_once(make_source(tmp_path, server.url, NODES, source=wrong), tmp_path)
+
+
+async def test_values_come_over_a_secured_session_and_over_a_cut(tmp_path: Path) -> None:
+    async with secured(tmp_path, anonymous=False) as server:
+        source = make_source(tmp_path, server.url, NODES, source=of_operator(trust="first_use"))
+        async with taking(source) as taken:
+            await until(lambda: came(taken) == NODES, "values")
+            assert source._live is not None
+            source._live[0]._client.disconnect_socket()
+            await until(
+                lambda: (
+                    [e.birth.detail for d in taken for e in d.events if e.HasField("birth")]
+                    == ["connected", "resumed"]
+                ),
+                "the same session, over a new channel",
+            )
+        # The next process goes on with it too.
+        source = make_source(tmp_path, server.url, NODES, source=of_operator(trust="first_use"))
+        async with taking(source) as taken:
+            await until(lambda: bool(taken), "the first delivery")
+            (birth,) = [e.birth for d in taken for e in d.events if e.HasField("birth")]
+            assert birth.detail == "resumed"
+
+
+async def test_a_source_waits_until_both_trust_each_other(tmp_path: Path) -> None:
+    async with secured(tmp_path, accepts_all=False) as server:
+        source = make_source(tmp_path, server.url, NODES, source={"security": {}})
+        store = TrustStore(tmp_path / "pki")
+        async with taking(source) as taken:
+            await until(lambda: bool(store.listed("rejected")), "the server's certificate")
+            (refused,) = store.listed("rejected")
+            assert (refused.source, refused.reason) == ("x/s/peer", "it is not trusted")
+            trust_server(tmp_path)
+            theirs = tmp_path / "node-opcua-pki"
+            await until(lambda: any((theirs / "rejected").iterdir()), "ours to be refused there")
+            with pytest.raises(
+                SessionLost, match=r"does it trust our certificate .*certificate\.der"
+            ):
+                await try_once(source, tmp_path)
+            for each in (theirs / "rejected").iterdir():
+                shutil.move(each, theirs / "trusted" / "certs" / each.name)
+            await until(lambda: came(taken) == NODES, "values once both trust", 30)
+            # What waits for a person is said on the pages: with the source, once each.
+            told = [e.death.reason for d in taken for e in d.events if e.HasField("death")]
+            assert len(told) == 2 and "it is not trusted" in told[0]
+            assert "does it trust our certificate" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("server", "source", "says"),
+    [
+        (
+            {"policies": ("None",), "modes": ("None",)},
+            {"security": {}},
+            "offers no security at all.*policy: None",
+        ),
+        (
+            {"policies": ("Basic256Sha256",), "modes": ("Sign",)},
+            {"security": {}},
+            "does not offer any security of today with SignAndEncrypt; it offers "
+            "Basic256Sha256 with Sign",
+        ),
+        (
+            {},
+            {"security": {"policy": "Basic128Rsa15"}},
+            "does not offer Basic128Rsa15 with SignAndEncrypt",
+        ),
+        (
+            {"anonymous": False},
+            {"security": {"trust": "first_use"}},
+            "does not let nobody sign in.*say `user` and `password_file`",
+        ),
+        (
+            {"password": "another"},
+            of_operator(trust="first_use"),
+            "the server refuses user 'operator'",
+        ),
+        (
+            {},
+            {"security": {"server_sha256": "00" * 32}},
+            "not the one that `server_sha256` names",
+        ),
+        (
+            {},
+            {"security": {"trust": "first_use", "server_uri": "urn:another"}},
+            "its ApplicationUri is 'urn:aurelian-test:node-opcua', expected is 'urn:another'.*"
+            r"waive: \[application_uri\]",
+        ),
+        (
+            {},
+            {"user": "operator", "password_env": "NO_SUCH", "security": {}},
+            "environment variable NO_SUCH.*is not set",
+        ),
+        (
+            {},
+            {"user": "operator", "password_file": "/nowhere/word", "security": {}},
+            "cannot sign in: /nowhere/word: No such file",
+        ),
+    ],
+)
+async def test_what_does_not_fit_is_refused_with_the_next_step(
+    tmp_path: Path, server: dict[str, Any], source: dict[str, Any], says: str
+) -> None:
+    async with secured(tmp_path, **server) as running:
+        with pytest.raises(SessionLost, match=says):
+            await try_once(make_source(tmp_path, running.url, NODES, source=source), tmp_path)
+
+
+async def test_on_first_use_the_next_other_certificate_is_an_impostor(tmp_path: Path) -> None:
+    wanted = {"security": {"trust": "first_use"}}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    servers: list[NodeOpcua] = []
+    async with secured(tmp_path / "one") as first, secured(tmp_path / "two") as second:
+        servers += [first, second]
+        await try_once(make_source(tmp_path, first.url, NODES, source=wanted), tmp_path)
+        await try_once(make_source(tmp_path, first.url, NODES, source=wanted), tmp_path)
+        with pytest.raises(SessionLost, match="it is not trusted"):
+            await try_once(make_source(tmp_path, second.url, NODES, source=wanted), tmp_path)
+        # What one source took for the first is no other's.
+        by_list = {"security": {}}
+        with pytest.raises(SessionLost, match="it is not trusted"):
+            await try_once(make_source(tmp_path, first.url, NODES, source=by_list), tmp_path)

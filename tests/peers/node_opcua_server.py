@@ -1,0 +1,115 @@
+"""An OPC UA server of node-opcua, a stack that shares no line with ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from aurelian.local import ports
+from tests import npm
+
+FOLDER = Path(__file__).parent / "node_opcua"
+NAMESPACE = "urn:aurelian-test:node-opcua"
+START_LIMIT_S = 60.0
+
+
+def url_at(port: int) -> str:
+    """The server's address behind a port."""
+    return f"opc.tcp://127.0.0.1:{port}/UA/Peer"
+
+
+class NodeOpcua:
+    """The running server: Double variables `nsu=NAMESPACE;s=v0` and so on, all 0 at first."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.url, self.port = url_at(port), port
+        self._process = process
+
+    async def count(self, first: int, last: int, pause_ms: int = 20) -> None:
+        """Write each number of a range to every variable."""
+        assert self._process.stdin is not None
+        command = json.dumps(["count", first, last, pause_ms])
+        self._process.stdin.write(f"{command}\n".encode())
+        await self._process.stdin.drain()
+        assert await self._say() == "counted"
+
+    async def _say(self) -> str:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            said = line.decode().strip()
+            if said in ("ready", "counted"):
+                return said
+        raise RuntimeError("node-opcua ended")
+
+
+@contextlib.asynccontextmanager
+async def node_opcua(
+    folder: Path,
+    *,
+    nodes: int,
+    most_items: int = 100_000,
+    items_per_subscription: int = 100_000,
+    subscriptions: int = 10,
+    items_per_call: int = 1000,
+    policies: Sequence[str] = ("None",),
+    modes: Sequence[str] = ("None",),
+    anonymous: bool = True,
+    password: str = "",
+    accepts_all: bool = True,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    port: int = 0,
+    namespaces: Sequence[str] = (),
+) -> AsyncIterator[NodeOpcua]:
+    """Start a server with its certificates in `folder`; skip where npm cannot bring it.
+
+    Args:
+        policies, modes: of the endpoints, by their names in node-opcua.
+        anonymous: whether nobody may sign in. `operator` may with `password`.
+        accepts_all: clients' certificates, unseen; else those in `folder`/node-opcua-pki/trusted.
+        certificate, key: of the server, PEM; None: one that it makes for itself.
+        port: 0: a free one.
+        namespaces: further ones, in their order. All have nodes of the same names; those of the
+            last count, the others stay at 999,999.
+    """
+    node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
+    port = port or ports.any_free()
+    options = {
+        "port": port,
+        "folder": str(folder / "node-opcua-pki"),
+        "nodes": nodes,
+        "namespaces": list(namespaces),
+        "most_items": most_items,
+        "items_per_subscription": items_per_subscription,
+        "subscriptions": subscriptions,
+        "items_per_call": items_per_call,
+        "policies": list(policies),
+        "modes": list(modes),
+        "anonymous": anonymous,
+        "password": password,
+        "accepts_all": accepts_all,
+        "certificate": None if certificate is None else str(certificate),
+        "key": None if key is None else str(key),
+    }
+    with (folder / "node-opcua.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            node,
+            str(FOLDER / "server.mjs"),
+            str(cache),
+            json.dumps(options),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        server = NodeOpcua(process, port)
+        async with asyncio.timeout(START_LIMIT_S):
+            assert await server._say() == "ready"
+        yield server
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
