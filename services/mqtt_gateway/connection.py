@@ -33,6 +33,10 @@ MAX_PACKET_BYTES = 64 * 1024 * 1024
 MAX_WAITING = 20_000
 """Messages of QoS 0 that may wait for the event loop; more are dropped and counted."""
 
+TAKEN_BYTES = 128 * 1024
+"""Payloads taken at once end here: 500 messages of 2,000 members each would hold the event loop,
+and with it every other source and /readyz, for seconds."""
+
 _RETAINED_IF_NEW = 1
 _MQTT5_ANSWERS_WITHIN_S = 2.0
 
@@ -128,7 +132,8 @@ class Connection:
         client.on_message = self._on_message
 
     async def take(self, limit: int, timeout_s: float) -> list[Arrived]:
-        """Up to `limit` messages in order of receipt; an empty list after `timeout_s` without any.
+        """Up to `limit` messages in order of receipt, fewer where they are large; an empty list
+        after `timeout_s` without any. Lets others run first.
 
         Raises:
             ConnectionLost: the connection ended, and all that it brought was taken.
@@ -145,9 +150,13 @@ class Connection:
                         await self._wake.wait()
                 except TimeoutError:
                     return []
+        else:
+            await asyncio.sleep(0)
         found: list[Arrived] = []
-        while self._waiting and len(found) < limit:
+        size = 0
+        while self._waiting and len(found) < limit and size < TAKEN_BYTES:
             found.append(self._waiting.popleft())
+            size += len(found[-1].payload)
         return found
 
     def take_dropped(self) -> int:

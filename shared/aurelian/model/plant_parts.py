@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
@@ -104,12 +105,19 @@ def check_zone(zone: str) -> str:
     Raises:
         ValueError: no IANA time zone of this machine's.
     """
-    if zone not in available_timezones() or zone == "localtime":
-        by_ending = {each.rpartition("/")[2].lower(): each for each in available_timezones()}
+    zones = _zones()
+    if zone not in zones or zone == "localtime":
+        by_ending = {each.rpartition("/")[2].lower(): each for each in zones}
         near = by_ending.get(zone.rpartition("/")[2].strip().lower())
-        meant = f"; did you mean {near!r}?" if near else suggest(zone, available_timezones())
+        meant = f"; did you mean {near!r}?" if near else suggest(zone, zones)
         raise ValueError(f"{zone!r} is no IANA time zone{meant or '; say, Europe/Oslo'}")
     return zone
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Once a process: it reads each file of the machine's time zones."""
+    return frozenset(available_timezones())
 
 
 def problem_at(*place: int | str, said: str) -> PydanticCustomError:

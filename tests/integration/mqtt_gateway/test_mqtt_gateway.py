@@ -24,7 +24,7 @@ from aurelian.model.plant_file import load_plant
 from aurelian.model.sample import Flag
 from aurelian.pb import sparkplug_b_pb2 as pb
 from aurelian.runtime.health import Health
-from mqtt_gateway.connection import Arrived
+from mqtt_gateway.connection import TAKEN_BYTES, Arrived
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import JsonSource, make_sources
 from tests.gateway_log import Log, followed
@@ -271,6 +271,25 @@ async def test_a_retained_value_that_changed_while_we_were_away_is_taken(
             async with taking(source) as taken:
                 await until_connected(machine, "mqtt-kept", taken)
                 assert values(taken) == expected
+
+
+async def test_large_messages_that_wait_are_taken_in_portions(
+    mosquitto: str, tmp_path: Path
+) -> None:
+    """All at once, 40 messages of 2,000 members held the event loop for seconds: /readyz too."""
+    plant = make_plant(tmp_path, mosquitto, "mqtt-large")
+    source = json_source(plant, "mqtt-large")
+    large = json.dumps({f"member{n}": n for n in range(2_000)})
+    with Peer(mosquitto) as machine:
+        async with taking(source) as taken:
+            await until_connected(machine, "mqtt-large", taken)
+        for _ in range(40):
+            await machine.send("mqtt-large/press/state", large)
+        async with taking(source) as taken:
+            sizes = lambda: [len(delivery.readings) for delivery in taken]  # noqa: E731
+            await until(lambda: sum(sizes()) >= 80_000, "all of them", 60)
+    assert sum(sizes()) == 80_000
+    assert max(sizes()) <= math.ceil(TAKEN_BYTES / len(large)) * 2_000
 
 
 async def test_a_broker_sends_no_more_than_the_window_before_an_acknowledgement(
