@@ -107,7 +107,8 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
         PlantError: a plant model is unusable.
         OutboxFull: the outbox's folder cannot be written.
     """
-    plants = load_plants(settings.plant)
+    # In a thread: a large plant takes seconds, and /livez answers meanwhile.
+    plants = await asyncio.to_thread(load_plants, settings.plant)
     sources = make_sources(settings, plants)
     limits = Limits(
         max_bytes=settings.outbox_max_bytes,
