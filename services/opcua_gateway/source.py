@@ -6,17 +6,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import assert_never
 from urllib.parse import urlsplit
 
 from asyncua import ua
 
-from aurelian.edge.gateway import Delivery, Reading, Reject
+from aurelian.edge.gateway import Delivery
 from aurelian.edge.trust_store import TrustStore
-from aurelian.model import codec
 from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
@@ -25,15 +23,12 @@ from aurelian.model.time import now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.connection import opened
+from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.endpoints import Endpoints, Unacceptable, announce_certificate
-from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refused
+from opcua_gateway.happenings import Connected, Happening, Lost, Message
 from opcua_gateway.mapping import (
-    Notification,
     Tag,
-    UnitsHeard,
-    refused_reading,
     tags_of,
-    to_reading,
 )
 from opcua_gateway.message_numbers import Acknowledgements, Window
 from opcua_gateway.publishing import Publishing, Standing
@@ -50,7 +45,6 @@ follows soon."""
 _MOST_RESUMPTIONS = 4
 """Of one session without a message between: then it is given up."""
 
-_HEARTBEAT_US = 1_000_000
 _SAVE_US = 5_000_000
 
 
@@ -85,7 +79,6 @@ class OpcuaSource:
         self.model, self.owner = model, owner
         self._tags, self._settings = tags, settings
         self._addresses = tuple(tag.model.address for tag in tags)
-        self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
         self._endpoints = Endpoints(
             model,
             model.security_in(settings.opcua_insecure_hosts),
@@ -103,12 +96,7 @@ class OpcuaSource:
         self._silent_ends = 0
         self._resumptions = 0  # in a row, without a message
         self._out: asyncio.Queue[Happening] = asyncio.Queue(maxsize=32)
-        # What `_map` remembers.
-        self._units = UnitsHeard(tags)
-        self._initial: set[int] = set()
-        self._last_time: dict[int, int] = {}
-        self._heard_at = 0
-        self._beat_at = 0
+        self._deliveries = Deliveries(model, owner, tags)
         self._saved_at = 0
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
@@ -119,7 +107,11 @@ class OpcuaSource:
         keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.key}")
         try:
             while True:
-                yield self._map(await _next(keeper, self._out))
+                happening = await _next(keeper, self._out)
+                delivery = self._deliveries.of(happening)
+                if isinstance(happening, Message):
+                    self._remember(happening)
+                yield delivery
         finally:
             keeper.cancel()
             await asyncio.wait({keeper})
@@ -266,134 +258,6 @@ class OpcuaSource:
         ]
         return standings, self._refused or dict.fromkeys(resume.refused, 0)
 
-    def _map(self, happening: Happening) -> Delivery:
-        match happening:
-            case Message():
-                return self._map_message(happening)
-            case Refused(statuses, at):
-                readings = [
-                    refused_reading(self._tags[handle], status, at)
-                    for handle, status in statuses.items()
-                ]
-                log.warning(
-                    "nodes are refused",
-                    extra={
-                        "fields": {
-                            "source": self.model.key,
-                            "count": len(readings),
-                            "first": readings[0].signal.path,
-                        }
-                    },
-                )
-                metrics.REFUSED.labels(self.model.key).inc(len(readings))
-                return self._delivery(at, readings=readings)
-            case Connected(resumed, at):
-                self._initial = set() if resumed else set(range(len(self._tags)))
-                events = (
-                    []
-                    if resumed or not self._heard_at
-                    else [self._gap(at, "no session with the server")]
-                )
-                born = codec.Birth(
-                    assets=self._assets, detail="resumed" if resumed else "connected"
-                )
-                self._beat_at = at
-                return self._delivery(at, events=[*events, self._event(at, birth=born)])
-            case Lost(reason, at):
-                return self._delivery(
-                    at, events=[self._event(at, death=codec.Death(reason=reason))]
-                )
-        assert_never(happening)
-
-    def _map_message(self, message: Message) -> Delivery:
-        published, at = message.published, message.received_at
-        found = [each for each in published.notifications if each.handle < len(self._tags)]
-        readings = [
-            to_reading(self._tags[each.handle], each, initial=each.handle in self._initial)
-            for each in found
-        ]
-        self._initial.difference_update(each.handle for each in found)
-        events = list(self._losses(message, found))
-        fell, back = self._units.update(found)
-        if fell:
-            reason = "the server has no communication with it"
-            events.append(self._event(at, death=codec.Death(assets=fell, reason=reason)))
-        if back:
-            events.append(
-                self._event(at, birth=codec.Birth(assets=back, detail="communication is back"))
-            )
-        if at - self._beat_at >= _HEARTBEAT_US and self._units.heard:
-            self._beat_at = at
-            assets = [] if self._units.all_heard else self._units.heard
-            events.append(self._event(at, heartbeat=codec.Heartbeat(heard_at=at, assets=assets)))
-        rejects = []
-        if published.unreadable:
-            rejects.append(
-                Reject(
-                    published.why,
-                    "unreadable",
-                    f"{self.model.url} message {published.sequence}",
-                    published.unreadable,
-                )
-            )
-        for each in found:
-            if each.source_time is not None:
-                self._last_time[each.handle] = each.source_time
-        self._heard_at = at
-        self._remember(message)
-        metrics.NOTIFICATIONS.labels(self.model.key).inc(len(found))
-        return self._delivery(
-            at, readings=readings, rejects=rejects, events=events, ack=_ack(message)
-        )
-
-    def _losses(
-        self, message: Message, found: Sequence[Notification]
-    ) -> Iterable[codec.SourceEvent]:
-        """Gap events for what the server could not keep for us."""
-        at = message.received_at
-        if message.lost:
-            metrics.LOST_MESSAGES.labels(self.model.key).inc(message.lost)
-            yield self._gap(at, f"{message.lost} messages were lost on the way")
-        if message.published.unreadable:
-            yield self._gap(at, message.published.why)
-        full = [each for each in found if each.overflow]
-        if full:
-            metrics.OVERFLOWS.labels(self.model.key).inc(len(full))
-            starts = [self._last_time.get(each.handle, self._heard_at or at) for each in full]
-            ends = [each.source_time or at for each in full]
-            first = self._tags[full[0].handle].signal.path
-            reason = f"the server's queue was too small for {len(full)} nodes, first {first}"
-            gap = codec.Gap(from_time=min(starts), to_time=max(ends), reason=reason)
-            yield self._event(at, gap=gap)
-
-    def _delivery(
-        self,
-        at: int,
-        *,
-        readings: Sequence[Reading] = (),
-        rejects: Sequence[Reject] = (),
-        events: Sequence[codec.SourceEvent] = (),
-        ack: Callable[[], None] | None = None,
-    ) -> Delivery:
-        return Delivery(
-            source=self.model,
-            owner=self.owner,
-            received_at=at,
-            readings=readings,
-            rejects=rejects,
-            events=events,
-            ack=ack,
-        )
-
-    def _gap(self, to: int, reason: str) -> codec.SourceEvent:
-        metrics.GAPS.labels(self.model.key).inc()
-        return self._event(
-            to, gap=codec.Gap(from_time=self._heard_at or to, to_time=to, reason=reason)
-        )
-
-    def _event(self, at: int, **kind: object) -> codec.SourceEvent:
-        return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
-
     def _remember(self, message: Message) -> None:
         """A message came, so its subscription lives and can be resumed."""
         at = message.received_at
@@ -421,19 +285,14 @@ class OpcuaSource:
     def _load(self) -> None:
         """Read what the run before this one left."""
         if self._resume is None and (found := load(self._file)) is not None:
-            self._heard_at = found.heard_at
+            self._deliveries.heard_at = found.heard_at
             if found.addresses == self._addresses:
                 self._resume = found
 
     def _save(self) -> None:
         if self._resume is not None:
-            self._saved_at = self._heard_at
+            self._saved_at = self._deliveries.heard_at
             save(self._file, self._resume)
-
-
-def _ack(message: Message) -> Callable[[], None] | None:
-    book, number = message.acknowledgements, message.published.sequence
-    return None if book is None else lambda: book.stored(number)
 
 
 def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
