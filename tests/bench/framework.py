@@ -25,6 +25,8 @@ MODULES = {
     "codec_encode": "codec",
     "codec_decode": "codec",
     "opcua_decode": "opcua_decode",
+    "opcua_gateway_vs_asyncua": "opcua_gateway",
+    "opcua_overload": "opcua_gateway:run_overload",
     "outbox": "outbox",
     "outbox_bytes": "outbox_bytes",
     "historian_vs_copy": "historian_vs_copy",

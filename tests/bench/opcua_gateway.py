@@ -1,0 +1,243 @@
+"""`opcua_gateway_vs_asyncua`: values a CPU second of the gateway's process, from an OPC UA server
+to Kafka's acknowledgement; `ratio` to a stock asyncua client that only counts what its subscription
+brings, in the same run against the same server.
+
+`opcua_overload`: the server changes far more than the gateway can take; `value` is the 99th
+percentile of the age of what is taken when it is sent to Kafka, in s.
+
+Both: nodes of three types in turn (Double, Int32, Boolean), all changed at once every 100 ms, which
+is also the publishing interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aurelian.backbone.client import Consumer
+from aurelian.backbone.topics import SAMPLES, create_topics
+from aurelian.local import ports
+from aurelian.model import codec
+from aurelian.runtime.settings import KafkaSettings
+from tests import servers
+from tests.bench.framework import cpu_and_memory, say
+from tests.peers.opcua_load_server import NAMESPACE, load_server
+
+NODES = 2_000
+INTERVAL_MS = 100
+WARM_UP_S, SECONDS = 8.0, 20.0
+OVERLOAD_NODES = 20_000
+
+_TYPES = ("double", "int64", "bool")
+
+
+def run() -> Iterator[dict[str, object]]:
+    """Yield the result of the comparison."""
+    with load_server(NODES, INTERVAL_MS) as (url, _), servers.kafka_broker() as broker:
+        asyncio.run(create_topics(broker.bootstrap))
+        stock_rate, stock_cpu, stock_mb = _stock(url, NODES)
+        with _gateway(url, broker.bootstrap, NODES) as (pid, metrics_url):
+            values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
+        rate = values / cpu_s
+        say(
+            f"ours {rate:,.0f} values a CPU second ({values / SECONDS:,.0f}/s), stock "
+            f"{stock_rate:,.0f} ({stock_cpu:.1f} s, {stock_mb:.0f} MB)"
+        )
+        yield {
+            "bench": "opcua_gateway_vs_asyncua",
+            "value": round(rate),
+            "unit": "values/cpu_s",
+            "peer": round(stock_rate),
+            "ratio": round(rate / stock_rate, 2),
+            "target": 3.0,
+            "cpu_s": round(cpu_s, 2),
+            "peak_mb": round(peak_mb, 1),
+            "samples": values,
+            "offered_per_s": NODES * 1000 // INTERVAL_MS,
+        }
+
+
+def run_overload() -> Iterator[dict[str, object]]:
+    """Yield the result of overload."""
+    with load_server(OVERLOAD_NODES, INTERVAL_MS) as (url, _), servers.kafka_broker() as broker:
+        asyncio.run(create_topics(broker.bootstrap))
+        with _gateway(url, broker.bootstrap, OVERLOAD_NODES) as (pid, metrics_url):
+            time.sleep(WARM_UP_S)
+            since = time.time_ns() // 1000
+            values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
+            until = time.time_ns() // 1000
+        ages = asyncio.run(_ages(broker.bootstrap, since, until))
+        p50, p99 = np.percentile(ages, [50, 99])
+        say(f"{values / SECONDS:,.0f} values/s taken, {len(ages)} at Kafka, p50 {p50:.2f} s")
+        yield {
+            "bench": "opcua_overload",
+            "value": round(float(p99), 3),
+            "unit": "s",
+            "target": 2.0,
+            "cpu_s": round(cpu_s, 2),
+            "peak_mb": round(peak_mb, 1),
+            "samples": len(ages),
+            "p50_s": round(float(p50), 3),
+            "offered_per_s": OVERLOAD_NODES * 1000 // INTERVAL_MS,
+            "taken_per_s": round(values / SECONDS),
+        }
+
+
+def _measure(pid: int, received: object) -> tuple[int, float, float]:
+    """Values, CPU seconds and peak memory in MB of a process over `SECONDS`."""
+    assert callable(received)
+    time.sleep(WARM_UP_S)
+    before, (cpu_before, _) = received(), cpu_and_memory(pid)
+    time.sleep(SECONDS)
+    after, (cpu_after, peak_mb) = received(), cpu_and_memory(pid)
+    return after - before, cpu_after - cpu_before, peak_mb
+
+
+def _received(url: str) -> int:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("gateway_received_values_total{"):
+                return int(float(line.rpartition(" ")[2]))
+    return 0
+
+
+@contextlib.contextmanager
+def _gateway(url: str, bootstrap: str, nodes: int) -> Iterator[tuple[int, str]]:
+    """A gateway's process, and the address of its metrics."""
+    with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
+        plant = Path(folder) / "plant"
+        plant.mkdir()
+        (plant / "site.yaml").write_text(_plant(url, nodes))
+        port = ports.any_free()
+        env = {
+            **os.environ,
+            "AURELIAN_PLANT": str(plant),
+            "AURELIAN_STATE": folder,
+            "AURELIAN_GATEWAY": "bench",
+            "AURELIAN_KAFKA_BOOTSTRAP": bootstrap,
+            "AURELIAN_OPS_PORT": str(port),
+            "AURELIAN_LOG_LEVEL": "WARNING",
+            "AURELIAN_OUTBOX_MIN_FREE": "0.01",
+        }
+        process = subprocess.Popen([sys.executable, "-m", "opcua_gateway"], env=env)
+        try:
+            ops = f"http://127.0.0.1:{port}"
+            _await_values(ops)
+            yield process.pid, ops
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_values(ops: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if _received(ops):
+                return
+        time.sleep(0.2)
+    raise RuntimeError("the gateway delivers nothing")
+
+
+def _plant(url: str, nodes: int) -> str:
+    """Lines of 200 signals, ten units each."""
+    lines = [
+        "company: {id: bench, name: Bench}",
+        "site: site",
+        "time_zone: UTC",
+        "sources:",
+        f"  - {{id: load, kind: opcua, url: '{url}', publishing_interval_ms: {INTERVAL_MS}}}",
+        "areas:",
+        "  - name: hall",
+        "    lines:",
+    ]
+    for node in range(1, nodes + 1):
+        if node % 200 == 1:
+            lines += [
+                f"      - name: line-{node // 200 + 1}",
+                "        products: [{id: part, ideal_cycle_s: 5}]",
+                "        units:",
+            ]
+        if node % 20 == 1:
+            lines += [f"          - name: unit-{node // 20 + 1}", "            source: load"]
+            lines += ["            signals:"]
+        kind = _TYPES[node % 3]
+        lines.append(
+            f'              - {{name: n{node}, address: "nsu={NAMESPACE};i={node}", type: {kind}}}'
+        )
+    return "\n".join(lines)
+
+
+def _stock(url: str, nodes: int) -> tuple[float, float, float]:
+    """Values a CPU second, CPU seconds and peak MB of asyncua's own client, in its own process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.opcua_gateway", url, str(nodes)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=servers.ROOT,
+    )
+    try:
+        assert process.stdout is not None
+        counted, cpu_s, peak_mb = process.stdout.readline().split()
+    finally:
+        process.kill()
+        process.wait()
+    return int(counted) / float(cpu_s), float(cpu_s), float(peak_mb)
+
+
+async def _count_with_asyncua(url: str, nodes: int) -> None:
+    """Subscribe as asyncua's documentation says, and count."""
+    from asyncua import Client, ua
+
+    class Handler:
+        count = 0
+
+        def datachange_notification(self, node: object, value: object, data: object) -> None:
+            self.count += 1
+
+    async with Client(url) as client:
+        namespace = await client.get_namespace_index(NAMESPACE)
+        handler = Handler()
+        subscription = await client.create_subscription(INTERVAL_MS, handler)
+        wanted = [client.get_node(ua.NodeId(n, namespace)) for n in range(1, nodes + 1)]
+        for start in range(0, nodes, 500):
+            await subscription.subscribe_data_change(wanted[start : start + 500], queuesize=10)
+        await asyncio.sleep(WARM_UP_S)
+        before, (cpu_before, _) = handler.count, cpu_and_memory(os.getpid())
+        await asyncio.sleep(SECONDS)
+        after, (cpu_after, peak_mb) = handler.count, cpu_and_memory(os.getpid())
+        print(after - before, cpu_after - cpu_before, peak_mb, flush=True)
+
+
+async def _ages(bootstrap: str, since: int, until: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Seconds from each sample's source time to its record's time at Kafka, of the records between
+    two times (microseconds since 1970)."""
+    ages: list[np.ndarray] = []  # type: ignore[type-arg]
+    async with Consumer(
+        KafkaSettings(kafka_bootstrap=bootstrap), [SAMPLES], client_id="bench"
+    ) as reader:
+        while records := await reader.take(timeout_s=3.0):
+            for record in records:
+                if record.value is not None and since <= record.timestamp * 1000 <= until:
+                    batch = codec.decode(record.value)
+                    ages.append(record.timestamp / 1e3 - batch.source_time / 1e6)
+    return np.concatenate(ages)
+
+
+if __name__ == "__main__":
+    asyncio.run(_count_with_asyncua(sys.argv[1], int(sys.argv[2])))
