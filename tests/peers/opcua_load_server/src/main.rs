@@ -28,7 +28,11 @@ async fn main() {
     let [port, nodes, interval_ms] = numbers[..] else {
         panic!("usage: opcua-load-server <port> <nodes> <interval_ms>")
     };
-    let mut builder = ServerBuilder::new_anonymous("load");
+    // A stock client that meets the usual limits of a message stands still without a word.
+    let mut builder = ServerBuilder::new_anonymous("load")
+        .max_message_size(64 * 1024 * 1024)
+        .max_chunk_count(10_000)
+        .max_array_length(1_000_000);
     builder.limits_mut().subscriptions.max_monitored_items_per_sub = 100_000;
     let (server, handle) = builder
         .application_uri("urn:load-server")
