@@ -11,11 +11,13 @@ from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
-from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refused
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
+from opcua_gateway.holes import Holes
 from opcua_gateway.mapping import (
     Notification,
     Tag,
     UnitsHeard,
+    historical_reading,
     refused_reading,
     to_reading,
 )
@@ -33,8 +35,9 @@ class Deliveries:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
     """
 
-    def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag]) -> None:
+    def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
         self.model, self.owner = model, owner
+        self._holes = holes
         self.heard_at = 0
         self._tags = tags
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
@@ -64,13 +67,18 @@ class Deliveries:
                     },
                 )
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
+                self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
             case Connected(resumed, at):
                 self._initial = set() if resumed else set(range(len(self._tags)))
                 events = (
                     []
                     if resumed or not self.heard_at
-                    else [self._gap(at, "no session with the server")]
+                    else [
+                        self._holes.missed_by_all(
+                            self._gap(at, "no session with the server"), new_session=True
+                        )
+                    ]
                 )
                 born = codec.Birth(
                     assets=self._assets, detail="resumed" if resumed else "connected"
@@ -81,6 +89,9 @@ class Deliveries:
                 return self._delivery(
                     at, events=[self._event(at, death=codec.Death(reason=reason))]
                 )
+            case ReadBack(found, filled, stored, at):
+                readings = [historical_reading(self._tags[each.handle], each) for each in found]
+                return self._delivery(at, readings=readings, events=filled, ack=stored)
         assert_never(happening)
 
     def _of_message(self, message: Message) -> Delivery:
@@ -117,6 +128,7 @@ class Deliveries:
         for each in found:
             if each.source_time is not None:
                 self._last_time[each.handle] = each.source_time
+        self._holes.delivered(published, at)
         self.heard_at = at
         metrics.NOTIFICATIONS.labels(self.model.key).inc(len(found))
         return self._delivery(
@@ -130,9 +142,10 @@ class Deliveries:
         at = message.received_at
         if message.lost:
             metrics.LOST_MESSAGES.labels(self.model.key).inc(message.lost)
-            yield self._gap(at, f"{message.lost} messages were lost on the way")
+            lost = self._gap(at, f"{message.lost} messages were lost on the way")
+            yield self._holes.missed_by_all(lost)
         if message.published.unreadable:
-            yield self._gap(at, message.published.why)
+            yield self._holes.missed_by_all(self._gap(at, message.published.why))
         full = [each for each in found if each.overflow]
         if full:
             metrics.OVERFLOWS.labels(self.model.key).inc(len(full))
@@ -141,7 +154,7 @@ class Deliveries:
             first = self._tags[full[0].handle].signal.path
             reason = f"the server's queue was too small for {len(full)} nodes, first {first}"
             gap = codec.Gap(from_time=min(starts), to_time=max(ends), reason=reason)
-            yield self._event(at, gap=gap)
+            yield self._holes.overflowed(self._event(at, gap=gap), message.published)
 
     def _delivery(
         self,

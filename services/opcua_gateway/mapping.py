@@ -4,7 +4,7 @@ called by source.py."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aurelian.edge.gateway import Reading
 from aurelian.model.addresses import AddressError, NodeAddress, parse_address
@@ -105,6 +105,11 @@ def to_reading(tag: Tag, notification: Notification, *, initial: bool) -> Readin
         status=notification.status,
         flags=Flag.INITIAL if initial else Flag.NONE,
     )
+
+
+def historical_reading(tag: Tag, notification: Notification) -> Reading:
+    """A value out of the server's history as a reading of its signal."""
+    return replace(to_reading(tag, notification, initial=False), flags=Flag.HISTORICAL)
 
 
 def refused_reading(tag: Tag, status: int, at: int) -> Reading:
