@@ -37,10 +37,6 @@ class NodeOpcua:
         """End all sessions with their subscriptions."""
         await self._order("done", "forget")
 
-    async def limit_history(self, nodes: int) -> None:
-        """Refuse each HistoryRead of more nodes from now on."""
-        await self._order("done", "history-limit", nodes)
-
     async def _order(self, answer: str, *command: object) -> None:
         assert self._process.stdin is not None
         said = self._said[answer]

@@ -1,8 +1,7 @@
 // An OPC UA server of node-opcua for tests: node server.mjs FOLDER OPTIONS
 // FOLDER has node_modules; OPTIONS is JSON, see node_opcua.py. Prints "ready". Reads commands, one JSON list a line:
 // ["count", first, last, pauseMs] writes that range to every node; ["forget"] ends all sessions with their subscriptions;
-// ["history-limit", nodes] refuses a HistoryRead of more nodes; ["quit"]. The end of standard input ends it too.
-// "counted" is printed after "count", "done" after the others; "forget" and "history-limit" work while it counts.
+// ["quit"]. The end of standard input ends it too. "counted" is printed after "count", "done" after "forget".
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -82,10 +81,6 @@ for await (const line of createInterface({ input: process.stdin })) {
     for (const session of Object.values(server.engine._sessions)) {
       server.engine.closeSession(session.authenticationToken, true, "Forcing");
     }
-    console.log("done");
-  }
-  if (command === "history-limit") {
-    server.engine.serverCapabilities.operationLimits.maxNodesPerHistoryReadData = given[0];
     console.log("done");
   }
 }
