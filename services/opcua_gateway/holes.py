@@ -41,7 +41,7 @@ class Outcome(Enum):
     WHOLE = "the history reaches back to the last value that came live"
     PART = "it does not, so that nobody knows whether more is missing"
     NO_HISTORY = "the node has no history"
-    REFUSED = "the server refuses its history"
+    REFUSED = "the server refuses the node, or its history"
     GIVEN_UP = "too many values, or too many attempts"
 
 
@@ -72,6 +72,7 @@ class Hole:
         until: read up to this time where `before` does not come.
         gaps: that it is part of.
         edge: time of the last value before that was delivered; None: not known.
+        unstored: where `after` was before values that are on their way to our disk; None: none are.
         settles_at: `before` is not waited for any longer.
         is_ready: it was given to be read.
         is_alone: to be read in a request of its own.
@@ -86,6 +87,7 @@ class Hole:
     until: int
     gaps: list[Gap]
     edge: int | None
+    unstored: int | None = None
     settles_at: int = 0
     is_ready: bool = False
     is_alone: bool = False
@@ -129,7 +131,8 @@ class Holes:
         holes = {id(h): h for h in (*self._waiting.values(), *self._ready, *self._taken)}.values()
         if not holes:
             return None
-        return min(hole.after for hole in holes), max(hole.end for hole in holes)
+        begins = (h.after if h.unstored is None else h.unstored for h in holes)
+        return min(begins), max(hole.end for hole in holes)
 
     def missed_by_all(self, event: SourceEvent, *, new_session: bool = False) -> SourceEvent:
         """Any node may have missed values; returns the gap event. In a new session each node's

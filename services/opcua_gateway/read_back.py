@@ -266,11 +266,14 @@ class HistoryReader:
                 self._stored.set()
                 raise
             for hole, value in part:
+                hole.unstored = hole.after if hole.unstored is None else hole.unstored
                 hole.after = time_of(value) or hole.after
                 hole.values += 1
                 hole.attempts = 0
             metrics.READ_BACK.labels(self._model.key).inc(len(part))
             await self._stored.wait()
+            for hole, _ in part:
+                hole.unstored = None
 
     async def _calm(self) -> None:
         """Wait until what was read before is stored, and nothing live waits for the outbox."""

@@ -4,19 +4,41 @@ flagged, behind the live ones."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from aurelian.edge.gateway import Delivery, Reading
+from aurelian.edge.gateway import Delivery, Reading, run_gateway
 from aurelian.model.sample import Flag
+from aurelian.runtime.health import Health
+from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.source import make_sources
+from tests.gateway_log import followed
 from tests.integration.opcua_gateway.test_node_opcua import have_reached, make_source
 from tests.peers.fault_proxy import FaultProxy, fault_proxy
-from tests.peers.node_opcua_server import NodeOpcua, node_opcua, url_at
+from tests.peers.node_opcua_server import NAMESPACE, NodeOpcua, node_opcua, url_at
 from tests.source_alone import taking
 from tests.waiting import until
+
+PLANT = """
+company: {id: x, name: X}
+site: s
+time_zone: UTC
+sources:
+  - {id: peer, kind: opcua, url: "URL", publishing_interval_ms: 50}
+areas:
+  - name: a
+    lines:
+      - name: l
+        products: [{id: cup, ideal_cycle_s: 2}]
+        units:
+          - name: press
+            source: peer
+            signals: [{name: v0, address: "nsu=NAMESPACE;s=v0"}]
+"""
 
 PAUSE_MS = 100
 FAST = {"publishing_interval_ms": 50}
@@ -252,6 +274,115 @@ async def test_a_gateway_that_was_away_itself_reads_from_when_it_last_heard_some
             assert all(again[at] == known[at] for at in again.keys() & known.keys())
             every = known | again
             assert [every[at] for at in sorted(every)] == numbers(last)  # type: ignore[type-var]
+
+
+async def test_what_a_gateway_had_not_stored_when_it_ended_is_read_by_the_next(
+    tmp_path: Path,
+) -> None:
+    last = 3000
+    async with (
+        node_opcua(tmp_path, nodes=2, historized=2) as server,
+        fault_proxy(server.port) as proxy,
+    ):
+        before = make_source(tmp_path, url_at(proxy.port), 2, source=FAST)
+        async with taking(before, acknowledge=False) as taken:
+            await until(lambda: have_reached(taken, 0.0, 2), "first values", 30)
+            await cut_off(server, proxy, 1, last, 1)
+            await until(lambda: bool(historical(of(taken, "v0"))), "the first of them", 30)
+            await asyncio.sleep(1)
+        # The next request waits for the disk.
+        assert sum(bool(historical(list(d.readings))) for d in taken) == 1
+        next_one = make_source(tmp_path, url_at(proxy.port), 2, source=FAST)
+        async with taking(next_one) as after:
+            await until(
+                lambda: all(len(historical(of(after, f"v{n}"))) >= last - 1 for n in range(2)),
+                "all of them",
+                30,
+            )
+            await until(lambda: next_one._holes.unread is None, "the end of it", 10)
+        for name in ("v0", "v1"):
+            # At the edges a value may come twice, live as well, and is stored once: it is the same.
+            readings = of(after, name)
+            found = {r.source_time: r.value for r in sorted(readings, key=_time)}
+            assert list(found.values())[-last:] == numbers(last)[1:]
+            assert all(found[r.source_time] == r.value for r in readings)
+            assert len(readings) <= len(found) + 3
+        assert [e.birth.detail for d in after for e in d.events if e.HasField("birth")] == [
+            "resumed"
+        ]
+    again = make_source(tmp_path, url_at(proxy.port), 2, source=FAST)
+    again._load()
+    assert again._holes.unread is None
+
+
+async def test_live_values_do_not_wait_for_what_is_read_back(tmp_path: Path) -> None:
+    last, live = 4000, 60
+    async with (
+        node_opcua(tmp_path, nodes=4, historized=4) as server,
+        fault_proxy(server.port) as proxy,
+    ):
+        async with taking(make_source(tmp_path, url_at(proxy.port), 4, source=FAST)) as taken:
+            await until(lambda: have_reached(taken, 0.0, 4), "first values", 30)
+            await cut_off(server, proxy, 1, last, 1)
+            await until(lambda: births(taken) == 2, "the new session", 30)
+            counting = asyncio.create_task(server.count(last + 1, last + live, 60))
+            await until(lambda: True in gaps(taken), "the gap to be filled", 40)
+            await counting
+            await until(lambda: have_reached(taken, float(last + live), 4), "live values")
+        kinds = [
+            "".join(sorted({"h" if r.flags & Flag.HISTORICAL else "l" for r in d.readings}))
+            for d in taken
+            if d.readings
+        ]
+        mixed = "".join(kinds).strip("l")
+        # While the history was read, live messages came between its deliveries.
+        assert mixed.count("h") >= 16 and mixed.count("l") >= 5
+        delays = [
+            d.received_at - r.source_time
+            for d in taken
+            for r in d.readings
+            if r.source_time and isinstance(r.value, float) and r.value > last
+        ]
+        assert max(delays) < 1_500_000
+
+
+async def test_by_way_of_outbox_and_broker_each_value_arrives_once(
+    kafka: str, tmp_path: Path
+) -> None:
+    last = 2500
+    folder = tmp_path / "plant"
+    folder.mkdir()
+    async with (
+        node_opcua(tmp_path, nodes=1, historized=1) as server,
+        fault_proxy(server.port) as proxy,
+        followed(kafka, "opcua-history") as log,
+    ):
+        plant = PLANT.replace("URL", url_at(proxy.port)).replace("NAMESPACE", NAMESPACE)
+        (folder / "s.yaml").write_text(plant)
+        settings = OpcuaGatewaySettings(
+            kafka_bootstrap=kafka, gateway="opcua-history", plant=folder, state=tmp_path
+        )
+        task = asyncio.create_task(run_gateway(settings, Health("opcua_gateway"), make_sources))
+        try:
+            await until(lambda: bool(log.of("v0")), "the first value", 30)
+            await cut_off(server, proxy, 1, last, 1)
+            await until(lambda: len(log.of("v0")) > last, "all values", 40)
+            await until(lambda: len(log.kind("gap")) == 2, "the gap to be filled")
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    samples = sorted(log.of("v0"), key=lambda sample: sample.source_time)
+    assert [sample.value for sample in samples] == numbers(last)
+    assert [bool(s.flags & Flag.HISTORICAL) for s in samples] == [
+        False,
+        *[True] * (last - 1),
+        False,
+    ]
+    assert all(s.sub == 0 and not s.flags & Flag.TIME_REPLACED for s in samples)
+    told, filled = log.kind("gap")
+    assert not told.gap.recovered and filled.gap.recovered
+    assert told.gap.from_time == filled.gap.from_time < told.gap.to_time == filled.gap.to_time
 
 
 async def test_nothing_is_read_back_where_it_is_switched_off(tmp_path: Path) -> None:
