@@ -73,6 +73,7 @@ class Hole:
         gaps: that it is part of.
         edge: time of the last value before that was delivered; None: not known.
         unstored: where `after` was before values that are on their way to our disk; None: none are.
+        needs_first: without `before` nobody knows whether more is missing after `until`.
         settles_at: `before` is not waited for any longer.
         is_ready: it was given to be read.
         is_alone: to be read in a request of its own.
@@ -88,6 +89,7 @@ class Hole:
     gaps: list[Gap]
     edge: int | None
     unstored: int | None = None
+    needs_first: bool = False
     settles_at: int = 0
     is_ready: bool = False
     is_alone: bool = False
@@ -151,6 +153,7 @@ class Holes:
                 self._waiting[handle] = hole
             self._join(hole, gap)
             hole.until, hole.settles_at = max(hole.until, until), settles_at
+            hole.needs_first |= new_session
         self._is_waiting[:] = True
         self._settles_at = settles_at
         return event
@@ -301,6 +304,7 @@ class Holes:
             return
         for hole in self._waiting.values():
             if not hole.is_ready and hole.settles_at <= now:
+                hole.edge = None if hole.needs_first else hole.edge
                 self._give(hole)
 
 

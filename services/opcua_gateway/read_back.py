@@ -37,7 +37,10 @@ MOST_NODES = 100
 """In one request, also where the server would take more."""
 
 MOST_ATTEMPTS = 10
-"""Requests in a row for a hole that bring nothing, as the server fails, is slow or goes away."""
+"""Requests in a row for a hole that bring nothing, as the server fails or is slow."""
+
+MOST_LOST = 5
+"""Sessions in a row that end in the middle of a request; the next one reads nothing."""
 
 _FEWEST_VALUES = 10
 _LOOK_S, _CALM_S, _LONGEST_PAUSE_S = 0.25, 0.02, 1.0
@@ -80,7 +83,8 @@ class _Way:
         nodes: node id by handle, None where the server does not have its namespace.
         most_nodes, most_values: of one request; fewer after the server found it too much.
         has_history: of the nodes that were asked for it.
-        refusal: what the server said that it will say again to every request.
+        closed: how holes end without being asked for: the server said what it will say again to
+            every request, or sessions end of it.
     """
 
     history: HistoryService
@@ -89,7 +93,7 @@ class _Way:
     most_nodes: int
     most_values: int = VALUES_AT_ONCE
     has_history: dict[int, bool] = field(default_factory=dict)
-    refusal: str = ""
+    closed: Outcome | None = None
 
     def ask_for_fewer(self, nodes: int) -> None:
         """A request for so many nodes was too much."""
@@ -127,6 +131,8 @@ class HistoryReader:
         self._stored = asyncio.Event()
         self._stored.set()
         self._named: set[int] = set()
+        self._is_asking = False
+        self._lost = 0  # sessions in a row, while asking
 
     def begin(self) -> None:
         """The source begins anew: what was on its way to the outbox is not waited for."""
@@ -137,6 +143,14 @@ class HistoryReader:
         way = _Way(
             HistoryService(session), limits, nodes, min(MOST_NODES, limits.history_nodes_per_call)
         )
+        self._lost += self._is_asking
+        self._is_asking = False
+        if self._lost >= MOST_LOST:
+            self._lost, way.closed = 0, Outcome.GIVEN_UP
+            log.warning(
+                "sessions end while history is read, it is not read in this one",
+                extra={"fields": {"source": self._model.key}},
+            )
         while True:
             holes = self._holes.take(way.most_nodes, now_us())
             try:
@@ -165,6 +179,9 @@ class HistoryReader:
                 points = {hole.handle: points[hole.handle] for hole in holes}
         except HistoryRefused as error:
             self._give_in(way, holes, error)
+            if not error.code:
+                await asyncio.sleep(_LONGEST_PAUSE_S)  # if the session is over, it ends here
+            self._is_asking = False
             await self._release(way, {n: point for n, point in points.items() if point})
             await asyncio.sleep(_LONGEST_PAUSE_S)
 
@@ -178,7 +195,9 @@ class HistoryReader:
         each = max(way.most_values // len(holes), _FEWEST_VALUES)
         for hole in holes:
             hole.attempts += 1
+        self._is_asking = True
         results = await way.history.read(span, way.read_on(points), each)
+        self._is_asking, self._lost = False, 0
         found: list[tuple[Hole, Notification]] = []
         for hole, result in zip(holes, results, strict=True):
             found += [(hole, value) for value in missing(hole, result.values)]
@@ -195,7 +214,7 @@ class HistoryReader:
         """Those whose nodes have a history that may be read; the others are finished."""
         unknown = [hole.handle for hole in holes if hole.handle not in way.has_history]
         asked = {handle: node for handle in unknown if (node := way.nodes[handle]) is not None}
-        if asked and not way.refusal:
+        if asked and way.closed is None:
             try:
                 levels = await way.history.read_access_levels(
                     list(asked.values()), way.limits.nodes_per_read
@@ -206,13 +225,13 @@ class HistoryReader:
                 way.has_history[handle] = bool(level & _HISTORY_READ)
         able: list[Hole] = []
         for hole in holes:
-            if way.refusal:
-                self._holes.finish(hole, Outcome.REFUSED)
+            if way.closed is not None:
+                self._holes.finish(hole, way.closed)
             elif way.has_history.get(hole.handle, False):
                 able.append(hole)
             else:
                 self._holes.finish(hole, Outcome.NO_HISTORY)
-        if not way.refusal:
+        if way.closed is None:
             self._name([h.handle for h in holes if not way.has_history.get(h.handle, False)])
         return able
 
@@ -247,10 +266,10 @@ class HistoryReader:
         )
         way.ask_for_fewer(len(holes))
         if error.code in _NEVER:
-            way.refusal = str(error)
+            way.closed = Outcome.REFUSED
         for hole in holes:
-            if way.refusal:
-                self._holes.finish(hole, Outcome.REFUSED)
+            if way.closed is not None:
+                self._holes.finish(hole, way.closed)
             elif hole.attempts >= MOST_ATTEMPTS:
                 self._holes.finish(hole, Outcome.GIVEN_UP)
 

@@ -3,6 +3,7 @@ continuation points by time or none at all, and one that finds requests too much
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +16,7 @@ from asyncua.server.history import HistoryDict, HistoryManager
 
 from aurelian.local import ports
 from aurelian.model.time import now_us, to_datetime
+from opcua_gateway.read_back import MOST_LOST
 from tests.integration.opcua_gateway.test_node_opcua import have_reached, make_source
 from tests.integration.opcua_gateway.test_read_back import (
     births,
@@ -46,7 +48,8 @@ class Storage(HistoryDict):
 
 
 class Refusing(HistoryManager):
-    """Refuses a whole HistoryRead of more than `most` nodes; counts what it answered.
+    """Refuses a whole HistoryRead of more than `most` nodes (code 0: by ending the connection);
+    counts what it answered.
 
     Attributes:
         refused: the refusals.
@@ -63,6 +66,9 @@ class Refusing(HistoryManager):
         nodes = params.NodesToRead
         if len(nodes) > self._most:
             self.refused += 1
+            if not self._code:
+                for transport in list(self.iserver.asyncio_transports):
+                    transport.abort()
             raise ua.UaStatusCodeError(self._code)
         self.asked.append((len(nodes), sum(bool(each.ContinuationPoint) for each in nodes)))
         return await super().read_history(params)
@@ -176,3 +182,27 @@ async def test_a_request_that_is_refused_as_a_whole_is_made_smaller_or_given_up(
         expected = numbers(last) if most else [0.0, float(last)]
         assert by_time(of(taken, name)) == expected
     assert gaps(taken) == ([False, True] if most else [False])
+
+
+async def test_a_server_that_hangs_up_when_asked_for_its_history_is_left_alone_soon(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = 4
+    port, storage = ports.any_free(), Storage()
+    start = now_us()
+    names = [f"v{n}" for n in range(nodes)]
+    source = make_source(tmp_path, f"opc.tcp://127.0.0.1:{port}", nodes, namespace=URI)
+    async with contextlib.AsyncExitStack() as stack:
+        first = dict.fromkeys(names, (0.0, to_datetime(start)))
+        async with serving(port, storage, first):
+            taken = await stack.enter_async_context(taking(source))
+            await until(lambda: have_reached(taken, 0.0, nodes), "first values", 30)
+        values = dict.fromkeys(names, (9.0, to_datetime(start + 9000)))
+        async with serving(port, storage, values, most=0, code=0) as history:
+            await until(lambda: "history was read back" in caplog.text, "the end of it", 60)
+            assert history.refused == MOST_LOST
+            await until(lambda: source._live is not None, "a session")
+            told = births(taken)
+            assert told == 2 + MOST_LOST and len(gaps(taken)) == 1
+            await asyncio.sleep(3)
+            assert births(taken) == told and have_reached(taken, 9.0, nodes)
