@@ -15,10 +15,12 @@ from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
-from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refused
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
+from opcua_gateway.holes import Holes
 from opcua_gateway.mapping import (
     Tag,
     UnitsHeard,
+    historical_reading,
     overflowed,
     refused_reading,
     to_reading,
@@ -41,8 +43,9 @@ class Deliveries:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
     """
 
-    def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag]) -> None:
+    def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
         self.model, self.owner = model, owner
+        self._holes = holes
         self.heard_at = 0
         self._tags = tags
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
@@ -75,13 +78,18 @@ class Deliveries:
                     },
                 )
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
+                self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
             case Connected(resumed, at):
                 self._initial[:] = not resumed
                 events = (
                     []
                     if resumed or not self.heard_at
-                    else [self._gap(at, "no session with the server")]
+                    else [
+                        self._holes.missed_by_all(
+                            self._gap(at, "no session with the server"), new_session=True
+                        )
+                    ]
                 )
                 born = codec.Birth(
                     assets=self._assets, detail="resumed" if resumed else "connected"
@@ -92,6 +100,9 @@ class Deliveries:
                 return self._delivery(
                     at, events=[self._event(at, death=codec.Death(reason=reason))]
                 )
+            case ReadBack(found, filled, stored, at):
+                readings = [historical_reading(self._tags[each.handle], each) for each in found]
+                return self._delivery(at, readings=readings, events=filled, ack=stored)
         assert_never(happening)
 
     def _of_message(self, message: Message) -> Delivery:
@@ -127,6 +138,7 @@ class Deliveries:
             )
         timed = times != NO_TIME
         self._last_time[handles[timed]] = times[timed]
+        self._holes.delivered(published, at)
         self.heard_at = at
         metrics.NOTIFICATIONS.labels(self.model.key).inc(len(handles))
         return self._delivery(
@@ -173,9 +185,10 @@ class Deliveries:
         at = message.received_at
         if message.lost:
             metrics.LOST_MESSAGES.labels(self.model.key).inc(message.lost)
-            yield self._gap(at, f"{message.lost} messages were lost on the way")
+            lost = self._gap(at, f"{message.lost} messages were lost on the way")
+            yield self._holes.missed_by_all(lost)
         if message.published.unreadable:
-            yield self._gap(at, message.published.why)
+            yield self._holes.missed_by_all(self._gap(at, message.published.why))
         full = overflowed(statuses)
         if full.any():
             nodes = handles[full]
@@ -186,7 +199,7 @@ class Deliveries:
             first = self._tags[int(nodes[0])].signal.path
             reason = f"the server's queue was too small for {len(nodes)} nodes, first {first}"
             gap = codec.Gap(from_time=int(starts.min()), to_time=int(ends.max()), reason=reason)
-            yield self._event(at, gap=gap)
+            yield self._holes.overflowed(self._event(at, gap=gap), message.published)
 
     def _delivery(
         self,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from aurelian.model.codec import SourceEvent
+from opcua_gateway.mapping import Notification
 from opcua_gateway.message_numbers import Acknowledgements
 from opcua_gateway.notifications import Published
 
@@ -51,4 +54,21 @@ class Lost:
     at: int
 
 
-Happening = Message | Refused | Connected | Lost
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """Values of a hole, out of the server's history.
+
+    Attributes:
+        notifications: none of them was delivered live.
+        filled: gap events told before, of gaps that are whole now.
+        stored: called when the outbox has all of it.
+        at: microseconds since 1970.
+    """
+
+    notifications: tuple[Notification, ...]
+    filled: tuple[SourceEvent, ...]
+    stored: Callable[[], None] | None
+    at: int
+
+
+Happening = Message | Refused | Connected | Lost | ReadBack

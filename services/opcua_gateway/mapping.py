@@ -4,7 +4,7 @@ called by source.py."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from aurelian.model.source_model import SourceModel
 
 BAD_NODE_ID_UNKNOWN = 0x80340000
 """Status of an item whose node or namespace the server does not have."""
+
+OVERFLOW_BITS, OVERFLOW = 0x0C80, 0x0480
+"""Of a status code: the bits, and what they are where values were lost before it."""
 
 _NO_COMMUNICATION = (
     0x80050000,  # BadCommunicationError
@@ -62,7 +65,7 @@ class Notification:
 def overflowed(statuses: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) whether the server's queue of an item lost values just before this one (part 4,
     7.39.1)."""
-    found: NDArray[np.bool_] = (statuses & np.uint32(0x0C80)) == 0x0480
+    found: NDArray[np.bool_] = (statuses & np.uint32(OVERFLOW_BITS)) == OVERFLOW
     return found
 
 
@@ -107,6 +110,11 @@ def to_reading(tag: Tag, notification: Notification, *, initial: bool) -> Readin
         status=notification.status,
         flags=Flag.INITIAL if initial else Flag.NONE,
     )
+
+
+def historical_reading(tag: Tag, notification: Notification) -> Reading:
+    """A value out of the server's history as a reading of its signal."""
+    return replace(to_reading(tag, notification, initial=False), flags=Flag.HISTORICAL)
 
 
 def refused_reading(tag: Tag, status: int, at: int) -> Reading:

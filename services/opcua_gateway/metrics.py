@@ -44,6 +44,17 @@ GAPS = Counter(
     "Gaps told to the historian; each is an interval without data.",
     ["source"],
 )
+READ_BACK = Counter(
+    "opcua_gateway_values_read_back_total",
+    "Values of gaps that came out of the server's history.",
+    ["source"],
+)
+UNFILLED = Counter(
+    "opcua_gateway_gaps_unfilled_total",
+    "Gaps that history could not make whole: nodes without history, or a server that refuses it or "
+    "does not have it any more; see the log line 'history was read back'.",
+    ["source"],
+)
 CERTIFICATE_ENDS = Gauge(
     "opcua_own_certificate_ends_timestamp_seconds",
     "When our certificate ends; one that we made is made anew 30 days before, another is yours to "

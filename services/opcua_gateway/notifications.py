@@ -28,6 +28,7 @@ __all__ = [
     "Undecodable",
     "decode_publish",
     "decode_republish",
+    "open_response",
     "to_value",
 ]
 
@@ -106,7 +107,7 @@ def decode_publish(body: ua.utils.Buffer) -> Published:
         ua.UaStatusCodeError: the service result is Bad.
     """
     try:
-        reader = _open(body)
+        reader = open_response(body)
         subscription = _uint32(reader)
         count = max(reader.length(4), 0)
         available = struct.unpack(f"<{count}I", reader.read(4 * count))
@@ -121,15 +122,15 @@ def decode_publish(body: ua.utils.Buffer) -> Published:
 def decode_republish(body: ua.utils.Buffer, subscription: int) -> Published:
     """Read a RepublishResponse of a subscription. Raises as `decode_publish`."""
     try:
-        return _decode_message(_open(body), subscription, ())
+        return _decode_message(open_response(body), subscription, ())
     except ua.UaStatusCodeError:
         raise
     except UNREADABLE as error:
         raise Undecodable(f"head of a Republish response: {error!r}") from error
 
 
-def _open(body: ua.utils.Buffer) -> Reader:
-    """A reader behind the ResponseHeader.
+def open_response(body: ua.utils.Buffer) -> Reader:
+    """A reader of a response behind its ResponseHeader.
 
     Raises:
         ua.UaStatusCodeError: the service result is Bad.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
@@ -177,8 +178,8 @@ class Publishing:
         await self._open_subscription()
         await self._watch(range(len(self._nodes)))
 
-    async def run(self) -> None:
-        """Work until cancelled.
+    async def run(self, read_back: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Work until cancelled; `read_back` runs beside, once a message came.
 
         Raises:
             ExceptionGroup of SessionLost: the session cannot go on.
@@ -192,6 +193,7 @@ class Publishing:
             tasks.create_task(self._watch_silence(), name="watch for silence")
             tasks.create_task(self._renew(), name="renew the channel")
             tasks.create_task(self._retry(), name="retry refused nodes")
+            tasks.create_task(self._after_message(read_back), name="read history back")
 
     async def delete_subscriptions(self) -> None:
         """Tell the server that they are not wanted any more."""
@@ -302,6 +304,13 @@ class Publishing:
                 subscription = self.subscriptions.get(published.subscription)
                 if subscription is not None:
                     await subscription.accept(published)
+
+    async def _after_message(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Work begins when live values can come, and what it does to the session is not taken for
+        a message that was too large."""
+        while not self.has_delivered:  # noqa: ASYNC110 - of many subscriptions, some of them new
+            await asyncio.sleep(self._interval_s)
+        await work()
 
     def _put_back(self, stored: dict[int, list[int]]) -> None:
         for number, numbers in stored.items():

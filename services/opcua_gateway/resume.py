@@ -20,6 +20,7 @@ class Resume:
         addresses: of the nodes, by handle; other addresses need other subscriptions.
         refused: handles of the nodes that the server did not give.
         heard_at: microseconds since 1970 of the last sign of life: a gap begins here.
+        unread: from when to when something is to be read out of the server's history yet.
     """
 
     secret: str
@@ -28,6 +29,7 @@ class Resume:
     addresses: tuple[str, ...]
     refused: tuple[int, ...]
     heard_at: int
+    unread: tuple[int, int] | None = None
 
 
 def load(file: Path) -> Resume | None:
@@ -41,9 +43,14 @@ def load(file: Path) -> Resume | None:
             tuple(found["addresses"]),
             tuple(found["refused"]),
             found["heard_at"],
+            _span(found.get("unread")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _span(found: list[int] | None) -> tuple[int, int] | None:
+    return None if found is None else (int(found[0]), int(found[1]))
 
 
 def save(file: Path, resume: Resume) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asyncua import Client, ua
 
 from opcua_gateway.notifications import Published, decode_republish
 
 ITEMS_PER_CALL = 1000
+NODES_PER_READ = 1000
+HISTORY_NODES_PER_CALL = 100
 """Where a server names no limit of its own."""
 
 BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
@@ -54,11 +56,13 @@ class TooManyPublishRequests(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server said at connect: its namespaces in order, and how many items one call may
-    create."""
+    """What the server said at connect: its namespaces in order, how many items one call may create,
+    and how many nodes a Read and a HistoryRead may be for."""
 
     namespaces: tuple[str, ...]
     items_per_call: int
+    nodes_per_read: int = field(default=NODES_PER_READ, compare=False)
+    history_nodes_per_call: int = field(default=HISTORY_NODES_PER_CALL, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class Session:
         wanted = (
             ua.ObjectIds.Server_NamespaceArray,
             ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
+            ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+            ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
         )
         request = ua.ReadParameters()
         request.NodesToRead = [
@@ -111,15 +117,17 @@ class Session:
             for number in wanted
         ]
         with translated("read the namespaces"):
-            namespaces, per_call = await self._client.uaclient.session.read(request)
+            namespaces, *limits = await self._client.uaclient.session.read(request)
         if not isinstance(namespaces.Value.Value, list):
             raise SessionLost(
                 f"the server's namespace table is unreadable: {namespaces.StatusCode}"
             )
-        limit = per_call.Value.Value if per_call.Value is not None else None
-        return Limits(
-            tuple(map(str, namespaces.Value.Value)), int(limit) if limit else ITEMS_PER_CALL
-        )
+        usual = (ITEMS_PER_CALL, NODES_PER_READ, HISTORY_NODES_PER_CALL)
+        found = [
+            int(limit.Value.Value) if limit.Value is not None and limit.Value.Value else otherwise
+            for limit, otherwise in zip(limits, usual, strict=True)
+        ]
+        return Limits(tuple(map(str, namespaces.Value.Value)), *found)
 
     async def create_subscription(
         self,
@@ -216,6 +224,11 @@ class Session:
             published = decode_republish(body, subscription)
         # Some servers answer with an empty message instead of a refusal.
         return published if published.sequence == number and not published.keep_alive else None
+
+    async def ask(self, request: object, timeout_s: float | None = None) -> ua.utils.Buffer:
+        """Send any request and return its answer's body; raises what asyncua raises. For services
+        whose failure is not the session's."""
+        return await self._client.uaclient.session._send_request(request, timeout=timeout_s)
 
     async def delete_subscriptions(self, subscriptions: Sequence[int]) -> None:
         """End subscriptions that are no longer wanted."""

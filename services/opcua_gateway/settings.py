@@ -38,6 +38,15 @@ class OpcuaGatewaySettings(GatewaySettings):
     opcua_retry_s: float = Field(
         30.0, gt=0, description="a node that a server refused is tried again after this time"
     )
+    opcua_read_back: bool = Field(
+        True, description="after a gap, read what was missed from the server's history"
+    )
+    opcua_read_back_s: float = Field(
+        86_400.0, gt=0, description="at most so much of a gap, its end, is read back"
+    )
+    opcua_read_back_values: int = Field(
+        100_000, ge=1, description="at most so many values a node and gap are read back"
+    )
     opcua_insecure_hosts: tuple[str, ...] = Field(
         (),
         description="JSON list of hosts beyond loopback that may be spoken to without security, "

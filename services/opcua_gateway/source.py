@@ -19,19 +19,21 @@ from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel, is_loopback
-from aurelian.model.time import now_us
+from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.connection import opened
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.endpoints import Endpoints, Unacceptable, announce_certificate
 from opcua_gateway.happenings import Connected, Happening, Lost, Message
+from opcua_gateway.holes import Holes
 from opcua_gateway.mapping import (
     Tag,
     tags_of,
 )
 from opcua_gateway.message_numbers import Acknowledgements, Window
 from opcua_gateway.publishing import Publishing, Standing
+from opcua_gateway.read_back import HistoryReader
 from opcua_gateway.resume import Resume, load, save
 from opcua_gateway.session import Limits, ResponseTooLarge, Session, SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
@@ -96,13 +98,22 @@ class OpcuaSource:
         self._silent_ends = 0
         self._resumptions = 0  # in a row, without a message
         self._out: asyncio.Queue[Happening] = asyncio.Queue(maxsize=32)
-        self._deliveries = Deliveries(model, owner, tags)
+        self._holes = Holes(
+            len(tags),
+            is_on=settings.opcua_read_back,
+            longest_us=int(settings.opcua_read_back_s * SECOND_US),
+        )
+        self._reader = HistoryReader(
+            model, tags, settings.opcua_read_back_values, self._holes, self._out, self._window
+        )
+        self._deliveries = Deliveries(model, owner, tags, self._holes)
         self._saved_at = 0
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the server sends, until cancelled. A cancelled source leaves its session to be
         resumed."""
         self._load()
+        self._reader.begin()
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.key}")
         try:
@@ -202,7 +213,8 @@ class OpcuaSource:
             secret=resume.secret if resume is not None else None,
         ) as session:
             limits = await session.read_limits()
-            publishing = self._publishing(session, limits)
+            nodes = [tag.address.node_id(limits.namespaces) for tag in self._tags]
+            publishing = self._publishing(session, limits, nodes)
             if resume is not None and session.resumed and limits == resume.limits:
                 # What we sign next time is for what the server gave us just now.
                 self._resume = replace(resume, secret=session.secret)
@@ -230,17 +242,19 @@ class OpcuaSource:
                 },
             )
             try:
-                await publishing.run()
+                await publishing.run(lambda: self._reader.run(session, limits, nodes))
             except* ResponseTooLarge:
                 with suppress(SessionLost):
                     await publishing.delete_subscriptions()
                 raise
 
-    def _publishing(self, session: Session, limits: Limits) -> Publishing:
+    def _publishing(
+        self, session: Session, limits: Limits, nodes: Sequence[str | None]
+    ) -> Publishing:
         return Publishing(
             session,
             limits,
-            [tag.address.node_id(limits.namespaces) for tag in self._tags],
+            nodes,
             self._settings,
             self.model.publishing_interval_ms / 1000,
             self._most_notifications,
@@ -286,13 +300,15 @@ class OpcuaSource:
         """Read what the run before this one left."""
         if self._resume is None and (found := load(self._file)) is not None:
             self._deliveries.heard_at = found.heard_at
+            if found.unread is not None:
+                self._holes.reopen(*found.unread)
             if found.addresses == self._addresses:
                 self._resume = found
 
     def _save(self) -> None:
         if self._resume is not None:
             self._saved_at = self._deliveries.heard_at
-            save(self._file, self._resume)
+            save(self._file, replace(self._resume, unread=self._holes.unread))
 
 
 def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:

@@ -27,22 +27,41 @@ class NodeOpcua:
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.url, self.port = url_at(port), port
         self._process = process
+        self._said = {said: asyncio.Event() for said in ("ready", "counted", "done")}
 
     async def count(self, first: int, last: int, pause_ms: int = 20) -> None:
         """Write each number of a range to every variable."""
-        assert self._process.stdin is not None
-        command = json.dumps(["count", first, last, pause_ms])
-        self._process.stdin.write(f"{command}\n".encode())
-        await self._process.stdin.drain()
-        assert await self._say() == "counted"
+        await self._order("counted", "count", first, last, pause_ms)
 
-    async def _say(self) -> str:
+    async def forget(self) -> None:
+        """End all sessions with their subscriptions."""
+        await self._order("done", "forget")
+
+    async def _order(self, answer: str, *command: object) -> None:
+        assert self._process.stdin is not None
+        said = self._said[answer]
+        said.clear()
+        self._process.stdin.write(f"{json.dumps(command)}\n".encode())
+        await self._process.stdin.drain()
+        waiting = asyncio.create_task(said.wait())
+        ended = asyncio.create_task(self._process.wait())
+        try:
+            await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            ended.cancel()
+        assert said.is_set(), "node-opcua ended"
+
+    async def listen(self) -> None:
+        """Take what it says, until it ends."""
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            said = line.decode().strip()
-            if said in ("ready", "counted"):
-                return said
-        raise RuntimeError("node-opcua ended")
+            if (said := self._said.get(line.decode().strip())) is not None:
+                said.set()
+
+    async def ready(self) -> None:
+        """Wait until it takes connections."""
+        await self._said["ready"].wait()
 
 
 @contextlib.asynccontextmanager
@@ -54,6 +73,9 @@ async def node_opcua(
     items_per_subscription: int = 100_000,
     subscriptions: int = 10,
     items_per_call: int = 1000,
+    historized: int = 0,
+    refused: int = 0,
+    history_nodes_per_call: int = 0,
     policies: Sequence[str] = ("None",),
     modes: Sequence[str] = ("None",),
     anonymous: bool = True,
@@ -67,6 +89,7 @@ async def node_opcua(
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
     Args:
+        historized: the first so many nodes have a history, the next `refused` say so and refuse it.
         policies, modes: of the endpoints, by their names in node-opcua.
         anonymous: whether nobody may sign in. `operator` may with `password`.
         accepts_all: clients' certificates, unseen; else those in `folder`/node-opcua-pki/trusted.
@@ -86,6 +109,9 @@ async def node_opcua(
         "items_per_subscription": items_per_subscription,
         "subscriptions": subscriptions,
         "items_per_call": items_per_call,
+        "historized": historized,
+        "refused": refused,
+        "history_nodes_per_call": history_nodes_per_call,
         "policies": list(policies),
         "modes": list(modes),
         "anonymous": anonymous,
@@ -104,12 +130,14 @@ async def node_opcua(
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
         )
+    server = NodeOpcua(process, port)
+    listening = asyncio.create_task(server.listen())
     try:
-        server = NodeOpcua(process, port)
         async with asyncio.timeout(START_LIMIT_S):
-            assert await server._say() == "ready"
+            await server.ready()
         yield server
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
+        await listening

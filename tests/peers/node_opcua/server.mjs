@@ -1,6 +1,7 @@
 // An OPC UA server of node-opcua for tests: node server.mjs FOLDER OPTIONS
 // FOLDER has node_modules; OPTIONS is JSON, see node_opcua.py. Prints "ready". Reads commands, one JSON list a line:
-// ["count", first, last, pauseMs] writes that range to every node; ["quit"]. The end of standard input ends it too.
+// ["count", first, last, pauseMs] writes that range to every node; ["forget"] ends all sessions with their subscriptions;
+// ["quit"]. The end of standard input ends it too. "counted" is printed after "count", "done" after "forget".
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -33,7 +34,10 @@ const server = new opcua.OPCUAServer({
     maxMonitoredItemsPerSubscription: options.items_per_subscription,
     maxSessions: 100,
     maxSubscriptionsPerSession: options.subscriptions,
-    operationLimits: { maxMonitoredItemsPerCall: options.items_per_call },
+    operationLimits: {
+      maxMonitoredItemsPerCall: options.items_per_call,
+      maxNodesPerHistoryReadData: options.history_nodes_per_call,
+    },
   },
 });
 await server.initialize();
@@ -51,21 +55,34 @@ for (const space of further.length ? further : [counting]) {
       minimumSamplingInterval: 0,
       value: { dataType: "Double", value: space === counting ? 0 : 999999 },
     });
-    if (space === counting) nodes.push(node);
+    if (space !== counting) continue;
+    nodes.push(node);
+    if (n < options.historized) all.installHistoricalDataNode(node, { maxOnlineValues: 1_000_000 });
+    // Says that it has a history, and refuses to give it.
+    else if (n < options.historized + options.refused) node.accessLevel |= opcua.AccessLevelFlag.HistoryRead;
   }
 }
 await server.start();
 console.log("ready");
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-for await (const line of createInterface({ input: process.stdin })) {
-  const [command, first, last, pauseMs] = JSON.parse(line);
-  if (command === "quit") break;
+const count = async (first, last, pauseMs) => {
   for (let value = first; value <= last; value++) {
     for (const node of nodes) node.setValueFromSource({ dataType: "Double", value });
     await pause(pauseMs);
   }
   console.log("counted");
+};
+for await (const line of createInterface({ input: process.stdin })) {
+  const [command, ...given] = JSON.parse(line);
+  if (command === "quit") break;
+  if (command === "count") void count(...given);
+  if (command === "forget") {
+    for (const session of Object.values(server.engine._sessions)) {
+      server.engine.closeSession(session.authenticationToken, true, "Forcing");
+    }
+    console.log("done");
+  }
 }
 await server.shutdown(0);
 process.exit(0);
