@@ -142,8 +142,7 @@ class Endpoints:
             lists = self._store.lists()
         except OSError as error:
             raise Unacceptable(f"the list of trusted certificates: {error}") from error
-        found = find_faults(chain, lists, expected, utc_now())
-        faults = [each for each in found if each.check not in security.waive]
+        faults = find_faults(chain, lists, expected, utc_now(), security.waive)
         first_use = security.trust == "first_use" and not security.server_sha256
         if first_use and {each.check for each in faults} <= {UNTRUSTED}:
             # Noted also where it is trusted anyway: whoever comes with another one is the second.
