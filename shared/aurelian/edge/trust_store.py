@@ -58,6 +58,7 @@ class OwnCertificate:
         ends: after that nobody accepts it.
         made_now: it was made by this call.
         file: where the certificate lies.
+        warnings: what servers may refuse it for, or others may read of it, each with what to do.
     """
 
     der: bytes
@@ -67,6 +68,7 @@ class OwnCertificate:
     ends: datetime
     made_now: bool
     file: Path
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from datetime import date, timedelta
 from ipaddress import ip_address
 from typing import Literal
@@ -155,14 +155,30 @@ class SourceModel(PlantPart):
             raise ValueError("sign in by `user` or by `user_certificate`, not both")
         return self
 
-    def security_in(self, clear_hosts: Container[str]) -> OpcuaSecurity:
+    def security_in(self, clear_hosts: Collection[str]) -> OpcuaSecurity:
         """`security`, or what holds where it says nothing; `clear_hosts`: may be spoken to in the
         clear, as this machine may."""
         if self.security is not None:
             return self.security
+        return OpcuaSecurity(policy="None" if self._may_be_clear(clear_hosts) else "best")
+
+    def refused_in_clear(self, clear_hosts: Collection[str]) -> str:
+        """Why an OPC UA gateway does not speak to the server, and what to do: it would be in the
+        clear, beyond this machine and `clear_hosts`. Empty: it does."""
+        if self.kind != "opcua" or self.security_in(clear_hosts).policy != "None":
+            return ""
+        if self._may_be_clear(clear_hosts):
+            return ""
         host = urlsplit(self.url).hostname or ""
-        clear = is_loopback(host) or host in clear_hosts
-        return OpcuaSecurity(policy="None" if clear else "best")
+        return (
+            f"{host} is not this machine, and `policy: None` would speak to it in the clear: take "
+            "it out, or, if the network between is closed, set "
+            f"AURELIAN_OPCUA_INSECURE_HOSTS='[\"{host}\"]'"
+        )
+
+    def _may_be_clear(self, clear_hosts: Collection[str]) -> bool:
+        host = urlsplit(self.url).hostname or ""
+        return is_loopback(host) or host in {each.lower() for each in clear_hosts}
 
     @property
     def key(self) -> str:
