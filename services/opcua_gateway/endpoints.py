@@ -185,9 +185,9 @@ def own_certificate(store: TrustStore, gateway: str) -> OwnCertificate:
     with _of_own:
         own = store.own(uri, [host, "localhost", "127.0.0.1"], utc_now())
         metrics.CERTIFICATE_ENDS.set(own.ends.timestamp())
-        said = (own.sha256, own.warnings)
-        if _announced.get(own.file) != said:
-            _announced[own.file] = said
+        sha256, warnings = _announced.get(own.file, ("", ()))
+        if own.sha256 != sha256 or set(own.warnings) - set(warnings):
+            _announced[own.file] = (own.sha256, own.warnings)
             _announce(own)
     return own
 
@@ -202,7 +202,7 @@ def _announce(own: OwnCertificate) -> None:
     }
     log.info("our certificate", extra={"fields": fields})
     warnings = list(own.warnings)
-    if own.ends - utc_now() < RENEW_BEFORE:
+    if utc_now() < own.ends < utc_now() + RENEW_BEFORE:
         warnings.append(f"it ends on {own.ends:%Y-%m-%d}: put a new one there")
     for each in warnings:
         extra = {"fields": {"sha256": own.sha256, "file": str(own.file), "what": each}}

@@ -148,6 +148,31 @@ def weak_signature(signed: x509.Certificate | x509.CertificateRevocationList) ->
     return f"a signature with {name}, SHA-2 is needed"
 
 
+def unfit_for_client(certificate: x509.Certificate, now: datetime) -> list[str]:
+    """Why servers may refuse a certificate as that of a client (part 6, 6.2.2), as sentences
+    without their end; empty: they have no reason to."""
+    weak = (weak_key(certificate), weak_signature(certificate))
+    found = [f"it has {each}" for each in weak if each]
+    if len(uris := uris_of(certificate)) != 1:
+        found.append(f"it carries {len(uris) or 'no'} ApplicationUri in place of one")
+    if now < certificate.not_valid_before_utc:
+        found.append(
+            f"it is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        )
+    if now > certificate.not_valid_after_utc:
+        found.append(f"it ended on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    for extension in certificate.extensions:
+        value = extension.value
+        if isinstance(value, x509.KeyUsage) and not (
+            value.digital_signature and (value.key_encipherment or value.data_encipherment)
+        ):
+            found.append("its key may not be used to sign and encrypt")
+        clients = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+        if isinstance(value, x509.ExtendedKeyUsage) and clients.isdisjoint(value):
+            found.append("it is not made for a client")
+    return found
+
+
 def is_made_here(certificate: x509.Certificate) -> bool:
     """Whether a certificate is one of `self_signed`."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
