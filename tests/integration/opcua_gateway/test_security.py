@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from aurelian.edge.certificates import read_certificates
+from aurelian.edge.certificates import read_certificates, self_signed
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.trust_store import TrustStore
 from opcua_gateway.connection import opened
@@ -19,7 +22,7 @@ from opcua_gateway.session import SessionLost
 from opcua_gateway.source import OpcuaSource
 from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.peers.between import between
-from tests.peers.certificates import make
+from tests.peers.certificates import NOW, make
 from tests.peers.node_opcua_server import NodeOpcua, node_opcua, url_at
 from tests.source_alone import taking
 from tests.waiting import until
@@ -143,6 +146,34 @@ async def test_values_come_over_a_secured_session_and_over_a_cut(tmp_path: Path)
             await until(lambda: bool(taken), "the first delivery")
             (birth,) = [e.birth for d in taken for e in d.events if e.HasField("birth")]
             assert birth.detail == "resumed"
+
+
+async def test_our_certificate_is_replaced_and_made_anew_without_a_restart(tmp_path: Path) -> None:
+    own = tmp_path / "pki" / "own"
+
+    def shows() -> bytes:
+        """The certificate of the session that is up."""
+        live = source._live
+        return b"" if live is None else live[0]._client.security_policy.host_certificate
+
+    async with secured(tmp_path) as server:
+        security = {"security": {"trust": "first_use"}}
+        source = make_source(tmp_path, server.url, NODES, source=security)
+        async with taking(source) as taken:
+            await until(lambda: came(taken) == NODES, "values")
+            assert shows() == (own / "certificate.der").read_bytes()
+            theirs = make(uris=("urn:theirs",), extended=(ExtendedKeyUsageOID.CLIENT_AUTH,))
+            certificate, key = theirs.write(tmp_path / "new")
+            key.rename(own / "key.pem")
+            certificate.rename(own / "certificate.der")
+            source._live[0]._client.disconnect_socket()  # type: ignore[index]
+            await until(lambda: shows() == theirs.der, "a session with theirs", 30)
+            ended = self_signed(theirs.key, "urn:ours", ["h"], NOW - timedelta(days=710))
+            (own / "certificate.der").write_bytes(ended.public_bytes(Encoding.DER))
+            source._live[0]._client.disconnect_socket()  # type: ignore[index]
+            await until(lambda: shows() not in (b"", theirs.der), "a session with a new one", 30)
+            assert shows() == (own / "certificate.der").read_bytes()
+            assert shows() != ended.public_bytes(Encoding.DER)
 
 
 async def test_a_source_waits_until_both_trust_each_other(tmp_path: Path) -> None:
