@@ -69,7 +69,8 @@ async def opened(
         if not session.resumed:
             with translated(f"open a session with {url}"), _trusted(way):
                 made = await client.create_session()
-            token = confirmed_token(way, made.ServerEndpoints)
+            with translated("compare the server's endpoints"):
+                token = confirmed_token(way, made.ServerEndpoints)
             with translated(f"sign in at {url}"), _admitted(way):
                 await _sign_in(client, way, token)
         yield session

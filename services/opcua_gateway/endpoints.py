@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.certificates import UNREADABLE, TrustError, sha256_of, shown, utc_now
+from aurelian.edge.names import readable
 from aurelian.edge.trust_store import RENEW_BEFORE, OwnCertificate, TrustStore
 from aurelian.model.source_model import OpcuaSecurity, SourceModel, Waiver
 from opcua_gateway import metrics
@@ -101,7 +102,8 @@ class Endpoints:
         policy = POLICIES.get(policy_of(chosen))
         certificate = None
         if policy is not None or is_protected(token, chosen):
-            certificate = await asyncio.to_thread(self._check, chosen)
+            with translated("check the server's certificate"):
+                certificate = await asyncio.to_thread(self._check, chosen)
         own = None
         if policy is not None:
             try:
@@ -146,7 +148,7 @@ class Endpoints:
                 return _der(own)
         if not faults:
             return _der(own)
-        reason = "; ".join(each.reason for each in faults)
+        reason = readable("; ".join(each.reason for each in faults))
         with suppress(OSError):  # a full disk must not hide why
             self._store.reject(own, source, reason)
         waivable = sorted({each.check for each in faults} & {*get_args(Waiver)})

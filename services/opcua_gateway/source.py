@@ -13,6 +13,7 @@ from dataclasses import replace
 from asyncua import ua
 
 from aurelian.edge.gateway import Delivery
+from aurelian.edge.names import readable
 from aurelian.edge.trust_store import TrustStore
 from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
@@ -125,7 +126,7 @@ class OpcuaSource:
                 await self._connect_and_run()
             except* SessionLost as group:
                 asks_for_fewer = self._asks_for_fewer(group)
-                reason = str(_first(group))
+                reason = readable(str(_first(group)))  # it may quote what the server sent
                 # What waits for a person is told on the pages too, once.
                 needs_somebody = isinstance(_first(group), Unacceptable) and reason != logged
                 if self._live is not None or reason != logged:

@@ -21,6 +21,8 @@ from opcua_gateway.source import OpcuaSource
 from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.peers.between import between
 from tests.peers.certificates import authority, make, with_curve
+from tests.source_alone import taking
+from tests.waiting import until
 
 SIGN = ua.SecurityPolicyType.Basic256Sha256_Sign
 OPERATOR = {"user": "operator", "password_env": "PEER_PASSWORD"}
@@ -149,6 +151,19 @@ async def test_a_certificate_of_an_elliptic_curve_is_refused_by_name(tmp_path: P
         with pytest.raises(SessionLost, match="its key is not RSA") as refused:
             await read_limits(source_of(tmp_path, port, security=waived))
     assert "waive" not in str(refused.value)
+
+
+async def test_what_a_server_calls_itself_is_cut_and_written_so_that_it_can_be_kept(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path, SIGN) as (server, port):
+        server.iserver.endpoints[0].SecurityPolicyUri = "urn:policy#\0" + 100_000 * "x"
+        source = source_of(tmp_path, port, security=FIRST_USE)
+        async with taking(source) as taken:
+            await until(lambda: bool(taken), "why there is no session")
+    (event,) = taken[0].events
+    assert "does not offer any security of today" in event.death.reason
+    assert len(event.death.reason) <= 2010 and "\0" not in event.death.reason
 
 
 def answer_with(server: Server, node: int, value: ua.DataValue) -> None:
