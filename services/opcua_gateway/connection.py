@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager, contextmanager
 
 from asyncua import Client, ua
 from asyncua.crypto.uacrypto import CertProperties
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from cryptography.exceptions import InvalidSignature
 
 from aurelian.edge.certificates import shown
-from opcua_gateway.endpoints import Identity, Unacceptable, Way
+from opcua_gateway.endpoints import Way, confirmed_token
+from opcua_gateway.policies import Unacceptable
 from opcua_gateway.session import Session, SessionLost, translated
+from opcua_gateway.sign_in import shown_identity
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ _SIGN_IN_REFUSED = frozenset(
         ua.StatusCodes.BadUserSignatureInvalid,
     }
 )
+_HUNG_UP = (OSError, TimeoutError, AssertionError)
+"""What the library raises where a server ends the connection: it may be all that one says of a
+certificate that it does not trust."""
 
 
 @asynccontextmanager
@@ -49,22 +54,25 @@ async def opened(
     """
     client = Client(url, timeout=timeout_s)  # fresh for each connection (T14)
     client.name = client.description = name
-    client.application_uri = _PLAIN_URI if way.own is None else way.own.uri
+    client.application_uri = (way.own.uri if way.own is not None else "") or _PLAIN_URI
     client.session_timeout = int(session_timeout_s * 1000)
     try:
         await _secure(client, way)
         with translated(f"connect to {url}"):
             await client.connect_socket()
             await client.send_hello()
-            with _explained(way):
+            with _trusted(way):
                 await client.open_secure_channel()
         session = Session(client)
         if secret is not None:
             session.resumed = await _reactivate(client, way, secret)
         if not session.resumed:
-            with translated(f"open a session with {url}"), _explained(way):
-                await client.create_session()
-                await _sign_in(client, way)
+            with translated(f"open a session with {url}"), _trusted(way):
+                made = await client.create_session()
+            with translated("compare the server's endpoints"):
+                token = confirmed_token(way, made.ServerEndpoints)
+            with translated(f"sign in at {url}"), _admitted(way):
+                await _sign_in(client, way, token)
         yield session
     finally:
         client.disconnect_socket()
@@ -91,10 +99,14 @@ async def _reactivate(client: Client, way: Way, secret: str) -> bool:
     client._policy_ids = [ua.UserTokenPolicy(PolicyId=nobody, TokenType=ua.UserTokenType.Anonymous)]
     with translated("re-activate the session"):
         try:
+            user = way.token
+            if way.policy is not None:
+                # No CreateSession says what the server really offers, so it is asked again.
+                user = confirmed_token(way, await client.get_endpoints())
             client.uaclient.session.restore_authentication_token(ua.NodeId.from_string(token))
             # We prove that we have our key by signing what the server gave us last.
             client._server_nonce = bytes.fromhex(nonce) or None
-            await _sign_in(client, way)
+            await _sign_in(client, way, user)
         except ua.UaStatusCodeError as error:
             log.info(
                 "session is not known any more", extra={"fields": {"status": f"0x{error.code:08X}"}}
@@ -104,52 +116,84 @@ async def _reactivate(client: Client, way: Way, secret: str) -> bool:
     return True
 
 
-async def _sign_in(client: Client, way: Way) -> None:
+async def _sign_in(client: Client, way: Way, token: ua.UserTokenPolicy | None) -> None:
     identity = way.identity
-    if way.token is not None:
-        client._policy_ids = [way.token]
+    if token is not None:
+        client._policy_ids = [token]
     if identity.certificate is not None:
-        client.user_private_key = _load_key(identity)
+        client.user_private_key = identity.key
         await client.activate_session(certificate=identity.certificate)
     else:
         await client.activate_session(identity.name or None, identity.password or None)
 
 
-def _load_key(identity: Identity) -> object:
-    try:
-        if b"-----BEGIN" in identity.key:
-            return load_pem_private_key(identity.key, password=None)
-        return load_der_private_key(identity.key, password=None)
-    except (ValueError, TypeError) as error:
-        raise Unacceptable(
-            f"cannot sign in: `user_key` is no key without password: {error}"
-        ) from error
-
-
 @contextmanager
-def _explained(way: Way) -> Iterator[None]:
-    """Say what to do about a server that refuses our certificate or our user."""
+def _trusted(way: Way) -> Iterator[None]:
+    """Say what to do about a server that refuses our certificate, or does not prove its own."""
     try:
         yield
     except SessionLost:
         raise
     except ua.UaStatusCodeError as error:
-        if error.code in _SIGN_IN_REFUSED:
-            who = f"user {way.identity.name!r}" if way.identity.name else "this way to sign in"
-            raise Unacceptable(f"the server refuses {who}: {error}") from error
-        if way.own is None or ("ertificate" not in str(error) and "ecurity" not in str(error)):
+        if way.own is None or not _is_of_certificates(error):
             raise
         raise Unacceptable(_distrusted(way, error)) from error
-    except (OSError, TimeoutError, ua.UaError, AssertionError) as error:
-        # A server that does not trust us may only hang up.
+    except InvalidSignature as error:
+        raise Unacceptable(
+            "the server does not prove that it has the key of its certificate: is it the server "
+            "that it says it is?"
+        ) from error
+    except _HUNG_UP as error:
         if way.own is None:
             raise
         raise Unacceptable(_distrusted(way, error)) from error
+    except ua.UaError as error:
+        # Another certificate than before, or not the endpoint that we speak to.
+        raise Unacceptable(
+            f"the server's answer does not fit the endpoint that it offered: {error}"
+        ) from error
+
+
+@contextmanager
+def _admitted(way: Way) -> Iterator[None]:
+    """Say what to do about a server that refuses our user: our own certificate it has accepted
+    before."""
+    who = shown_identity(way.identity)
+    try:
+        yield
+    except SessionLost:
+        raise
+    except ua.UaStatusCodeError as error:
+        if way.identity.certificate is not None and _is_of_certificates(error):
+            raise Unacceptable(
+                f"the server refuses {who}: {error}; does it trust that certificate as a user's?"
+            ) from error
+        if error.code in _SIGN_IN_REFUSED or (way.identity.name and _is_of_certificates(error)):
+            raise Unacceptable(f"the server refuses {who}: {error}{_next_step(way)}") from error
+        if way.own is not None and _is_of_certificates(error):
+            raise Unacceptable(_distrusted(way, error)) from error
+        raise
+    except _HUNG_UP as error:
+        said = str(error) or type(error).__name__
+        raise SessionLost(f"the connection ends while {who} signs in: {said}") from error
+
+
+def _next_step(way: Way) -> str:
+    if way.identity.name:
+        return "; is the password right, and may that user sign in there?"
+    if way.identity.certificate is not None:
+        return "; does it know that certificate as a user's?"
+    return "; say `user` and `password_file` for this source"
+
+
+def _is_of_certificates(error: ua.UaStatusCodeError) -> bool:
+    return "ertificate" in str(error) or "ecurity" in str(error)
 
 
 def _distrusted(way: Way, error: BaseException) -> str:
     assert way.own is not None
+    said = str(error) or type(error).__name__
     return (
-        f"the server ends the secured connection ({error or type(error).__name__}): does it trust "
-        f"our certificate {shown(way.own.sha256)}? Its file is {way.own.file}"
+        f"the server ends the secured connection ({said}): does it trust our certificate "
+        f"{shown(way.own.sha256)}? Its file is {way.own.file}"
     )

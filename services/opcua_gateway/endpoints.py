@@ -5,64 +5,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 from urllib.parse import urlsplit
 
 from asyncua import Client, ua
-from asyncua.crypto import security_policies as policies
+from asyncua.crypto.security_policies import SecurityPolicy
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.certificates import UNREADABLE, TrustError, sha256_of, shown, utc_now
+from aurelian.edge.names import readable
 from aurelian.edge.trust_store import RENEW_BEFORE, OwnCertificate, TrustStore
 from aurelian.model.source_model import OpcuaSecurity, SourceModel, Waiver
 from opcua_gateway import metrics
+from opcua_gateway.policies import (
+    NONE,
+    OF_TODAY,
+    POLICIES,
+    Unacceptable,
+    described,
+    policy_of,
+    policy_of_token,
+)
 from opcua_gateway.server_certificate import UNTRUSTED, Expected, find_faults, split_chain
-from opcua_gateway.session import SessionLost, translated
+from opcua_gateway.session import translated
 from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.sign_in import NOBODY, Identity, choose_token, is_protected, read_identity
 
 log = logging.getLogger(__name__)
 
-_POLICIES: dict[str, type[policies.SecurityPolicy]] = {
-    "Aes256_Sha256_RsaPss": policies.SecurityPolicyAes256Sha256RsaPss,
-    "Basic256Sha256": policies.SecurityPolicyBasic256Sha256,
-    "Aes128_Sha256_RsaOaep": policies.SecurityPolicyAes128Sha256RsaOaep,
-    "Basic256": policies.SecurityPolicyBasic256,
-    "Basic128Rsa15": policies.SecurityPolicyBasic128Rsa15,
-}
-_BEST = ("Aes256_Sha256_RsaPss", "Basic256Sha256", "Aes128_Sha256_RsaOaep")
 _TRANSPORT = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
-_NONE = "None"
-_TOKENS = {
-    ua.UserTokenType.Anonymous: "nobody",
-    ua.UserTokenType.UserName: "a user name",
-    ua.UserTokenType.Certificate: "a user's certificate",
-    ua.UserTokenType.IssuedToken: "a token of another system",
-}
 
-
-class Unacceptable(SessionLost):
-    """The server is there, and what it offers or shows is not what the source asks for; the text
-    says what to do."""
-
-
-class Identity(NamedTuple):
-    """As whom a source signs in: a name with its password, a certificate with its key, or
-    nobody."""
-
-    name: str = ""
-    password: str = ""
-    certificate: x509.Certificate | None = None
-    key: bytes = b""
-
-
-NOBODY = Identity()
+# Sources of one gateway share its certificate: it is made once, and said once.
+_of_own = threading.Lock()
+_announced: dict[Path, tuple[str, Sequence[str]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +56,29 @@ class Way:
         server_certificate: DER of the one that was found right; None where nobody asks for it.
         own: ours; None where nobody asks for it.
         token: of the user; None: the first of the server's for nobody.
+        endpoint: what was chosen of the list that nobody signs, and `security`: by what; None where
+            no list was asked for.
     """
 
-    policy: type[policies.SecurityPolicy] | None = None
+    policy: type[SecurityPolicy] | None = None
     mode: ua.MessageSecurityMode = ua.MessageSecurityMode.None_
     server_certificate: bytes | None = None
     own: OwnCertificate | None = None
     token: ua.UserTokenPolicy | None = None
     identity: Identity = NOBODY
+    endpoint: ua.EndpointDescription | None = None
+    security: OpcuaSecurity | None = None
 
 
 class Endpoints:
-    """Finds the way to the server of one source."""
+    """Finds the way to the server of one source. `clear_hosts`: may be spoken to in the clear, as
+    this machine may."""
 
     def __init__(
-        self, model: SourceModel, security: OpcuaSecurity, store: TrustStore, gateway: str
+        self, model: SourceModel, clear_hosts: Collection[str], store: TrustStore, gateway: str
     ) -> None:
-        self._model, self._security = model, security
+        self._model, self._security = model, model.security_in(clear_hosts)
+        self._refused = model.refused_in_clear(clear_hosts)
         self._store, self._gateway = store, gateway
 
     async def find_way(self, timeout_s: float) -> Way:
@@ -101,25 +89,29 @@ class Endpoints:
                 SessionLost: it does not answer.
         """
         security = self._security
+        if self._refused:
+            raise Unacceptable(self._refused)
         identity = await asyncio.to_thread(read_identity, self._model)
-        if security.policy == _NONE and identity == NOBODY:
+        if security.policy == NONE and identity == NOBODY:
             return Way()
         asking = Client(self._model.url, timeout=timeout_s)
         with translated(f"ask {self._model.url} for its endpoints"):
             offered = await asking.connect_and_get_server_endpoints()
-        chosen = choose_endpoint(offered, security)
-        token = choose_token(chosen, identity, security)
-        policy = _POLICIES.get(_policy_of(chosen))
+            chosen = choose_endpoint(offered, security)
+            token = choose_token(chosen, identity, security)
+        policy = POLICIES.get(policy_of(chosen))
         certificate = None
-        if policy is not None or _uses_key(token, chosen):
-            certificate = await asyncio.to_thread(self._check, chosen)
+        if policy is not None or is_protected(token, chosen):
+            with translated("check the server's certificate"):
+                certificate = await asyncio.to_thread(self._check, chosen)
         own = None
         if policy is not None:
             try:
                 own = await asyncio.to_thread(own_certificate, self._store, self._gateway)
-            except (TrustError, OSError) as error:
+            except (TrustError, OSError, *UNREADABLE) as error:
                 raise Unacceptable(f"no certificate of our own: {error}") from error
-        return Way(policy, chosen.SecurityMode, certificate, own, token, identity)
+        mode = chosen.SecurityMode
+        return Way(policy, mode, certificate, own, token, identity, chosen, security)
 
     def _check(self, endpoint: ua.EndpointDescription) -> bytes:
         """DER of the server's certificate, found right.
@@ -133,7 +125,9 @@ class Endpoints:
         except ValueError as error:
             raise Unacceptable(f"the server's certificate cannot be read: {error}") from error
         expected = Expected(
-            security.server_uri or endpoint.Server.ApplicationUri or "",
+            security.server_uri
+            or (endpoint.Server.ApplicationUri if endpoint.Server else "")
+            or "",
             urlsplit(self._model.url).hostname or "",
             security.server_sha256,
         )
@@ -142,8 +136,7 @@ class Endpoints:
             lists = self._store.lists()
         except OSError as error:
             raise Unacceptable(f"the list of trusted certificates: {error}") from error
-        found = find_faults(chain, lists, expected, utc_now())
-        faults = [each for each in found if each.check not in security.waive]
+        faults = find_faults(chain, lists, expected, utc_now(), security.waive)
         first_use = security.trust == "first_use" and not security.server_sha256
         if first_use and {each.check for each in faults} <= {UNTRUSTED}:
             # Noted also where it is trusted anyway: whoever comes with another one is the second.
@@ -155,7 +148,7 @@ class Endpoints:
                 return _der(own)
         if not faults:
             return _der(own)
-        reason = "; ".join(each.reason for each in faults)
+        reason = readable("; ".join(each.reason for each in faults))
         with suppress(OSError):  # a full disk must not hide why
             self._store.reject(own, source, reason)
         waivable = sorted({each.check for each in faults} & {*get_args(Waiver)})
@@ -177,63 +170,45 @@ def announce_certificate(settings: OpcuaGatewaySettings) -> None:
     to trust it. What goes wrong concerns only the sources that need it."""
     store = TrustStore(settings.state / "pki")
     try:
-        own = own_certificate(store, settings.gateway)
+        own_certificate(store, settings.gateway)
     except (TrustError, OSError, *UNREADABLE) as error:
         log.error("no certificate of our own", extra={"fields": {"error": str(error)}})
-        return
-    fields = {
-        "sha256": own.sha256,
-        "file": str(own.file),
-        "uri": own.uri,
-        "ends": own.ends.isoformat(),
-    }
-    if own.ends - utc_now() < RENEW_BEFORE:
-        log.warning("our certificate ends soon, put a new one there", extra={"fields": fields})
-    else:
-        log.info("our certificate", extra={"fields": fields | {"new": own.made_now}})
 
 
 def own_certificate(store: TrustStore, gateway: str) -> OwnCertificate:
-    """Our certificate, made where there is none.
+    """Our certificate, made where there is none, and told in the log where it is another one than
+    before.
 
     Raises:
         TrustError, OSError: it cannot be had.
     """
     host = socket.gethostname()
     uri = f"urn:{host}:aurelian:opcua-gateway:{gateway}"
-    own = store.own(uri, [host, "localhost", "127.0.0.1"], utc_now())
-    metrics.CERTIFICATE_ENDS.set(own.ends.timestamp())
+    with _of_own:
+        own = store.own(uri, [host, "localhost", "127.0.0.1"], utc_now())
+        metrics.CERTIFICATE_ENDS.set(own.ends.timestamp())
+        sha256, warnings = _announced.get(own.file, ("", ()))
+        if own.sha256 != sha256 or set(own.warnings) - set(warnings):
+            _announced[own.file] = (own.sha256, own.warnings)
+            _announce(own)
     return own
 
 
-def read_identity(model: SourceModel) -> Identity:
-    """As whom a source signs in; its secrets are read anew each time.
-
-    Raises:
-        Unacceptable: a file or variable is not there.
-    """
-    try:
-        if model.user_certificate:
-            certificate = _load_certificate(Path(model.user_certificate).read_bytes())
-            return Identity("", "", certificate, Path(model.user_key).read_bytes())
-        if not model.user:
-            return NOBODY
-        if model.password_file:
-            text = Path(model.password_file).read_text(encoding="utf-8")
-            return Identity(model.user, text.rstrip("\r\n"))
-    except OSError as error:
-        raise Unacceptable(f"cannot sign in: {error.filename}: {error.strerror}") from error
-    except ValueError as error:
-        raise Unacceptable(f"cannot sign in: {error}") from error
-    if not model.password_env:
-        return Identity(model.user)
-    password = os.environ.get(model.password_env)
-    if password is None:
-        raise Unacceptable(
-            f"cannot sign in: the environment variable {model.password_env}, which the plant file "
-            "names for the password, is not set"
-        )
-    return Identity(model.user, password)
+def _announce(own: OwnCertificate) -> None:
+    fields = {
+        "sha256": own.sha256,
+        "file": str(own.file),
+        "uri": own.uri,
+        "ends": own.ends.isoformat(),
+        "new": own.made_now,
+    }
+    log.info("our certificate", extra={"fields": fields})
+    warnings = list(own.warnings)
+    if utc_now() < own.ends < utc_now() + RENEW_BEFORE:
+        warnings.append(f"it ends on {own.ends:%Y-%m-%d}: put a new one there")
+    for each in warnings:
+        extra = {"fields": {"sha256": own.sha256, "file": str(own.file), "what": each}}
+        log.warning("our certificate needs somebody", extra=extra)
 
 
 def choose_endpoint(
@@ -244,14 +219,14 @@ def choose_endpoint(
     Raises:
         Unacceptable: the server does not offer it.
     """
-    usable = [each for each in offered if (each.TransportProfileUri or _TRANSPORT) == _TRANSPORT]
-    names = _BEST if security.policy == "best" else (security.policy,)
-    mode = "None_" if security.policy == _NONE else security.mode
+    usable = [each for each in offered if _is_usable(each)]
+    names = OF_TODAY if security.policy == "best" else (security.policy,)
+    mode = "None_" if security.policy == NONE else security.mode
     for name in names:
         for each in usable:
-            if _policy_of(each) == name and each.SecurityMode == ua.MessageSecurityMode[mode]:
+            if policy_of(each) == name and each.SecurityMode == ua.MessageSecurityMode[mode]:
                 return each
-    secured = sorted({_described(each) for each in usable if _policy_of(each) != _NONE})
+    secured = sorted({described(each) for each in usable if policy_of(each) != NONE})
     if not secured:
         raise Unacceptable(
             "the server offers no security at all: switch it on there, or, if the network between "
@@ -264,65 +239,73 @@ def choose_endpoint(
     )
 
 
-def choose_token(
-    endpoint: ua.EndpointDescription, identity: Identity, security: OpcuaSecurity
-) -> ua.UserTokenPolicy:
-    """The way to sign in that the endpoint has for an identity; one that hides the password before
-    one that does not.
+def confirmed_token(
+    way: Way, offered: Sequence[ua.EndpointDescription] | None
+) -> ua.UserTokenPolicy | None:
+    """The token to sign in by, after the list of endpoints that came over the secured channel: it
+    must lead to the choice that the list before it led to, which nobody signs (part 4, 5.6.2 and
+    5.7.2).
 
     Raises:
-        Unacceptable: it has none, or it would send the password in the clear.
+        Unacceptable: it does not; somebody between may have taken away what is stronger.
     """
-    wanted = ua.UserTokenType.Anonymous
-    if identity.certificate is not None:
-        wanted = ua.UserTokenType.Certificate
-    elif identity.name:
-        wanted = ua.UserTokenType.UserName
-    tokens = [each for each in endpoint.UserIdentityTokens or () if each.TokenType == wanted]
-    if not tokens:
-        kinds = {_TOKENS[each.TokenType] for each in endpoint.UserIdentityTokens or ()}
-        hint = "say `user` and `password_file`" if wanted == ua.UserTokenType.Anonymous else ""
+    if way.policy is None or way.endpoint is None or way.security is None:
+        return way.token  # in the clear nobody signs this list either
+    try:
+        best = choose_endpoint(offered or (), way.security)
+    except Unacceptable as error:
+        raise Unacceptable(_changed(str(error))) from error
+    if described(best) != described(way.endpoint):
         raise Unacceptable(
-            f"the server does not let {_TOKENS[wanted]} sign in; it wants "
-            f"{' or '.join(sorted(kinds)) or 'nothing that it names'}"
-            + (f": {hint} for this source" if hint else "")
+            _changed(f"it offers {described(best)}, and said {described(way.endpoint)} before")
         )
-    if wanted != ua.UserTokenType.UserName or not identity.password:
-        return tokens[0]
-    tokens.sort(key=lambda each: not _uses_key(each, endpoint))
-    hidden = (
-        _uses_key(tokens[0], endpoint)
-        or endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
+    reasons = []
+    for each in offered or ():
+        if _is_usable(each) and described(each) == described(way.endpoint):
+            reason, token = _compare(way, each)
+            if not reason:
+                return token
+            reasons.append(reason)
+    raise Unacceptable(_changed(reasons[0]))
+
+
+def _compare(way: Way, now: ua.EndpointDescription) -> tuple[str, ua.UserTokenPolicy | None]:
+    """What an endpoint says otherwise than the one that was chosen before, and the token to sign in
+    by. What it does not say is no difference: servers may leave out what is not needed."""
+    assert way.endpoint is not None and way.security is not None
+    before = way.endpoint
+    if now.ServerCertificate:
+        try:
+            if _der(split_chain(now.ServerCertificate)[0]) != way.server_certificate:
+                return "it has another certificate", None
+        except ValueError as error:
+            return f"its certificate cannot be read: {error}", None
+    uris = [each.Server.ApplicationUri if each.Server else "" for each in (before, now)]
+    if all(uris) and uris[0] != uris[1]:
+        return f"its ApplicationUri is {uris[1]!r}, and was {uris[0]!r} before", None
+    if not now.UserIdentityTokens:
+        return "", way.token
+    try:
+        token = choose_token(now, way.identity, way.security)
+    except Unacceptable as error:
+        return str(error), None
+    assert way.token is not None
+    names = policy_of_token(way.token, before), policy_of_token(token, now)
+    if token.TokenType != ua.UserTokenType.Anonymous and names[0] != names[1]:
+        return f"users sign in by {names[1]}, and by {names[0]} before", None
+    return "", token
+
+
+def _changed(reason: str) -> str:
+    return (
+        f"on the secured channel the server says otherwise than before it: {reason}. Somebody "
+        "between may change its list of endpoints to have something weaker taken: look at the "
+        "network between; a server that was only set up anew is right at the next attempt"
     )
-    if not hidden and "clear_password" not in security.waive:
-        raise Unacceptable(
-            "the server would have the password sent in the clear: choose an endpoint with "
-            "security, or say security: {waive: [clear_password]} if the network between is closed"
-        )
-    return tokens[0]
 
 
-def _uses_key(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> bool:
-    """Whether what signs the user in is encrypted or signed with the server's certificate."""
-    if token.TokenType == ua.UserTokenType.Anonymous:
-        return False
-    uri = token.SecurityPolicyUri or endpoint.SecurityPolicyUri or ""
-    # Nobody signs the list of endpoints: a broken policy is taken only where the channel has it.
-    return uri.rpartition("#")[2] in {*_BEST, _policy_of(endpoint)} - {_NONE}
-
-
-def _policy_of(endpoint: ua.EndpointDescription) -> str:
-    return (endpoint.SecurityPolicyUri or _NONE).rpartition("#")[2]
-
-
-def _described(endpoint: ua.EndpointDescription) -> str:
-    return f"{_policy_of(endpoint)} with {endpoint.SecurityMode.name}"
-
-
-def _load_certificate(data: bytes) -> x509.Certificate:
-    if b"-----BEGIN" in data:
-        return x509.load_pem_x509_certificate(data)
-    return x509.load_der_x509_certificate(data)
+def _is_usable(endpoint: ua.EndpointDescription) -> bool:
+    return (endpoint.TransportProfileUri or _TRANSPORT) == _TRANSPORT
 
 
 def _der(certificate: x509.Certificate) -> bytes:

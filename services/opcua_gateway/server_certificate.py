@@ -7,26 +7,35 @@ looks up by serial number alone, and host names never.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
-from aurelian.edge.certificates import UNREADABLE, check_readable, hosts_of, sha256_of, uris_of
+from aurelian.edge.certificates import (
+    UNREADABLE,
+    check_readable,
+    hosts_of,
+    sha256_of,
+    uris_of,
+    weak_key,
+    weak_signature,
+)
 from aurelian.edge.trust_store import Lists
 
 _MOST_ISSUERS = 8
-_LEAST_KEY_BITS = 2048
-_SHA2 = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_MOST_STEPS = 200  # a server may send what makes the ways endless
 _UNSIGNED = (*UNREADABLE, InvalidSignature)
 
-UNTRUSTED, REVOKED = "trust", "revoked"
+UNTRUSTED, REVOKED, UNUSABLE = "trust", "revoked", "key_kind"
 """Names of the checks that no source can waive."""
 
 
@@ -79,7 +88,11 @@ def split_chain(der: bytes) -> list[x509.Certificate]:
 
 
 def find_faults(
-    chain: Sequence[x509.Certificate], lists: Lists, expected: Expected, now: datetime
+    chain: Sequence[x509.Certificate],
+    lists: Lists,
+    expected: Expected,
+    now: datetime,
+    waive: Container[str] = (),
 ) -> list[Fault]:
     """The checks that a server's certificate does not pass, the gravest first; empty: it is
     believed.
@@ -87,9 +100,11 @@ def find_faults(
     Args:
         chain: what the server sent, its own certificate first; the others only complete the way to
             an issuer that is trusted.
+        waive: checks that are left out. Of issuers only their lists and the strength of their keys
+            can be: a waiver is for what a device cannot do better.
     """
-    own = chain[0]
-    faults = _trust_faults(own, chain[1:], lists, expected, now)
+    own, sent = chain[0], chain[1 : 1 + _MOST_ISSUERS]
+    faults = _trust_faults(own, sent, lists, expected, now, waive)
     faults += _validity_faults(own, "it", now)
     if (uris := uris_of(own)) != (expected.uri,):
         named = ", ".join(map(repr, uris)) or "none"
@@ -100,7 +115,7 @@ def find_faults(
         faults.append(Fault("host_name", f"it is made for {named}, not for {expected.host}"))
     faults += _usage_faults(own)
     faults += _strength_faults(own)
-    return faults
+    return [each for each in faults if each.check not in waive]
 
 
 def _trust_faults(
@@ -109,71 +124,120 @@ def _trust_faults(
     lists: Lists,
     expected: Expected,
     now: datetime,
+    waive: Container[str],
 ) -> list[Fault]:
     if expected.sha256:
         if sha256_of(own) == expected.sha256:
             return []
         return [Fault(UNTRUSTED, "it is not the one that `server_sha256` names")]
-    itself = own in lists.trusted
-    way, faults = _way_to_trust(own, sent, lists, now)
-    if way is None and not itself:
-        if own.issuer != own.subject and _issuer_of(own, (*lists.issuers, *sent)) is None:
-            issuer = own.issuer.rfc4514_string()
-            return [
-                Fault(UNTRUSTED, f"it is not trusted, and the certificate of its issuer ({issuer}) "
-                "is in neither `trusted` nor `issuers`")
-            ]  # fmt: skip
-        return [Fault(UNTRUSTED, "it is not trusted")]
-    if itself:
+    is_trusted, faults = _best_way(own, sent, lists, now, waive)
+    if own in lists.trusted:
         # Accepted by name: a list that is missing says nothing against it, one that revokes it
         # does.
         return [each for each in faults if each.check == REVOKED]
+    if is_trusted:
+        return faults
+    candidates = (*lists.trusted, *lists.issuers, *sent)
+    if own.issuer != own.subject and not any(_is_issuer(each, own) for each in candidates):
+        issuer = own.issuer.rfc4514_string()
+        return [
+            Fault(UNTRUSTED, f"it is not trusted, and the certificate of its issuer ({issuer}) "
+            "is in neither `trusted` nor `issuers`")
+        ]  # fmt: skip
+    return [Fault(UNTRUSTED, "it is not trusted")]
+
+
+def _best_way(
+    own: x509.Certificate,
+    sent: Sequence[x509.Certificate],
+    lists: Lists,
+    now: datetime,
+    waive: Container[str],
+) -> tuple[bool, list[Fault]]:
+    """Whether issuers lead from a certificate up to one that is trusted, and what is wrong on the
+    way. Of several ways the one with the least wrong: an issuer's certificate that ended may lie
+    beside the one that came after it."""
+    candidates = tuple(dict.fromkeys((*lists.trusted, *lists.issuers, *sent)))
+    ended: list[tuple[bool, list[Fault]]] = [(False, [])]
+    open_: deque[tuple[list[x509.Certificate], list[Fault]]] = deque()
+    if own.issuer != own.subject:
+        open_.append(([own], []))
+    for _ in range(_MOST_STEPS):
+        if not open_:
+            break
+        way, faults = open_.popleft()
+        for issuer in candidates:
+            if issuer in way or not _is_issuer(issuer, way[-1]):
+                continue
+            is_trusted = issuer in lists.trusted
+            found = faults + _issuer_faults(way, issuer, is_trusted, lists, now)
+            further = [*way, issuer]
+            ended.append((is_trusted, [each for each in found if each.check not in waive]))
+            if not is_trusted and len(further) <= _MOST_ISSUERS:
+                open_.append((further, found))
+    return min(ended, key=_gravity)
+
+
+def _gravity(way: tuple[bool, Sequence[Fault]]) -> tuple[bool, bool, int, int]:
+    is_trusted, faults = way
+    checks = [each.check for each in faults]
+    if not is_trusted:
+        # Of ways that lead nowhere the one that tells most: a list may revoke on it.
+        return True, REVOKED not in checks, 0, -len(checks)
+    return False, REVOKED in checks, checks.count(UNTRUSTED), len(checks)
+
+
+def _issuer_faults(
+    below: Sequence[x509.Certificate],
+    issuer: x509.Certificate,
+    is_trusted: bool,
+    lists: Lists,
+    now: datetime,
+) -> list[Fault]:
+    """What is wrong with an issuer of the last certificate of `below`, a way up from the
+    server's."""
+    faults = _revocation_faults(below[-1], issuer, lists.crls, now)
+    name = f"its issuer {issuer.subject.rfc4514_string()}"
+    faults += [Fault(UNTRUSTED, each.reason) for each in _validity_faults(issuer, name, now)]
+    if (limit := _path_length(issuer)) is not None and limit < len(below) - 1:
+        faults.append(Fault(UNTRUSTED, f"{name} may have no issuer below it"))
+    if _is_constrained(issuer):
+        reason = f"{name} limits the names that it certifies, which is not understood here"
+        faults.append(Fault(UNTRUSTED, reason))
+    # What is trusted is so by itself: who signed it does not matter.
+    weak = weak_key(issuer) or ("" if is_trusted else weak_signature(issuer))
+    if weak:
+        faults.append(Fault("key_strength", f"{name} has {weak}"))
     return faults
 
 
-def _way_to_trust(
-    own: x509.Certificate, sent: Sequence[x509.Certificate], lists: Lists, now: datetime
-) -> tuple[list[x509.Certificate] | None, list[Fault]]:
-    """The issuers from a certificate up to one that is trusted, and what is wrong on the way. None:
-    there is no such way."""
-    way: list[x509.Certificate] = []
-    faults: list[Fault] = []
-    at = own
-    for _ in range(_MOST_ISSUERS):
-        if at.issuer == at.subject:
-            return None, faults
-        issuer = _issuer_of(at, lists.trusted) or _issuer_of(at, (*lists.issuers, *sent))
-        if issuer is None:
-            return None, faults
-        way.append(issuer)
-        faults += _revocation_faults(at, issuer, lists.crls, now)
-        name = f"its issuer {issuer.subject.rfc4514_string()}"
-        # Of issuers nothing can be waived: a waiver is for what a device cannot do better.
-        ended = _validity_faults(issuer, name, now)
-        faults += [Fault(UNTRUSTED, each.reason) for each in ended]
-        if (limit := _path_length(issuer)) is not None and limit < len(way) - 1:
-            faults.append(Fault(UNTRUSTED, f"{name} may have no issuer below it"))
-        if _is_constrained(issuer):
-            reason = f"{name} limits the names that it certifies, which is not understood here"
-            faults.append(Fault(UNTRUSTED, reason))
-        if issuer in lists.trusted:
-            return way, faults
-        at = issuer
-    return None, faults
+def _is_issuer(candidate: x509.Certificate, certificate: x509.Certificate) -> bool:
+    if candidate.subject != certificate.issuer or not _may_issue(candidate):
+        return False
+    try:
+        certificate.verify_directly_issued_by(candidate)
+    except _UNSIGNED:
+        return _is_signed_with_sha1(candidate, certificate, certificate.tbs_certificate_bytes)
+    return True
 
 
-def _issuer_of(
-    certificate: x509.Certificate, candidates: Sequence[x509.Certificate]
-) -> x509.Certificate | None:
-    for candidate in candidates:
-        if candidate.subject != certificate.issuer or not _may_issue(candidate):
-            continue
-        try:
-            certificate.verify_directly_issued_by(candidate)
-        except _UNSIGNED:
-            continue
-        return candidate
-    return None
+def _is_signed_with_sha1(
+    issuer: x509.Certificate,
+    signed: x509.Certificate | x509.CertificateRevocationList,
+    body: bytes,
+) -> bool:
+    """Whether an issuer signed something with SHA-1, which the library does not look at any more:
+    the reason of a refusal shall be that, and a source may waive it."""
+    key = issuer.public_key()
+    if signed.signature_algorithm_oid != SignatureAlgorithmOID.RSA_WITH_SHA1:
+        return False
+    if not isinstance(key, rsa.RSAPublicKey):
+        return False
+    try:
+        key.verify(signed.signature, body, PKCS1v15(), SHA1())
+    except _UNSIGNED:
+        return False
+    return True
 
 
 def _path_length(certificate: x509.Certificate) -> int | None:
@@ -211,17 +275,25 @@ def _revocation_faults(
             return [Fault(REVOKED, f"it was revoked by its issuer {name}")]
     if not of_issuer:
         return [Fault("revocation", f"the revocation list of {name} is not in `crl`")]
-    ends = [crl.next_update_utc for crl in of_issuer]
+    faults = []
+    strong = [crl for crl in of_issuer if not weak_signature(crl)]
+    if not strong:
+        reason = f"the revocation list of {name} has {weak_signature(of_issuer[0])}"
+        faults.append(Fault("key_strength", reason))
+    ends = [crl.next_update_utc for crl in strong or of_issuer]
     if all(end is not None and end < now for end in ends):
-        return [Fault("revocation", f"the revocation list of {name} is out of date; get a new one")]
-    return []
+        reason = f"the revocation list of {name} is out of date; get a new one"
+        faults.append(Fault("revocation", reason))
+    return faults
 
 
 def _is_signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     try:
-        return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+        if crl.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
+            return True
     except _UNSIGNED:
-        return False
+        pass
+    return _is_signed_with_sha1(issuer, crl, crl.tbs_certlist_bytes)
 
 
 def _validity_faults(certificate: x509.Certificate, what: str, now: datetime) -> list[Fault]:
@@ -271,20 +343,11 @@ def _usage_faults(certificate: x509.Certificate) -> list[Fault]:
 
 
 def _strength_faults(certificate: x509.Certificate) -> list[Fault]:
-    key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey):
-        return [Fault("key_strength", "its key is not RSA")]
-    if key.key_size < _LEAST_KEY_BITS:
-        return [Fault("key_strength", f"its key has {key.key_size} bits, at least "
-                      f"{_LEAST_KEY_BITS} are needed")]  # fmt: skip
-    try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        algorithm = None
-    if not isinstance(algorithm, _SHA2):
-        name = "an unknown way" if algorithm is None else algorithm.name.upper()
-        return [Fault("key_strength", f"it is signed with {name}")]
-    return []
+    if not isinstance(certificate.public_key(), rsa.RSAPublicKey):
+        reason = "its key is not RSA, and the security policies that are understood here need RSA"
+        return [Fault(UNUSABLE, reason)]
+    weak = (weak_key(certificate), weak_signature(certificate))
+    return [Fault("key_strength", f"it has {each}") for each in weak if each]
 
 
 def _der_size(der: bytes) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from asyncua import Client, ua
 
@@ -117,17 +118,23 @@ class Session:
             for number in wanted
         ]
         with translated("read the namespaces"):
-            namespaces, *limits = await self._client.uaclient.session.read(request)
-        if not isinstance(namespaces.Value.Value, list):
+            answers = await self._client.uaclient.session.read(request)
+        if not isinstance(answers, list) or len(answers) != len(wanted):
+            raise SessionLost("the server answers other values than its namespace table and limits")
+        table, *limits = (_content(each) for each in answers)
+        if not isinstance(table, list) or not all(e is None or isinstance(e, str) for e in table):
+            status = getattr(answers[0].StatusCode, "name", "no status")
             raise SessionLost(
-                f"the server's namespace table is unreadable: {namespaces.StatusCode}"
+                f"the server's namespace table is unreadable: {status}, {type(table).__name__} in "
+                "place of a list of texts"
             )
         usual = (ITEMS_PER_CALL, NODES_PER_READ, HISTORY_NODES_PER_CALL)
+        # A server without a limit, or with one that makes no sense, has none.
         found = [
-            int(limit.Value.Value) if limit.Value is not None and limit.Value.Value else otherwise
+            limit if isinstance(limit, int) and limit > 0 else otherwise
             for limit, otherwise in zip(limits, usual, strict=True)
         ]
-        return Limits(tuple(map(str, namespaces.Value.Value)), *found)
+        return Limits(tuple(each or "" for each in table), *found)
 
     async def create_subscription(
         self,
@@ -283,14 +290,23 @@ def _item(
     return request
 
 
+def _content(answer: ua.DataValue) -> Any:
+    """A value that was read; None where the server gives none."""
+    return answer.Value.Value if answer.Value is not None else None
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
     try:
         yield
-    except SessionLost:
+    except (SessionLost, TooManyPublishRequests, _TooManyOperations, _TooManyItems, MemoryError):
         raise
     except ua.UaStatusCodeError as error:
         raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
     except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
-        raise SessionLost(f"cannot {doing}: {error or type(error).__name__}") from error
+        raise SessionLost(f"cannot {doing}: {str(error) or type(error).__name__}") from error
+    except Exception as error:
+        # What a server sends makes the library raise nearly anything, struct.error and IndexError
+        # among it. Being cancelled is no Exception, and goes on.
+        raise SessionLost(f"cannot {doing}: {type(error).__name__}: {error}") from error

@@ -9,22 +9,22 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from asyncua import ua
 
 from aurelian.edge.gateway import Delivery
+from aurelian.edge.names import readable
 from aurelian.edge.trust_store import TrustStore
 from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
-from aurelian.model.source_model import SourceModel, is_loopback
+from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.connection import opened
 from opcua_gateway.deliveries import Deliveries
-from opcua_gateway.endpoints import Endpoints, Unacceptable, announce_certificate
+from opcua_gateway.endpoints import Endpoints, announce_certificate
 from opcua_gateway.happenings import Connected, Happening, Lost, Message
 from opcua_gateway.holes import Holes
 from opcua_gateway.mapping import (
@@ -32,6 +32,7 @@ from opcua_gateway.mapping import (
     tags_of,
 )
 from opcua_gateway.message_numbers import Acknowledgements, Window
+from opcua_gateway.policies import Unacceptable
 from opcua_gateway.publishing import Publishing, Standing
 from opcua_gateway.read_back import HistoryReader
 from opcua_gateway.resume import Resume, load, save
@@ -54,14 +55,12 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
     """Make a source for each OPC UA server of the plants.
 
     Raises:
-        PlantError: an address is no node id, or a server would be spoken to without security beyond
-        loopback.
+        PlantError: an address is no node id.
     """
     sources = []
     for plant in plants:
         for model in plant.sources:
             if model.kind == "opcua":
-                _refuse_insecure(model, settings.opcua_insecure_hosts)
                 try:
                     tags = tags_of(plant, model)
                 except AddressError as error:
@@ -83,7 +82,7 @@ class OpcuaSource:
         self._addresses = tuple(tag.model.address for tag in tags)
         self._endpoints = Endpoints(
             model,
-            model.security_in(settings.opcua_insecure_hosts),
+            settings.opcua_insecure_hosts,
             TrustStore(settings.state / "pki"),
             settings.gateway,
         )
@@ -138,7 +137,7 @@ class OpcuaSource:
                 await self._connect_and_run()
             except* SessionLost as group:
                 asks_for_fewer = self._asks_for_fewer(group)
-                reason = str(_first(group))
+                reason = readable(str(_first(group)))  # it may quote what the server sent
                 # What waits for a person is told on the pages too, once.
                 needs_somebody = isinstance(_first(group), Unacceptable) and reason != logged
                 if self._live is not None or reason != logged:
@@ -309,17 +308,6 @@ class OpcuaSource:
         if self._resume is not None:
             self._saved_at = self._deliveries.heard_at
             save(self._file, replace(self._resume, unread=self._holes.unread))
-
-
-def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
-    host = urlsplit(model.url).hostname or ""
-    in_clear = model.security_in(allowed).policy == "None"
-    if in_clear and not is_loopback(host) and host not in allowed:
-        raise PlantError(
-            f"source {model.id!r}: {host} is not this machine, and `policy: None` would speak to "
-            "it in the clear: take it out, or, if the network between is closed, set "
-            f"AURELIAN_OPCUA_INSECURE_HOSTS='[\"{host}\"]'"
-        )
 
 
 async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:

@@ -129,6 +129,11 @@ def check(
             f"{site.path}: {len(site.sources)} sources, {len(lines)} lines, "
             f"{sum(len(line.units) for line in lines)} machines, times of {site.time_zone}"
         )
+        for source in site.sources:
+            if reason := source.refused_in_clear(_clear_hosts()):
+                terminal.print(
+                    f"[yellow]![/] {escape(f'source {source.key} will not be connected: {reason}')}"
+                )
 
 
 @app.command()
@@ -300,6 +305,15 @@ def _check_plant(folder: Path) -> None:
         load_plants(folder)
     except PlantError as error:
         give_up(str(error), "correct the file, or name another folder", code=2)
+
+
+def _clear_hosts() -> list[str]:
+    """What the OPC UA gateway would read of this environment; nothing where it is no list."""
+    try:
+        hosts = json.loads(os.environ.get("AURELIAN_OPCUA_INSECURE_HOSTS") or "[]")
+    except ValueError:
+        return []
+    return [str(each) for each in hosts] if isinstance(hosts, list) else []
 
 
 async def _print_all(lines: AsyncIterator[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 URI = "urn:aurelian-test:node-opcua"
@@ -65,10 +65,11 @@ def make(
     algorithm: hashes.HashAlgorithm | None = None,
     path_length: int | None = None,
     only_for: str = "",
+    key: rsa.RSAPrivateKey | None = None,
 ) -> Made:
     """A certificate, signed by `issuer` or by itself; `usage`: whether its key may encrypt, None:
-    it does not say."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    it does not say; `key`: one that is there already."""
+    key = key or rsa.generate_private_key(public_exponent=65537, key_size=bits)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
         x509.CertificateBuilder()
@@ -118,6 +119,9 @@ def authority(
     *,
     path_length: int | None = None,
     only_for: str = "",
+    ends: datetime = NOW + 10 * DAY,
+    bits: int = 2048,
+    key: rsa.RSAPrivateKey | None = None,
 ) -> Made:
     """One that issues certificates, to as many issuers below it, for names of one domain."""
     return make(
@@ -129,7 +133,61 @@ def authority(
         extended=(),
         path_length=path_length,
         only_for=only_for,
+        ends=ends,
+        bits=bits,
+        key=key,
     )
+
+
+def with_sha1(made: Made, issuer: Made) -> Made:
+    """The same certificate, signed with SHA-1 as they were long ago; the library signs so no
+    more."""
+    der = _signed_with_sha1(made.certificate.tbs_certificate_bytes, issuer)
+    return Made(x509.load_der_x509_certificate(der), made.key)
+
+
+def list_with_sha1(
+    crl: x509.CertificateRevocationList, issuer: Made
+) -> x509.CertificateRevocationList:
+    """The same revocation list, signed with SHA-1."""
+    return x509.load_der_x509_crl(_signed_with_sha1(crl.tbs_certlist_bytes, issuer))
+
+
+def _signed_with_sha1(body: bytes, issuer: Made) -> bytes:
+    body = body.replace(_OF_SHA256, _OF_SHA1)
+    signature = issuer.key.sign(body, padding.PKCS1v15(), hashes.SHA1())
+    # RFC 5280, 4.1 and 5.1: body, algorithm, signature in a BIT STRING without unused bits.
+    parts = body + b"\x30\x0d" + _OF_SHA1 + b"\x05\x00"
+    parts += b"\x03" + _size(len(signature) + 1) + b"\x00" + signature
+    return b"\x30" + _size(len(parts)) + parts
+
+
+def with_curve(made: Made, issuer: Made) -> x509.Certificate:
+    """A certificate that says the same of a key of an elliptic curve."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(made.certificate.subject)
+        .issuer_name(issuer.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(made.certificate.not_valid_before_utc)
+        .not_valid_after(made.certificate.not_valid_after_utc)
+    )
+    for each in made.certificate.extensions:
+        builder = builder.add_extension(each.value, each.critical)
+    return builder.sign(issuer.key, hashes.SHA256())
+
+
+_OF_SHA256 = bytes.fromhex("06092a864886f70d01010b")
+_OF_SHA1 = bytes.fromhex("06092a864886f70d010105")
+
+
+def _size(size: int) -> bytes:
+    if size < 0x80:
+        return bytes((size,))
+    digits = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((0x80 | len(digits), *digits))
 
 
 def revocation_list(

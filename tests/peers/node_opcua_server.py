@@ -81,6 +81,7 @@ async def node_opcua(
     anonymous: bool = True,
     password: str = "",
     accepts_all: bool = True,
+    accepts_users: bool = True,
     certificate: Path | None = None,
     key: Path | None = None,
     port: int = 0,
@@ -93,6 +94,7 @@ async def node_opcua(
         policies, modes: of the endpoints, by their names in node-opcua.
         anonymous: whether nobody may sign in. `operator` may with `password`.
         accepts_all: clients' certificates, unseen; else those in `folder`/node-opcua-pki/trusted.
+        accepts_users: their certificates, unseen; else none.
         certificate, key: of the server, PEM; None: one that it makes for itself.
         port: 0: a free one.
         namespaces: further ones, in their order. All have nodes of the same names; those of the
@@ -117,6 +119,7 @@ async def node_opcua(
         "anonymous": anonymous,
         "password": password,
         "accepts_all": accepts_all,
+        "accepts_users": accepts_users,
         "certificate": None if certificate is None else str(certificate),
         "key": None if key is None else str(key),
     }

@@ -11,8 +11,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
 
 VALID = timedelta(days=730)
 UNREADABLE = (
@@ -27,6 +27,10 @@ UNREADABLE = (
 
 _NAME = "Aurelian OPC UA gateway"
 _MOST_BYTES = 20_000_000  # a revocation list of a large authority
+_LEAST_RSA_BITS = 2048
+_LEAST_CURVE_BITS = 224  # as strong as RSA of 2048 bits
+_SHA2 = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_WITHOUT_HASH = (SignatureAlgorithmOID.ED25519, SignatureAlgorithmOID.ED448)
 
 
 class TrustError(Exception):
@@ -116,6 +120,57 @@ def _read(path: Path) -> bytes:
     if path.stat().st_size > _MOST_BYTES:
         raise TrustError(f"{path} has more than {_MOST_BYTES:,} bytes")
     return path.read_bytes()
+
+
+def weak_key(certificate: x509.Certificate) -> str:
+    """What makes a certificate's key too weak, say `a key of 1024 bits`; empty: nothing."""
+    key = certificate.public_key()
+    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+        return ""
+    if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        least = _LEAST_RSA_BITS if isinstance(key, rsa.RSAPublicKey) else _LEAST_CURVE_BITS
+        if key.key_size >= least:
+            return ""
+        return f"a key of {key.key_size} bits, at least {least} are needed"
+    return "a key that is neither RSA nor of an elliptic curve"
+
+
+def weak_signature(signed: x509.Certificate | x509.CertificateRevocationList) -> str:
+    """What makes the signature of its issuer too weak, say `a signature with SHA1`; empty:
+    nothing."""
+    try:
+        algorithm = signed.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return "a signature made in an unknown way"
+    if isinstance(algorithm, _SHA2) or signed.signature_algorithm_oid in _WITHOUT_HASH:
+        return ""
+    name = "an unknown algorithm" if algorithm is None else algorithm.name.upper()
+    return f"a signature with {name}, SHA-2 is needed"
+
+
+def unfit_for_client(certificate: x509.Certificate, now: datetime) -> list[str]:
+    """Why servers may refuse a certificate as that of a client (part 6, 6.2.2), as sentences
+    without their end; empty: they have no reason to."""
+    weak = (weak_key(certificate), weak_signature(certificate))
+    found = [f"it has {each}" for each in weak if each]
+    if len(uris := uris_of(certificate)) != 1:
+        found.append(f"it carries {len(uris) or 'no'} ApplicationUri in place of one")
+    if now < certificate.not_valid_before_utc:
+        found.append(
+            f"it is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        )
+    if now > certificate.not_valid_after_utc:
+        found.append(f"it ended on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    for extension in certificate.extensions:
+        value = extension.value
+        if isinstance(value, x509.KeyUsage) and not (
+            value.digital_signature and (value.key_encipherment or value.data_encipherment)
+        ):
+            found.append("its key may not be used to sign and encrypt")
+        clients = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+        if isinstance(value, x509.ExtendedKeyUsage) and clients.isdisjoint(value):
+            found.append("it is not made for a client")
+    return found
 
 
 def is_made_here(certificate: x509.Certificate) -> bool:

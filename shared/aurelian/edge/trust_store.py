@@ -16,8 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +36,7 @@ from aurelian.edge.certificates import (
     read_crls,
     self_signed,
     sha256_of,
+    unfit_for_client,
     uris_of,
 )
 
@@ -58,6 +60,7 @@ class OwnCertificate:
         ends: after that nobody accepts it.
         made_now: it was made by this call.
         file: where the certificate lies.
+        warnings: what servers may refuse it for, or others may read of it, each with what to do.
     """
 
     der: bytes
@@ -67,6 +70,7 @@ class OwnCertificate:
     ends: datetime
     made_now: bool
     file: Path
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +124,35 @@ class TrustStore:
         """
         folder = self.folder / "own"
         certificate_file, key_file = folder / "certificate.der", folder / "key.pem"
-        key = _key(key_file) if key_file.exists() else None
+        key, warnings = None, []
+        if key_file.exists():
+            key, warnings = _key(key_file), _closed(key_file)
         if certificate_file.exists() and key is not None:
             (found, *_) = read_certificates(certificate_file)
             if found.public_key() != key.public_key():
-                raise TrustError(f"{certificate_file} does not belong to {key_file}")
+                raise TrustError(
+                    f"{certificate_file} does not belong to {key_file}: put the two that belong "
+                    "together there, or move both away, and new ones are made"
+                )
             # One that somebody put there is theirs to renew.
             if not is_made_here(found) or now < found.not_valid_after_utc - RENEW_BEFORE:
-                return _own(found, key, certificate_file, made_now=False)
+                return _own(found, key, certificate_file, warnings, now)
             uri, hosts = (*uris_of(found), uri)[0], hosts_of(found) or hosts
+            ends = f"{found.not_valid_after_utc:%Y-%m-%d}"
+            warnings.append(f"it was made anew, the one before ends on {ends}: servers that know "
+                            "that one have to trust this one")  # fmt: skip
         elif certificate_file.exists():
-            raise TrustError(f"{key_file} is missing: the key of {certificate_file}")
+            raise TrustError(
+                f"{key_file} is missing, the key of {certificate_file}: put it there, or move the "
+                "certificate away, and new ones are made"
+            )
         _make_folder(folder)
         if key is None:
             key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
             _write(key_file, _pem(key), 0o600)
         made = self_signed(key, uri, hosts, now)
         _write(certificate_file, made.public_bytes(serialization.Encoding.DER), 0o644)
-        return _own(made, key, certificate_file, made_now=True)
+        return replace(_own(made, key, certificate_file, warnings, now), made_now=True)
 
     def lists(self) -> Lists:
         """What is trusted now. What cannot be read costs itself alone."""
@@ -165,6 +180,9 @@ class TrustStore:
             except (TrustError, OSError):
                 continue
             note = _note(path.with_suffix(".json"))
+            if name == "own":
+                # Only the first of this file is shown to servers.
+                certificates = certificates[:1] if path.name == "certificate.der" else []
             for each in certificates:
                 found.append(
                     Listed(
@@ -264,18 +282,46 @@ def _pem(key: rsa.RSAPrivateKey) -> bytes:
     )
 
 
+def _closed(key_file: Path) -> list[str]:
+    """Let nobody else read a private key; what there is to say of one that others could read."""
+    mode = stat.S_IMODE(key_file.stat().st_mode)
+    if not mode & 0o077:
+        return []
+    could = f"others on this machine could read its key {key_file} (mode {mode:04o})"
+    try:
+        key_file.chmod(0o600)
+    except OSError as error:
+        return [f"{could}, and that cannot be changed ({error.strerror}): chmod 600 it"]
+    return [
+        f"{could}; only we can now. If somebody may have done so, delete both files of "
+        f"{key_file.parent}, and trust the new certificate at the servers"
+    ]
+
+
 def _own(
-    certificate: x509.Certificate, key: rsa.RSAPrivateKey, file: Path, *, made_now: bool
+    certificate: x509.Certificate,
+    key: rsa.RSAPrivateKey,
+    file: Path,
+    warnings: Sequence[str],
+    now: datetime,
 ) -> OwnCertificate:
     uris = uris_of(certificate)
+    unfit = unfit_for_client(certificate, now)
+    if unfit:
+        warnings = (
+            *warnings,
+            f"servers may refuse it: {'; '.join(unfit)}. Put a better one there with its key, or "
+            f"delete both files of {file.parent}, and new ones are made",
+        )
     return OwnCertificate(
         certificate.public_bytes(serialization.Encoding.DER),
         _pem(key),
         uris[0] if uris else "",
         sha256_of(certificate),
         certificate.not_valid_after_utc,
-        made_now,
-        file,
+        made_now=False,
+        file=file,
+        warnings=tuple(warnings),
     )
 
 

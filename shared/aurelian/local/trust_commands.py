@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from aurelian.local.command_options import Home, home_folder
 from aurelian.local.terminal import give_up, terminal
@@ -50,7 +51,7 @@ def trust_list(
         return
     for name, listed in found.items():
         for each in listed:
-            said = f"\t{each.reason}" if each.reason else ""
+            said = f"\t{_plain(each.reason)}" if each.reason else ""
             print(
                 f"{name}\t{each.sha256[:16]}\t{_plain(each.subject)}\t"
                 f"{_plain(', '.join(each.hosts))}\t"
@@ -99,7 +100,7 @@ def trust_add(
         made = store.add_issuer(each) if issuer else store.trust(each)
         verb = "completes chains now" if issuer else "is trusted now"
         terminal.print(
-            f"{each.subject.rfc4514_string()} {verb}: {shown(sha256_of(each))}… ({made})"
+            f"{_shown(each.subject.rfc4514_string())} {verb}: {shown(sha256_of(each))}… ({made})"
         )
 
 
@@ -110,8 +111,8 @@ def trust_remove(fingerprint: Fingerprint, pki: Folder = None, home: Home = None
     found = _one_of(store, ("trusted", "first_use"), fingerprint)
     store.distrust(found)
     terminal.print(
-        f"{found.subject} is no longer trusted. A connection that is up stays until it ends: "
-        "restart the gateway to end it"
+        f"{_shown(found.subject)} is no longer trusted. A connection that is up stays until it "
+        "ends: restart the gateway to end it"
     )
 
 
@@ -142,6 +143,11 @@ def _one_of(store: "TrustStore", names: Sequence[str], what: str) -> "Listed":
 def _plain(text: str) -> str:
     """A text of a stranger's certificate on one line, without what moves a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _shown(text: str) -> str:
+    """The same within a sentence, where brackets would be marks for colours."""
+    return escape(_plain(text))
 
 
 def _fields(each: "Listed") -> dict[str, object]:

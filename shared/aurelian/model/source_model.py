@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from datetime import date, timedelta
 from ipaddress import ip_address
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from aurelian.model.addresses import check_topic, check_url
 from aurelian.model.plant_parts import Name, PlantPart, check_zone
-from aurelian.model.written import CalendarDate
+from aurelian.model.written import CalendarDate, suggest
 
 SecurityPolicy = Literal[
     "best",
@@ -50,7 +50,7 @@ class OpcuaSecurity(PlantPart):
             that the server says it has.
         server_sha256: the only certificate that is accepted, by its SHA-256 in hexadecimal digits;
             no list is asked then. Empty: any that is trusted.
-        waive: checks that are left out.
+        waive: checks that are left out; one may stand as a plain word.
     """
 
     policy: SecurityPolicy = "best"
@@ -59,6 +59,43 @@ class OpcuaSecurity(PlantPart):
     server_uri: str = ""
     server_sha256: str = ""
     waive: tuple[Waiver, ...] = ()
+
+    @field_validator("waive", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        names = [each.strip() for each in given.split(",")]
+        unknown = [each for each in names if each not in get_args(Waiver)]
+        if unknown:
+            known = get_args(Waiver)
+            meant = suggest(unknown[0], known) or f"; there are {', '.join(known)}"
+            raise ValueError(f"{unknown[0]!r} is no check{meant}")
+        return names
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _some_mode(cls, given: object) -> object:
+        if given == "None":
+            raise ValueError(
+                "the mode None belongs to `policy: None` alone, which has no other; say that, and "
+                "take `mode` out"
+            )
+        return given
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> OpcuaSecurity:
+        if self.policy == "None" and "mode" in self.model_fields_set:
+            raise ValueError(
+                f"`policy: None` has no `mode: {self.mode}`: it speaks in the clear; take `mode` "
+                "out, or take `policy` out for the strongest that the server has"
+            )
+        if self.server_sha256 and self.trust == "first_use":
+            raise ValueError(
+                "`server_sha256` names the one certificate that is accepted, `trust: first_use` "
+                "accepts the first that comes; take one of them out"
+            )
+        return self
 
     @field_validator("server_sha256")
     @classmethod
@@ -138,6 +175,18 @@ class SourceModel(PlantPart):
             raise ValueError(f"{oldest} is in the future: the time of every value would be refused")
         return oldest
 
+    @field_validator("security", mode="before")
+    @classmethod
+    def _is_mapping(cls, given: object) -> object:
+        if isinstance(given, str | bool | int | float | list | tuple):
+            in_clear = str(given).lower() in ("none", "no", "off", "false")
+            policy = "None" if in_clear else given if given in get_args(SecurityPolicy) else "best"
+            raise ValueError(
+                f"{given!r} is no mapping; say `security: {{policy: {policy}}}`"
+                + (", which speaks in the clear" if in_clear else "")
+            )
+        return given
+
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
         if self.kind != "opcua":
@@ -153,16 +202,53 @@ class SourceModel(PlantPart):
             raise ValueError("`user_certificate` and `user_key` belong together; give both")
         if self.user and self.user_certificate:
             raise ValueError("sign in by `user` or by `user_certificate`, not both")
+        if self.user and not (self.password_file or self.password_env):
+            raise ValueError(
+                f"the password of `user: {self.user}` is nowhere: say `password_file` or "
+                "`password_env` (an empty file, or a variable that is set to nothing, where it has "
+                "none)"
+            )
         return self
 
-    def security_in(self, clear_hosts: Container[str]) -> OpcuaSecurity:
+    @model_validator(mode="after")
+    def _asks_for_what_is_looked_at(self) -> SourceModel:
+        if self.security is None or self.security.policy != "None":
+            return self
+        if self.user or self.user_certificate:
+            return self  # the password is encrypted for the server's certificate
+        given = [each for each in _OF_CERTIFICATE if each in self.security.model_fields_set]
+        if given:
+            raise ValueError(
+                f"with `policy: None` and no `user` nobody looks at the server's certificate: "
+                f"`{given[0]}` of `security` counts for nothing; take it out, or take `policy` out "
+                "for a secured connection"
+            )
+        return self
+
+    def security_in(self, clear_hosts: Collection[str]) -> OpcuaSecurity:
         """`security`, or what holds where it says nothing; `clear_hosts`: may be spoken to in the
         clear, as this machine may."""
         if self.security is not None:
             return self.security
+        return OpcuaSecurity(policy="None" if self._may_be_clear(clear_hosts) else "best")
+
+    def refused_in_clear(self, clear_hosts: Collection[str]) -> str:
+        """Why an OPC UA gateway does not speak to the server, and what to do: it would be in the
+        clear, beyond this machine and `clear_hosts`. Empty: it does."""
+        if self.kind != "opcua" or self.security_in(clear_hosts).policy != "None":
+            return ""
+        if self._may_be_clear(clear_hosts):
+            return ""
         host = urlsplit(self.url).hostname or ""
-        clear = is_loopback(host) or host in clear_hosts
-        return OpcuaSecurity(policy="None" if clear else "best")
+        return (
+            f"{host} is not this machine, and `policy: None` would speak to it in the clear: take "
+            "it out, or, if the network between is closed, set "
+            f"AURELIAN_OPCUA_INSECURE_HOSTS='[\"{host}\"]'"
+        )
+
+    def _may_be_clear(self, clear_hosts: Collection[str]) -> bool:
+        host = urlsplit(self.url).hostname or ""
+        return is_loopback(host) or host in {each.lower() for each in clear_hosts}
 
     @property
     def key(self) -> str:
@@ -183,6 +269,8 @@ class SourceModel(PlantPart):
         """
         self._site = site
 
+
+_OF_CERTIFICATE = ("server_uri", "server_sha256", "trust", "waive")
 
 _SIGNING_IN = ("password_file", "password_env", "user_certificate", "user_key")
 

@@ -332,7 +332,7 @@ async def test_live_values_do_not_wait_for_what_is_read_back(tmp_path: Path) -> 
         kinds = [
             "".join(sorted({"h" if r.flags & Flag.HISTORICAL else "l" for r in readings_of(d)}))
             for d in taken
-            if d.readings
+            if readings_of(d)
         ]
         mixed = "".join(kinds).strip("l")
         # While the history was read, live messages came between its deliveries.

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from aurelian.edge.certificates import read_certificates
+from aurelian.edge.certificates import read_certificates, self_signed
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.trust_store import TrustStore
 from opcua_gateway.connection import opened
@@ -18,8 +21,9 @@ from opcua_gateway.endpoints import Endpoints
 from opcua_gateway.session import SessionLost
 from opcua_gateway.source import OpcuaSource
 from tests.integration.opcua_gateway.test_node_opcua import make_source
-from tests.peers.certificates import make
-from tests.peers.node_opcua_server import NodeOpcua, node_opcua
+from tests.peers.between import between
+from tests.peers.certificates import NOW, make
+from tests.peers.node_opcua_server import NodeOpcua, node_opcua, url_at
 from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
@@ -64,6 +68,14 @@ def trust_server(folder: Path) -> None:
         store.trust(read_certificates(each.path)[0])
 
 
+def births(taken: list[Delivery]) -> list[str]:
+    return [e.birth.detail for d in taken for e in d.events if e.HasField("birth")]
+
+
+def deaths(taken: list[Delivery]) -> list[str]:
+    return [e.death.reason for d in taken for e in d.events if e.HasField("death")]
+
+
 def came(taken: list[Delivery]) -> int:
     return len({r.signal.path for d in taken for r in readings_of(d) if r.value is not None})
 
@@ -98,8 +110,23 @@ async def test_a_user_signs_in_by_certificate(tmp_path: Path, policy: str) -> No
         # A key that is not the certificate's proves nothing.
         _, other = make("other").write(tmp_path, "other")
         wrong = user | {"user_key": str(other), "security": security}
-        with pytest.raises(SessionLost, match="the server refuses this way to sign in"):
+        with pytest.raises(SessionLost, match="`user_key` does not belong to `user_certificate`"):
             await try_once(make_source(tmp_path, server.url, NODES, source=wrong), tmp_path)
+
+
+async def test_a_users_certificate_that_the_server_does_not_trust_is_not_taken_for_ours(
+    tmp_path: Path,
+) -> None:
+    certificate, key = make("user").write(tmp_path, "user")
+    user = {"user_certificate": str(certificate), "user_key": str(key)}
+    wanted = user | {"security": {"trust": "first_use"}}
+    async with secured(tmp_path, anonymous=False, accepts_users=False) as server:
+        source = make_source(tmp_path, server.url, NODES, source=wanted)
+        with pytest.raises(
+            SessionLost, match=r"refuses the user's certificate CN=user: .*as a user's\?"
+        ) as refused:
+            await try_once(source, tmp_path)
+        assert "our certificate" not in str(refused.value)
 
 
 async def test_values_come_over_a_secured_session_and_over_a_cut(tmp_path: Path) -> None:
@@ -110,10 +137,7 @@ async def test_values_come_over_a_secured_session_and_over_a_cut(tmp_path: Path)
             assert source._live is not None
             source._live[0]._client.disconnect_socket()
             await until(
-                lambda: (
-                    [e.birth.detail for d in taken for e in d.events if e.HasField("birth")]
-                    == ["connected", "resumed"]
-                ),
+                lambda: births(taken) == ["connected", "resumed"],
                 "the same session, over a new channel",
             )
         # The next process goes on with it too.
@@ -122,6 +146,34 @@ async def test_values_come_over_a_secured_session_and_over_a_cut(tmp_path: Path)
             await until(lambda: bool(taken), "the first delivery")
             (birth,) = [e.birth for d in taken for e in d.events if e.HasField("birth")]
             assert birth.detail == "resumed"
+
+
+async def test_our_certificate_is_replaced_and_made_anew_without_a_restart(tmp_path: Path) -> None:
+    own = tmp_path / "pki" / "own"
+
+    def shows() -> bytes:
+        """The certificate of the session that is up."""
+        live = source._live
+        return b"" if live is None else live[0]._client.security_policy.host_certificate
+
+    async with secured(tmp_path) as server:
+        security = {"security": {"trust": "first_use"}}
+        source = make_source(tmp_path, server.url, NODES, source=security)
+        async with taking(source) as taken:
+            await until(lambda: came(taken) == NODES, "values")
+            assert shows() == (own / "certificate.der").read_bytes()
+            theirs = make(uris=("urn:theirs",), extended=(ExtendedKeyUsageOID.CLIENT_AUTH,))
+            certificate, key = theirs.write(tmp_path / "new")
+            key.rename(own / "key.pem")
+            certificate.rename(own / "certificate.der")
+            source._live[0]._client.disconnect_socket()  # type: ignore[index]
+            await until(lambda: shows() == theirs.der, "a session with theirs", 30)
+            ended = self_signed(theirs.key, "urn:ours", ["h"], NOW - timedelta(days=710))
+            (own / "certificate.der").write_bytes(ended.public_bytes(Encoding.DER))
+            source._live[0]._client.disconnect_socket()  # type: ignore[index]
+            await until(lambda: shows() not in (b"", theirs.der), "a session with a new one", 30)
+            assert shows() == (own / "certificate.der").read_bytes()
+            assert shows() != ended.public_bytes(Encoding.DER)
 
 
 async def test_a_source_waits_until_both_trust_each_other(tmp_path: Path) -> None:
@@ -143,7 +195,7 @@ async def test_a_source_waits_until_both_trust_each_other(tmp_path: Path) -> Non
                 shutil.move(each, theirs / "trusted" / "certs" / each.name)
             await until(lambda: came(taken) == NODES, "values once both trust", 30)
             # What waits for a person is said on the pages: with the source, once each.
-            told = [e.death.reason for d in taken for e in d.events if e.HasField("death")]
+            told = deaths(taken)
             assert len(told) == 2 and "it is not trusted" in told[0]
             assert "does it trust our certificate" in told[1]
 
@@ -206,6 +258,44 @@ async def test_what_does_not_fit_is_refused_with_the_next_step(
     async with secured(tmp_path, **server) as running:
         with pytest.raises(SessionLost, match=says):
             await try_once(make_source(tmp_path, running.url, NODES, source=source), tmp_path)
+
+
+def without_the_strongest(message: bytes) -> bytes:
+    """A list of endpoints without Aes256_Sha256_RsaPss: under that name nobody knows it."""
+    return message.replace(b"#Aes256_Sha256_RsaPss", b"#Aes999_Sha256_RsaPss")
+
+
+async def test_a_list_of_endpoints_that_somebody_weakened_is_found_out(tmp_path: Path) -> None:
+    async with secured(tmp_path) as server, between(server.port) as attacker:
+        source = make_source(
+            tmp_path, url_at(attacker.port), NODES, source=of_operator(trust="first_use")
+        )
+        await try_once(source, tmp_path)
+        attacker.change = without_the_strongest
+        with pytest.raises(
+            SessionLost,
+            match="offers Aes256_Sha256_RsaPss with SignAndEncrypt, and said Basic256Sha256 with",
+        ):
+            await try_once(source, tmp_path)
+
+
+async def test_also_where_the_session_of_before_is_taken_up_again(tmp_path: Path) -> None:
+    async with secured(tmp_path) as server, between(server.port) as attacker:
+        source = make_source(
+            tmp_path, url_at(attacker.port), NODES, source=of_operator(trust="first_use")
+        )
+        async with taking(source) as taken:
+            await until(lambda: came(taken) == NODES, "values")
+            attacker.change = without_the_strongest
+            attacker.disconnect()
+            await until(
+                lambda: any("between may change" in each for each in deaths(taken)),
+                "the attack",
+                30,
+            )
+            assert births(taken) == ["connected"]
+            attacker.change = lambda message: message
+            await until(lambda: births(taken) == ["connected", "resumed"], "the session", 30)
 
 
 async def test_on_first_use_the_next_other_certificate_is_an_impostor(tmp_path: Path) -> None:

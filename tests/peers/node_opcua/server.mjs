@@ -25,7 +25,7 @@ const server = new opcua.OPCUAServer({
   }),
   userCertificateManager: new opcua.OPCUACertificateManager({
     rootFolder: `${options.folder}-users`,
-    automaticallyAcceptUnknownCertificate: true,
+    automaticallyAcceptUnknownCertificate: options.accepts_users,
   }),
   userManager: { isValidUser: (user, password) => user === "operator" && password === options.password },
   ...(options.certificate ? { certificateFile: options.certificate, privateKeyFile: options.key } : {}),

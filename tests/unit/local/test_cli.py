@@ -129,6 +129,26 @@ def test_check_reads_plant_files_as_a_start_does(tmp_path: Path) -> None:
     assert "pilot-a/north: 2 sources, 2 lines, 8 machines, times of Europe/Oslo" in result.stdout
 
 
+def test_check_says_which_server_would_not_be_spoken_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "{id: plc, kind: opcua, url: 'opc.tcp://plc:4840', security: {policy: None}}"
+    (tmp_path / "site.yaml").write_text(
+        f"company: {{id: x, name: X}}\nsite: s\ntime_zone: UTC\nsources: [{source}]\n"
+        "areas: [{name: a, lines: [{name: l, products: [{id: c, ideal_cycle_s: 5}], units: "
+        "[{name: u, source: plc, signals: [{name: v, address: 'ns=2;s=v'}]}]}]}]\n"
+    )
+    monkeypatch.delenv("AURELIAN_OPCUA_INSECURE_HOSTS", raising=False)
+    result = _aurelian("check", str(tmp_path))
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 0 and "x/s: 1 sources" in result.stdout
+    assert "source x/s/plc will not be connected: plc is not this machine" in said
+    assert """AURELIAN_OPCUA_INSECURE_HOSTS='["plc"]'""" in said
+    for hosts, quiet in (('["PLC"]', True), ("plc", False), ('{"plc": 1}', False)):
+        monkeypatch.setenv("AURELIAN_OPCUA_INSECURE_HOSTS", hosts)
+        assert (_aurelian("check", str(tmp_path)).stderr == "") is quiet
+
+
 def test_a_usual_port_that_another_program_has_is_said_in_one_line(tmp_path: Path) -> None:
     options = Options(home=tmp_path)
     ports = Ports(9092, 9093, 1884, 4840, 4980, {}, {})

@@ -74,3 +74,16 @@ def test_junk_is_not_trusted(tmp_path: Path) -> None:
     assert "is no certificate" in run(
         tmp_path / "pki", "add", str(tmp_path / "junk.der"), fails=True
     )
+
+
+def test_what_a_stranger_wrote_moves_no_terminal_and_is_no_mark(tmp_path: Path) -> None:
+    store, server = TrustStore(tmp_path), make("[bold]press\x1b[2J")
+    digits = sha256_of(server.certificate)
+    store.reject(server.certificate, "x/s/press", "it is made for \x1b]0;mine\x07\n, not for plc")
+    for words in (["list"], ["add", digits], ["list"], ["remove", digits]):
+        done = CliRunner().invoke(app, ["trust", *words, "--pki", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        assert "\x1b" not in done.output and "\x07" not in done.output
+        assert "[bold]press?[2J" in done.output
+        if words == ["list"]:
+            assert "\n, not for plc" not in done.output

@@ -140,6 +140,22 @@ def test_assets_come_parents_first_and_belong_to_the_company(tmp_path: Path) -> 
                 "user: a, user_certificate: b, user_key: c": ": sign in by `user` or by",
                 "user_key: c": ": `user_certificate` and `user_key` belong together",
                 "user: a, password_env: B, password_file: c": ": say `password_file` or",
+                "user: a": ": the password of `user: a` is nowhere: say `password_file`",
+                "security: none": r"\.security: 'none' is no mapping; say .*{policy: None}",
+                "security: no": r"\.security: 'no' is no mapping; .*in the clear",
+                "security: [best]": r"\.security: .* is no mapping; say `security: {policy: best}",
+                "security: Basic256": r"\.security: .*say `security: {policy: Basic256}`",
+                "security: {waive: hostname}": r"\.security\.waive: 'hostname' is no check; did yo",
+                "security: {policy: None, mode: Sign}": r"\.security: `policy: None` has no `mode",
+                "security: {policy: None, mode: None}": r"\.security\.mode: .*take `mode` out",
+                "security: {mode: None}": r"\.security\.mode: the mode None belongs to `policy: No",
+                f"security: {{trust: first_use, server_sha256: {'3F' * 32}}}": r"\.security: `serve"
+                r"r_sha256` names .*`trust: first_use`",
+                "security: {policy: None, server_uri: 'urn:a'}": ": with `policy: None` and no `us"
+                "er` .*`server_uri` of `security` counts for nothing",
+                f"security: {{policy: None, server_sha256: {'3F' * 32}}}": ".*`server_sha256` of",
+                "security: {policy: None, trust: first_use}": ".*`trust` of `security` counts for",
+                "security: {policy: None, waive: host_name}": ".*`waive` of `security` counts for",
             }.items()
         ),
     ],
@@ -284,3 +300,29 @@ def test_files_are_read_as_yaml_1_2(tmp_path: Path) -> None:
     """In YAML 1.1 the site would be false and the shift would begin at minute 360."""
     text = GOOD.replace("site: north", "site: no").replace("title: North", "title: on")
     assert load_plant(write(tmp_path, text)).path == "acme/no"
+
+
+@pytest.mark.parametrize(
+    ("written", "waived"),
+    [
+        ("host_name", ("host_name",)),
+        ("'host_name, validity'", ("host_name", "validity")),
+        ("[host_name, validity]", ("host_name", "validity")),
+    ],
+)
+def test_checks_are_waived_by_a_word_or_a_list(
+    tmp_path: Path, written: str, waived: tuple[str, ...]
+) -> None:
+    text = GOOD.replace(':4840"}', f':4840", security: {{waive: {written}}}}}', 1)
+    plant = load_plant(write(tmp_path, text))
+    security = plant.sources[0].security
+    assert security is not None and security.waive == waived
+
+
+def test_a_user_in_the_clear_may_name_the_certificate_that_the_password_is_for(
+    tmp_path: Path,
+) -> None:
+    security = "{policy: None, server_uri: 'urn:a', trust: first_use}"
+    more = f"user: a, password_file: b, security: {security}"
+    text = GOOD.replace(':4840"}', f':4840", {more}}}', 1)
+    assert load_plant(write(tmp_path, text)).sources[0].security is not None

@@ -29,6 +29,8 @@ from opcua_gateway.message_numbers import LAST, Acknowledgements, Sequence, Wind
 from opcua_gateway.notifications import decode_publish, to_value
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
+from tests.source_alone import taking
+from tests.waiting import until
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -118,29 +120,39 @@ def test_an_unusable_address_is_refused_with_its_signal(text: str) -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("opc.tcp://10.0.0.7:4840", "would speak to it in the clear"),
-        ("opc.tcp://machine.example:4840", "AURELIAN_OPCUA_INSECURE_HOSTS"),
         ("opc.tcp://user:word@127.0.0.1:4840", "`password_file`"),
         ("http://127.0.0.1:4840", "no address of kind opcua"),
         ("opc.tcp://127.0.0.1", "names no port"),
     ],
 )
-def test_a_server_beyond_loopback_is_refused_without_security(
-    tmp_path: Path, url: str, why: str
-) -> None:
+def test_an_unusable_address_of_a_server_is_refused(url: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        make_sources(
-            OpcuaGatewaySettings(state=tmp_path), [make_plant(url, security={"policy": "None"})]
-        )
+        make_plant(url)
+
+
+@pytest.mark.parametrize("url", ["opc.tcp://10.0.0.7:4840", "opc.tcp://machine.example:4840"])
+async def test_a_server_beyond_loopback_without_security_costs_its_source_alone(
+    tmp_path: Path, url: str
+) -> None:
+    plants = [make_plant(url, security={"policy": "None"}), make_plant("opc.tcp://127.0.0.1:4840")]
+    refused, other = make_sources(OpcuaGatewaySettings(state=tmp_path), plants)
+    assert other.model.refused_in_clear(()) == ""
+    async with taking(refused) as taken:
+        await until(lambda: bool(taken), "why the source is not spoken to")
+    (event,) = taken[0].events
+    assert "would speak to it in the clear" in event.death.reason
+    assert "AURELIAN_OPCUA_INSECURE_HOSTS" in event.death.reason
 
 
 @pytest.mark.parametrize("security", [{}, {"security": {"policy": "None"}}])
 def test_a_closed_test_network_may_be_named(
     tmp_path: Path, security: dict[str, dict[str, str]]
 ) -> None:
-    settings = OpcuaGatewaySettings(opcua_insecure_hosts=("pilot",), state=tmp_path)
-    (source,) = make_sources(settings, [make_plant("opc.tcp://pilot:4840", **security)])
-    assert source.model.security_in(("pilot",)).policy == "None"
+    for name in ("pilot", "Pilot"):
+        settings = OpcuaGatewaySettings(opcua_insecure_hosts=(name,), state=tmp_path)
+        (source,) = make_sources(settings, [make_plant("opc.tcp://pilot:4840", **security)])
+        assert source.model.security_in((name,)).policy == "None"
+        assert source.model.refused_in_clear((name,)) == ""
 
 
 def test_a_server_beyond_loopback_is_secured_where_nothing_is_said(tmp_path: Path) -> None:

@@ -13,7 +13,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from aurelian.edge.certificates import sha256_of
 from aurelian.edge.trust_store import Lists, TrustStore
 from opcua_gateway.server_certificate import Expected, find_faults, split_chain
-from tests.peers.certificates import DAY, NOW, URI, Made, authority, make, revocation_list
+from tests.peers.certificates import (
+    DAY,
+    NOW,
+    URI,
+    Made,
+    authority,
+    list_with_sha1,
+    make,
+    revocation_list,
+    with_curve,
+    with_sha1,
+)
 
 EXPECTED = Expected(URI, "127.0.0.1")
 ROOT = authority("root")
@@ -126,6 +137,88 @@ def test_an_issuer_that_ended_ends_what_it_issued() -> None:
     old = make("old", uris=(), hosts=(), ca=True, extended=(), ends=NOW - DAY)
     leaf = make("leaf", old)
     assert faults(leaf, trusting(old, crls=(revocation_list(old),))) == ["trust"]
+
+
+def test_a_renewed_issuer_counts_beside_the_one_that_ended() -> None:
+    """Same name and key, two certificates, wherever each of them lies."""
+    ended = authority("middle", ROOT, ends=NOW - DAY, key=MIDDLE.key)
+    old, new = ended.certificate, MIDDLE.certificate
+    for trusted in ([old, new], [new, old]):
+        assert faults(LEAF, Lists(trusted, crls=LISTS_OF_ISSUERS)) == []
+    root = ROOT.certificate
+    for issuers in ((old, new), (new, old)):
+        assert faults(LEAF, Lists([root], issuers=issuers, crls=LISTS_OF_ISSUERS)) == []
+    assert (
+        faults(LEAF, Lists([root], issuers=(old,), crls=LISTS_OF_ISSUERS), EXPECTED, MIDDLE) == []
+    )
+    # The one that ended, in `trusted`, hides no way to the root.
+    assert faults(LEAF, Lists([old, root], issuers=(new,), crls=LISTS_OF_ISSUERS)) == []
+    assert faults(LEAF, Lists([old], crls=LISTS_OF_ISSUERS)) == ["trust"]
+
+
+def test_a_root_that_signed_its_successor_leads_to_it() -> None:
+    successor = authority("root", ROOT)
+    leaf = make("leaf", successor)
+    crls = (revocation_list(ROOT), revocation_list(successor))
+    assert faults(leaf, trusting(ROOT, crls=crls), EXPECTED, successor) == []
+    assert faults(leaf, trusting(successor, crls=crls)) == []
+
+
+def test_ways_without_end_are_given_up() -> None:
+    """Authorities that certify each other, in all directions."""
+    keys = [authority(f"ring-{n}") for n in range(6)]
+    ring = [
+        authority(f"ring-{n}", other, key=keys[n].key)
+        for n in range(6)
+        for m, other in enumerate(keys)
+        if m != n
+    ]
+    leaf = make("leaf", keys[0])
+    assert faults(leaf, trusting(ROOT, issuers=tuple(e.certificate for e in ring))) == ["trust"]
+
+
+def test_an_issuer_with_a_weak_key_or_signature_is_none_unless_that_is_waived() -> None:
+    weak = authority("weak", bits=1024)
+    under = make("under", weak)
+    lists = trusting(weak, crls=(revocation_list(weak),))
+    assert faults(under, lists) == ["key_strength"]
+    between = authority("between", ROOT, bits=1024)
+    below = make("below", between)
+    crls = (revocation_list(ROOT), revocation_list(between))
+    through = trusting(ROOT, issuers=(between.certificate,), crls=crls)
+    assert faults(below, through) == ["key_strength"]
+    old = with_sha1(MIDDLE, ROOT)
+    assert old.certificate.signature_hash_algorithm.name == "sha1"  # type: ignore[union-attr]
+    by_sha1 = trusting(ROOT, issuers=(old.certificate,), crls=LISTS_OF_ISSUERS)
+    assert faults(LEAF, by_sha1) == ["key_strength"]
+    for made, each in ((under, lists), (below, through), (LEAF, by_sha1)):
+        chain = [made.certificate]
+        assert find_faults(chain, each, EXPECTED, NOW, ("key_strength",)) == []
+    # One that is trusted by itself needs nobody's signature, and a stronger way is taken first.
+    assert faults(LEAF, trusting(old, crls=LISTS_OF_ISSUERS)) == []
+    both = (old.certificate, MIDDLE.certificate)
+    assert faults(LEAF, trusting(ROOT, issuers=both, crls=LISTS_OF_ISSUERS)) == []
+    assert faults(with_sha1(LEAF, MIDDLE), trusting(MIDDLE, crls=LISTS_OF_ISSUERS)) == [
+        "key_strength"
+    ]
+
+
+def test_a_list_signed_with_sha1_counts_only_where_that_is_waived() -> None:
+    for more, waived in (({}, []), ({"next_update": NOW - DAY}, ["revocation"])):
+        old = list_with_sha1(revocation_list(MIDDLE, **more), MIDDLE)
+        lists = trusting(MIDDLE, crls=(old,))
+        assert faults(LEAF, lists) == ["key_strength", *waived]
+        found = find_faults([LEAF.certificate], lists, EXPECTED, NOW, ("key_strength",))
+        assert [each.check for each in found] == waived
+    revoking = list_with_sha1(revocation_list(MIDDLE, LEAF), MIDDLE)
+    assert faults(LEAF, trusting(MIDDLE, crls=(revoking, *LISTS_OF_ISSUERS))) == ["revoked"]
+
+
+def test_a_key_that_no_policy_can_use_cannot_be_waived() -> None:
+    curve = with_curve(LEAF, MIDDLE)
+    lists = Lists([MIDDLE.certificate], crls=LISTS_OF_ISSUERS)
+    found = find_faults([curve], lists, EXPECTED, NOW, ("key_strength",))
+    assert [each.check for each in found] == ["key_kind"]
 
 
 def test_a_pinned_certificate_is_the_only_one_and_needs_no_list() -> None:

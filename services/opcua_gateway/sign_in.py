@@ -1,0 +1,192 @@
+"""As whom a source signs in to a server, and by which of the server's token policies; used by
+endpoints.py and connection.py."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from asyncua import ua
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+
+from aurelian.edge.certificates import UNREADABLE
+from aurelian.model.source_model import OpcuaSecurity, SourceModel
+from opcua_gateway.policies import (
+    NONE,
+    OF_TODAY,
+    Unacceptable,
+    is_known,
+    policy_of,
+    policy_of_token,
+    weakness,
+)
+
+_TOKENS = {
+    ua.UserTokenType.Anonymous: "nobody",
+    ua.UserTokenType.UserName: "a user name",
+    ua.UserTokenType.Certificate: "a user's certificate",
+    ua.UserTokenType.IssuedToken: "a token of another system",
+}
+
+
+class Identity(NamedTuple):
+    """As whom a source signs in: a name with its password, a certificate with its key, or
+    nobody."""
+
+    name: str = ""
+    password: str = ""
+    certificate: x509.Certificate | None = None
+    key: rsa.RSAPrivateKey | None = None
+
+
+NOBODY = Identity()
+
+
+def shown_identity(identity: Identity) -> str:
+    """An identity in a sentence."""
+    if identity.name:
+        return f"user {identity.name!r}"
+    if identity.certificate is not None:
+        return f"the user's certificate {identity.certificate.subject.rfc4514_string()}"
+    return "nobody"
+
+
+def read_identity(model: SourceModel) -> Identity:
+    """As whom a source signs in; its secrets are read anew each time.
+
+    Raises:
+        Unacceptable: a file or variable is not there, or is not what it should be.
+    """
+    try:
+        if model.user_certificate:
+            certificate = _load_certificate(Path(model.user_certificate).read_bytes())
+            key = _load_key(Path(model.user_key).read_bytes())
+            if certificate.public_key() != key.public_key():
+                raise ValueError("`user_key` does not belong to `user_certificate`")
+            return Identity("", "", certificate, key)
+        if not model.user:
+            return NOBODY
+        if model.password_file:
+            text = Path(model.password_file).read_text(encoding="utf-8")
+            return Identity(model.user, text.rstrip("\r\n"))
+    except OSError as error:
+        raise Unacceptable(f"cannot sign in: {error.filename}: {error.strerror}") from error
+    except UNREADABLE as error:
+        raise Unacceptable(f"cannot sign in: {error}") from error
+    if not model.password_env:
+        return Identity(model.user)
+    password = os.environ.get(model.password_env)
+    if password is None:
+        raise Unacceptable(
+            f"cannot sign in: the environment variable {model.password_env}, which the plant file "
+            "names for the password, is not set"
+        )
+    return Identity(model.user, password)
+
+
+def choose_token(
+    endpoint: ua.EndpointDescription, identity: Identity, security: OpcuaSecurity
+) -> ua.UserTokenPolicy:
+    """The way to sign in that the endpoint has for an identity: of several the one with the
+    strongest policy.
+
+    Raises:
+        Unacceptable: it has none, or none that keeps the password secret or proves whose the
+            certificate is.
+    """
+    wanted = ua.UserTokenType.Anonymous
+    if identity.certificate is not None:
+        wanted = ua.UserTokenType.Certificate
+    elif identity.name:
+        wanted = ua.UserTokenType.UserName
+    offered = endpoint.UserIdentityTokens or ()
+    tokens = [each for each in offered if each.TokenType == wanted]
+    if not tokens:
+        kinds = {_TOKENS.get(each.TokenType, "something unknown") for each in offered}
+        hint = "say `user` and `password_file`" if wanted == ua.UserTokenType.Anonymous else ""
+        raise Unacceptable(
+            f"the server does not let {_TOKENS[wanted]} sign in; it wants "
+            f"{' or '.join(sorted(kinds)) or 'nothing that it names'}"
+            + (f": {hint} for this source" if hint else "")
+        )
+    if wanted == ua.UserTokenType.Anonymous:
+        return tokens[0]
+    known = [each for each in tokens if is_known(policy_of_token(each, endpoint))]
+    if not known:
+        names = sorted({policy_of_token(each, endpoint) for each in tokens})
+        raise Unacceptable(
+            f"the server lets {_TOKENS[wanted]} sign in by {' or '.join(names)} only, which is "
+            f"not understood here: let it offer {OF_TODAY[1]} too"
+        )
+    token = min(known, key=lambda each: weakness(policy_of_token(each, endpoint)))
+    if is_protected(token, endpoint):
+        return token
+    if wanted == ua.UserTokenType.Certificate:
+        raise Unacceptable(_unproven(policy_of_token(token, endpoint)))
+    if identity.password and "clear_password" not in security.waive:
+        raise Unacceptable(_uncovered(token, endpoint))
+    return token
+
+
+def is_protected(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> bool:
+    """Whether what signs the user in is encrypted for the server, or signed, by a policy that can
+    be relied on: one of today, or one at least as strong as that of the channel, which is broken
+    only where somebody named it."""
+    policy = policy_of_token(token, endpoint)
+    if token.TokenType == ua.UserTokenType.Anonymous or policy == NONE or not is_known(policy):
+        return False
+    channel = policy_of(endpoint)
+    named = channel != NONE and is_known(channel) and weakness(policy) <= weakness(channel)
+    return policy in OF_TODAY or named
+
+
+def _uncovered(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> str:
+    policy = policy_of_token(token, endpoint)
+    wants = (
+        "the server would have the password sent in the clear"
+        if policy == NONE
+        else f"the server would have the password encrypted by {policy}, which is broken"
+    )
+    if endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt:
+        return (
+            f"{wants}: only the channel would protect it. Let the server offer a policy of today, "
+            f"say {OF_TODAY[1]}, for user names, or, if the channel is enough, say security: "
+            "{waive: [clear_password]}"
+        )
+    return (
+        f"{wants}: choose an endpoint with security, or say security: {{waive: [clear_password]}} "
+        "if the network between is closed"
+    )
+
+
+def _unproven(policy: str) -> str:
+    if policy == NONE:
+        return (
+            "the server lets a user's certificate sign in without a signature, so that anybody "
+            f"could: let it offer a policy of today, say {OF_TODAY[1]}, for certificates of users"
+        )
+    return (
+        f"the server would have the user's certificate prove itself by {policy}, which is broken: "
+        f"let it offer a policy of today, say {OF_TODAY[1]}, for certificates of users, or, if it "
+        f"can do no better, say security: {{policy: {policy}}}"
+    )
+
+
+def _load_certificate(data: bytes) -> x509.Certificate:
+    if b"-----BEGIN" in data:
+        return x509.load_pem_x509_certificate(data)
+    return x509.load_der_x509_certificate(data)
+
+
+def _load_key(data: bytes) -> rsa.RSAPrivateKey:
+    try:
+        load = load_pem_private_key if b"-----BEGIN" in data else load_der_private_key
+        key = load(data, password=None)
+    except UNREADABLE as error:
+        raise ValueError(f"`user_key` is no key without password: {error}") from error
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("`user_key` is no RSA key, which every policy here needs")
+    return key
