@@ -149,8 +149,9 @@ async def _describe(
     of_states = await read_variables(session, reach, states, [], in_flight)
     await read_values(session, reach, of_states, in_flight)
     found.states = {each.node: each for each in of_states}
-    if values:
-        await read_values(session, reach, found.variables, in_flight)
+    open_types = [each for each in found.variables if each.value_type is None]
+    shown = found.variables if values else open_types
+    await read_values(session, reach, shown, in_flight)
 
 
 async def _read_versions(session: Session, reach: Reach) -> dict[str, str]:

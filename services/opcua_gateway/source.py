@@ -59,7 +59,7 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
     for plant in plants:
         for model in plant.sources:
             if model.kind == "opcua":
-                _refuse_insecure(model, settings.opcua_insecure_hosts)
+                refuse_insecure(model, settings.opcua_insecure_hosts)
                 try:
                     tags = tags_of(plant, model)
                 except AddressError as error:
@@ -295,7 +295,12 @@ class OpcuaSource:
             save(self._file, self._resume)
 
 
-def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
+def refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
+    """Refuse a source that would be spoken to in the clear beyond this machine.
+
+    Raises:
+        PlantError: it would.
+    """
     host = urlsplit(model.url).hostname or ""
     in_clear = model.security_in(allowed).policy == "None"
     if in_clear and not is_loopback(host) and host not in allowed:

@@ -149,7 +149,16 @@ async def read_values(
     answers = iter(await read_many(session, reach, wanted, in_flight))
     for each in variables:
         each.value, description = islice(answers, 2)
+        if each.value_type is None and each.value.value is not None:
+            # A type that the server leaves open is that of the value, which may change.
+            each.value_type = _type_of(each.value)
         each.description = description.value if isinstance(description.value, str) else ""
+
+
+def _type_of(value: Attribute) -> ValueType | None:
+    if isinstance(value.value, list):
+        return ValueType.JSON
+    return _BUILT_IN.get(ua.VariantType(value.kind))
 
 
 def _shape(types: TypeTree, data_type: bytes, rank: int) -> tuple[str, ValueType | None]:
