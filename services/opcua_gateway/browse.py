@@ -232,6 +232,8 @@ class _Browsing:
                     task.result()
                 if not done or left <= 0:
                     self._cut(f"{self._bounds.seconds:g} s are over", tasks)
+            if tasks:  # what they bring is not looked at, but where the server keeps points for us
+                _, tasks = await asyncio.wait(tasks, timeout=_RELEASE_S)
         finally:
             for task in tasks:
                 task.cancel()

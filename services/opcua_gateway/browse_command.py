@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -103,6 +104,8 @@ def browse(
     home: Home = None,
 ) -> None:
     """List the variables of an OPC UA server; nothing is subscribed to, nothing is changed."""
+    # What goes wrong comes as an exception too, and is said once.
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
     state = home_folder(home) / "state" / "opcua_gateway"
     settings = OpcuaGatewaySettings(state=state)
     model = _model(url, plant_file, source, user, password_file, policy, first_use, settings)

@@ -20,7 +20,6 @@ from opcua_gateway.variables import Variable
 
 _FOLDER_TYPE = numeric_key(0, 61)
 _MOST_NAME = 64
-_PRINTED_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 @dataclass(slots=True)
@@ -75,15 +74,20 @@ def address_of(key: bytes, namespaces: Sequence[str]) -> str | None:
     """A node id as the plant file writes it, by the URI of its namespace; None: it cannot be
     written."""
     name = name_of(key)
-    if not name.identifier:
+    if not name.identifier or _has_control_characters(name.identifier):
         return None
     text = f"{name.kind}={name.identifier}"
     if name.namespace == 0:
         return text
     uri = namespaces[name.namespace] if name.namespace < len(namespaces) else ""
-    if not uri or ";" in uri:
+    if not uri or ";" in uri or _has_control_characters(uri):
         return f"ns={name.namespace};{text}"
     return f"nsu={uri};{text}"
+
+
+def _has_control_characters(text: str) -> bool:
+    """Whether a plant file cannot have the text."""
+    return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
 
 
 def legal_name(parts: Sequence[str], taken: set[str], otherwise: str) -> str:
@@ -150,9 +154,11 @@ def _sort_into_units(found: Discovery, otherwise: str) -> tuple[list[_Unit], lis
         if address is not None:
             name = _signal_name(state.variable, at, known)
             known.signals.insert(0, _Signal(name, variable, address, state))
-    left_out = [f"{closed} variables that we may not read"] if closed else []
+    left_out = [f"variables that we may not read: {closed}"] if closed else []
     if unwritable:
-        left_out.append(f"{unwritable} variables whose node id is no UTF-8 or empty")
+        left_out.append(
+            f"variables whose node id is empty, no UTF-8 or has control characters: {unwritable}"
+        )
     return list(units.values()), left_out
 
 
@@ -201,7 +207,7 @@ def _unit_lines(found: Discovery, unit: _Unit, source: str) -> Iterator[str]:
                 yield f"          # {_comment(node.path)}: {_comment(said)}"
     yield f"          - name: {_quoted(unit.name)}"
     if unit.node is not None and unit.node.name != unit.name:
-        yield f"            title: {_quoted(unit.node.name)}"
+        yield f"            title: {_quoted(_comment(unit.node.name))}"
     yield f"            source: {_quoted(source)}"
     yield "            signals:"
     for signal in unit.signals:
@@ -284,8 +290,8 @@ def _quoted(text: str) -> str:
 
 
 def _escaped(char: str) -> str:
-    if char in _PRINTED_ESCAPES:
-        return _PRINTED_ESCAPES[char]
+    if char in '"\\':
+        return "\\" + char
     if char.isprintable():
         return char
     number = ord(char)
