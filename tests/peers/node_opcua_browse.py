@@ -35,17 +35,19 @@ async def browse_server(
     per_browse: int = 1000,
     per_read: int = 1000,
     continuation_points: int = 20,
+    advertised: str = "",
 ) -> AsyncIterator[BrowseServer]:
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
     Args:
         machines, variables: so many machines, in lines of 50, with so many variables each.
-        wide: variables under one folder.
+        wide: variables under each of two folders.
         press: a machine with odd names and types, a closed node and loops.
         nodesets: names of node-opcua-nodesets.
         companions: machines of those.
         per_browse, per_read: the server's limits.
         continuation_points: that a session may have.
+        advertised: address of a further endpoint, as the server tells it.
     """
     node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
     port = ports.any_free()
@@ -61,6 +63,7 @@ async def browse_server(
         "per_browse": per_browse,
         "per_read": per_read,
         "continuation_points": continuation_points,
+        "advertised": advertised,
     }
     with (folder / "node-opcua.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

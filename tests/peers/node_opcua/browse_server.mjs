@@ -15,6 +15,7 @@ const server = new opcua.OPCUAServer({
   resourcePath: "/UA/Peer",
   serverInfo: { applicationUri: "urn:aurelian-test:node-opcua" },
   nodeset_filename: [opcua.nodesets.standard, ...options.nodesets.map((name) => opcua.nodesets[name])],
+  ...(options.advertised ? { advertisedEndpoints: [options.advertised] } : {}),
   securityPolicies: [opcua.SecurityPolicy.None],
   securityModes: [opcua.MessageSecurityMode.None],
   serverCertificateManager: new opcua.OPCUACertificateManager({ rootFolder: options.folder, automaticallyAcceptUnknownCertificate: true }),
@@ -43,6 +44,8 @@ for (let m = 0; m < options.machines; m++) {
 if (options.wide) {
   const wide = own.addFolder(objects, { browseName: "Wide", nodeId: "s=wide" });
   for (let v = 0; v < options.wide; v++) number(wide, `s=wide${v}`, `w${v}`);
+  const other = own.addFolder(objects, { browseName: "Other", nodeId: "s=other" });
+  for (let v = 0; v < options.wide; v++) number(other, `s=other${v}`, `o${v}`);
 }
 
 if (options.press) {
@@ -61,7 +64,8 @@ if (options.press) {
   number(press, "s=twice1", "twice one", int32);
   number(press, "s=twice2", "twice-one", int32);
   number(press, "s=twice3", "twice/one", int32);
-  number(press, "s=quote\"'\\\u0085\u2028 ", "quote\"'\\", int32);
+  number(press, "s=quote\"'\\", "quote\"'\\", int32);
+  number(press, "s=control\u0085", "control", int32);
   number(press, "s=long", "x".repeat(300), int32);
   number(press, "s=text", "Text", { dataType: "String", value: { dataType: "String", value: "hello" } });
   number(press, "s=array", "Array", { dataType: "Float", valueRank: 1, arrayDimensions: [0], value: { dataType: "Float", arrayType: opcua.VariantArrayType.Array, value: [1, 2] } });
