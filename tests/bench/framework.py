@@ -25,6 +25,7 @@ MODULES = {
     "codec_encode": "codec",
     "codec_decode": "codec",
     "opcua_decode": "opcua_decode",
+    "opcua_browse_100k": "opcua_browse_100k",
     "outbox": "outbox",
     "outbox_bytes": "outbox_bytes",
     "historian_vs_copy": "historian_vs_copy",
