@@ -119,7 +119,7 @@ class Tree:
     """
 
     nodes: list[Node] = field(default_factory=list)
-    further: dict[bytes, list[Node]] = field(default_factory=dict)
+    further: dict[bytes, dict[Node, None]] = field(default_factory=dict)
     refused: list[tuple[Node, int]] = field(default_factory=list)
     cut: str = ""
 
@@ -307,9 +307,7 @@ class _Browsing:
         if reference.node in self._known:
             known = self._known[reference.node]
             if known is not None and known.node_class == OBJECT and known.parent is not parent:
-                further = self._tree.further.setdefault(parent.key, [])
-                if known not in further:
-                    further.append(known)
+                self._tree.further.setdefault(parent.key, {})[known] = None
             return
         if len(self._tree.nodes) >= self._bounds.nodes:
             self._cut(f"more than {self._bounds.nodes} nodes", ())

@@ -207,7 +207,11 @@ def _model(
             model = SourceModel.model_validate(fields)
         refuse_insecure(model, settings.opcua_insecure_hosts)
     except ValidationError as error:
-        said = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
+        said = "; ".join(
+            f"{'.'.join(map(str, each['loc'])) or 'source'}: "
+            f"{each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()
+        )
         give_up(said, "aurelian browse --help", code=2)
     except PlantError as error:
         give_up(str(error), "correct that, or name the server by its address", code=2)

@@ -6,7 +6,7 @@ Sources: the NodeSets of OPC 10000-100, 40001-1, 40501-1, 30050 and 10031-4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aurelian.model.machine_states import LineState, Vocabulary
@@ -130,7 +130,7 @@ class Recognised:
 
 def recognise(
     nodes: Sequence[Node],
-    further: Mapping[bytes, Sequence[Node]],
+    further: Mapping[bytes, Iterable[Node]],
     types: TypeTree,
     versions: Mapping[str, str],
 ) -> Recognised:

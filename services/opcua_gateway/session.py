@@ -27,6 +27,9 @@ from opcua_gateway.notifications import Published, decode_republish
 ITEMS_PER_CALL = 1000
 """Where a server names no limit of its own."""
 
+_MANY_NODES_S = 30.0
+"""For one call with as many nodes as the server takes: small controllers work on it for seconds."""
+
 BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
 
 _TOO_LARGE = (
@@ -256,7 +259,7 @@ class Session:
         """
         with _asked_for_many("browse"):
             request = browse_request(nodes, most, types_above=types_above)
-            body = await self._client.uaclient.session._send_request(request)
+            body = await self._send_many(request)
             return _as_many(decode_browse(body, indices), nodes)
 
     async def browse_next(
@@ -267,7 +270,7 @@ class Session:
         request.Parameters.ReleaseContinuationPoints = release
         request.Parameters.ContinuationPoints = list(points)
         with _asked_for_many("browse"):
-            body = await self._client.uaclient.session._send_request(request)
+            body = await self._send_many(request)
             found = decode_browse(body, indices)
             return found if release else _as_many(found, points)
 
@@ -278,7 +281,7 @@ class Session:
             TooManyOperations: ask for fewer.
         """
         with _asked_for_many("read attributes"):
-            body = await self._client.uaclient.session._send_request(read_request(wanted))
+            body = await self._send_many(read_request(wanted))
             return _as_many(decode_read(body), wanted)
 
     async def read_attributes(self, wanted: Sequence[tuple[str, int]]) -> list[ua.DataValue]:
@@ -295,6 +298,9 @@ class Session:
         """End the session at the server; nobody can come back to it."""
         with translated("close the session"):
             await self._client.uaclient.session.close_session(True)
+
+    async def _send_many(self, request: object) -> ua.utils.Buffer:
+        return await self._client.uaclient.session._send_request(request, timeout=_MANY_NODES_S)
 
     async def _create_part(
         self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
