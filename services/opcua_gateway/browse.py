@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -122,6 +122,17 @@ class Tree:
     further: dict[bytes, dict[Node, None]] = field(default_factory=dict)
     refused: list[tuple[Node, int]] = field(default_factory=list)
     cut: str = ""
+
+    def depth_first(self) -> Iterator[Node]:
+        """The nodes as a reader expects them: each followed by what is below it."""
+        below: dict[Node | None, list[Node]] = {}
+        for node in self.nodes:
+            below.setdefault(node.parent, []).append(node)
+        waiting = below.get(self.nodes[0].parent, [])[::-1] if self.nodes else []
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += reversed(below.get(node, ()))
 
 
 class Reach:

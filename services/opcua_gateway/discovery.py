@@ -142,7 +142,7 @@ async def _describe(
     found.versions = await _read_versions(session, reach)
     types = await read_types(session, reach, {node.type_definition for node in objects})
     found.recognised = recognise(nodes, found.tree.further, types, found.versions)
-    wanted = [node for node in nodes if selection.has(node, reach.namespaces)]
+    wanted = [node for node in found.tree.depth_first() if selection.has(node, reach.namespaces)]
     variables = await read_variables(session, reach, wanted, nodes, in_flight)
     found.variables = [each for each in variables if selection.has_type(each)]
     states = [each.variable for each in found.recognised.states]

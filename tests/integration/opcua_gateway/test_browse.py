@@ -87,6 +87,12 @@ async def test_each_node_is_found_once_in_a_graph_with_loops(server: BrowseServe
     # What the user may not see is not there, and leads nowhere.
     assert "Press/Hidden" not in found
     assert [node.path for node in tree.further[_key("again")]] == ["Press"]
+    # In the order for people nothing is missing, and a node stands before what is below it.
+    ordered = list(tree.depth_first())
+    assert set(ordered) == set(tree.nodes) and len(ordered) == len(tree.nodes)
+    place = {node: n for n, node in enumerate(ordered)}
+    press = [place[node] for node in ordered if node.path.startswith("Press")]
+    assert press == list(range(press[0], press[0] + len(press)))
 
 
 async def test_thousands_under_one_node_come_over_continuation_points(server: BrowseServer) -> None:
