@@ -221,7 +221,8 @@ class _Browsing:
         self._known: dict[bytes, Node | None] = {}
         self._waiting: deque[Node] = deque()
         self._alone: deque[Node] = deque()
-        self._points: dict[bytes, bytes] = {}
+        self._points: dict[Node, bytes] = {}
+        self._most_children = _CHILDREN_PER_ANSWER
         self._too_deep: list[Node] = []
 
     async def run(self, start: bytes) -> Tree:
@@ -250,7 +251,7 @@ class _Browsing:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
-            await self._release()
+            await self._release(self._points)
         if self._too_deep and not self._tree.cut:
             self._tree.cut = (
                 f"{len(self._too_deep)} nodes are deeper than {self._bounds.depth} levels and were "
@@ -272,21 +273,26 @@ class _Browsing:
 
     async def _open(self, batch: Sequence[Node], *, alone: bool = False) -> None:
         reach = self._reach
+        unfinished: Sequence[Node] = batch
         try:
             answers = await self._session.browse(
-                [node.key for node in batch], reach.indices, _CHILDREN_PER_ANSWER
+                [node.key for node in batch], reach.indices, self._most_children
             )
+            unfinished = self._take(batch, answers, alone=alone)
+            while unfinished and not self._tree.cut:
+                points = [self._points[node] for node in unfinished]
+                answers = await self._session.browse_next(points, reach.indices)
+                unfinished = self._take(unfinished, answers, alone=alone)
         except TooManyOperations as error:
-            if len(batch) == 1:
+            await self._release(unfinished)
+            if len(unfinished) > 1:
+                reach.per_browse = max(1, min(reach.per_browse, len(unfinished)) // 2)
+            elif self._most_children > 1:
+                self._most_children //= 2
+            else:
                 raise SessionLost(f"not even one node: {error}") from error
-            reach.per_browse = max(1, min(reach.per_browse, len(batch)) // 2)
-            self._waiting.extendleft(reversed(batch))
-            return
-        unfinished = self._take(batch, answers, alone=alone)
-        while unfinished and not self._tree.cut:
-            points = [self._points[node.key] for node in unfinished]
-            answers = await self._session.browse_next(points, reach.indices)
-            unfinished = self._take(unfinished, answers, alone=alone)
+            # From the beginning: what is known already is passed over.
+            self._waiting.extendleft(reversed(unfinished))
 
     def _take(
         self, nodes: Sequence[Node], answers: Sequence[Browsed], *, alone: bool
@@ -297,9 +303,9 @@ class _Browsing:
             if self._tree.cut:
                 # The rest is not looked at, but the server has to be told to forget it.
                 if answer.point:
-                    self._points[node.key] = answer.point
+                    self._points[node] = answer.point
                 continue
-            self._points.pop(node.key, None)
+            self._points.pop(node, None)
             if _is_bad(answer.status):
                 if answer.status in _NO_POINT and not alone:
                     self._alone.append(node)
@@ -307,7 +313,7 @@ class _Browsing:
                     self._tree.refused.append((node, answer.status))
                 continue
             if answer.point:
-                self._points[node.key] = answer.point
+                self._points[node] = answer.point
                 unfinished.append(node)
             for reference in answer.references:
                 if reference.is_forward and reference.node != FOREIGN:
@@ -357,9 +363,9 @@ class _Browsing:
         elif tasks:
             self._tree.cut += f": {len(tasks)} requests were not answered"
 
-    async def _release(self) -> None:
-        """Let the server forget where we were: it keeps few continuation points."""
-        points = list(self._points.values())
+    async def _release(self, nodes: Collection[Node]) -> None:
+        """Let the server forget where we were with nodes: it keeps few continuation points."""
+        points = [self._points.pop(node) for node in list(nodes) if node in self._points]
         if points:
             with suppress(SessionLost, TooManyOperations, TimeoutError):
                 async with asyncio.timeout(_RELEASE_S):

@@ -18,7 +18,16 @@ from aurelian.cli import app
 from aurelian.local import ports
 from aurelian.model.plant_file import load_plants
 from aurelian.model.plant_parts import Role
-from opcua_gateway.browse import SERVER, Bounds, Node, Reach, Tree, browse_tree, find_reach
+from opcua_gateway.browse import (
+    SERVER,
+    Bounds,
+    Node,
+    Reach,
+    Tree,
+    browse_tree,
+    find_reach,
+    read_many,
+)
 from opcua_gateway.browse_wire import VARIABLE
 from opcua_gateway.companions import DI, JOB_CONTROL, MACHINE_TOOL, MACHINERY, PACKML
 from opcua_gateway.connection import opened
@@ -30,6 +39,7 @@ from opcua_gateway.source import make_sources
 from tests.integration.opcua_gateway.test_security import PASSWORD, secured
 from tests.peers.node_opcua_browse import BrowseServer, browse_server
 from tests.peers.node_opcua_server import NAMESPACE
+from tests.peers.opcua_message_limit import message_limit
 from tests.source_alone import taking
 from tests.waiting import until
 
@@ -134,9 +144,26 @@ async def test_a_server_that_takes_few_nodes_is_asked_for_few(tmp_path: Path) ->
             found = names(tree.nodes)
             assert sum(path.startswith("Line ") and path.count("/") == 2 for path in found) == 180
             assert sum(path.startswith(("Wide/", "Other/")) for path in found) == 3_000
+            wanted = [(node.key, int(ua.AttributeIds.BrowseName)) for node in tree.nodes[:200]]
+            read = await read_many(session, silent, wanted, 4)
+            assert 1 <= silent.per_read <= 5
+            assert [each.value.Name for each in read] == [node.name for node in tree.nodes[:200]]
             listing = await discover(session, Selection(include=("Line",)), Bounds())
             assert {each.type_name for each in listing.variables} == {"Double"}
             assert len(listing.variables) == 180
+
+
+async def test_answers_that_are_too_large_are_asked_for_smaller(tmp_path: Path) -> None:
+    # The server keeps a continuation point for each answer that the relay swallows.
+    async with (
+        browse_server(tmp_path, wide=1000, continuation_points=100) as whole,
+        message_limit(whole.url, 3_500, says_so=True) as limited,
+    ):
+        tree = await browsed(limited.url)
+        assert limited.refused > 6  # batches of nodes, and the children of one node
+        assert not tree.cut and not tree.refused
+        assert names(tree.nodes) == names((await browsed(whole.url)).nodes)
+        assert sum(node.path.startswith(("Wide/", "Other/")) for node in tree.nodes) == 2_000
 
 
 async def test_variables_have_types_units_ranges_and_rights(server: BrowseServer) -> None:
