@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -128,6 +130,20 @@ async def test_what_is_cut_says_where_and_frees_the_continuation_points(
     assert "deeper than 2 levels" in tree.cut and "the first is" in tree.cut
     tree = await browsed(server.url, Bounds(seconds=0.001))
     assert tree.cut.startswith("0.001 s are over")
+
+
+async def test_a_server_that_falls_silent_ends_the_browse_in_its_time(server: BrowseServer) -> None:
+    clock = asyncio.get_running_loop().time
+    async with session_with(server.url) as session:
+        reach = await find_reach(session)
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            began = clock()
+            tree = await browse_tree(session, reach, Bounds(seconds=1))
+            assert clock() - began < 6
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert tree.cut == "1 s are over: 1 requests were not answered"
 
 
 async def test_a_server_that_takes_few_nodes_is_asked_for_few(tmp_path: Path) -> None:
