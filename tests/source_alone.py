@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from aurelian.edge.gateway import Delivery, Source
+from aurelian.edge.gateway import Delivery, Reading, Source
 
 
 @contextlib.asynccontextmanager
@@ -28,3 +28,9 @@ async def taking(source: Source, *, acknowledge: bool = True) -> AsyncIterator[l
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def readings_of(delivery: Delivery) -> list[Reading]:
+    """All values of a delivery one by one, those in columns too."""
+    columns = [] if delivery.columns is None else delivery.columns.readings()
+    return [*columns, *delivery.readings]

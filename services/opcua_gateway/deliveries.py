@@ -7,22 +7,30 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
+import numpy as np
+from numpy.typing import NDArray
+
+from aurelian.edge.columns import NO_TIME, Columns, SignalTable
 from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
 from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refused
 from opcua_gateway.mapping import (
-    Notification,
     Tag,
     UnitsHeard,
+    overflowed,
     refused_reading,
     to_reading,
 )
+from opcua_gateway.notifications import Published
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
+
+_FEWEST_IN_COLUMNS = 32
+"""Numbers in a message from which columns cost less than a reading each."""
 
 
 class Deliveries:
@@ -39,8 +47,11 @@ class Deliveries:
         self._tags = tags
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
         self._units = UnitsHeard(tags)
-        self._initial: set[int] = set()
-        self._last_time: dict[int, int] = {}
+        self._table = SignalTable(
+            owner, [(tag.unit, tag.model, tag.signal, tag.unit.line.path) for tag in tags]
+        )
+        self._initial = np.zeros(len(tags), np.bool_)
+        self._last_time = np.full(len(tags), NO_TIME, np.int64)
         self._beat_at = 0
 
     def of(self, happening: Happening) -> Delivery:
@@ -66,7 +77,7 @@ class Deliveries:
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
                 return self._delivery(at, readings=readings)
             case Connected(resumed, at):
-                self._initial = set() if resumed else set(range(len(self._tags)))
+                self._initial[:] = not resumed
                 events = (
                     []
                     if resumed or not self.heard_at
@@ -85,14 +96,14 @@ class Deliveries:
 
     def _of_message(self, message: Message) -> Delivery:
         published, at = message.published, message.received_at
-        found = [each for each in published.notifications if each.handle < len(self._tags)]
-        readings = [
-            to_reading(self._tags[each.handle], each, initial=each.handle in self._initial)
-            for each in found
-        ]
-        self._initial.difference_update(each.handle for each in found)
-        events = list(self._losses(message, found))
-        fell, back = self._units.update(found)
+        handles, statuses, times = published.heads()
+        known = handles < len(self._tags)
+        if not known.all():
+            handles, statuses, times = handles[known], statuses[known], times[known]
+        columns, readings = self._values(published)
+        self._initial[handles] = False
+        events = list(self._losses(message, handles, statuses, times))
+        fell, back = self._units.update(handles, statuses)
         if fell:
             reason = "the server has no communication with it"
             events.append(self._event(at, death=codec.Death(assets=fell, reason=reason)))
@@ -100,9 +111,9 @@ class Deliveries:
             events.append(
                 self._event(at, birth=codec.Birth(assets=back, detail="communication is back"))
             )
-        if at - self._beat_at >= _HEARTBEAT_US and self._units.heard:
+        if at - self._beat_at >= _HEARTBEAT_US and (heard := self._units.heard):
             self._beat_at = at
-            assets = [] if self._units.all_heard else self._units.heard
+            assets = [] if self._units.all_heard else heard
             events.append(self._event(at, heartbeat=codec.Heartbeat(heard_at=at, assets=assets)))
         rejects = []
         if published.unreadable:
@@ -114,17 +125,49 @@ class Deliveries:
                     published.unreadable,
                 )
             )
-        for each in found:
-            if each.source_time is not None:
-                self._last_time[each.handle] = each.source_time
+        timed = times != NO_TIME
+        self._last_time[handles[timed]] = times[timed]
         self.heard_at = at
-        metrics.NOTIFICATIONS.labels(self.model.key).inc(len(found))
+        metrics.NOTIFICATIONS.labels(self.model.key).inc(len(handles))
         return self._delivery(
-            at, readings=readings, rejects=rejects, events=events, ack=_ack(message)
+            at,
+            columns=columns,
+            readings=readings,
+            rejects=rejects,
+            events=events,
+            ack=_ack(message),
         )
 
+    def _values(self, published: Published) -> tuple[Columns | None, list[Reading]]:
+        """A message's values: many numbers as columns, all else as readings."""
+        initial = self._initial
+        numbers = published.numbers
+        others = {each.handle for each in published.others}
+        if sum(map(len, numbers)) < _FEWEST_IN_COLUMNS or (
+            # Not beside each other: the order of a signal's values must stay.
+            others and any(np.isin(each.handle, list(others)).any() for each in numbers)
+        ):
+            return None, [
+                to_reading(self._tags[each.handle], each, initial=bool(initial[each.handle]))
+                for each in published.notifications
+                if each.handle < len(self._tags)
+            ]
+        if any((each.handle >= len(self._tags)).any() for each in numbers):
+            numbers = tuple(each.take(each.handle < len(self._tags)) for each in numbers)
+        # A copy: it is read after ours went on.
+        columns = Columns(self._table, numbers, initial.copy() if initial.any() else None)
+        return columns, [
+            to_reading(self._tags[each.handle], each, initial=bool(initial[each.handle]))
+            for each in published.others
+            if each.handle < len(self._tags)
+        ]
+
     def _losses(
-        self, message: Message, found: Sequence[Notification]
+        self,
+        message: Message,
+        handles: NDArray[np.uint32],
+        statuses: NDArray[np.uint32],
+        times: NDArray[np.int64],
     ) -> Iterable[codec.SourceEvent]:
         """Gap events for what the server could not keep for us."""
         at = message.received_at
@@ -133,20 +176,23 @@ class Deliveries:
             yield self._gap(at, f"{message.lost} messages were lost on the way")
         if message.published.unreadable:
             yield self._gap(at, message.published.why)
-        full = [each for each in found if each.overflow]
-        if full:
-            metrics.OVERFLOWS.labels(self.model.key).inc(len(full))
-            starts = [self._last_time.get(each.handle, self.heard_at or at) for each in full]
-            ends = [each.source_time or at for each in full]
-            first = self._tags[full[0].handle].signal.path
-            reason = f"the server's queue was too small for {len(full)} nodes, first {first}"
-            gap = codec.Gap(from_time=min(starts), to_time=max(ends), reason=reason)
+        full = overflowed(statuses)
+        if full.any():
+            nodes = handles[full]
+            metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))
+            starts, ends = self._last_time[nodes], times[full]
+            starts = np.where(starts == NO_TIME, self.heard_at or at, starts)
+            ends = np.where(ends == NO_TIME, at, ends)
+            first = self._tags[int(nodes[0])].signal.path
+            reason = f"the server's queue was too small for {len(nodes)} nodes, first {first}"
+            gap = codec.Gap(from_time=int(starts.min()), to_time=int(ends.max()), reason=reason)
             yield self._event(at, gap=gap)
 
     def _delivery(
         self,
         at: int,
         *,
+        columns: Columns | None = None,
         readings: Sequence[Reading] = (),
         rejects: Sequence[Reject] = (),
         events: Sequence[codec.SourceEvent] = (),
@@ -156,6 +202,7 @@ class Deliveries:
             source=self.model,
             owner=self.owner,
             received_at=at,
+            columns=columns,
             readings=readings,
             rejects=rejects,
             events=events,

@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aurelian.edge.columns import NO_TIME
 from aurelian.model.sample import ValueType
-
-NO_TIME = -(2**63)
-"""Microseconds where the server gave no time."""
 
 _TICKS_OF_1602 = 315_360_000_000_000
 _TICKS_OF_9999 = 2_650_152_384_000_000_000

@@ -3,8 +3,11 @@ called by source.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aurelian.edge.gateway import Reading
 from aurelian.model.addresses import AddressError, NodeAddress, parse_address
@@ -17,16 +20,14 @@ from aurelian.model.source_model import SourceModel
 BAD_NODE_ID_UNKNOWN = 0x80340000
 """Status of an item whose node or namespace the server does not have."""
 
-_NO_COMMUNICATION = frozenset(
-    {
-        0x80050000,  # BadCommunicationError
-        0x80310000,  # BadNoCommunication
-        0x808A0000,  # BadNotConnected
-        0x808B0000,  # BadDeviceFailure
-        0x808C0000,  # BadSensorFailure
-        0x808D0000,  # BadOutOfService
-        UNCERTAIN_NO_COMMUNICATION,
-    }
+_NO_COMMUNICATION = (
+    0x80050000,  # BadCommunicationError
+    0x80310000,  # BadNoCommunication
+    0x808A0000,  # BadNotConnected
+    0x808B0000,  # BadDeviceFailure
+    0x808C0000,  # BadSensorFailure
+    0x808D0000,  # BadOutOfService
+    UNCERTAIN_NO_COMMUNICATION,
 )
 
 
@@ -57,11 +58,12 @@ class Notification:
     source_time: int | None
     server_time: int | None
 
-    @property
-    def overflow(self) -> bool:
-        """True where the server's queue of this item lost values just before this one (part 4,
-        7.39.1)."""
-        return self.status & 0x0C80 == 0x0480
+
+def overflowed(statuses: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) whether the server's queue of an item lost values just before this one (part 4,
+    7.39.1)."""
+    found: NDArray[np.bool_] = (statuses & np.uint32(0x0C80)) == 0x0480
+    return found
 
 
 def tags_of(plant: Plant, source: SourceModel) -> list[Tag]:
@@ -132,35 +134,37 @@ class UnitsHeard:
     """
 
     def __init__(self, tags: Sequence[Tag]) -> None:
-        self._tags = tags
-        self._silent_nodes: dict[str, set[int]] = {tag.unit.id: set() for tag in tags}
-        self._nodes = {
-            unit: sum(tag.unit.id == unit for tag in tags) for unit in self._silent_nodes
-        }
-        self._silent: set[str] = set()
+        self._ids = list(dict.fromkeys(tag.unit.id for tag in tags))
+        index = {unit: n for n, unit in enumerate(self._ids)}
+        self._unit = np.array([index[tag.unit.id] for tag in tags], np.int64)
+        self._nodes = np.bincount(self._unit, minlength=len(index))
+        self._silent_nodes = np.zeros(len(tags), np.bool_)
+        self._silent = np.zeros(len(index), np.bool_)
 
     @property
     def heard(self) -> list[str]:
         """Ids of the units that are heard."""
-        return [unit for unit in self._nodes if unit not in self._silent]
+        return self._names(~self._silent)
 
     @property
     def all_heard(self) -> bool:
         """True while no unit is silent."""
-        return not self._silent
+        return not self._silent.any()
 
-    def update(self, notifications: Iterable[Notification]) -> tuple[list[str], list[str]]:
-        """Take new statuses; return the units that fell silent and those that are heard again."""
-        touched: dict[str, None] = {}
-        for notification in notifications:
-            unit = self._tags[notification.handle].unit.id
-            if notification.status & 0xFFFF0000 in _NO_COMMUNICATION:
-                self._silent_nodes[unit].add(notification.handle)
-            else:
-                self._silent_nodes[unit].discard(notification.handle)
-            touched[unit] = None
-        now = {unit for unit in touched if len(self._silent_nodes[unit]) == self._nodes[unit]}
-        fell = [unit for unit in touched if unit in now and unit not in self._silent]
-        back = [unit for unit in touched if unit not in now and unit in self._silent]
-        self._silent = (self._silent | now) - set(back)
-        return fell, back
+    def update(
+        self, handles: NDArray[np.uint32], statuses: NDArray[np.uint32]
+    ) -> tuple[list[str], list[str]]:
+        """Take new statuses, (n,) each, in order; return the units that fell silent and those that
+        are heard again."""
+        silent = np.zeros(len(handles), np.bool_)
+        if statuses.any():
+            silent = np.isin(statuses & np.uint32(0xFFFF0000), _NO_COMMUNICATION)
+        if (self._silent_nodes[handles] == silent).all():
+            return [], []
+        self._silent_nodes[handles] = silent  # of a node that is there twice the last one counts
+        counts = np.bincount(self._unit[self._silent_nodes], minlength=len(self._ids))
+        before, self._silent = self._silent, counts == self._nodes
+        return self._names(self._silent & ~before), self._names(before & ~self._silent)
+
+    def _names(self, chosen: NDArray[np.bool_]) -> list[str]:
+        return [self._ids[n] for n in np.flatnonzero(chosen).tolist()]

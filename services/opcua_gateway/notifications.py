@@ -10,12 +10,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import numpy as np
 from asyncua import ua
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
+from numpy.typing import NDArray
 
-from opcua_gateway.item_layouts import NO_TIME
+from aurelian.edge.columns import NO_TIME, Numbers
 from opcua_gateway.mapping import Notification
-from opcua_gateway.publish_decoder import Damage, Items, Numbers
+from opcua_gateway.publish_decoder import Damage, Items
 from opcua_gateway.values import to_value
 from opcua_gateway.variants import UNREADABLE, Reader
 
@@ -62,12 +64,36 @@ class Published:
     unreadable: bytes = b""
     why: str = ""
 
+    def __len__(self) -> int:
+        return len(self.others) + sum(map(len, self.numbers))
+
+    def heads(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int64]]:
+        """(n,) handle, status and source time (`NO_TIME`: none) of all values, in the order of the
+        message."""
+        others = self.others
+        times = [NO_TIME if each.source_time is None else each.source_time for each in others]
+        place = np.concatenate(
+            [np.array(self.other_places, np.uint32), *(each.place for each in self.numbers)]
+        )
+        order = np.argsort(place, kind="stable")
+        handle = [np.array([each.handle for each in others], np.uint32)]
+        status = [np.array([each.status for each in others], np.uint32)]
+        handle += [each.handle for each in self.numbers]
+        status += [each.status for each in self.numbers]
+        source = [np.array(times, np.int64), *(each.source_time for each in self.numbers)]
+        return (
+            np.concatenate(handle)[order],
+            np.concatenate(status)[order],
+            np.concatenate(source)[order],
+        )
+
     @property
     def notifications(self) -> tuple[Notification, ...]:
         """All values one by one, in the order of the message; made anew on each call, slow."""
         found = dict(zip(self.other_places, self.others, strict=True))
         for numbers in self.numbers:
-            found.update(numbers.notifications())
+            for place, handle, value, status, source, server in numbers.rows():
+                found[place] = Notification(handle, value, numbers.type, status, source, server)
         return tuple(found[place] for place in sorted(found))
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from aurelian.edge.columns import Numbers
 from aurelian.model.sample import Value, ValueType
 from opcua_gateway.item_layouts import (
     HEAD,
     LARGEST,
-    NO_TIME,
     NUMBERS,
     SERVER_AT,
     SIZES,
@@ -52,46 +52,6 @@ _PATIENCE = 16
 
 _SHORTEST_RUN = 64
 """Items of a run that is read by itself; a shorter one costs less with the others."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Numbers:
-    """Values of one type in a message, in its order. Arrays have one length.
-
-    Attributes:
-        type: DOUBLE (Float, Double), INT64 (SByte to Int64 without UInt64, StatusCode), UINT64 or
-            BOOL.
-        place: position of each value in the message, from 0 (uint32): order among all of the
-            message's values.
-        handle: uint32.
-        values: float64, int64, uint64 or bool; NaN and infinity as the server gave them.
-        status: uint32, 0 where the server gave none.
-        source_time, server_time: int64 microseconds since 1970; `NO_TIME` where the server gave
-            none.
-    """
-
-    type: ValueType
-    place: NDArray[np.uint32]
-    handle: NDArray[np.uint32]
-    values: NDArray[np.float64] | NDArray[np.int64] | NDArray[np.uint64] | NDArray[np.bool_]
-    status: NDArray[np.uint32]
-    source_time: NDArray[np.int64]
-    server_time: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.place)
-
-    def notifications(self) -> Iterable[tuple[int, Notification]]:
-        """Each value with its place."""
-        columns = (self.handle, self.values, self.status, self.source_time, self.server_time)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        for place, (handle, value, status, source, server) in zip(
-            self.place.tolist(), rows, strict=True
-        ):
-            yield (
-                place,
-                Notification(handle, value, self.type, status, _given(source), _given(server)),
-            )
 
 
 class Damage(ValueError):
@@ -335,7 +295,3 @@ def _cast(values: NDArray[Any], kind: ValueType) -> NDArray[Any]:
         return values.astype(np.bool_)  # any byte but 0 is true
     with np.errstate(invalid="ignore"):  # a signalling NaN of a Float
         return values.astype(_COLUMNS[kind])
-
-
-def _given(us: int) -> int | None:
-    return None if us == NO_TIME else us

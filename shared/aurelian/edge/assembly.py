@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from aurelian.edge.columns import Columns
 from aurelian.edge.contract import Reading, Reject, apply
+from aurelian.edge.fast_lane import FastLane, Part
 from aurelian.edge.names import NAME_ERROR, label_fault, path_fault, readable
 from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.rows import EVENTS, REJECTED, HourCount, OutboxEntry, RecordKind
@@ -41,7 +43,8 @@ class Delivery:
         source: the connection that it came from.
         owner: company of the source's plant; it may write only that company's assets.
         received_at: microseconds since 1970, receipt at the gateway.
-        readings, rejects, events: any of them may be empty. Heartbeats are published, not kept.
+        readings, columns, rejects, events: any of them may be empty. No signal has values in both
+            readings and columns. Heartbeats are published, not kept.
         dropped: values that the gateway knows to be lost (say, a queue overflow that was counted).
         skipped: values left out by a rule (say, a repeated Sparkplug birth that is known already).
         repeated: the transport said that it may have delivered this before (say, MQTT's DUP).
@@ -53,12 +56,18 @@ class Delivery:
     owner: str
     received_at: int
     readings: Sequence[Reading] = ()
+    columns: Columns | None = None
     rejects: Sequence[Reject] = ()
     events: Sequence[codec.SourceEvent] = ()
     dropped: int = 0
     skipped: int = 0
     repeated: bool = False
     ack: Callable[[], None] | None = None
+
+    @property
+    def values(self) -> int:
+        """How many readings and values in columns it has."""
+        return len(self.readings) + (0 if self.columns is None else len(self.columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +82,12 @@ class Group:
 
 @dataclass(slots=True)
 class _OpenBatch:
-    """A batch that still takes samples."""
+    """A batch that still takes samples, or parts: never both, so that their order stays."""
 
     samples: list[Sample] = field(default_factory=list)
     bytes: int = 0
+    parts: list[Part] = field(default_factory=list)
+    part_samples: int = 0
 
 
 class Assembly:
@@ -87,6 +98,7 @@ class Assembly:
         self._gateway, self._boot, self._ordinals = gateway, boot, ordinals
         self._not_before = not_before
         self._refused: dict[str, int] = {}
+        self._lane: FastLane | None = None
         self._sound_names: dict[str, Signal] = {}
         self._sound_lines: set[str] = set()
 
@@ -100,7 +112,11 @@ class Assembly:
         for delivery in deliveries:
             rejects = list(delivery.rejects)
             heard: dict[str, int] = {}
-            for reading in delivery.readings:
+            readings = delivery.readings
+            if delivery.columns is not None:
+                heard, rest = self._add_columns(delivery.columns, delivery, lines, entries)
+                readings = [*rest, *readings]
+            for reading in readings:
                 made = self._to_sample(reading, delivery)
                 if isinstance(made, Reject):
                     rejects.append(made)
@@ -125,8 +141,39 @@ class Assembly:
                 if not each.HasField("heartbeat")
             ]
             _count(counts, delivery, sum(reject.samples for reject in rejects))
-        entries += [self._batch(line, batch) for line, batch in lines.items() if batch.samples]
+        entries += [
+            self._batch(line, batch)
+            for line, batch in lines.items()
+            if batch.samples or batch.parts
+        ]
         return Group(entries, list(counts.values()), all_heard)
+
+    def _add_columns(
+        self,
+        columns: Columns,
+        delivery: Delivery,
+        lines: dict[str, _OpenBatch],
+        entries: list[OutboxEntry],
+    ) -> tuple[dict[str, int], list[Reading]]:
+        """Take what is ordinary; return whom it vouches for, and the rest."""
+        if not len(columns) or columns.table.owner != delivery.owner or delivery.repeated:
+            return {}, columns.readings()
+        lane = self._lane
+        if lane is None or lane.table is not columns.table:
+            lane = self._lane = FastLane(columns.table, self._ordinals)
+        part, rest = lane.judge(columns, delivery.received_at, self._not_before)
+        for line, values in lane.split(part):
+            for start in range(0, len(values), MAX_BATCH_SAMPLES):
+                piece = values.take(slice(start, start + MAX_BATCH_SAMPLES))
+                batch = lines.setdefault(line, _OpenBatch())
+                if batch.samples or batch.part_samples + len(piece) > MAX_BATCH_SAMPLES:
+                    entries.append(self._batch(line, batch))
+                    batch = lines[line] = _OpenBatch()
+                batch.parts.append(piece)
+                batch.part_samples += len(piece)
+        for signal in lane.accepted(part, self._refused) if self._refused else ():
+            del self._refused[signal]
+        return lane.heard(part), rest
 
     def _to_sample(self, reading: Reading, delivery: Delivery) -> Sample | Reject:
         try:
@@ -134,8 +181,13 @@ class Assembly:
             if fault is not None:
                 return fault
             made = apply(reading, delivery.received_at, self._not_before)
-            if isinstance(made, Sample):
+            if isinstance(made, Reject):
+                return made
+            if self._lane is None:
                 return self._ordinals.place(made, repeated=delivery.repeated)
+            self._lane.before(made.signal)
+            made = self._ordinals.place(made, repeated=delivery.repeated)
+            self._lane.after(made)
             return made
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a value costs that one
             return _reject(reading, f"it cannot be understood: {error!r}", "internal")
@@ -189,7 +241,11 @@ class Assembly:
         full: list[OutboxEntry] = []
         if batch is None:
             batch = lines[line] = _OpenBatch()
-        elif len(batch.samples) >= MAX_BATCH_SAMPLES or batch.bytes + size > MAX_BATCH_BYTES:
+        elif (
+            batch.parts
+            or len(batch.samples) >= MAX_BATCH_SAMPLES
+            or batch.bytes + size > MAX_BATCH_BYTES
+        ):
             full.append(self._batch(line, batch))
             batch = lines[line] = _OpenBatch()
         batch.samples.append(sample)
@@ -197,14 +253,20 @@ class Assembly:
         return full
 
     def _batch(self, line: str, batch: _OpenBatch) -> OutboxEntry:
-        columns = make_batch(
-            batch.samples,
-            owner=line.partition("/")[0],
-            gateway=self._gateway,
-            boot=self._boot,
-            sequence=0,
-            line=line,
-        )
+        if batch.parts:
+            assert self._lane is not None
+            columns = self._lane.batch(
+                batch.parts, gateway=self._gateway, boot=self._boot, line=line
+            )
+        else:
+            columns = make_batch(
+                batch.samples,
+                owner=line.partition("/")[0],
+                gateway=self._gateway,
+                boot=self._boot,
+                sequence=0,
+                line=line,
+            )
         return OutboxEntry(
             RecordKind.SAMPLES, line, line, len(columns), partial(codec.encode, columns)
         )
@@ -291,7 +353,7 @@ def event_entry(event: codec.SourceEvent) -> OutboxEntry:
 
 
 def _count(counts: dict[tuple[str, int], HourCount], delivery: Delivery, rejected: int) -> None:
-    received = len(delivery.readings) + sum(reject.samples for reject in delivery.rejects)
+    received = delivery.values + sum(reject.samples for reject in delivery.rejects)
     received += delivery.dropped + delivery.skipped
     if not received:
         return

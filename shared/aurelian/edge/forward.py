@@ -138,7 +138,7 @@ async def forward(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_read(source, inbox, pace), name=f"read {source.model.key}")
         while deliveries := await inbox.take():
-            if sum(len(delivery.readings) for delivery in deliveries) < _INLINE_READINGS:
+            if sum(delivery.values for delivery in deliveries) < _INLINE_READINGS:
                 group = assembly.assemble(deliveries)
             else:
                 group = await asyncio.to_thread(assembly.assemble, deliveries)
@@ -238,7 +238,7 @@ class _Inbox:
 
 def _size(delivery: Delivery) -> int:
     return (
-        len(delivery.readings) * _READING_BYTES
+        delivery.values * _READING_BYTES
         + sum(len(each.value) for each in delivery.readings if isinstance(each.value, (str, bytes)))
         + sum(len(reject.payload) + _READING_BYTES for reject in delivery.rejects)
     )

@@ -4,6 +4,7 @@ still. Used by `assembly`. Pure."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from aurelian.model.sample import Flag, Sample
@@ -39,7 +40,7 @@ class Ordinals:
     """
 
     def __init__(self, signals: int = 100_000, times: int = 8) -> None:
-        self._signals, self._times = signals, times
+        self._signals, self.times = signals, times
         self._recent: dict[str, dict[int, _Content | _Shared]] = {}
 
     def place(self, sample: Sample, *, repeated: bool = False) -> Sample:
@@ -63,7 +64,7 @@ class Ordinals:
         content = _content(sample)
         before = recent.get(time)
         if before is None:
-            if len(recent) >= self._times:
+            if len(recent) >= self.times:
                 del recent[next(iter(recent))]
             recent[time] = content
             return 0
@@ -91,7 +92,7 @@ class Ordinals:
         recent, time = self._of(sample)
         content = _content(sample)
         before = recent.get(time)
-        if before is None and len(recent) >= self._times:
+        if before is None and len(recent) >= self.times:
             del recent[next(iter(recent))]
         if isinstance(before, _Shared):
             before.known[content] = sample.sub
@@ -100,6 +101,10 @@ class Ordinals:
         else:
             known = {} if before is None else {before: 0}
             recent[time] = _Shared(content, sample.sub, known | {content: sample.sub})
+
+    def newest(self) -> Iterator[tuple[str, int]]:
+        """Id and newest remembered time of each signal, microseconds since 1970."""
+        return ((signal, max(recent)) for signal, recent in self._recent.items() if recent)
 
     def _of(self, sample: Sample) -> tuple[dict[int, _Content | _Shared], int]:
         recent = self._recent.get(sample.signal.id)

@@ -62,11 +62,17 @@ def vouching(batch: SampleBatch) -> NDArray[np.bool_]:
     good = np.ones(len(batch), np.bool_)
     if status.any():
         good &= (status & np.uint32(BAD)) == 0
-        good &= ~np.isin(status & np.uint32(_CODE), _NOT_READ_NOW)
+        good &= ~not_read_now(status)
     if flags.any():
         good &= (flags & np.uint32(_OLD)) == 0
         good &= ((flags & np.uint32(_TIME_REPLACED)) == 0) | (batch.source_time == 0)
     return good
+
+
+def not_read_now(status: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """(n,) whether a status code says that its server did not read the value now."""
+    found: NDArray[np.bool_] = np.isin(status & np.uint32(_CODE), _NOT_READ_NOW)
+    return found
 
 
 def time_is_refused(flags: int, source_time: int) -> bool:

@@ -42,7 +42,7 @@ from tests.integration.opcua_gateway.test_security import PASSWORD, secured
 from tests.peers.node_opcua_browse import BrowseServer, browse_server
 from tests.peers.node_opcua_server import NAMESPACE
 from tests.peers.opcua_message_limit import message_limit
-from tests.source_alone import taking
+from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
 WIDE = 3_000
@@ -262,13 +262,13 @@ async def test_the_plant_file_loads_and_its_signals_deliver(
     async with taking(source) as taken:
 
         def came() -> dict[str, object]:
-            return {r.signal.path: r for d in taken for r in d.readings}
+            return {r.signal.path: r for d in taken for r in readings_of(d)}
 
         await until(lambda: len(came()) == len(signals), "a value of each signal", 30)
-        bad = {r.signal.path: r.status for d in taken for r in d.readings if r.status >> 31}
+        bad = {r.signal.path: r.status for d in taken for r in readings_of(d) if r.status >> 31}
         assert not bad
         for delivery in taken:
-            for reading in delivery.readings:
+            for reading in readings_of(delivery):
                 if reading.value is not None:
                     assert reading.type is signals[reading.signal.path].type, reading.signal.path
 

@@ -14,7 +14,7 @@ from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import OpcuaSource, make_sources
 from tests.peers.node_opcua_server import NAMESPACE, node_opcua
 from tests.peers.opcua_message_limit import message_limit
-from tests.source_alone import taking
+from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
 NODES = 40
@@ -68,7 +68,7 @@ def values(taken: list[Delivery]) -> dict[str, list[object]]:
     """
     found: dict[str, dict[int | None, object]] = {}
     for delivery in taken:
-        for reading in delivery.readings:
+        for reading in readings_of(delivery):
             node = found.setdefault(reading.signal.path.rpartition("/")[2], {})
             node[reading.source_time] = reading.value
     return {name: list(each.values()) for name, each in found.items()}
@@ -117,7 +117,7 @@ async def test_a_server_that_is_full_refuses_the_rest_and_serves_what_it_has(
             refused = Counter(
                 (reading.value, hex(reading.status))
                 for delivery in taken
-                for reading in delivery.readings
+                for reading in readings_of(delivery)
                 if reading.status
             )
             # Told once for each node, however often it is tried again.

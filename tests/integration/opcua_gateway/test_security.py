@@ -20,7 +20,7 @@ from opcua_gateway.source import OpcuaSource
 from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.peers.certificates import make
 from tests.peers.node_opcua_server import NodeOpcua, node_opcua
-from tests.source_alone import taking
+from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
 POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
@@ -65,7 +65,7 @@ def trust_server(folder: Path) -> None:
 
 
 def came(taken: list[Delivery]) -> int:
-    return len({r.signal.path for d in taken for r in d.readings if r.value is not None})
+    return len({r.signal.path for d in taken for r in readings_of(d) if r.value is not None})
 
 
 async def test_every_policy_mode_and_user(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
@@ -19,6 +20,7 @@ from opcua_gateway.mapping import (
     AddressError,
     Notification,
     UnitsHeard,
+    overflowed,
     parse_address,
     tags_of,
     to_reading,
@@ -287,7 +289,7 @@ def test_a_value_that_cannot_be_decoded_costs_none_before_it_and_keeps_its_bytes
 def test_an_overflow_of_the_servers_queue_is_seen_in_the_status(
     status: int, overflow: bool
 ) -> None:
-    assert notification(status=status).overflow is overflow
+    assert overflowed(np.array([status], np.uint32)).tolist() == [overflow]
 
 
 def test_a_reading_keeps_status_and_times_and_has_the_servers_time_without_a_source_time() -> None:
@@ -309,12 +311,19 @@ def test_a_unit_is_silent_when_all_its_nodes_lost_communication_and_only_then() 
     tags = tags_of(plant, plant.sources[0])
     units = UnitsHeard(tags)
     press, oven = tags[0].unit.id, tags[2].unit.id
-    assert units.update([notification(0, 0x80310000)]) == ([], [])
-    assert units.update([notification(1, 0x80310000), notification(2)]) == ([press], [])
+
+    def update(*statuses: tuple[int, int]) -> tuple[list[str], list[str]]:
+        handles, codes = zip(*statuses, strict=True)
+        return units.update(np.array(handles, np.uint32), np.array(codes, np.uint32))
+
+    assert update((0, 0x80310000)) == ([], [])
+    assert update((1, 0x80310000), (2, 0)) == ([press], [])
     assert units.heard == [oven]
-    assert units.update([notification(1, 0x80050001)]) == ([], [])
-    assert units.update([notification(1)]) == ([], [press])
+    assert update((1, 0x80050001)) == ([], [])
+    assert update((1, 0)) == ([], [press])
     assert units.all_heard
+    assert update((1, 0x80310000), (1, 0)) == ([], [])
+    assert update((1, 0), (1, 0x80310000)) == ([press], [])
 
 
 def test_numbers_go_from_the_last_to_one_and_never_to_zero() -> None:
