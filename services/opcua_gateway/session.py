@@ -1,5 +1,5 @@
 """A session with an OPC UA server, on asyncua's channel and services; made by connection.py,
-used by publishing.py and source.py.
+used by publishing.py, source.py and browse.py.
 
 asyncua's own reconnect, publish loop and subscription objects are not used: they lose data (ingest
 sheet, T1-T16).
@@ -7,13 +7,21 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from asyncua import Client, ua
 
+from opcua_gateway.browse_wire import (
+    Attribute,
+    Browsed,
+    browse_request,
+    decode_browse,
+    decode_read,
+    read_request,
+)
 from opcua_gateway.notifications import Published, decode_republish
 
 ITEMS_PER_CALL = 1000
@@ -21,10 +29,14 @@ NODES_PER_READ = 1000
 HISTORY_NODES_PER_CALL = 100
 """Where a server names no limit of its own."""
 
+_MANY_NODES_S = 30.0
+"""For one call with as many nodes as the server takes: small controllers work on it for seconds."""
+
 BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
 
 _TOO_LARGE = (
     ua.uaerrors.BadResponseTooLarge,
+    ua.uaerrors.BadRequestTooLarge,
     ua.uaerrors.BadEncodingLimitsExceeded,
     ua.uaerrors.BadTcpMessageTooLarge,
 )
@@ -49,6 +61,10 @@ class ResponseTooLarge(SessionLost):
 
 class TooManySubscriptions(SessionLost):
     """The server gives no further subscription."""
+
+
+class TooManyOperations(Exception):
+    """The server takes fewer nodes in one call, or its answer would be too large."""
 
 
 class TooManyPublishRequests(Exception):
@@ -174,7 +190,7 @@ class Session:
             part = items[start : start + per_call]
             try:
                 answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES)
-            except _TooManyOperations as error:
+            except TooManyOperations as error:
                 if per_call == 1:
                     raise SessionLost(
                         f"the server refuses to create even one item in a call: {error.__cause__}"
@@ -242,6 +258,69 @@ class Session:
         with translated("delete subscriptions"):
             await self._client.uaclient.session.delete_subscriptions(list(subscriptions))
 
+    async def browse(
+        self,
+        nodes: Sequence[bytes],
+        indices: Mapping[str, int],
+        most: int = 0,
+        *,
+        types_above: bool = False,
+    ) -> list[Browsed]:
+        """The children of nodes, or the types directly above them, in one call.
+
+        Args:
+            nodes: keys of `browse_wire.py`.
+            indices: of the server's namespaces by URI.
+            most: references of one node in the answer, 0: as the server likes.
+
+        Raises:
+            TooManyOperations: ask for fewer nodes.
+        """
+        with _asked_for_many("browse"):
+            request = browse_request(nodes, most, types_above=types_above)
+            body = await self._send_many(request)
+            return _as_many(decode_browse(body, indices), nodes)
+
+    async def browse_next(
+        self, points: Sequence[bytes], indices: Mapping[str, int], *, release: bool = False
+    ) -> list[Browsed]:
+        """What follows at continuation points; `release`: nothing, the server may forget them."""
+        request = ua.BrowseNextRequest()
+        request.Parameters.ReleaseContinuationPoints = release
+        request.Parameters.ContinuationPoints = list(points)
+        with _asked_for_many("browse"):
+            body = await self._send_many(request)
+            found = decode_browse(body, indices)
+            return found if release else _as_many(found, points)
+
+    async def read_encoded(self, wanted: Sequence[tuple[bytes, int]]) -> list[Attribute]:
+        """Attributes of many nodes in one call, given as (key of `browse_wire.py`, number).
+
+        Raises:
+            TooManyOperations: ask for fewer.
+        """
+        with _asked_for_many("read attributes"):
+            body = await self._send_many(read_request(wanted))
+            return _as_many(decode_read(body), wanted)
+
+    async def read_attributes(self, wanted: Sequence[tuple[str, int]]) -> list[ua.DataValue]:
+        """Attributes in one call, given as (node id, number)."""
+        request = ua.ReadParameters()
+        request.NodesToRead = [
+            ua.ReadValueId(NodeId=ua.NodeId.from_string(node), AttributeId=attribute)
+            for node, attribute in wanted
+        ]
+        with translated("read attributes"):
+            return list(await self._client.uaclient.session.read(request))
+
+    async def close(self) -> None:
+        """End the session at the server; nobody can come back to it."""
+        with translated("close the session"):
+            await self._client.uaclient.session.close_session(True)
+
+    async def _send_many(self, request: object) -> ua.utils.Buffer:
+        return await self._client.uaclient.session._send_request(request, timeout=_MANY_NODES_S)
+
     async def _create_part(
         self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
     ) -> dict[int, int]:
@@ -256,16 +335,12 @@ class Session:
             try:
                 answers = await self._client.uaclient.session.create_monitored_items(request)
             except (ua.uaerrors.BadTooManyOperations, *_TOO_LARGE) as error:
-                raise _TooManyOperations from error
+                raise TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
                 raise _TooManyItems from error
         return {
             item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
         }
-
-
-class _TooManyOperations(Exception):
-    pass
 
 
 class _TooManyItems(Exception):
@@ -295,12 +370,30 @@ def _content(answer: ua.DataValue) -> Any:
     return answer.Value.Value if answer.Value is not None else None
 
 
+_Many = TypeVar("_Many")
+
+
+def _as_many(answers: list[_Many], asked: Sequence[object]) -> list[_Many]:
+    if len(answers) != len(asked):
+        raise SessionLost(f"the server gives {len(answers)} answers to {len(asked)} questions")
+    return answers
+
+
+@contextmanager
+def _asked_for_many(doing: str) -> Iterator[None]:
+    with translated(doing):
+        try:
+            yield
+        except (ua.uaerrors.BadTooManyOperations, *_TOO_LARGE) as error:
+            raise TooManyOperations(f"cannot {doing}: {error}") from error
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
     try:
         yield
-    except (SessionLost, TooManyPublishRequests, _TooManyOperations, _TooManyItems, MemoryError):
+    except (SessionLost, TooManyPublishRequests, TooManyOperations, _TooManyItems, MemoryError):
         raise
     except ua.UaStatusCodeError as error:
         raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error

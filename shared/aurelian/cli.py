@@ -215,6 +215,17 @@ def doctor(
     raise typer.Exit(1 if any(each.verdict is Verdict.FAULT for each in findings) else 0)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def browse(context: typer.Context) -> None:
+    """List what an OPC UA server has, or print it as a plant file: `aurelian browse --help`."""
+    from opcua_gateway.browse_command import browse_app
+
+    browse_app(context.args, prog_name="aurelian browse")
+
+
 @app.command()
 def replay(
     file: Annotated[
