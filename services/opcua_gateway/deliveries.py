@@ -4,7 +4,7 @@ source.py, in the order in which it happened."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import assert_never
 
 from aurelian.edge.gateway import Delivery, Reading, Reject
@@ -31,11 +31,13 @@ class Deliveries:
 
     Attributes:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
+        names: by handle the names of the numbers of nodes that are enumerations.
     """
 
     def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag]) -> None:
         self.model, self.owner = model, owner
         self.heard_at = 0
+        self.names: Mapping[int, Mapping[int, str]] = {}
         self._tags = tags
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
         self._units = UnitsHeard(tags)
@@ -87,7 +89,12 @@ class Deliveries:
         published, at = message.published, message.received_at
         found = [each for each in published.notifications if each.handle < len(self._tags)]
         readings = [
-            to_reading(self._tags[each.handle], each, initial=each.handle in self._initial)
+            to_reading(
+                self._tags[each.handle],
+                each,
+                initial=each.handle in self._initial,
+                names=self.names.get(each.handle),
+            )
             for each in found
         ]
         self._initial.difference_update(each.handle for each in found)

@@ -7,13 +7,16 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from asyncua import Client, ua
 
 from opcua_gateway.notifications import Published, decode_republish
+from opcua_gateway.structures import Types
+from opcua_gateway.variants import UNREADABLE
 
 ITEMS_PER_CALL = 1000
 """Where a server names no limit of its own."""
@@ -33,6 +36,10 @@ _FILTER_REFUSED = frozenset(
         ua.StatusCodes.BadFilterNotAllowed,
     }
 )
+
+
+_Wanted = TypeVar("_Wanted")
+_Found = TypeVar("_Found")
 
 
 class SessionLost(ConnectionError):
@@ -72,13 +79,19 @@ class Terms:
 
 class Session:
     """An activated session. Made by `connection.opened`; every method raises SessionLost where the
-    connection or session fails."""
+    connection or session fails.
+
+    Attributes:
+        resumed: it goes on with the session of before.
+        types: by which structures are read to their fields.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         # asyncua starts a publish loop of its own when a subscription is made: ours replaces it.
         client.uaclient.session.ensure_publish_loop = lambda: None
         self.resumed = False
+        self.types = Types()
 
     @property
     def secret(self) -> str:
@@ -120,6 +133,33 @@ class Session:
         return Limits(
             tuple(map(str, namespaces.Value.Value)), int(limit) if limit else ITEMS_PER_CALL
         )
+
+    async def read_attributes(
+        self, wanted: Sequence[tuple[ua.NodeId, ua.AttributeIds]], per_call: int
+    ) -> list[ua.DataValue | None]:
+        """Read attributes of nodes, in order, at most so many in a call, fewer where the server
+        wants fewer; None: the answer cannot be read."""
+
+        async def ask(part: Sequence[tuple[ua.NodeId, ua.AttributeIds]]) -> list[ua.DataValue]:
+            request = ua.ReadParameters()
+            request.NodesToRead = [
+                ua.ReadValueId(NodeId=node, AttributeId=attribute) for node, attribute in part
+            ]
+            return list(await self._client.uaclient.session.read(request))
+
+        return await _in_parts("read attributes", ask, wanted, per_call)
+
+    async def browse(
+        self, wanted: Sequence[ua.BrowseDescription], per_call: int
+    ) -> list[ua.BrowseResult | None]:
+        """Browse, in order, as `read_attributes`; of many references those of the first answer."""
+
+        async def ask(part: Sequence[ua.BrowseDescription]) -> list[ua.BrowseResult]:
+            request = ua.BrowseParameters()
+            request.NodesToBrowse = list(part)
+            return list(await self._client.uaclient.session.browse(request))
+
+        return await _in_parts("browse", ask, wanted, per_call)
 
     async def create_subscription(
         self,
@@ -213,7 +253,7 @@ class Session:
                 body = await self._client.uaclient.session._send_request(request)
             except ua.uaerrors.BadMessageNotAvailable:
                 return None
-            published = decode_republish(body, subscription)
+            published = decode_republish(body, subscription, self.types)
         # Some servers answer with an empty message instead of a refusal.
         return published if published.sequence == number and not published.keep_alive else None
 
@@ -242,6 +282,37 @@ class Session:
         return {
             item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
         }
+
+
+async def _in_parts(
+    doing: str,
+    ask: Callable[[Sequence[_Wanted]], Awaitable[list[_Found]]],
+    wanted: Sequence[_Wanted],
+    per_call: int,
+) -> list[_Found | None]:
+    """Ask for many things in calls of at most `per_call`, halved where the server wants fewer or
+    asyncua cannot read the answer; None for the single one that it cannot."""
+    found: list[_Found | None] = []
+    while len(found) < len(wanted):
+        part = wanted[len(found) : len(found) + per_call]
+        with translated(doing):
+            try:
+                answers = await ask(part)
+                if len(answers) != len(part):
+                    raise SessionLost(f"cannot {doing}: {len(answers)} answers to {len(part)}")
+                found += answers
+                continue
+            except (ua.uaerrors.BadTooManyOperations, *_TOO_LARGE):
+                if len(part) == 1:
+                    raise
+            except (ConnectionError, TimeoutError, ua.UaStatusCodeError):
+                raise
+            except UNREADABLE:
+                if len(part) == 1:
+                    found.append(None)
+                    continue
+        per_call = len(part) // 2
+    return found
 
 
 class _TooManyOperations(Exception):

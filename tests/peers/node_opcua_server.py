@@ -36,6 +36,13 @@ class NodeOpcua:
         await self._process.stdin.drain()
         assert await self._say() == "counted"
 
+    async def write_structures(self, number: int) -> None:
+        """Write the value of that number to each node of a type of `types.xml`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f'["structures", {number}]\n'.encode())
+        await self._process.stdin.drain()
+        assert await self._say() == "counted"
+
     async def _say(self) -> str:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
@@ -63,6 +70,8 @@ async def node_opcua(
     key: Path | None = None,
     port: int = 0,
     namespaces: Sequence[str] = (),
+    types: bool = False,
+    nodesets: Sequence[str] = ("standard",),
 ) -> AsyncIterator[NodeOpcua]:
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
@@ -74,6 +83,8 @@ async def node_opcua(
         port: 0: a free one.
         namespaces: further ones, in their order. All have nodes of the same names; those of the
             last count, the others stay at 999,999.
+        types: also nodes of the types of `types.xml`, at most 3 nodes in a call to read.
+        nodesets: with `types`, those before them, by their names in node-opcua.
     """
     node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
     port = port or ports.any_free()
@@ -92,6 +103,8 @@ async def node_opcua(
         "password": password,
         "accepts_all": accepts_all,
         "certificate": None if certificate is None else str(certificate),
+        "types": str(FOLDER / "types.xml") if types else None,
+        "nodesets": list(nodesets),
         "key": None if key is None else str(key),
     }
     with (folder / "node-opcua.log").open("wb") as log:

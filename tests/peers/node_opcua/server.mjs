@@ -1,6 +1,7 @@
 // An OPC UA server of node-opcua for tests: node server.mjs FOLDER OPTIONS
 // FOLDER has node_modules; OPTIONS is JSON, see node_opcua.py. Prints "ready". Reads commands, one JSON list a line:
-// ["count", first, last, pauseMs] writes that range to every node; ["quit"]. The end of standard input ends it too.
+// ["count", first, last, pauseMs] writes that range to every node; ["structures", n] writes the n-th value to each node of
+// a type of types.xml; ["quit"]. The end of standard input ends it too.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -27,13 +28,17 @@ const server = new opcua.OPCUAServer({
     automaticallyAcceptUnknownCertificate: true,
   }),
   userManager: { isValidUser: (user, password) => user === "operator" && password === options.password },
+  ...(options.types ? { nodeset_filename: [...options.nodesets.map((name) => opcua.nodesets[name]), options.types] } : {}),
   ...(options.certificate ? { certificateFile: options.certificate, privateKeyFile: options.key } : {}),
   serverCapabilities: {
     maxMonitoredItems: options.most_items,
     maxMonitoredItemsPerSubscription: options.items_per_subscription,
     maxSessions: 100,
     maxSubscriptionsPerSession: options.subscriptions,
-    operationLimits: { maxMonitoredItemsPerCall: options.items_per_call },
+    operationLimits: {
+      maxMonitoredItemsPerCall: options.items_per_call,
+      ...(options.types ? { maxNodesPerRead: 3, maxNodesPerBrowse: 2 } : {}),
+    },
   },
 });
 await server.initialize();
@@ -54,6 +59,7 @@ for (const space of further.length ? further : [counting]) {
     if (space === counting) nodes.push(node);
   }
 }
+const writeStructures = options.types ? structureNodes() : undefined;
 await server.start();
 console.log("ready");
 
@@ -61,6 +67,11 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 for await (const line of createInterface({ input: process.stdin })) {
   const [command, first, last, pauseMs] = JSON.parse(line);
   if (command === "quit") break;
+  if (command === "structures") {
+    writeStructures(first);
+    console.log("counted");
+    continue;
+  }
   for (let value = first; value <= last; value++) {
     for (const node of nodes) node.setValueFromSource({ dataType: "Double", value });
     await pause(pauseMs);
@@ -69,3 +80,62 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 await server.shutdown(0);
 process.exit(0);
+
+// Nodes s=part, parts, choice, open (of any structure), mode, grid, unit; a function that writes their n-th values.
+function structureNodes() {
+  const space = all.getOwnNamespace();
+  const types = all.getNamespaceIndex("urn:aurelian-test:types");
+  const type = (name) => all.findDataType(name, types);
+  const make = (name, fields) => all.constructExtensionObject(type(name), fields);
+  const standard = (name, fields) => all.constructExtensionObject(all.findDataType(name, 0), fields);
+  const { DataType, VariantArrayType } = opcua;
+  const part = (n) =>
+    make("Part", {
+      serial: [n, 4294967295],
+      started: new Date(Date.UTC(2026, 0, 5, 6, 0, n)),
+      mode: n % 2 ? 7 : 1,
+      ...(n % 2 ? { remark: opcua.coerceLocalizedText(`remark ${n}`) } : { weight: 0.5 }),
+      corners: [make("Point", { x: n, y: NaN }), make("Point", { x: 0.25, y: -1 })],
+      origin: make("Point", { x: 1, y: 2 }),
+      unit: standard("EUInformation", { namespaceUri: "urn:u", unitId: n, displayName: "kN", description: "force" }),
+      image: Buffer.from([n, 255]),
+    });
+  const structure = (value) => ({ dataType: DataType.ExtensionObject, value });
+  const values = {
+    part: [type("Part"), (n) => structure(part(n))],
+    parts: [type("Part"), (n) => ({ ...structure([part(n), part(n + 1)]), arrayType: VariantArrayType.Array })],
+    choice: [
+      type("Choice"),
+      (n) => structure(make("Choice", n % 2 ? { count: n } : { place: make("Point", { x: n, y: 0 }) })),
+    ],
+    open: ["Structure", (n) => structure(make("NamedPoint", { x: n, y: 0.5, name: `point ${n}` }))],
+    unit: ["EUInformation", (n) => structure(standard("EUInformation", { namespaceUri: "urn:u", unitId: n, displayName: "m" }))],
+    mode: [type("Mode"), (n) => ({ dataType: DataType.Int32, value: n % 2 ? 7 : 1 })],
+    modes: [type("Mode"), (n) => ({ dataType: DataType.Int32, arrayType: VariantArrayType.Array, value: [n % 2, 99] })],
+    grid: [
+      "Double",
+      (n) => ({
+        dataType: DataType.Double,
+        arrayType: VariantArrayType.Matrix,
+        dimensions: [2, 3],
+        value: new Float64Array([n, 1, 2, 3, 4, 5]),
+      }),
+    ],
+  };
+  const made = Object.entries(values).map(([name, [dataType, value]]) => {
+    const first = value(0);
+    const valueRank = first.dimensions ? 2 : first.arrayType === VariantArrayType.Array ? 1 : -1;
+    const node = space.addVariable({
+      organizedBy: all.rootFolder.objects,
+      nodeId: `s=${name}`,
+      browseName: name,
+      dataType: typeof dataType === "string" ? dataType : dataType.nodeId,
+      minimumSamplingInterval: 0,
+      valueRank,
+      arrayDimensions: first.dimensions ?? (valueRank === 1 ? [0] : undefined),
+      value: first,
+    });
+    return [node, value];
+  });
+  return (n) => made.forEach(([node, value]) => node.setValueFromSource(value(n)));
+}

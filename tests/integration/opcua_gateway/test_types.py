@@ -1,0 +1,221 @@
+"""Structures and enumerations of a server's own types, of node-opcua and of asyncua's server, as
+the readings that they become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from asyncua import Server, ua
+from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
+
+from aurelian.edge.gateway import Delivery
+from aurelian.local import ports
+from aurelian.model.plant import Plant
+from aurelian.model.sample import ValueType
+from opcua_gateway.session import Session
+from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.source import OpcuaSource, make_sources
+from tests.peers.node_opcua_server import NAMESPACE, node_opcua, url_at
+from tests.source_alone import taking
+from tests.waiting import until
+
+T = ua.VariantType
+
+
+def make_source(folder: Path, url: str, signals: dict[str, tuple[str, str]]) -> OpcuaSource:
+    """A source of signals, given by name as address and declared type."""
+    unit = {
+        "name": "press",
+        "source": "peer",
+        "signals": [
+            {"name": name, "address": address, "type": kind}
+            for name, (address, kind) in signals.items()
+        ],
+    }
+    line = {"name": "l", "products": [{"id": "cup", "ideal_cycle_s": 2}], "units": [unit]}
+    plant = Plant.model_validate(
+        {
+            "company": {"id": "x", "name": "X"},
+            "site": "s",
+            "time_zone": "UTC",
+            "sources": [{"id": "peer", "kind": "opcua", "url": url, "publishing_interval_ms": 100}],
+            "areas": [{"name": "a", "lines": [line]}],
+        }
+    )
+    (made,) = make_sources(OpcuaGatewaySettings(state=folder, opcua_retry_s=0.5), [plant])
+    return made
+
+
+def values(taken: list[Delivery]) -> dict[str, list[object]]:
+    """What came of each signal, in order; JSON as what it says.
+
+    node-opcua may send a value twice, with one time: the second is no other one.
+    """
+    found: dict[str, dict[int | None, object]] = {}
+    for delivery in taken:
+        for reading in delivery.readings:
+            value: object = reading.value
+            if reading.type is ValueType.JSON and isinstance(value, str):
+                value = json.loads(value)
+            name = reading.signal.path.rpartition("/")[2]
+            found.setdefault(name, {})[reading.source_time] = value
+    return {name: list(each.values()) for name, each in found.items()}
+
+
+def part(n: int) -> dict[str, object]:
+    """The n-th value of the node `part`."""
+    optional = {"Remark": f"remark {n}"} if n % 2 else {"Weight": 0.5}
+    return {
+        "Serial": n * 2**32 + 2**32 - 1,
+        "Started": f"2026-01-05T06:00:{n:02}.000000Z",
+        "Mode": {"code": 7, "name": "Setup"} if n % 2 else {"code": 1, "name": "Automatic"},
+        **optional,
+        "Corners": [{"X": n, "Y": None}, {"X": 0.25, "Y": -1}],
+        "Origin": {"X": 1, "Y": 2},
+        "Unit": {"NamespaceUri": "urn:u", "UnitId": n, "DisplayName": "kN", "Description": "force"},
+        "Image": {0: "AP8=", 1: "Af8=", 2: "Av8="}[n],
+    }
+
+
+async def test_own_types_of_node_opcua_arrive_as_their_fields(tmp_path: Path) -> None:
+    names = ("part", "parts", "choice", "open", "unit", "mode", "modes", "grid")
+    signals = {name: (f"nsu={NAMESPACE};s={name}", "json") for name in names}
+    signals["mode_text"] = (f"nsu={NAMESPACE};s=mode", "text")
+    signals["mode_number"] = (f"nsu={NAMESPACE};s=mode", "int64")
+    async with node_opcua(tmp_path, nodes=1, types=True) as server:
+        source = make_source(tmp_path, server.url, signals)
+        async with taking(source) as taken:
+            await until(lambda: len(values(taken)) == len(signals), "a first value of each", 30)
+            first = values(taken)
+            assert first["part"] == [part(0)]
+            assert first["parts"] == [[part(0), part(1)]]
+            assert first["choice"] == [{"Place": {"X": 0, "Y": 0}}]
+            unit = {"NamespaceUri": "urn:u", "UnitId": 0, "DisplayName": "m", "Description": None}
+            assert first["unit"] == [unit]
+            # Its node says only that it is a structure: which, the first value says.
+            assert isinstance(first["open"][0], dict)
+            assert set(first["open"][0]) == {"type_id", "body"}
+            assert first["mode"] == [{"code": 1, "name": "Automatic"}]
+            manual, unnamed = {"code": 0, "name": "Manual"}, {"code": 99, "name": None}
+            assert first["modes"] == [[manual, unnamed]]
+            assert first["mode_text"] == ["Automatic"] and first["mode_number"] == [1]
+            assert first["grid"] == [[[0, 1, 2], [3, 4, 5]]]
+            await until(lambda: is_learned(source), "the type of the value that came")
+            await server.write_structures(1)
+            await until(
+                lambda: all(len(each) == 2 for each in values(taken).values()), "the next values"
+            )
+            second = values(taken)
+            assert second["part"][1] == part(1)
+            assert second["choice"][1] == {"Count": 1}
+            assert second["open"][1] == {"X": 1, "Y": 0.5, "Name": "point 1"}
+            assert second["mode_text"][1] == "Setup"
+        # The next process goes on with the session, and does not know the types yet.
+        await server.write_structures(2)
+        async with taking(make_source(tmp_path, server.url, signals)) as taken:
+            await until(lambda: "mode_text" in values(taken), "what came meanwhile")
+            assert values(taken)["part"][-1] == part(2)
+            assert values(taken)["mode_text"][-1] == "Automatic"
+
+
+async def test_a_server_that_numbers_its_namespaces_anew_is_asked_for_its_types_anew(
+    tmp_path: Path,
+) -> None:
+    signals = {name: (f"nsu={NAMESPACE};s={name}", "json") for name in ("part", "mode")}
+    port = ports.any_free()
+    source = make_source(tmp_path, url_at(port), signals)
+    async with taking(source) as taken:
+        async with node_opcua(tmp_path, nodes=1, types=True, port=port):
+            await until(lambda: len(values(taken)) == 2, "a first value of each", 30)
+        before = len(values(taken)["part"])
+        nodesets = ("standard", "di")
+        async with node_opcua(tmp_path, nodes=1, types=True, nodesets=nodesets, port=port):
+            await until(
+                lambda: len(values(taken)["part"]) > before, "a value after the restart", 60
+            )
+            assert source._live is not None
+            assert len(source._live[1].limits.namespaces) == 4
+            found = values(taken)
+            assert found["part"] == [part(0)] * len(found["part"])
+            assert found["mode"] == [{"code": 1, "name": "Automatic"}] * len(found["mode"])
+
+
+def is_learned(source: OpcuaSource) -> bool:
+    return source._types is not None and not source._types._unknown
+
+
+def has_names(source: OpcuaSource) -> bool:
+    return source._types is not None and bool(source._types.names)
+
+
+async def test_types_of_asyncuas_server_and_one_that_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    browse = Session.browse
+
+    async def counted(
+        self: Session, wanted: Sequence[ua.BrowseDescription], per_call: int
+    ) -> list[ua.BrowseResult | None]:
+        asked.extend(each.NodeId.to_string() for each in wanted)
+        return await browse(self, wanted, per_call)
+
+    monkeypatch.setattr(Session, "browse", counted)
+    server = Server()
+    await server.init()
+    server.set_endpoint(url := f"opc.tcp://127.0.0.1:{ports.any_free()}")
+    index = await server.register_namespace("urn:asyncua-types")
+    mode = await new_enum(server, index, "OwnMode", ["off", "on"])
+    await new_struct(
+        server,
+        index,
+        "OwnPart",
+        [
+            new_struct_field("Mode", mode),
+            new_struct_field("Weights", T.Float, array=True),
+            new_struct_field("Remark", T.String, optional=True),
+        ],
+    )
+    made = await server.load_data_type_definitions()
+    part = made["OwnPart"](Mode=made["OwnMode"].on, Weights=[0.5, 1.5], Remark=None)
+    objects = server.nodes.objects
+    known = await objects.add_variable(ua.NodeId("known", index), "known", part)
+    foreign = ua.NodeId(9999, index)
+    value = ua.ExtensionObject(foreign, b"\0")
+    unknown = await objects.add_variable(
+        ua.NodeId("unknown", index), "unknown", value, datatype=ua.NodeId(22)
+    )
+    signals = {name: (f"ns={index};s={name}", "json") for name in ("known", "unknown", "late")}
+    async with server:
+        source = make_source(tmp_path, url, signals)
+        async with taking(source) as taken:
+            await until(lambda: {"known", "unknown"} <= set(values(taken)), "a first value of each")
+            first = {"Mode": {"code": 1, "name": "on"}, "Weights": [0.5, 1.5]}
+            assert values(taken)["known"] == [first]
+            await until(lambda: is_learned(source), "what the server says of the type")
+            times = asked.count(foreign.to_string())
+            assert times
+            part.Remark = "text"
+            await known.write_value(part)
+            for n in range(1, 4):
+                await unknown.write_value(ua.ExtensionObject(foreign, bytes([n])))
+                await until(lambda n=n: len(values(taken)["unknown"]) == n + 1, "the next value")
+            assert values(taken)["unknown"] == [
+                {"type_id": f"ns={index};i=9999", "body": body}
+                for body in ("AA==", "AQ==", "Ag==", "Aw==")
+            ]
+            await until(lambda: len(values(taken)["known"]) == 2, "the next value")
+            assert values(taken)["known"][1] == first | {"Remark": "text"}
+            assert asked.count(foreign.to_string()) == times
+            # A node that comes later: its type is read then.
+            late = await objects.add_variable(
+                ua.NodeId("late", index), "late", 1, T.Int32, datatype=mode.nodeid
+            )
+            await until(lambda: values(taken)["late"][-1] is not None, "the late node's value", 30)
+            await until(lambda: has_names(source), "the late node's type", 30)
+            await late.write_value(0, T.Int32)
+            off = {"code": 0, "name": "off"}
+            await until(lambda: values(taken)["late"][-1] == off, "its name", 30)
