@@ -12,7 +12,9 @@ from functools import cache
 from asyncua import ua
 
 STRUCTURE, ENUMERATION = ua.NodeId(22), ua.NodeId(29)
-_BASE_DATA_TYPE = 24
+
+_OTHERWISE = {ua.SessionSecurityDiagnosticsDataType}
+"""Whose classes in asyncua are not as the standard says: its field Encoding is a String."""
 
 
 class Kind(IntEnum):
@@ -113,7 +115,9 @@ def standard_types() -> StandardTypes:
 def _structure_of(known: type) -> Structure | None:
     """The structure that a class of asyncua is for; None: a field's type is not known."""
     found: list[Field] = []
-    for each in fields(known) if is_dataclass(known) else ():
+    if not is_dataclass(known) or known in _OTHERWISE:
+        return None
+    for each in fields(known):
         written = each.type if isinstance(each.type, str) else each.type.__name__
         match = re.fullmatch(r"'?(list\[)?(type\[)?(?:ua\.)?(\w+)\]*( \| None)?'?", written)
         if match is None:
