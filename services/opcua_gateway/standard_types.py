@@ -13,8 +13,11 @@ from asyncua import ua
 
 STRUCTURE, ENUMERATION = ua.NodeId(22), ua.NodeId(29)
 
-_OTHERWISE = {ua.SessionSecurityDiagnosticsDataType}
-"""Whose classes in asyncua are not as the standard says: its field Encoding is a String."""
+_OTHERWISE = {ua.SessionSecurityDiagnosticsDataType, ua.DataTypeAttributes}
+"""Whose classes in asyncua are not as the standard says: a field Encoding that is a Byte, a field
+DataTypeDefinition."""
+
+_MESSAGES = ("Request", "Response", "ServiceFault")
 
 
 class Kind(IntEnum):
@@ -113,9 +116,10 @@ def standard_types() -> StandardTypes:
 
 
 def _structure_of(known: type) -> Structure | None:
-    """The structure that a class of asyncua is for; None: a field's type is not known."""
+    """The structure that a class of asyncua is for; None: a field's type is not known, or it is a
+    service's request or response, which is no value and has other fields in asyncua."""
     found: list[Field] = []
-    if not is_dataclass(known) or known in _OTHERWISE:
+    if not is_dataclass(known) or known in _OTHERWISE or known.__name__.endswith(_MESSAGES):
         return None
     for each in fields(known):
         written = each.type if isinstance(each.type, str) else each.type.__name__

@@ -81,7 +81,10 @@ class Types:
 
     def knows(self, type_id: ua.NodeId) -> bool:
         """Whether structures with this id of an encoding, or of a data type, have a definition."""
-        return isinstance(self._find(self._data_type_of(type_id)), Structure)
+        try:
+            return isinstance(self._resolve(self._data_type_of(type_id)), Structure)
+        except UnknownType:
+            return False
 
     def has(self, type_id: ua.NodeId) -> bool:
         """Whether a data type, or the one that an encoding is of, is built in or defined."""

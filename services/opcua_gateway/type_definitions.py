@@ -13,9 +13,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from asyncua import ua
 
 from opcua_gateway import metrics
+from opcua_gateway.address_space import (
+    HAS_ENCODING,
+    HAS_SUBTYPE,
+    browse_from,
+    content,
+    local,
+    references,
+    targets,
+)
+from opcua_gateway.older_types import Dictionaries, PerCall, read_names
 from opcua_gateway.session import Session, SessionLost
 from opcua_gateway.standard_types import Enumeration, Field, Kind, Structure, Subtype
 from opcua_gateway.structures import Types, is_built_in
+from opcua_gateway.type_dictionary import is_named
 from opcua_gateway.variants import UNREADABLE
 
 log = logging.getLogger(__name__)
@@ -25,9 +36,6 @@ NODES_PER_CALL = 500
 
 MOST_TYPES = 5000
 """That one session asks for; further ones stay bytes."""
-
-_HAS_SUBTYPE = ua.NodeId(ua.ObjectIds.HasSubtype)
-_HAS_ENCODING = ua.NodeId(ua.ObjectIds.HasEncoding)
 
 
 class TypeDefinitions:
@@ -50,7 +58,8 @@ class TypeDefinitions:
         self._unknown: dict[ua.NodeId, None] = {}  # and not answered yet
         self._has_unknown = asyncio.Event()
         self._has_limits = False
-        self._per_read = self._per_browse = NODES_PER_CALL
+        self._per_call = PerCall(NODES_PER_CALL, NODES_PER_CALL)
+        self._dictionaries = Dictionaries(self.types)
 
     async def read(self, session: Session, within_s: float) -> None:
         """Read the types of the watched nodes that are not read yet, and let the session decode by
@@ -87,7 +96,7 @@ class TypeDefinitions:
         metrics.UNDECODED.labels(self._source).inc()
         if type_id in self._unknown:
             return
-        if type_id in self._asked or len(self._asked) >= MOST_TYPES:
+        if type_id in self._asked or is_named(type_id) or len(self._asked) >= MOST_TYPES:
             self._report(type_id, "the server has no definition of it")
             return
         self._asked.add(type_id)
@@ -120,10 +129,12 @@ class TypeDefinitions:
         found = await session.read_attributes(
             [(ua.NodeId(number), ua.AttributeIds.Value) for number in wanted], len(wanted)
         )
-        limits = [_content(each) for each in found]
-        self._per_read, self._per_browse = (
-            min(each, NODES_PER_CALL) if isinstance(each, int) and each > 0 else NODES_PER_CALL
-            for each in limits
+        limits = [content(each) for each in found]
+        self._per_call = PerCall(
+            *(
+                min(each, NODES_PER_CALL) if isinstance(each, int) and each > 0 else NODES_PER_CALL
+                for each in limits
+            )
         )
         self._has_limits = True
 
@@ -135,11 +146,11 @@ class TypeDefinitions:
         nodes = list(self._nodes.items())
         found = await session.read_attributes(
             [(ua.NodeId.from_string(node), ua.AttributeIds.DataType) for _, node in nodes],
-            self._per_read,
+            self._per_call.read,
         )
         read: dict[int, ua.NodeId] = {}
         for (handle, _), each in zip(nodes, found, strict=True):
-            if isinstance(data_type := _content(each), ua.NodeId):
+            if isinstance(data_type := content(each), ua.NodeId):
                 read[handle] = data_type
         await self._read_types(session, read.values())
         for handle, data_type in read.items():
@@ -154,15 +165,12 @@ class TypeDefinitions:
             return
         await self._read_limits(session)
         found = await session.browse(
-            [
-                _browse(each, _HAS_ENCODING, ua.BrowseDirection.Inverse, ua.NodeClass.DataType)
-                for each in unknown
-            ],
-            self._per_browse,
+            [browse_from(each, HAS_ENCODING, inverse=True) for each in unknown],
+            self._per_call.browse,
         )
         data_types = []
         for type_id, result in zip(unknown, found, strict=True):
-            if parents := _targets(result):
+            if parents := targets(result):
                 self.types.name_encoding(type_id, parents[0])
             else:
                 self._asked.discard(type_id)  # it was not asked for as a data type
@@ -193,34 +201,55 @@ class TypeDefinitions:
     ) -> list[ua.NodeId]:
         """Read the definitions of some types; the types that these need."""
         definitions = await session.read_attributes(
-            [(each, ua.AttributeIds.DataTypeDefinition) for each in wanted], self._per_read
+            [(each, ua.AttributeIds.DataTypeDefinition) for each in wanted], self._per_call.read
         )
         above = await session.browse(
-            [
-                _browse(each, _HAS_SUBTYPE, ua.BrowseDirection.Inverse, ua.NodeClass.DataType)
-                for each in wanted
-            ],
-            self._per_browse,
+            [browse_from(each, HAS_SUBTYPE, inverse=True) for each in wanted],
+            self._per_call.browse,
         )
         encodings = await session.browse(
-            [
-                _browse(each, _HAS_ENCODING, ua.BrowseDirection.Forward, ua.NodeClass.Object)
-                for each in wanted
-            ],
-            self._per_browse,
+            [browse_from(each, HAS_ENCODING) for each in wanted],
+            self._per_call.browse,
         )
         needed: list[ua.NodeId] = []
+        older: dict[ua.NodeId, ua.NodeId] = {}
+        older_encodings: dict[ua.NodeId, ua.NodeId] = {}
         for data_type, definition, supertypes, ways in zip(
             wanted, definitions, above, encodings, strict=True
         ):
+            is_older = content(definition) is None and not self.types.has(data_type)
             try:
-                needed += self._define(data_type, _content(definition), _targets(supertypes))
+                needed += self._define(data_type, content(definition), targets(supertypes))
             except UNREADABLE as error:
                 self._report(data_type, f"its definition is unusable: {error}")
-            for each in _references(ways):
-                if each.BrowseName.Name == "Default Binary":
-                    self.types.name_encoding(_local(each.NodeId), data_type)
+            binary = [
+                local(each.NodeId)
+                for each in references(ways)
+                if each.BrowseName.Name == "Default Binary"
+            ]
+            for encoding in binary:
+                self.types.name_encoding(encoding, data_type)
+            if is_older and binary:
+                older_encodings[binary[0]] = data_type
+            elif is_older and targets(supertypes):
+                older[data_type] = targets(supertypes)[0]
+        await self._read_older(session, older, older_encodings)
         return needed
+
+    async def _read_older(
+        self,
+        session: Session,
+        parents: Mapping[ua.NodeId, ua.NodeId],
+        encodings: Mapping[ua.NodeId, ua.NodeId],
+    ) -> None:
+        """Define what the server has no definition of: structures, by their encodings, and
+        enumerations among the types with these parents."""
+        if encodings:
+            await self._dictionaries.read(session, encodings, self._per_call)
+        if parents:
+            found = await read_names(session, list(parents), self._per_call)
+            for data_type, names in found.items():
+                self.types.define(data_type, Enumeration(names, parents[data_type]))
 
     def _define(
         self, data_type: ua.NodeId, definition: object, parents: Sequence[ua.NodeId]
@@ -259,39 +288,3 @@ def _structure(definition: ua.StructureDefinition) -> Structure:
         for each in definition.Fields or ()
     )
     return Structure(fields, kind, definition.BaseDataType)
-
-
-def _browse(
-    node: ua.NodeId,
-    reference: ua.NodeId,
-    direction: ua.BrowseDirection,
-    target: ua.NodeClass,
-) -> ua.BrowseDescription:
-    return ua.BrowseDescription(
-        NodeId=node,
-        BrowseDirection=direction,
-        ReferenceTypeId=reference,
-        IncludeSubtypes=True,
-        NodeClassMask=target,
-        ResultMask=ua.BrowseResultMask.BrowseName,
-    )
-
-
-def _references(result: ua.BrowseResult | None) -> list[ua.ReferenceDescription]:
-    return list(result.References or ()) if result is not None else []
-
-
-def _targets(result: ua.BrowseResult | None) -> list[ua.NodeId]:
-    return [_local(each.NodeId) for each in _references(result)]
-
-
-def _local(node: ua.NodeId) -> ua.NodeId:
-    """An ExpandedNodeId of this server as a NodeId."""
-    return ua.NodeId(node.Identifier, node.NamespaceIndex)
-
-
-def _content(value: ua.DataValue | None) -> object:
-    """What was read; None where the server did not give it."""
-    if value is None or value.Value is None or not value.StatusCode.is_good():
-        return None
-    return value.Value.Value

@@ -3,13 +3,17 @@ the readings that they become."""
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from asyncua import Server, ua
 from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
+from asyncua.common.type_dictionary_builder import DataTypeDictionaryBuilder
 
 from aurelian.edge.gateway import Delivery
 from aurelian.local import ports
@@ -18,7 +22,10 @@ from aurelian.model.sample import ValueType
 from opcua_gateway.session import Session
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import OpcuaSource, make_sources
-from tests.peers.node_opcua_server import NAMESPACE, node_opcua, url_at
+from opcua_gateway.standard_types import Structure, standard_types
+from opcua_gateway.type_dictionary import read_dictionary
+from tests import npm
+from tests.peers.node_opcua_server import FOLDER, NAMESPACE, node_opcua, url_at
 from tests.source_alone import taking
 from tests.waiting import until
 
@@ -219,3 +226,83 @@ async def test_types_of_asyncuas_server_and_one_that_it_does_not_know(
             await late.write_value(0, T.Int32)
             off = {"code": 0, "name": "off"}
             await until(lambda: values(taken)["late"][-1] == off, "its name", 30)
+
+
+async def test_types_of_a_server_before_1_04_are_read_from_its_dictionary_and_properties(
+    tmp_path: Path,
+) -> None:
+    server = Server()
+    await server.init()
+    server.set_endpoint(url := f"opc.tcp://127.0.0.1:{ports.any_free()}")
+    index = await server.register_namespace("urn:older")
+    dictionary = DataTypeDictionaryBuilder(server, index, "urn:older", "Older")
+    await dictionary.init()
+    point = await dictionary.create_data_type("OlderPoint")
+    point.add_field("X", T.Double)
+    part = await dictionary.create_data_type("OlderPart")
+    part.add_field("Serial", T.UInt64)
+    part.add_field("Corners", "OlderPoint", is_array=True)
+    part.add_field("Name", T.String)
+    await dictionary.set_dict_byte_string()
+    mode = await server.nodes.enum_data_type.add_data_type(index, "OlderMode")
+    await mode.add_property(0, "EnumStrings", [ua.LocalizedText("off"), ua.LocalizedText("on")])
+    bodies = [
+        struct.pack("<Qidd", 2**64 - 1, 2, 0.5, 1.5) + struct.pack("<i", 2) + name
+        for name in (b"ab", b"cd")
+    ]
+    (_, _, encoding) = part.node_ids
+    objects = server.nodes.objects
+    values_of = {
+        "declared": (ua.ExtensionObject(encoding, bodies[0]), part.data_type),
+        "open": (ua.ExtensionObject(encoding, bodies[0]), ua.NodeId(22)),
+    }
+    nodes = [
+        await objects.add_variable(ua.NodeId(name, index), name, value, datatype=data_type)
+        for name, (value, data_type) in values_of.items()
+    ]
+    await objects.add_variable(ua.NodeId("mode", index), "mode", 1, T.Int32, mode.nodeid)
+    signals = {name: (f"ns={index};s={name}", "json") for name in ("declared", "open")}
+    signals["mode"] = (f"ns={index};s=mode", "text")
+    wanted = {"Serial": 2**64 - 1, "Corners": [{"X": 0.5}, {"X": 1.5}], "Name": "ab"}
+    async with server:
+        source = make_source(tmp_path, url, signals)
+        async with taking(source) as taken:
+            await until(lambda: set(signals) == set(values(taken)), "a first value of each")
+            assert values(taken)["declared"] == [wanted]
+            assert values(taken)["open"] == [wanted]
+            assert values(taken)["mode"] == ["on"]
+            for node in nodes:
+                await node.write_value(ua.ExtensionObject(encoding, bodies[1]))
+            await until(
+                lambda: [len(values(taken)[name]) for name in ("declared", "open")] == [2, 2],
+                "the next value",
+            )
+            assert values(taken)["open"][1] == wanted | {"Name": "cd"}
+
+
+def test_the_standards_own_dictionary_says_of_structures_what_asyncuas_classes_say() -> None:
+    _, cache = npm.install(FOLDER, "node-opcua", "node-opcua")
+    nodesets = cache / "node_modules" / "node-opcua-nodesets" / "nodesets"
+    found = re.findall(r"<ByteString[^>]*>([^<]+)<", (nodesets / "Opc.Ua.NodeSet2.xml").read_text())
+    (xml,) = (xml for each in found if b"TypeDictionary" in (xml := base64.b64decode(each))[:99])
+    space, types = read_dictionary(xml)
+    assert space == "http://opcfoundation.org/UA/"
+    same, other = 0, set()
+    for name, definition in types.items():
+        data_type = ua.NodeId(getattr(ua.ObjectIds, name, 0))
+        known = standard_types().definitions.get(data_type)
+        if not isinstance(definition, Structure) or not isinstance(known, Structure):
+            continue
+        if any(each.subtyped for each in known.fields):
+            continue  # dictionaries have no such fields
+        shapes = [
+            [(each.name, each.rank, each.optional) for each in fields]
+            for fields in (definition.fields, known.fields)
+        ]
+        if shapes[0] == shapes[1]:
+            same += 1
+        else:
+            other.add(name)
+    # A dictionary cannot have what is optional as LogRecord has it.
+    assert other == {"LogRecord"}
+    assert same > 150
