@@ -12,6 +12,8 @@ from functools import cache
 from asyncua import ua
 
 STRUCTURE, ENUMERATION = ua.NodeId(22), ua.NodeId(29)
+DECIMAL = ua.NodeId(50)
+"""On the wire as a structure that says its type (part 6, 5.2.2.10), and kept as bytes."""
 
 _OTHERWISE = {ua.SessionSecurityDiagnosticsDataType, ua.DataTypeAttributes}
 """Whose classes in asyncua are not as the standard says: a field Encoding that is a Byte, a field
@@ -91,7 +93,7 @@ class StandardTypes:
 @cache
 def standard_types() -> StandardTypes:
     """The types of namespace 0 that asyncua knows."""
-    definitions: dict[ua.NodeId, Definition] = {}
+    definitions: dict[ua.NodeId, Definition] = {DECIMAL: Subtype(STRUCTURE)}
     built_in = {getattr(ua, kind.name, None): ua.NodeId(kind.value) for kind in ua.VariantType}
     for name, number in vars(ua.ObjectIds).items():
         known = getattr(ua, name, None)

@@ -13,6 +13,7 @@ from math import prod
 from asyncua import ua
 
 from opcua_gateway.standard_types import (
+    DECIMAL,
     ENUMERATION,
     STRUCTURE,
     Definition,
@@ -175,7 +176,7 @@ class Types:
                 return self._structure(resolved)
             case Enumeration():
                 return _enumeration(resolved)
-        if resolved == STRUCTURE.Identifier and data_type != STRUCTURE:
+        if resolved == STRUCTURE.Identifier and data_type not in (STRUCTURE, DECIMAL):
             raise UnknownType(data_type)  # its fields stand here without a type before them
         if resolved in _ABSTRACT:
             return _element(ua.VariantType.Variant)

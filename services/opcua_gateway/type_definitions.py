@@ -70,6 +70,7 @@ class TypeDefinitions:
                 await self._read_nodes(session)
         except (SessionLost, TimeoutError) as error:
             self._log("the types of the nodes were not read", str(error) or "not in time")
+            self._has_unknown.set()  # so that keep_reading goes on
 
     async def keep_reading(self, session: Session) -> None:
         """Read the types that come without being expected, and those of nodes that the server did
@@ -144,19 +145,21 @@ class TypeDefinitions:
             return
         await self._read_limits(session)
         nodes = list(self._nodes.items())
-        found = await session.read_attributes(
-            [(ua.NodeId.from_string(node), ua.AttributeIds.DataType) for _, node in nodes],
-            self._per_call.read,
-        )
-        read: dict[int, ua.NodeId] = {}
-        for (handle, _), each in zip(nodes, found, strict=True):
-            if isinstance(data_type := content(each), ua.NodeId):
-                read[handle] = data_type
-        await self._read_types(session, read.values())
-        for handle, data_type in read.items():
-            del self._nodes[handle]
-            if (names := self.types.names_of(data_type)) is not None:
-                self.names[handle] = names
+        for start in range(0, len(nodes), self._per_call.read):  # what was read counts
+            part = nodes[start : start + self._per_call.read]
+            found = await session.read_attributes(
+                [(ua.NodeId.from_string(node), ua.AttributeIds.DataType) for _, node in part],
+                self._per_call.read,
+            )
+            read: dict[int, ua.NodeId] = {}
+            for (handle, _), each in zip(part, found, strict=True):
+                if isinstance(data_type := content(each), ua.NodeId):
+                    read[handle] = data_type
+            await self._read_types(session, read.values())
+            for handle, data_type in read.items():
+                del self._nodes[handle]
+                if (names := self.types.names_of(data_type)) is not None:
+                    self.names[handle] = names
 
     async def _read_encodings(self, session: Session, unknown: Sequence[ua.NodeId]) -> None:
         """Find the data types that encodings are of, and read them. What is no encoding is taken

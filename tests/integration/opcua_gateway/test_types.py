@@ -123,9 +123,17 @@ async def test_own_types_of_node_opcua_arrive_as_their_fields(tmp_path: Path) ->
         # The next process goes on with the session, and does not know the types yet.
         await server.write_structures(2)
         async with taking(make_source(tmp_path, server.url, signals)) as taken:
-            await until(lambda: "mode_text" in values(taken), "what came meanwhile")
-            assert values(taken)["part"][-1] == part(2)
-            assert values(taken)["mode_text"][-1] == "Automatic"
+            await until(
+                lambda: (
+                    {"part", "mode_text"} <= set(values(taken))
+                    and values(taken)["part"][-1] == part(2)
+                    and values(taken)["mode_text"][-1] == "Automatic"
+                ),
+                "what came meanwhile",
+            )
+            births = [e.birth.detail for d in taken for e in d.events if e.HasField("birth")]
+            assert births == ["resumed"]
+            assert all("type_id" not in each for each in values(taken)["part"])  # type: ignore[operator]
 
 
 async def test_a_server_that_numbers_its_namespaces_anew_is_asked_for_its_types_anew(

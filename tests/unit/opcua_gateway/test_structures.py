@@ -281,6 +281,34 @@ def test_structures_written_by_hand_from_part_6_are_read() -> None:
     assert decoded(types, extension_object(type_id(2), body)) == {"Y": 2**64 - 1}
 
 
+def test_what_says_its_type_itself_is_read_within_structures_and_structures_within_it() -> None:
+    types = Types(on_unknown=lambda _: pytest.fail())
+    fields = (
+        Field("Value", ua.NodeId(23)),
+        Field("Diagnostics", ua.NodeId(25)),
+        Field("Decimal", ua.NodeId(50)),
+        Field("Last", ua.NodeId(3)),
+    )
+    types.define(type_id(1), Structure(fields))
+    types.define(type_id(2), Structure((Field("A", ua.NodeId(3)),)))
+    inner = extension_object(type_id(2), b"\5")
+    body = (
+        b"\3\x16" + inner + struct.pack("<I", 0x40000000)
+        + pack_uatype(V.DiagnosticInfo, ua.DiagnosticInfo(AdditionalInfo="why"))
+        + extension_object(ua.NodeId(50), b"\2\0\x7b")
+        + b"\7"
+    )  # fmt: skip
+    found = decoded(types, extension_object(type_id(1), body))
+    assert isinstance(found, dict)
+    assert found["Value"]["Value"] == {"A": 5} and found["Value"]["StatusCode"] == 2**30
+    assert found["Diagnostics"]["AdditionalInfo"] == "why"
+    assert found["Decimal"] == {"type_id": "i=50", "body": "AgB7"}
+    assert found["Last"] == 7
+    matrix = struct.pack("<IBBi", 7, 1, 0xD6, 2) + inner * 2 + struct.pack("<iii", 2, 2, 1)
+    published = decode(types, matrix)
+    assert published.notifications[0].value == '[[{"A":5}],[{"A":5}]]'
+
+
 def test_two_servers_may_have_other_types_under_one_id() -> None:
     body = extension_object(encoding_id(1), struct.pack("<i", 5))
     for name, kind, wanted in (("Whole", 6, {"Whole": 5}), ("Bits", 7, {"Bits": 5})):
