@@ -68,7 +68,7 @@ class TypeDefinitions:
         try:
             async with asyncio.timeout(within_s):
                 await self._read_nodes(session)
-        except (SessionLost, TimeoutError) as error:
+        except (SessionLost, TimeoutError, *UNREADABLE) as error:
             self._log("the types of the nodes were not read", str(error) or "not in time")
             self._has_unknown.set()  # so that keep_reading goes on
 
@@ -85,12 +85,13 @@ class TypeDefinitions:
             try:
                 await self._read_nodes(session)
                 await self._read_encodings(session, list(self._unknown))
-            except (SessionLost, asyncio.CancelledError) as error:
+            except asyncio.CancelledError:
                 self._has_unknown.set()  # to be asked for on the next connection
-                if isinstance(error, SessionLost):
-                    self._log("types were not read", str(error))
-                    return
                 raise
+            except (SessionLost, *UNREADABLE) as error:
+                self._has_unknown.set()
+                self._log("types were not read", str(error))
+                return
 
     def _ask_for(self, type_id: ua.NodeId) -> None:
         """A value has a type that is not known: ask, once."""
