@@ -4,7 +4,7 @@ source.py, in the order in which it happened."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -18,6 +18,7 @@ from opcua_gateway import metrics
 from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
 from opcua_gateway.holes import Holes
 from opcua_gateway.mapping import (
+    Notification,
     Tag,
     UnitsHeard,
     historical_reading,
@@ -41,12 +42,14 @@ class Deliveries:
 
     Attributes:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
+        names: by handle the names of the numbers of nodes that are enumerations.
     """
 
     def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
         self.model, self.owner = model, owner
         self._holes = holes
         self.heard_at = 0
+        self.names: Mapping[int, Mapping[int, str]] = {}
         self._tags = tags
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
         self._units = UnitsHeard(tags)
@@ -101,7 +104,10 @@ class Deliveries:
                     at, events=[self._event(at, death=codec.Death(reason=reason))]
                 )
             case ReadBack(found, filled, stored, at):
-                readings = [historical_reading(self._tags[each.handle], each) for each in found]
+                readings = [
+                    historical_reading(self._tags[each.handle], each, self.names.get(each.handle))
+                    for each in found
+                ]
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
         assert_never(happening)
 
@@ -159,18 +165,22 @@ class Deliveries:
             # Not beside each other: the order of a signal's values must stay.
             others and any(np.isin(each.handle, list(others)).any() for each in numbers)
         ):
-            return None, [
-                to_reading(self._tags[each.handle], each, initial=bool(initial[each.handle]))
-                for each in published.notifications
-                if each.handle < len(self._tags)
-            ]
+            return None, self._readings(published.notifications)
         if any((each.handle >= len(self._tags)).any() for each in numbers):
             numbers = tuple(each.take(each.handle < len(self._tags)) for each in numbers)
         # A copy: it is read after ours went on.
         columns = Columns(self._table, numbers, initial.copy() if initial.any() else None)
-        return columns, [
-            to_reading(self._tags[each.handle], each, initial=bool(initial[each.handle]))
-            for each in published.others
+        return columns, self._readings(published.others)
+
+    def _readings(self, notifications: Iterable[Notification]) -> list[Reading]:
+        return [
+            to_reading(
+                self._tags[each.handle],
+                each,
+                initial=bool(self._initial[each.handle]),
+                names=self.names.get(each.handle),
+            )
+            for each in notifications
             if each.handle < len(self._tags)
         ]
 

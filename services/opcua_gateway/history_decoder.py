@@ -16,6 +16,7 @@ from asyncua.ua.ua_binary import nodeid_from_binary
 from opcua_gateway.item_layouts import TAILS, VALUE, to_us
 from opcua_gateway.mapping import Notification
 from opcua_gateway.notifications import Undecodable, open_response
+from opcua_gateway.structures import Types
 from opcua_gateway.values import to_value
 from opcua_gateway.variants import UNREADABLE, Reader, read_variant
 
@@ -47,8 +48,11 @@ class NodeHistory:
     values: tuple[Notification, ...]
 
 
-def decode_history(body: ua.utils.Buffer, handles: Sequence[int]) -> list[NodeHistory]:
-    """Read a HistoryReadResponse for the nodes of `handles`, in the order of the request.
+def decode_history(
+    body: ua.utils.Buffer, handles: Sequence[int], types: Types | None = None
+) -> list[NodeHistory]:
+    """Read a HistoryReadResponse for the nodes of `handles`, in the order of the request;
+    structures of `types` to their fields.
 
     Raises:
         Undecodable: it has no result for each of them.
@@ -59,14 +63,14 @@ def decode_history(body: ua.utils.Buffer, handles: Sequence[int]) -> list[NodeHi
         count = reader.length(_SMALLEST_RESULT)
         if count != len(handles):
             raise ValueError(f"{count} results for {len(handles)} nodes")
-        return [_read_result(reader, handle) for handle in handles]
+        return [_read_result(reader, handle, types) for handle in handles]
     except ua.UaStatusCodeError:
         raise
     except UNREADABLE as error:
         raise Undecodable(f"a HistoryRead response: {error!r}") from error
 
 
-def _read_result(reader: Reader, handle: int) -> NodeHistory:
+def _read_result(reader: Reader, handle: int, types: Types | None) -> NodeHistory:
     (status,) = struct.unpack("<I", reader.read(4))
     point = reader.read(max(reader.length(), 0))
     kind = nodeid_from_binary(reader)
@@ -78,7 +82,7 @@ def _read_result(reader: Reader, handle: int) -> NodeHistory:
         reader.skip(max(length, 0))
     values: list[Notification] = []
     if kind.Identifier in _HISTORY_DATA and has_body:
-        part = Reader(reader.data, start, reader.position)
+        part = Reader(reader.data, start, reader.position, types)
         try:
             for _ in range(part.length()):
                 values.append(_read_value(part, handle))

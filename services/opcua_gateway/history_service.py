@@ -87,8 +87,8 @@ class HistoryService:
         with _refused():
             body = await self._session.ask(request, TIMEOUT_S)
             if len(body) > _LARGE:
-                return await asyncio.to_thread(decode_history, body, handles)
-            return decode_history(body, handles)
+                return await asyncio.to_thread(decode_history, body, handles, self._session.types)
+            return decode_history(body, handles, self._session.types)
 
     async def release(self, nodes: Sequence[tuple[int, str, bytes]]) -> None:
         """Give continuation points back."""

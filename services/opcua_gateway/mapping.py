@@ -3,7 +3,8 @@ called by source.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,19 +91,29 @@ def tags_of(plant: Plant, source: SourceModel) -> list[Tag]:
     return tags
 
 
-def to_reading(tag: Tag, notification: Notification, *, initial: bool) -> Reading:
+def to_reading(
+    tag: Tag,
+    notification: Notification,
+    *,
+    initial: bool,
+    names: Mapping[int, str] | None = None,
+) -> Reading:
     """A notification as a reading of its signal; `initial`: the first of this node since the
-    subscription began.
+    subscription began; `names`: of the numbers, where its type is an enumeration.
 
-    A value without source time counts at the server's.
+    A value without source time counts at the server's. A number of an enumeration stays a number,
+    but where the signal is declared text it is the name, and where JSON code and name.
     """
+    value, kind = notification.value, notification.type
+    if names is not None:
+        value, kind = _named(value, kind, tag.model.type, names)
     return Reading(
         unit=tag.unit,
         model=tag.model,
         signal=tag.signal,
         line=tag.unit.line.path,
-        value=notification.value,
-        type=notification.type,
+        value=value,
+        type=kind,
         source_time=notification.server_time
         if notification.source_time is None
         else notification.source_time,
@@ -112,9 +123,39 @@ def to_reading(tag: Tag, notification: Notification, *, initial: bool) -> Readin
     )
 
 
-def historical_reading(tag: Tag, notification: Notification) -> Reading:
-    """A value out of the server's history as a reading of its signal."""
-    return replace(to_reading(tag, notification, initial=False), flags=Flag.HISTORICAL)
+def historical_reading(
+    tag: Tag, notification: Notification, names: Mapping[int, str] | None = None
+) -> Reading:
+    """A value out of the server's history as a reading of its signal; `names` as `to_reading`."""
+    reading = to_reading(tag, notification, initial=False, names=names)
+    return replace(reading, flags=Flag.HISTORICAL)
+
+
+def _named(
+    value: Value, kind: ValueType, declared: ValueType, names: Mapping[int, str]
+) -> tuple[Value, ValueType]:
+    """The value as its signal is declared."""
+    if kind is ValueType.INT64 and isinstance(value, int):
+        if declared is ValueType.TEXT and names.get(value):
+            return names[value], ValueType.TEXT
+        if declared is ValueType.JSON:
+            return _json(_coded(value, names)), ValueType.JSON
+    elif kind is ValueType.JSON and declared is ValueType.JSON and isinstance(value, str):
+        return _json(_coded(json.loads(value), names)), ValueType.JSON
+    return value, kind
+
+
+def _coded(value: object, names: Mapping[int, str]) -> object:
+    match value:
+        case int():
+            return {"code": value, "name": names.get(value)}
+        case list():
+            return [_coded(each, names) for each in value]
+    return value
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def refused_reading(tag: Tag, status: int, at: int) -> Reading:

@@ -39,6 +39,12 @@ REFUSED = Counter(
     "server changed.",
     ["source"],
 )
+UNDECODED = Counter(
+    "opcua_gateway_structures_undecoded_total",
+    "Structures kept as their bytes; rising: the log line 'a structure stays bytes' says which and "
+    "why.",
+    ["source"],
+)
 GAPS = Counter(
     "opcua_gateway_gaps_total",
     "Gaps told to the historian; each is an interval without data.",

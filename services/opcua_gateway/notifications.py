@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from aurelian.edge.columns import NO_TIME, Numbers
 from opcua_gateway.mapping import Notification
 from opcua_gateway.publish_decoder import Damage, Items
+from opcua_gateway.structures import Types
 from opcua_gateway.values import to_value
 from opcua_gateway.variants import UNREADABLE, Reader
 
@@ -34,6 +35,9 @@ __all__ = [
 
 _PLAIN_HEADER_ENDS = (b"\0\xff\xff\xff\xff\0\0\0", b"\0\0\0\0\0\0\0\0")
 """A ResponseHeader behind its result: no diagnostics, no texts (null or empty), nothing more."""
+
+
+_STANDARD = Types()
 
 
 class Undecodable(ValueError):
@@ -98,9 +102,9 @@ class Published:
         return tuple(found[place] for place in sorted(found))
 
 
-def decode_publish(body: ua.utils.Buffer) -> Published:
-    """Read a PublishResponse. A notification that cannot be decoded costs those after it in its
-    block, no others.
+def decode_publish(body: ua.utils.Buffer, types: Types = _STANDARD) -> Published:
+    """Read a PublishResponse, structures of `types` to their fields. A notification that cannot be
+    decoded costs those after it in its block, no others.
 
     Raises:
         Undecodable: the head is broken.
@@ -112,17 +116,19 @@ def decode_publish(body: ua.utils.Buffer) -> Published:
         count = max(reader.length(4), 0)
         available = struct.unpack(f"<{count}I", reader.read(4 * count))
         reader.skip(1)  # MoreNotifications
-        return _decode_message(reader, subscription, available)
+        return _decode_message(reader, subscription, available, types)
     except ua.UaStatusCodeError:
         raise
     except UNREADABLE as error:
         raise Undecodable(f"head of a Publish response: {error!r}") from error
 
 
-def decode_republish(body: ua.utils.Buffer, subscription: int) -> Published:
+def decode_republish(
+    body: ua.utils.Buffer, subscription: int, types: Types = _STANDARD
+) -> Published:
     """Read a RepublishResponse of a subscription. Raises as `decode_publish`."""
     try:
-        return _decode_message(open_response(body), subscription, ())
+        return _decode_message(open_response(body), subscription, (), types)
     except ua.UaStatusCodeError:
         raise
     except UNREADABLE as error:
@@ -148,11 +154,13 @@ def open_response(body: ua.utils.Buffer) -> Reader:
     return reader
 
 
-def _decode_message(reader: Reader, subscription: int, available: tuple[int, ...]) -> Published:
+def _decode_message(
+    reader: Reader, subscription: int, available: tuple[int, ...], types: Types
+) -> Published:
     sequence = _uint32(reader)
     reader.skip(8)  # PublishTime
     (blocks,) = struct.unpack("<i", reader.read(4))
-    items = Items(reader.data)
+    items = Items(reader.data, types)
     ended: int | None = None
     unreadable: list[bytes] = []
     why = ""

@@ -33,6 +33,7 @@ from opcua_gateway.item_layouts import (
     to_us_column,
 )
 from opcua_gateway.mapping import Notification
+from opcua_gateway.structures import Types
 from opcua_gateway.values import to_text, to_value
 from opcua_gateway.variants import UNREADABLE, Reader, read_variant
 
@@ -67,18 +68,18 @@ class Damage(ValueError):
 
 
 class Items:
-    """The items of a message, block after block.
+    """The items of a message, block after block; structures of `types` to their fields.
 
     Attributes:
         count: items so far.
         others: what is no number, in order, with its places.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, types: Types) -> None:
         self.count = 0
         self.others: list[Notification] = []
         self.other_places: list[int] = []
-        self._data = data
+        self._data, self._types = data, types
         self._starts: list[int] = []
         self._runs: list[_Run] = []
 
@@ -181,8 +182,12 @@ class Items:
             elif wire == 0:
                 at += 1
             else:
-                reader = Reader(data, at, end)
-                value, kind = to_value(*read_variant(reader))
+                reader = Reader(data, at, end, self._types)
+                content = read_variant(reader)
+                try:
+                    value, kind = to_value(*content)
+                except UNREADABLE:  # nested deeper than JSON can be made: it ends where it ends
+                    value, kind = data[at : reader.position], ValueType.BYTES
                 at = reader.position
         unpack, size, status, source, server = TAILS[mask >> 1 & 0x1F]
         if at + size > end:

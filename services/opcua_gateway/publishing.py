@@ -297,7 +297,7 @@ class Publishing:
                 self._put_back(stored)
                 raise
             try:
-                published = decode_publish(body)
+                published = decode_publish(body, self._session.types)
             except Undecodable as error:
                 raise SessionLost(str(error)) from error
             async with self._order:

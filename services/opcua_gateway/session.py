@@ -23,6 +23,7 @@ from opcua_gateway.browse_wire import (
     read_request,
 )
 from opcua_gateway.notifications import Published, decode_republish
+from opcua_gateway.structures import Types
 
 ITEMS_PER_CALL = 1000
 NODES_PER_READ = 1000
@@ -34,7 +35,7 @@ _MANY_NODES_S = 30.0
 
 BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
 
-_TOO_LARGE = (
+TOO_LARGE = (
     ua.uaerrors.BadResponseTooLarge,
     ua.uaerrors.BadRequestTooLarge,
     ua.uaerrors.BadEncodingLimitsExceeded,
@@ -93,13 +94,19 @@ class Terms:
 
 class Session:
     """An activated session. Made by `connection.opened`; every method raises SessionLost where the
-    connection or session fails."""
+    connection or session fails.
+
+    Attributes:
+        resumed: it goes on with the session of before.
+        types: by which structures are read to their fields.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         # asyncua starts a publish loop of its own when a subscription is made: ours replaces it.
         client.uaclient.session.ensure_publish_loop = lambda: None
         self.resumed = False
+        self.types = Types()
 
     @property
     def secret(self) -> str:
@@ -113,6 +120,11 @@ class Session:
     def channel_lifetime_s(self) -> float:
         """The secure channel must be renewed before this time is over."""
         return float(self._client.secure_channel_timeout) / 1000
+
+    @property
+    def services(self) -> Any:
+        """asyncua's service calls, `UaSession`; they raise what asyncua raises."""
+        return self._client.uaclient.session
 
     async def renew_channel(self) -> None:
         """Renew the secure channel."""
@@ -231,7 +243,7 @@ class Session:
                 return await self._client.uaclient.session._send_request(request, timeout=0)
             except ua.uaerrors.BadTooManyPublishRequests as error:
                 raise TooManyPublishRequests from error
-            except _TOO_LARGE as error:
+            except TOO_LARGE as error:
                 raise ResponseTooLarge(f"cannot publish: {error}") from error
 
     async def republish(self, subscription: int, number: int) -> Published | None:
@@ -244,7 +256,7 @@ class Session:
                 body = await self._client.uaclient.session._send_request(request)
             except ua.uaerrors.BadMessageNotAvailable:
                 return None
-            published = decode_republish(body, subscription)
+            published = decode_republish(body, subscription, self.types)
         # Some servers answer with an empty message instead of a refusal.
         return published if published.sequence == number and not published.keep_alive else None
 
@@ -334,7 +346,7 @@ class Session:
         with translated("create monitored items"):
             try:
                 answers = await self._client.uaclient.session.create_monitored_items(request)
-            except (ua.uaerrors.BadTooManyOperations, *_TOO_LARGE) as error:
+            except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
                 raise TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
                 raise _TooManyItems from error
@@ -384,7 +396,7 @@ def _asked_for_many(doing: str) -> Iterator[None]:
     with translated(doing):
         try:
             yield
-        except (ua.uaerrors.BadTooManyOperations, *_TOO_LARGE) as error:
+        except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
             raise TooManyOperations(f"cannot {doing}: {error}") from error
 
 

@@ -18,6 +18,7 @@ from aurelian.edge.trust_store import TrustStore
 from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
+from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
@@ -38,6 +39,7 @@ from opcua_gateway.read_back import HistoryReader
 from opcua_gateway.resume import Resume, load, save
 from opcua_gateway.session import Limits, ResponseTooLarge, Session, SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.type_definitions import TypeDefinitions
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class OpcuaSource:
         self._file = settings.state / f"opcua-{model.slug}.json"
         self._resume: Resume | None = None
         self._live: tuple[Session, Publishing] | None = None
+        self._types: TypeDefinitions | None = None
         self._window = Window(settings.opcua_unacknowledged)
         # Of the session before, in this process.
         self._standings: list[Standing] = []
@@ -222,10 +225,12 @@ class OpcuaSource:
                 publishing.resume(*self._left_of(resume))
                 await self._out.put(Connected(True, now_us()))
             else:
+                self._types = None
                 self._forget_secret()
                 self._saved_at = 0  # the first message saves what brings us back here
                 await self._out.put(Connected(False, now_us()))
                 await publishing.watch_all()
+            types = await self._read_types(session, limits)
             self._live = session, publishing
             metrics.CONNECTED.labels(self.model.key).set(1)
             metrics.OPENED.labels(self.model.key, "yes" if session.resumed else "no").inc()
@@ -241,11 +246,28 @@ class OpcuaSource:
                 },
             )
             try:
-                await publishing.run(lambda: self._reader.run(session, limits, nodes))
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(types.keep_reading(session), name="read unknown types")
+                    await publishing.run(lambda: self._reader.run(session, limits, nodes))
             except* ResponseTooLarge:
                 with suppress(SessionLost):
                     await publishing.delete_subscriptions()
                 raise
+
+    async def _read_types(self, session: Session, limits: Limits) -> TypeDefinitions:
+        """Read what the values of the session are decoded by, while they wait at the server. Only
+        a signal that is text or JSON can be a structure or the name of a number."""
+        if self._types is None:
+            nodes = [
+                (handle, node)
+                for handle, tag in enumerate(self._tags)
+                if tag.model.type in (ValueType.TEXT, ValueType.JSON, ValueType.NULL)
+                and (node := tag.address.node_id(limits.namespaces)) is not None
+            ]
+            self._types = TypeDefinitions(self.model.key, nodes, self._settings.opcua_retry_s)
+        await self._types.read(session, 2 * self._settings.opcua_timeout_s)
+        self._deliveries.names = self._types.names
+        return self._types
 
     def _publishing(
         self, session: Session, limits: Limits, nodes: Sequence[str | None]

@@ -80,6 +80,8 @@ def _plain(value: object) -> object:
             return value
         case list() | tuple():
             return [_plain(each) for each in value]
+        case dict():
+            return {name: _plain(each) for name, each in value.items()}
         case bytes():
             return base64.b64encode(value).decode()
         case datetime():

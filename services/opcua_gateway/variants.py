@@ -1,20 +1,21 @@
 """Reads one Variant of any type from the wire: what publish_decoder.py does not know itself.
 
-asyncua decodes single elements and structures; what leads to them (arrays, dimensions, Variants in
-Variants, lengths) is read here, as asyncua trusts lengths that the bytes do not have.
+asyncua decodes single elements, structures.py the structures; what leads to them (arrays,
+dimensions, Variants in Variants, lengths) is read here, as asyncua trusts lengths that the bytes do
+not have.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from contextlib import suppress
-from dataclasses import fields, is_dataclass
-from functools import cache
 from math import prod
+from typing import TYPE_CHECKING
 
 from asyncua import ua
-from asyncua.ua.ua_binary import from_binary, nodeid_from_binary, unpack_uatype
+from asyncua.ua.ua_binary import nodeid_from_binary, unpack_uatype
+
+if TYPE_CHECKING:
+    from opcua_gateway.structures import Types
 
 UNREADABLE = (
     ua.UaError,
@@ -35,7 +36,10 @@ MOST_LEVELS = 100
 
 _ARRAY, _DIMENSIONS = 0x80, 0x40
 
-_FIXED = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f", 11: "d"}
+_SPARE_VALUES, _VALUES_A_BYTE, _MOST_VALUES = 1000, 4, 400_000
+"""Inside one structure. More would not fit into the JSON text that the outbox takes."""
+
+FIXED = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f", 11: "d"}
 """Letter of `struct` of each type whose arrays are read at once."""
 
 
@@ -46,15 +50,14 @@ class Reader:
     Attributes:
         data: all bytes of the message.
         position, end: what is left of them.
-        guarded: refuse what asyncua, inside a structure, would answer with more memory than there
-            are bytes: Variants that are arrays of Null or have dimensions, and further structures.
+        types: the structures that are read to their fields; None: none, all stay bytes.
     """
 
-    __slots__ = ("_maybe_variant", "data", "end", "guarded", "position")
+    __slots__ = ("_budget", "data", "end", "position", "types")
 
-    def __init__(self, data: bytes, position: int, end: int, *, guarded: bool = False) -> None:
-        self.data, self.position, self.end, self.guarded = data, position, end, guarded
-        self._maybe_variant = 0
+    def __init__(self, data: bytes, position: int, end: int, types: Types | None = None) -> None:
+        self.data, self.position, self.end, self.types = data, position, end, types
+        self._budget = min(_SPARE_VALUES + _VALUES_A_BYTE * (end - position), _MOST_VALUES)
 
     def __len__(self) -> int:
         return self.end - self.position
@@ -63,10 +66,7 @@ class Reader:
         """The next bytes. Raises ValueError where there are not so many."""
         start = self.position
         self.skip(size)
-        found = self.data[start : self.position]
-        if self.guarded:
-            self._guard(found)
-        return found
+        return self.data[start : self.position]
 
     def skip(self, size: int) -> None:
         """Go on. Raises ValueError where there are not so many bytes."""
@@ -76,8 +76,6 @@ class Reader:
 
     def copy(self, size: int = -1) -> Reader:
         """A reader of the next bytes, which stay to be read here."""
-        if self.guarded:
-            raise ValueError("a structure inside another one")
         stop = self.end if size < 0 else min(self.end, self.position + size)
         return Reader(self.data, self.position, stop)
 
@@ -92,13 +90,12 @@ class Reader:
             raise ValueError(f"a length of {count}, {len(self)} bytes are left")
         return int(count)
 
-    def _guard(self, found: bytes) -> None:
-        """A Variant's byte, then the length of its array: see `guarded`. Another field that looks
-        the same costs nothing but that its structure is kept as bytes."""
-        first = self._maybe_variant
-        self._maybe_variant = found[0] if len(found) == 1 else 0
-        if len(found) == 4 and first & _ARRAY and (first & _DIMENSIONS or not first & 0x3F):
-            raise ValueError("an array of Null or with dimensions inside a structure")
+    def spend(self, values: int) -> None:
+        """Count the values inside structures, which may have no bytes, so that a few bytes do not
+        become millions of them. Raises ValueError beyond what the bytes can mean."""
+        self._budget -= values
+        if self._budget < 0:
+            raise ValueError("too many values for so few bytes")
 
 
 def read_variant(reader: Reader, level: int = 0) -> tuple[object, ua.VariantType]:
@@ -118,14 +115,14 @@ def read_variant(reader: Reader, level: int = 0) -> tuple[object, ua.VariantType
     if not encoding & _ARRAY:
         if number == ua.VariantType.Variant:
             return read_variant(reader, level + 1)
-        value = _read_element(reader, kind, level)
+        value = read_element(reader, kind, level)
     else:
         value = _read_array(reader, kind, level)
     if encoding & _DIMENSIONS:
         count = reader.length(4)
         sizes = struct.unpack(f"<{count}i", reader.read(4 * count)) if count > 0 else ()
         if isinstance(value, list):
-            value = _shaped(value, sizes)
+            value = shaped(value, sizes)
     return value, kind
 
 
@@ -133,10 +130,10 @@ def _read_array(reader: Reader, kind: ua.VariantType, level: int) -> list[object
     if kind == ua.VariantType.Null:  # its elements have no bytes, whatever their number says
         reader.skip(4)
         return None
-    letter = _FIXED.get(kind)
+    letter = FIXED.get(kind)
     if letter is None:
         count = reader.length()
-        return None if count < 0 else [_read_element(reader, kind, level) for _ in range(count)]
+        return None if count < 0 else [read_element(reader, kind, level) for _ in range(count)]
     width = struct.calcsize("<" + letter)
     count = reader.length(width)
     return (
@@ -144,10 +141,12 @@ def _read_array(reader: Reader, kind: ua.VariantType, level: int) -> list[object
     )
 
 
-def _read_element(reader: Reader, kind: ua.VariantType, level: int) -> object:
+def read_element(reader: Reader, kind: ua.VariantType, level: int) -> object:
+    """One value of a built-in type, as asyncua has it; of a structure its fields, or an
+    ExtensionObject with its bytes. Raises any of `UNREADABLE`."""
     match kind:
         case ua.VariantType.ExtensionObject:
-            return _read_structure(reader)
+            return _read_structure(reader, level)
         case ua.VariantType.DataValue:
             return _read_data_value(reader, level)
         case ua.VariantType.Variant:
@@ -156,9 +155,10 @@ def _read_element(reader: Reader, kind: ua.VariantType, level: int) -> object:
             return unpack_uatype(kind, reader)
 
 
-def _shaped(flat: list[object], sizes: tuple[int, ...]) -> list[object]:
-    """Nested lists as the dimensions say; flat where they do not fit the number of elements."""
-    if not sizes or min(sizes) <= 0 or prod(sizes) != len(flat):
+def shaped(flat: list[object], sizes: tuple[int, ...]) -> list[object]:
+    """Nested lists as the dimensions say; flat where they do not fit the number of elements or are
+    more than `MOST_LEVELS`, which JSON could not be made of."""
+    if not 0 < len(sizes) <= MOST_LEVELS or min(sizes) <= 0 or prod(sizes) != len(flat):
         return flat
     for size in reversed(sizes[1:]):
         flat = [flat[start : start + size] for start in range(0, len(flat), size)]
@@ -186,58 +186,31 @@ def _read_data_value(reader: Reader, level: int) -> ua.DataValue:
     return ua.DataValue(**found)
 
 
-def _read_structure(reader: Reader) -> object:
-    """A structure, or an ExtensionObject with its bytes where its type is not known or they do not
-    fit the type: its length says where the next value begins."""
+def _read_structure(reader: Reader, level: int) -> object:
+    """A structure's fields, or an ExtensionObject with its bytes where its type is not known or
+    they do not fit the type: its length says where the next value begins."""
+    if level > MOST_LEVELS:
+        raise ValueError(f"more than {MOST_LEVELS} structures in each other")
     type_id = nodeid_from_binary(reader)
     encoding = reader.read(1)[0]
-    known = ua.extension_objects_by_typeid.get(type_id)
-    is_binary = bool(encoding & 0x01)
+    types = reader.types if encoding & 0x01 else None
     if not type_id.Identifier:
         type_id = ua.NodeId()
     if not encoding & 0x03:
         return ua.ExtensionObject(TypeId=type_id)
     length = reader.length()
-    if length < 0 and is_binary and known is not None and not _has_endless_list(known):
+    start = reader.position
+    if length < 0 and types is not None and types.knows(type_id):
         # Old servers leave the length out: the body ends where its type says.
-        body = Reader(reader.data, reader.position, reader.end, guarded=_is_open(known))
-        found: object = from_binary(known, body)
+        body = Reader(reader.data, start, reader.end, types)
+        found: object = types.read_open(type_id, body, level + 1)
         reader.position = body.position
         return found
-    start = reader.position
     reader.skip(max(length, 0))
-    if is_binary and known is not None and not _has_endless_list(known):
-        body = Reader(reader.data, start, reader.position, guarded=_is_open(known))
-        with suppress(*UNREADABLE):
-            return from_binary(known, body)
+    if types is not None and type_id.Identifier:
+        body = Reader(reader.data, start, reader.position, types)
+        fields = types.read(type_id, body, level + 1)
+        if fields is not None:
+            return fields
     body_bytes = reader.data[start : reader.position] if type_id.Identifier else None
     return ua.ExtensionObject(TypeId=type_id, Body=body_bytes)
-
-
-@cache
-def _has_endless_list(known: type) -> bool:
-    """Whether asyncua would make elements of no bytes, as many as a length says."""
-    return any("list[type[" in str(field.type) for field in fields(known))
-
-
-@cache
-def _is_open(known: type) -> bool:
-    """Whether a structure can hold what its type does not say: Variants and further structures."""
-    return _reaches_open(known, set())
-
-
-def _reaches_open(known: type, seen: set[type]) -> bool:
-    seen.add(known)
-    for field in fields(known):
-        for name in re.findall(r"\w+", str(field.type)):
-            if name in {"Variant", "DataValue", "ExtensionObject", "DiagnosticInfo", "type", "Any"}:
-                return True
-            inner = getattr(ua, name, None)
-            if (
-                isinstance(inner, type)
-                and is_dataclass(inner)
-                and inner not in seen
-                and _reaches_open(inner, seen)
-            ):
-                return True
-    return False

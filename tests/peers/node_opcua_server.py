@@ -33,6 +33,10 @@ class NodeOpcua:
         """Write each number of a range to every variable."""
         await self._order("counted", "count", first, last, pause_ms)
 
+    async def write_structures(self, number: int) -> None:
+        """Write the value of that number to each node of a type of `types.xml`."""
+        await self._order("counted", "structures", number)
+
     async def forget(self) -> None:
         """End all sessions with their subscriptions."""
         await self._order("done", "forget")
@@ -86,6 +90,8 @@ async def node_opcua(
     key: Path | None = None,
     port: int = 0,
     namespaces: Sequence[str] = (),
+    types: bool = False,
+    nodesets: Sequence[str] = ("standard",),
 ) -> AsyncIterator[NodeOpcua]:
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
@@ -99,6 +105,8 @@ async def node_opcua(
         port: 0: a free one.
         namespaces: further ones, in their order. All have nodes of the same names; those of the
             last count, the others stay at 999,999.
+        types: also nodes of the types of `types.xml`, at most 3 nodes in a call to read.
+        nodesets: with `types`, those before them, by their names in node-opcua.
     """
     node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
     port = port or ports.any_free()
@@ -121,6 +129,8 @@ async def node_opcua(
         "accepts_all": accepts_all,
         "accepts_users": accepts_users,
         "certificate": None if certificate is None else str(certificate),
+        "types": str(FOLDER / "types.xml") if types else None,
+        "nodesets": list(nodesets),
         "key": None if key is None else str(key),
     }
     with (folder / "node-opcua.log").open("wb") as log:
