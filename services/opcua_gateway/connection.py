@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 from aurelian.edge.certificates import shown
 from opcua_gateway.endpoints import Identity, Unacceptable, Way
 from opcua_gateway.session import Session, SessionLost, translated
+from opcua_gateway.transport_limits import keep_limits
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ async def opened(
     client.name = client.description = name
     client.application_uri = _PLAIN_URI if way.own is None else way.own.uri
     client.session_timeout = int(session_timeout_s * 1000)
+    keep_limits(client)
     try:
         await _secure(client, way)
         with translated(f"connect to {url}"):

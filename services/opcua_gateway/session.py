@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from asyncua import Client, ua
 
 from opcua_gateway.notifications import Published, decode_republish
+from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
 """Where a server names no limit of its own."""
+
+_REQUEST_HEAD_BYTES, _ITEM_BYTES = 512, 96
+"""Of a call that creates items, and of an item in it beside its node id as text: at most."""
 
 BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
 
@@ -156,7 +160,7 @@ class Session:
         statuses: dict[int, int] = {}
         start = 0
         while start < len(items):
-            part = items[start : start + per_call]
+            part = self._fitting(items[start : start + per_call])
             try:
                 answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES)
             except _TooManyOperations as error:
@@ -222,6 +226,18 @@ class Session:
         with translated("delete subscriptions"):
             await self._client.uaclient.session.delete_subscriptions(list(subscriptions))
 
+    def _fitting(self, items: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+        """The first of `items`, at least one, that a request has room for."""
+        room = request_bytes(self._client)
+        if not room:
+            return items
+        room -= _REQUEST_HEAD_BYTES
+        for count, (_, node) in enumerate(items):
+            room -= _ITEM_BYTES + len(node.encode())
+            if room < 0:
+                return items[: max(count, 1)]
+        return items
+
     async def _create_part(
         self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
     ) -> dict[int, int]:
@@ -235,7 +251,11 @@ class Session:
         with translated("create monitored items"):
             try:
                 answers = await self._client.uaclient.session.create_monitored_items(request)
-            except (ua.uaerrors.BadTooManyOperations, *_TOO_LARGE) as error:
+            except (
+                ua.uaerrors.BadTooManyOperations,
+                ua.uaerrors.BadRequestTooLarge,
+                *_TOO_LARGE,
+            ) as error:
                 raise _TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
                 raise _TooManyItems from error

@@ -379,3 +379,4 @@ def test_the_private_parts_of_asyncua_that_the_gateway_leans_on_are_there(tmp_pa
     session = client.uaclient.session
     assert callable(session._send_request) and callable(session.ensure_publish_loop)
     assert callable(session.restore_authentication_token) and hasattr(client, "_policy_ids")
+    assert hasattr(client.uaclient._make_protocol()._connection, "_limits")
