@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from aurelian.local import ports
@@ -28,19 +28,53 @@ class NodeOpcua:
         self.url, self.port = url_at(port), port
         self._process = process
 
-    async def count(self, first: int, last: int, pause_ms: int = 20) -> None:
-        """Write each number of a range to every variable."""
+    async def count(
+        self, first: int, last: int, pause_ms: int = 20, first_ms: int | None = None
+    ) -> None:
+        """Write each number of a range to every variable; `first_ms`: source time of the first
+        (milliseconds since 1970), the others have theirs `pause_ms` apart, None: the clock's."""
+        await self._do("count", first, last, pause_ms, first_ms)
+
+    async def write(
+        self,
+        node: int,
+        value: float | None,
+        *,
+        status: int = 0,
+        source_ms: float | None = None,
+        server_ms: float | None = None,
+    ) -> None:
+        """Give one variable a value with any status and times, in milliseconds since 1970, None:
+        without."""
+        await self._do("write", node, value, status, source_ms, server_ms)
+
+    async def add_namespace(self, uri: str) -> None:
+        """Add a namespace with as many variables; they count from now on, those before do not."""
+        await self._do("add_namespace", uri)
+
+    async def delete_node(self, node: int) -> None:
+        """Take a variable out, as a new program in a controller does."""
+        await self._do("delete_node", node)
+
+    async def add_node(self, node: int) -> None:
+        """Put a variable back, with the value 0."""
+        await self._do("add_node", node)
+
+    async def end_subscriptions(self) -> None:
+        """Forget all subscriptions without telling their clients; sessions stay."""
+        await self._do("end_subscriptions")
+
+    async def _do(self, *command: object) -> None:
         assert self._process.stdin is not None
-        command = json.dumps(["count", first, last, pause_ms])
-        self._process.stdin.write(f"{command}\n".encode())
+        self._process.stdin.write(f"{json.dumps(command)}\n".encode())
         await self._process.stdin.drain()
-        assert await self._say() == "counted"
+        assert await self._say() == "done"
 
     async def _say(self) -> str:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             said = line.decode().strip()
-            if said in ("ready", "counted"):
+            if said in ("ready", "done"):
                 return said
         raise RuntimeError("node-opcua ended")
 
@@ -63,6 +97,8 @@ async def node_opcua(
     key: Path | None = None,
     port: int = 0,
     namespaces: Sequence[str] = (),
+    transport: Mapping[str, int] | None = None,
+    token_lifetime_ms: int = 0,
 ) -> AsyncIterator[NodeOpcua]:
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
@@ -74,6 +110,9 @@ async def node_opcua(
         port: 0: a free one.
         namespaces: further ones, in their order. All have nodes of the same names; those of the
             last count, the others stay at 999,999.
+        transport: receiveBufferSize, sendBufferSize, maxMessageSize and maxChunkCount of its
+            connections; None: as it likes.
+        token_lifetime_ms: after which a secure channel must be renewed; 0: its own.
     """
     node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
     port = port or ports.any_free()
@@ -93,6 +132,8 @@ async def node_opcua(
         "accepts_all": accepts_all,
         "certificate": None if certificate is None else str(certificate),
         "key": None if key is None else str(key),
+        "transport": transport,
+        "token_lifetime_ms": token_lifetime_ms,
     }
     with (folder / "node-opcua.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
