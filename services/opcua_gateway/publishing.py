@@ -16,6 +16,7 @@ from opcua_gateway.notifications import Published, Undecodable, decode_publish
 from opcua_gateway.session import (
     BAD_TOO_MANY_MONITORED_ITEMS,
     Limits,
+    PublishTimedOut,
     Session,
     SessionLost,
     Terms,
@@ -289,6 +290,10 @@ class Publishing:
                     self._requests -= 1
                     self._most_requests = self._requests
                     return
+                await asyncio.sleep(self._interval_s)
+                continue
+            except PublishTimedOut:
+                self._put_back(stored)
                 await asyncio.sleep(self._interval_s)
                 continue
             except SessionLost:

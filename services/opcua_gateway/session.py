@@ -29,6 +29,12 @@ _TOO_LARGE = (
     ua.uaerrors.BadEncodingLimitsExceeded,
     ua.uaerrors.BadTcpMessageTooLarge,
 )
+_CANNOT_SEND_AGAIN = (
+    ua.uaerrors.BadMessageNotAvailable,
+    ua.uaerrors.BadServiceUnsupported,
+    ua.uaerrors.BadNotImplemented,
+    ua.uaerrors.BadNotSupported,
+)
 _STATUS_AND_TIMES = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
 _FILTER_REFUSED = frozenset(
     {
@@ -54,6 +60,10 @@ class TooManySubscriptions(SessionLost):
 
 class TooManyPublishRequests(Exception):
     """The server wants fewer Publish requests to wait."""
+
+
+class PublishTimedOut(Exception):
+    """The server does not keep a Publish request waiting so long: send another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +199,8 @@ class Session:
         number); wait for its answer's body.
 
         Raises:
-            TooManyPublishRequests: send the acknowledgements again with another one.
+            TooManyPublishRequests, PublishTimedOut: send the acknowledgements again with another
+                one.
             ResponseTooLarge: the subscription must give fewer notifications at a time.
             SessionLost: as everywhere.
         """
@@ -204,6 +215,8 @@ class Session:
                 return await self._client.uaclient.session._send_request(request, timeout=0)
             except ua.uaerrors.BadTooManyPublishRequests as error:
                 raise TooManyPublishRequests from error
+            except (ua.uaerrors.BadTimeout, ua.uaerrors.BadRequestTimeout) as error:
+                raise PublishTimedOut from error
             except _TOO_LARGE as error:
                 raise ResponseTooLarge(f"cannot publish: {error}") from error
 
@@ -215,7 +228,7 @@ class Session:
         with translated("republish"):
             try:
                 body = await self._client.uaclient.session._send_request(request)
-            except ua.uaerrors.BadMessageNotAvailable:
+            except _CANNOT_SEND_AGAIN:
                 return None
             published = decode_republish(body, subscription)
         # Some servers answer with an empty message instead of a refusal.
