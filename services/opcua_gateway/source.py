@@ -102,6 +102,7 @@ class OpcuaSource:
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the server sends, until cancelled. A cancelled source leaves its session to be
         resumed."""
+        self._begin_anew()
         self._load()
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.key}")
@@ -116,6 +117,14 @@ class OpcuaSource:
             keeper.cancel()
             await asyncio.wait({keeper})
             self._save()
+
+    def _begin_anew(self) -> None:
+        """What was on its way when this ended before was not stored, and nobody will acknowledge
+        it: the server has it still, as it has for a process that was killed."""
+        self._live = None
+        self._standings = []
+        self._window = Window(self._settings.opcua_unacknowledged)
+        self._out = asyncio.Queue(maxsize=32)
 
     async def _keep_connected(self) -> None:
         backoff = Backoff()
