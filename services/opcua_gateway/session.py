@@ -93,6 +93,7 @@ class Session:
         # asyncua starts a publish loop of its own when a subscription is made: ours replaces it.
         client.uaclient.session.ensure_publish_loop = lambda: None
         self.resumed = False
+        self._item_of: dict[int, tuple[int, int]] = {}  # subscription and item, by handle
 
     @property
     def secret(self) -> str:
@@ -166,7 +167,8 @@ class Session:
         self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
     ) -> dict[int, int]:
         """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
-        costs no other; those that the subscription has no room for are BadTooManyMonitoredItems."""
+        costs no other; those that the subscription has no room for are BadTooManyMonitoredItems. An
+        item that a handle had before is deleted."""
         statuses: dict[int, int] = {}
         start = 0
         while start < len(items):
@@ -272,6 +274,16 @@ class Session:
                 raise _TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
                 raise _TooManyItems from error
+            before: dict[int, list[int]] = {}
+            for (handle, _), answer in zip(items, answers, strict=True):
+                if answer.StatusCode.is_good():
+                    if handle in self._item_of:
+                        subscription, item = self._item_of[handle]
+                        before.setdefault(subscription, []).append(item)
+                    self._item_of[handle] = terms.subscription, answer.MonitoredItemId
+            for subscription, old in before.items():
+                gone = ua.DeleteMonitoredItemsParameters(subscription, old)
+                await self._client.uaclient.session.delete_monitored_items(gone)
         return {
             item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
         }

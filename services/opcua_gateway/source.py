@@ -249,7 +249,7 @@ class OpcuaSource:
         return Publishing(
             session,
             limits,
-            [tag.address.node_id(limits.namespaces) for tag in self._tags],
+            [tag.address for tag in self._tags],
             self._settings,
             self.model.publishing_interval_ms / 1000,
             self._most_notifications,
