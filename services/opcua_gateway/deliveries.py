@@ -31,11 +31,14 @@ class Deliveries:
 
     Attributes:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
+        stored_at: the same of the last one up to which all is on the disk: there a gap begins for
+            whoever comes after us.
     """
 
     def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag]) -> None:
         self.model, self.owner = model, owner
-        self.heard_at = 0
+        self.heard_at = self.stored_at = 0
+        self._on_the_way = 0
         self._tags = tags
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
         self._units = UnitsHeard(tags)
@@ -118,9 +121,13 @@ class Deliveries:
             if each.source_time is not None:
                 self._last_time[each.handle] = each.source_time
         self.heard_at = at
+        if message.acknowledgements is not None:
+            self._on_the_way += 1
+        elif not self._on_the_way:
+            self.stored_at = at
         metrics.NOTIFICATIONS.labels(self.model.key).inc(len(found))
         return self._delivery(
-            at, readings=readings, rejects=rejects, events=events, ack=_ack(message)
+            at, readings=readings, rejects=rejects, events=events, ack=self._ack(message)
         )
 
     def _losses(
@@ -171,7 +178,14 @@ class Deliveries:
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
         return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
 
+    def _ack(self, message: Message) -> Callable[[], None] | None:
+        book = message.acknowledgements
+        if book is None:
+            return None
 
-def _ack(message: Message) -> Callable[[], None] | None:
-    book, number = message.acknowledgements, message.published.sequence
-    return None if book is None else lambda: book.stored(number)
+        def stored() -> None:
+            self._on_the_way -= 1
+            self.stored_at = max(self.stored_at, message.received_at)
+            book.stored(message.published.sequence)
+
+        return stored

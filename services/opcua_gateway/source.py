@@ -125,6 +125,9 @@ class OpcuaSource:
         self._standings = []
         self._window = Window(self._settings.opcua_unacknowledged)
         self._out = asyncio.Queue(maxsize=32)
+        stored_at = self._deliveries.stored_at
+        self._deliveries = Deliveries(self.model, self.owner, self._tags)
+        self._deliveries.heard_at = self._deliveries.stored_at = stored_at
 
     async def _keep_connected(self) -> None:
         backoff = Backoff()
@@ -294,14 +297,14 @@ class OpcuaSource:
     def _load(self) -> None:
         """Read what the run before this one left."""
         if self._resume is None and (found := load(self._file)) is not None:
-            self._deliveries.heard_at = found.heard_at
+            self._deliveries.heard_at = self._deliveries.stored_at = found.heard_at
             if found.addresses == self._addresses:
                 self._resume = found
 
     def _save(self) -> None:
         if self._resume is not None:
             self._saved_at = self._deliveries.heard_at
-            save(self._file, self._resume)
+            save(self._file, replace(self._resume, heard_at=self._deliveries.stored_at))
 
 
 def _refuse_insecure(model: SourceModel, allowed: Sequence[str]) -> None:
