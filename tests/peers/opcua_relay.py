@@ -17,11 +17,15 @@ ACTIVATE_SESSION = int(ua.ObjectIds.ActivateSessionResponse_Encoding_DefaultBina
 CREATE_SESSION = int(ua.ObjectIds.CreateSessionResponse_Encoding_DefaultBinary)
 PUBLISH = int(ua.ObjectIds.PublishResponse_Encoding_DefaultBinary)
 READ = int(ua.ObjectIds.ReadResponse_Encoding_DefaultBinary)
+REPUBLISH = int(ua.ObjectIds.RepublishResponse_Encoding_DefaultBinary)
+SERVICE_FAULT = int(ua.ObjectIds.ServiceFault_Encoding_DefaultBinary)
 
 _CHUNK_HEAD = struct.Struct("<3scI")
 _SEQUENCE_AT = 16  # behind message type, size, channel, token: sequence number and request id
 _BODY_AT = _SEQUENCE_AT + 8
-_SERVICE_FAULT = bytes.fromhex("01008d01")  # node id i=397
+_SERVICE_FAULT = struct.pack("<BBH", 1, 0, SERVICE_FAULT)
+_SUBSCRIPTION_AT = 28  # in a PublishResponse with a plain header
+_MAX_MESSAGE_SIZE_AT = 20  # in an Acknowledge
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,24 @@ class Answer:
         header = struct.pack("<qIIBiHB", 0, 0, status, 0, -1, 0, 0)
         return self.with_body(_SERVICE_FAULT + header)
 
+    def with_number_from(self, first: int) -> Answer:
+        """A PublishResponse as of a server that numbers its messages from `first`, not from 1."""
+        body = bytearray(self.body)
+        (available,) = struct.unpack_from("<i", body, _SUBSCRIPTION_AT + 4)
+        at = _SUBSCRIPTION_AT + 8 + 4 * max(available, 0) + 1
+        (number,) = struct.unpack_from("<I", body, at)
+        struct.pack_into("<I", body, at, number - 1 + first)
+        return self.with_body(bytes(body))
+
+    def with_request_limit(self, limit: int) -> Answer:
+        """Where it is the Acknowledge: with that size, in bytes, of the largest request."""
+        (chunk, *_) = self.chunks
+        if chunk[:3] != b"ACK":
+            return self
+        at = _MAX_MESSAGE_SIZE_AT
+        changed = chunk[:at] + struct.pack("<I", limit) + chunk[at + 4 :]
+        return Answer(self.connection, (changed,), self.kind)
+
 
 class Hangup(Exception):
     """A rule ends the connection."""
@@ -83,11 +105,18 @@ class Relay:
         self.connections = 0
         self.delay_s = 0.0
         self._target = target
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def hang_up(self) -> None:
+        """End all connections at once; new ones are taken."""
+        for writer in list(self._open):
+            writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.connections += 1
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._open.add(writer)
         ways = [
             asyncio.create_task(_copy(reader, there_writer)),
             asyncio.create_task(self._answer(self.connections, there_reader, writer)),
@@ -98,6 +127,7 @@ class Relay:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
+            self._open.discard(writer)
             for each in (writer, there_writer):
                 each.transport.abort()
 
@@ -160,3 +190,5 @@ async def relay(url: str, rule: Rule = lambda answer: answer) -> AsyncIterator[R
         yield made
     finally:
         server.close()
+        made.hang_up()
+        await server.wait_closed()
