@@ -160,8 +160,11 @@ class Session:
                 )
             except ua.uaerrors.BadTooManySubscriptions as error:
                 raise TooManySubscriptions(f"cannot create a subscription: {error}") from error
-        interval_s = made.RevisedPublishingInterval / 1000
-        return Terms(made.SubscriptionId, interval_s, interval_s * made.RevisedMaxKeepAliveCount)
+        # Servers that say 0 do not mean it.
+        revised = made.RevisedPublishingInterval / 1000
+        interval_s = revised if revised > 0 else publishing_interval_s
+        count = made.RevisedMaxKeepAliveCount or request.RequestedMaxKeepAliveCount
+        return Terms(made.SubscriptionId, interval_s, interval_s * count)
 
     async def create_items(
         self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
