@@ -15,6 +15,7 @@ from aurelian.local import ports
 
 ACTIVATE_SESSION = int(ua.ObjectIds.ActivateSessionResponse_Encoding_DefaultBinary)
 CREATE_SESSION = int(ua.ObjectIds.CreateSessionResponse_Encoding_DefaultBinary)
+CREATE_SUBSCRIPTION = int(ua.ObjectIds.CreateSubscriptionResponse_Encoding_DefaultBinary)
 PUBLISH = int(ua.ObjectIds.PublishResponse_Encoding_DefaultBinary)
 READ = int(ua.ObjectIds.ReadResponse_Encoding_DefaultBinary)
 REPUBLISH = int(ua.ObjectIds.RepublishResponse_Encoding_DefaultBinary)
@@ -70,6 +71,15 @@ class Answer:
         at = _SUBSCRIPTION_AT + 8 + 4 * max(available, 0) + 1
         (number,) = struct.unpack_from("<I", body, at)
         struct.pack_into("<I", body, at, number - 1 + first)
+        return self.with_body(bytes(body))
+
+    def with_revised(self, interval_ms: float, keep_alive_count: int) -> Answer:
+        """Where it is a CreateSubscriptionResponse: with these revised values."""
+        if self.kind != CREATE_SUBSCRIPTION:
+            return self
+        body = bytearray(self.body)
+        struct.pack_into("<d", body, _SUBSCRIPTION_AT + 4, interval_ms)
+        struct.pack_into("<I", body, _SUBSCRIPTION_AT + 16, keep_alive_count)
         return self.with_body(bytes(body))
 
     def with_request_limit(self, limit: int) -> Answer:

@@ -6,16 +6,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from asyncua import Server, ua
 
 from aurelian.edge.contract import Reading, apply
 from aurelian.edge.gateway import Delivery
-from aurelian.local import ports
 from aurelian.model.evidence import vouches
 from aurelian.model.sample import Flag, Sample
 from tests.integration.opcua_gateway.test_chaos import births, gaps, newest
@@ -27,8 +24,8 @@ from tests.integration.opcua_gateway.test_chaos_more import (
     uncovered,
 )
 from tests.integration.opcua_gateway.test_node_opcua import make_source, values
-from tests.peers.node_opcua_server import NAMESPACE, NodeOpcua, node_opcua
-from tests.peers.opcua_relay import PUBLISH, REPUBLISH, SERVICE_FAULT, Answer, relay
+from tests.peers.node_opcua_server import NodeOpcua, node_opcua
+from tests.peers.opcua_relay import CREATE_SESSION, PUBLISH, REPUBLISH, SERVICE_FAULT, Answer, relay
 from tests.source_alone import taking
 from tests.waiting import until
 
@@ -36,11 +33,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NODES = 5
 PAUSE_MS = 150
-FAST = {"opcua_retry_s": 0.3}
 BAD_SERVICE_UNSUPPORTED, BAD_TIMEOUT = 0x800B0000, 0x800A0000
 GOOD_OF_DA = 0xC0
 BAD_DEVICE_FAILURE = 0x808B0000
-WAIVED = ["application_uri", "host_name", "key_usage", "validity", "revocation"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -48,11 +43,6 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node
     """One server for the cases that leave it as it was."""
     async with node_opcua(tmp_path_factory.mktemp("server"), nodes=NODES) as found:
         yield found
-
-
-def moment(at: int | None) -> datetime | None:
-    """A time in microseconds since 1970 as asyncua has it."""
-    return None if at is None else datetime.fromtimestamp(at / 1e6, UTC)
 
 
 async def first_values(taken: list[Delivery], nodes: int = NODES) -> None:
@@ -146,6 +136,35 @@ async def test_a_subscription_that_the_server_forgot_is_made_anew(
         await server.count(21, 24, PAUSE_MS, start + 20 * PAUSE_MS)
         await until(lambda: newest(taken) == [24.0] * NODES, "the last values")
     assert gaps(taken) and not uncovered(taken, sent(1, 24, start))
+
+
+async def test_a_subscription_that_falls_silent_is_given_up_though_the_session_lives(
+    server: NodeOpcua, tmp_path: Path
+) -> None:
+    """OPCFoundation/UA-.NETStandard#2708, mikakaraila/node-red-contrib-opcua#749: after some hours
+    no value came, reading went on to work, and only a restart helped."""
+    created: set[int] = set()
+
+    def silence(answer: Answer) -> Answer | None:
+        if answer.kind == CREATE_SESSION:
+            created.add(answer.connection)
+        return None if answer.kind == PUBLISH and answer.connection not in created else answer
+
+    source = make_source(tmp_path, server.url, NODES)
+    async with taking(source) as taken:
+        await first_values(taken)
+        start = now_ms()
+        await server.count(1, 4, PAUSE_MS, start)
+        await until(lambda: newest(taken) == [4.0] * NODES, "the values before")
+    source = make_source(tmp_path, server.url, NODES, opcua_keep_alive_s=0.5)
+    async with relay(server.url, silence) as way:
+        source.model = source.model.model_copy(update={"url": way.url})
+        async with taking(source) as rest:
+            await until(lambda: births(rest)[-1:] == ["connected"], "a new session", 60)
+            await server.count(5, 8, PAUSE_MS, start + 4 * PAUSE_MS)
+            await until(lambda: newest(rest) == [8.0] * NODES, "the values after")
+    assert gaps(rest) == ["no session with the server"]
+    assert not uncovered([*taken, *rest], sent(1, 8, start))
 
 
 async def test_publish_requests_that_time_out_at_the_server_cost_neither_session_nor_value(
@@ -247,44 +266,6 @@ async def test_an_equal_value_with_a_new_time_is_a_new_value(
     ]
 
 
-async def test_values_without_times_or_with_those_of_a_dead_battery_count_now(
-    tmp_path: Path,
-) -> None:
-    """FreeOpcUa/opcua-asyncio#925, FreeOpcUa/python-opcua#1192: no source time, or none at all, was
-    stored as 1601; thingsboard/thingsboard-gateway#879: a controller that was without power says
-    2000-01-01. (asyncua's server: node-opcua puts a time where there is none.)"""
-    at, dead_battery = now_ms() * 1000, 946_684_800_000_000
-    url = f"opc.tcp://127.0.0.1:{ports.any_free()}"
-    own = Server()
-    await own.init()
-    own.set_endpoint(url)
-    own.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-    node = ua.NodeId("v0", await own.register_namespace(NAMESPACE))
-    await own.nodes.objects.add_variable(node, "v0", 0.0)
-    async with own, taking(make_source(tmp_path, url, 1)) as taken:
-        await first_values(taken, 1)
-        for value, source_time, server_time in [
-            (1.0, None, at),
-            (2.0, None, None),
-            (3.0, dead_battery, dead_battery),
-        ]:
-            written = ua.DataValue(
-                ua.Variant(value, ua.VariantType.Double),
-                SourceTimestamp=moment(source_time),
-                ServerTimestamp=moment(server_time),
-            )
-            await own.iserver.aspace.write_attribute_value(node, ua.AttributeIds.Value, written)
-            await asyncio.sleep(2 * PAUSE_MS / 1000)
-        await until(lambda: len(readings(taken, 0)) >= 3, "all three")
-    of_server, of_nobody, of_battery = (
-        sample_of(each, not_before=at - 86_400_000_000) for each in readings(taken, 0)
-    )
-    assert (of_server.value, of_server.time) == (1.0, at)
-    for made in (of_nobody, of_battery):
-        assert made.flags & Flag.TIME_REPLACED and abs(made.time - at) < 10_000_000
-    assert of_battery.source_time == dead_battery
-
-
 async def test_a_slow_server_is_not_a_lost_one(server: NodeOpcua, tmp_path: Path) -> None:
     """FreeOpcUa/opcua-asyncio#1467 (trap T9): every answer takes longer than a second; the client
     took the controller for gone, again and again."""
@@ -341,76 +322,3 @@ async def test_what_was_not_stored_lies_in_the_gap_when_the_server_has_it_no_mor
         await until(lambda: births(rest)[-1:] == ["connected"], "a new session", 20)
         await first_values(rest)
     assert not uncovered([*stored, *rest], sent(1, 10, start))
-
-
-async def test_sizes_of_one_direction_are_not_those_of_the_other(tmp_path: Path) -> None:
-    """FreeOpcUa/python-opcua#943: the server's receive buffer was taken for its send buffer, and
-    its largest request for the largest answer: everything larger ended the connection."""
-    many = 600
-    sizes = {"receiveBufferSize": 8_192, "sendBufferSize": 65_536, "maxMessageSize": 0}
-    async with (
-        node_opcua(tmp_path, nodes=many, transport=sizes | {"maxChunkCount": 0}) as own,
-        relay(own.url, lambda answer: answer.with_request_limit(10_000)) as way,
-        taking(make_source(tmp_path, way.url, many)) as taken,
-    ):
-        await first_values(taken, many)
-        await own.count(1, 3, 500)
-        await until(lambda: newest(taken) == [3.0] * many, "the last values", 20)
-    assert births(taken) == ["connected"]
-
-
-async def test_a_server_that_has_its_namespaces_later_is_read_again(tmp_path: Path) -> None:
-    """OPCFoundation/UA-.NETStandard#946: a server that takes connections before it is configured
-    does not know the nodes; they stayed BadNodeIdUnknown until the client was restarted."""
-    late = "urn:aurelian-test:late"
-    async with (
-        node_opcua(tmp_path, nodes=NODES) as own,
-        taking(make_source(tmp_path, own.url, NODES, namespace=late, **FAST)) as taken,
-    ):
-        await first_values(taken)
-        assert newest(taken) == [None] * NODES
-        await own.add_namespace(late)
-        await until(lambda: newest(taken) == [0.0] * NODES, "the nodes", 10)
-        start = now_ms()
-        await own.count(1, 5, PAUSE_MS, start)
-        await until(lambda: newest(taken) == [5.0] * NODES, "the last values")
-    assert births(taken) == ["connected"]
-
-
-async def test_a_node_that_was_taken_out_and_put_back_delivers_again(tmp_path: Path) -> None:
-    """OPCFoundation/UA-.NETStandard#4102, node-opcua/node-opcua#1059: a new program in the
-    controller; the items of its nodes said that the node is unknown, and stayed so."""
-    async with (
-        node_opcua(tmp_path, nodes=NODES) as own,
-        taking(make_source(tmp_path, own.url, NODES, **FAST)) as taken,
-    ):
-        await first_values(taken)
-        for times in (1, 2):
-            await own.delete_node(0)
-            await until(lambda: values(taken)["v0"][-1] is None, "its Bad value")
-            await asyncio.sleep(1)
-            await own.add_node(0)
-            await until(lambda: values(taken)["v0"][-1] == 0.0, f"the node again, {times}", 10)
-        start = now_ms()
-        await own.count(1, 5, PAUSE_MS, start)
-        await until(lambda: newest(taken) == [5.0] * NODES, "the last values")
-    assert births(taken) == ["connected"]
-    for each in arrived(taken).values():
-        assert each[-5:] == list(sent(1, 5, start).items())
-
-
-async def test_a_channel_that_is_renewed_all_the_time_loses_nothing(tmp_path: Path) -> None:
-    """open62541/open62541#1754: a Publish response under the old token after the renewal, and the
-    client closed the connection; apache/plc4x#1732: it was never renewed."""
-    options = {"policies": ["None", "Basic256Sha256"], "modes": ["None", "SignAndEncrypt"]}
-    secure = {"security": {"policy": "Basic256Sha256", "trust": "first_use", "waive": WAIVED}}
-    async with (
-        node_opcua(tmp_path, nodes=NODES, token_lifetime_ms=6_000, **options) as own,  # type: ignore[arg-type]
-        taking(make_source(tmp_path, own.url, NODES, secure)) as taken,
-    ):
-        await first_values(taken)
-        start = now_ms()
-        await own.count(1, 70, PAUSE_MS, start)
-        await until(lambda: newest(taken) == [70.0] * NODES, "the last values")
-    assert births(taken) == ["connected"] and not gaps(taken)
-    assert is_whole(taken, 1, 70, start)
