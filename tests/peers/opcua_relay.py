@@ -20,6 +20,7 @@ PUBLISH = int(ua.ObjectIds.PublishResponse_Encoding_DefaultBinary)
 READ = int(ua.ObjectIds.ReadResponse_Encoding_DefaultBinary)
 REPUBLISH = int(ua.ObjectIds.RepublishResponse_Encoding_DefaultBinary)
 SERVICE_FAULT = int(ua.ObjectIds.ServiceFault_Encoding_DefaultBinary)
+TRANSFER = int(ua.ObjectIds.TransferSubscriptionsResponse_Encoding_DefaultBinary)
 
 _CHUNK_HEAD = struct.Struct("<3scI")
 _SEQUENCE_AT = 16  # behind message type, size, channel, token: sequence number and request id

@@ -5,6 +5,7 @@ itself a relay does to its messages."""
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,7 +26,15 @@ from tests.integration.opcua_gateway.test_chaos_more import (
 )
 from tests.integration.opcua_gateway.test_node_opcua import make_source, values
 from tests.peers.node_opcua_server import NodeOpcua, node_opcua
-from tests.peers.opcua_relay import CREATE_SESSION, PUBLISH, REPUBLISH, SERVICE_FAULT, Answer, relay
+from tests.peers.opcua_relay import (
+    CREATE_SESSION,
+    PUBLISH,
+    REPUBLISH,
+    SERVICE_FAULT,
+    TRANSFER,
+    Answer,
+    relay,
+)
 from tests.source_alone import taking
 from tests.waiting import until
 
@@ -78,11 +87,10 @@ async def test_a_server_that_has_no_message_to_send_again_goes_on_with_its_subsc
 ) -> None:
     """node-opcua/node-opcua#1524: after a break the client asked for messages until the controller
     had none, and then never sent a Publish request again."""
-    refusals: list[Answer] = []
+    kinds: set[int] = set()
 
     def watch(answer: Answer) -> Answer:
-        if answer.kind == SERVICE_FAULT:
-            refusals.append(answer)
+        kinds.add(answer.kind)
         return answer
 
     async with relay(server.url, watch) as way, taking(make_source(tmp_path, way.url, NODES)) as t:
@@ -92,7 +100,9 @@ async def test_a_server_that_has_no_message_to_send_again_goes_on_with_its_subsc
         way.hang_up()
         await server.count(5, 20, PAUSE_MS, start + 4 * PAUSE_MS)
         await until(lambda: newest(t) == [20.0] * NODES, "the last values")
-    assert refusals and births(t) == ["connected", "resumed"] and not gaps(t)
+    assert births(t) == ["connected", "resumed"] and not gaps(t)
+    # A session that is resumed has its subscriptions: to transfer them ends them (trap T1).
+    assert SERVICE_FAULT in kinds and TRANSFER not in kinds
     assert is_whole(t, 1, 20, start)
 
 
@@ -264,6 +274,40 @@ async def test_an_equal_value_with_a_new_time_is_a_new_value(
     assert [(r.value, r.source_time) for r in readings(taken, 0)] == [
         (7.0, (at + n) * 1000) for n in range(5)
     ]
+
+
+async def test_a_value_that_cannot_be_read_costs_no_other(
+    server: NodeOpcua, tmp_path: Path
+) -> None:
+    """Trap T7, FreeOpcUa/opcua-asyncio#1894 (sheet): one value of a type that cannot be decoded,
+    and thousands in the same message were dropped without a word."""
+    of_last = b"\x0b" + struct.pack("<d", 3.0)
+    damaged: list[Answer] = []
+
+    def damage(answer: Answer) -> Answer:
+        body = answer.body
+        if answer.kind != PUBLISH or of_last not in body or damaged:
+            return answer
+        damaged.append(answer)
+        at = body.rindex(of_last)
+        return answer.with_body(body[:at] + b"\x3e" + body[at + 1 :])
+
+    async with (
+        relay(server.url, damage) as way,
+        taking(make_source(tmp_path, way.url, NODES)) as taken,
+    ):
+        await first_values(taken)
+        start = now_ms()
+        await server.count(1, 6, PAUSE_MS, start)
+        await until(lambda: newest(taken) == [6.0] * NODES, "the last values")
+    assert damaged and births(taken) == ["connected"] and len(gaps(taken)) == 1
+    (reject,) = [each for delivery in taken for each in delivery.rejects]
+    assert b"\x3e" + of_last[1:] in reject.payload
+    assert not uncovered(taken, sent(1, 6, start))
+    whole = list(sent(1, 6, start).items())
+    found = arrived(taken)
+    assert sum(each == whole for each in found.values()) >= NODES - 1
+    assert all(set(each) <= set(whole) and len(each) >= 5 for each in found.values())
 
 
 async def test_a_slow_server_is_not_a_lost_one(server: NodeOpcua, tmp_path: Path) -> None:
