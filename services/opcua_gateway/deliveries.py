@@ -23,6 +23,8 @@ from opcua_gateway.mapping import (
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
+_MOST_AHEAD_US = 3_600_000_000
+"""What is dated further away is no live value, or its clock means nothing."""
 
 
 class Deliveries:
@@ -39,6 +41,8 @@ class Deliveries:
         self.model, self.owner = model, owner
         self.heard_at = self.stored_at = 0
         self._on_the_way = 0
+        # By how much live values are dated after they come; before: negative, as it is the rule.
+        self._ahead = 0
         self._tags = tags
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
         self._units = UnitsHeard(tags)
@@ -93,8 +97,11 @@ class Deliveries:
             to_reading(self._tags[each.handle], each, initial=each.handle in self._initial)
             for each in found
         ]
+        live = [e.source_time for e in found if e.source_time and e.handle not in self._initial]
         self._initial.difference_update(each.handle for each in found)
         events = list(self._losses(message, found))
+        if live and abs(max(live) - at) < _MOST_AHEAD_US:
+            self._ahead = max(live) - at
         fell, back = self._units.update(found)
         if fell:
             reason = "the server has no communication with it"
@@ -124,7 +131,7 @@ class Deliveries:
         if message.acknowledgements is not None:
             self._on_the_way += 1
         elif not self._on_the_way:
-            self.stored_at = at
+            self.stored_at = at + min(self._ahead, 0)
         metrics.NOTIFICATIONS.labels(self.model.key).inc(len(found))
         return self._delivery(
             at, readings=readings, rejects=rejects, events=events, ack=self._ack(message)
@@ -170,10 +177,11 @@ class Deliveries:
         )
 
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
+        """What may be missing, by the times that values carry: those of the server's clock."""
         metrics.GAPS.labels(self.model.key).inc()
-        return self._event(
-            to, gap=codec.Gap(from_time=self.heard_at or to, to_time=to, reason=reason)
-        )
+        begin = (self.heard_at or to) + min(self._ahead, 0)
+        gap = codec.Gap(from_time=begin, to_time=to + max(self._ahead, 0), reason=reason)
+        return self._event(to, gap=gap)
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
         return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
@@ -185,7 +193,7 @@ class Deliveries:
 
         def stored() -> None:
             self._on_the_way -= 1
-            self.stored_at = max(self.stored_at, message.received_at)
+            self.stored_at = max(self.stored_at, message.received_at + min(self._ahead, 0))
             book.stored(message.published.sequence)
 
         return stored
