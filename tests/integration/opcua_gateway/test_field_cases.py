@@ -177,6 +177,25 @@ async def test_a_subscription_that_falls_silent_is_given_up_though_the_session_l
     assert not uncovered([*taken, *rest], sent(1, 8, start))
 
 
+@pytest.mark.parametrize("ahead_ms", [-120_000, 120_000])
+async def test_a_gap_covers_what_is_missing_by_the_clock_of_the_server(
+    server: NodeOpcua, tmp_path: Path, ahead_ms: int
+) -> None:
+    """node-opcua/node-opcua#1435 (sheet): controllers whose clock is minutes off. The gap was by
+    our clock, and the hole at another place."""
+    async with taking(make_source(tmp_path, server.url, NODES)) as taken:
+        await first_values(taken)
+        start = now_ms() + ahead_ms
+        await server.count(1, 4, PAUSE_MS, start)
+        await until(lambda: newest(taken) == [4.0] * NODES, "the values before")
+        await server.end_subscriptions()
+        await server.count(5, 12, PAUSE_MS, start + 4 * PAUSE_MS)
+        await until(lambda: births(taken).count("connected") == 2, "a new session", 20)
+        await server.count(13, 15, PAUSE_MS, start + 12 * PAUSE_MS)
+        await until(lambda: newest(taken) == [15.0] * NODES, "the last values")
+    assert gaps(taken) and not uncovered(taken, sent(1, 15, start))
+
+
 async def test_publish_requests_that_time_out_at_the_server_cost_neither_session_nor_value(
     server: NodeOpcua, tmp_path: Path
 ) -> None:
@@ -293,10 +312,11 @@ async def test_a_value_that_cannot_be_read_costs_no_other(
         return answer.with_body(body[:at] + b"\x3e" + body[at + 1 :])
 
     async with (
-        relay(server.url, damage) as way,
+        relay(server.url) as way,
         taking(make_source(tmp_path, way.url, NODES)) as taken,
     ):
         await first_values(taken)
+        way.rule = damage
         start = now_ms()
         await server.count(1, 6, PAUSE_MS, start)
         await until(lambda: newest(taken) == [6.0] * NODES, "the last values")
