@@ -16,6 +16,7 @@ from opcua_gateway.endpoints import Way, confirmed_token
 from opcua_gateway.policies import Unacceptable
 from opcua_gateway.session import Session, SessionLost, translated
 from opcua_gateway.sign_in import shown_identity
+from opcua_gateway.transport_limits import keep_limits
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ async def opened(
     client.name = client.description = name
     client.application_uri = (way.own.uri if way.own is not None else "") or _PLAIN_URI
     client.session_timeout = int(session_timeout_s * 1000)
+    keep_limits(client)
     try:
         await _secure(client, way)
         with translated(f"connect to {url}"):

@@ -31,6 +31,8 @@ from opcua_gateway.notifications import Published
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
+_MOST_AHEAD_US = 3_600_000_000
+"""What is dated further away is no live value, or its clock means nothing."""
 
 _FEWEST_IN_COLUMNS = 32
 """Numbers in a message from which columns cost less than a reading each."""
@@ -42,13 +44,18 @@ class Deliveries:
 
     Attributes:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
+        stored_at: the same of the last one up to which all is on the disk: there a gap begins for
+            whoever comes after us.
         names: by handle the names of the numbers of nodes that are enumerations.
     """
 
     def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
         self.model, self.owner = model, owner
         self._holes = holes
-        self.heard_at = 0
+        self.heard_at = self.stored_at = 0
+        self._on_the_way = 0
+        # By how much live values are dated after they come; before: negative, as it is the rule.
+        self._ahead = 0
         self.names: Mapping[int, Mapping[int, str]] = {}
         self._tags = tags
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
@@ -118,8 +125,11 @@ class Deliveries:
         if not known.all():
             handles, statuses, times = handles[known], statuses[known], times[known]
         columns, readings = self._values(published)
+        live = times[(times != NO_TIME) & ~self._initial[handles]]
         self._initial[handles] = False
         events = list(self._losses(message, handles, statuses, times))
+        if len(live) and abs(int(live.max()) - at) < _MOST_AHEAD_US:
+            self._ahead = int(live.max()) - at
         fell, back = self._units.update(handles, statuses)
         if fell:
             reason = "the server has no communication with it"
@@ -146,6 +156,10 @@ class Deliveries:
         self._last_time[handles[timed]] = times[timed]
         self._holes.delivered(published, at)
         self.heard_at = at
+        if message.acknowledgements is not None:
+            self._on_the_way += 1
+        elif not self._on_the_way:
+            self.stored_at = at + min(self._ahead, 0)
         metrics.NOTIFICATIONS.labels(self.model.key).inc(len(handles))
         return self._delivery(
             at,
@@ -153,7 +167,7 @@ class Deliveries:
             readings=readings,
             rejects=rejects,
             events=events,
-            ack=_ack(message),
+            ack=self._ack(message),
         )
 
     def _values(self, published: Published) -> tuple[Columns | None, list[Reading]]:
@@ -233,15 +247,23 @@ class Deliveries:
         )
 
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
+        """What may be missing, by the times that values carry: those of the server's clock."""
         metrics.GAPS.labels(self.model.key).inc()
-        return self._event(
-            to, gap=codec.Gap(from_time=self.heard_at or to, to_time=to, reason=reason)
-        )
+        begin = (self.heard_at or to) + min(self._ahead, 0)
+        gap = codec.Gap(from_time=begin, to_time=to + max(self._ahead, 0), reason=reason)
+        return self._event(to, gap=gap)
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
         return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
 
+    def _ack(self, message: Message) -> Callable[[], None] | None:
+        book = message.acknowledgements
+        if book is None:
+            return None
 
-def _ack(message: Message) -> Callable[[], None] | None:
-    book, number = message.acknowledgements, message.published.sequence
-    return None if book is None else lambda: book.stored(number)
+        def stored() -> None:
+            self._on_the_way -= 1
+            self.stored_at = max(self.stored_at, message.received_at + min(self._ahead, 0))
+            book.stored(message.published.sequence)
+
+        return stored

@@ -37,6 +37,7 @@ from opcua_gateway.server_certificate import UNTRUSTED, Expected, find_faults, s
 from opcua_gateway.session import translated
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.sign_in import NOBODY, Identity, choose_token, is_protected, read_identity
+from opcua_gateway.transport_limits import keep_limits
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Endpoints:
         if security.policy == NONE and identity == NOBODY:
             return Way()
         asking = Client(self._model.url, timeout=timeout_s)
+        keep_limits(asking)
         with translated(f"ask {self._model.url} for its endpoints"):
             offered = await asking.connect_and_get_server_endpoints()
             chosen = choose_endpoint(offered, security)

@@ -18,8 +18,8 @@ from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import Flag, Signal, Value, ValueType
 from aurelian.model.source_model import SourceModel
 
-BAD_NODE_ID_UNKNOWN = 0x80340000
-"""Status of an item whose node or namespace the server does not have."""
+BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN = 0x80330000, 0x80340000
+"""Status of an item whose node or namespace the server does not have, or has no more."""
 
 OVERFLOW_BITS, OVERFLOW = 0x0C80, 0x0480
 """Of a status code: the bits, and what they are where values were lost before it."""

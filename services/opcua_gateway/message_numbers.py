@@ -93,6 +93,10 @@ class Sequence:
     def observe(self, number: int, *, keep_alive: bool) -> Observation:
         """Take the number of a message. A keep-alive carries the number that the next message will
         have."""
+        if number == 0:
+            # No message may have it; servers that count from it, or over it, exist.
+            self.expected = self.expected or 1
+            return Observation(fresh=not keep_alive)
         if self.expected is None:
             self.expected = number
         ahead = (number - self.expected) % LAST

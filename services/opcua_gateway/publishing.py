@@ -9,14 +9,16 @@ from collections.abc import Callable, Coroutine
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
+from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
 from opcua_gateway.happenings import Happening, Message, Refused
-from opcua_gateway.mapping import BAD_NODE_ID_UNKNOWN
+from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
 from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, Window
 from opcua_gateway.notifications import Published, Undecodable, decode_publish
 from opcua_gateway.session import (
     BAD_TOO_MANY_MONITORED_ITEMS,
     Limits,
+    PublishTimedOut,
     Session,
     SessionLost,
     Terms,
@@ -27,6 +29,8 @@ from opcua_gateway.settings import OpcuaGatewaySettings
 
 MOST_SUBSCRIPTIONS = 100
 """Of one session. A server that takes fewer nodes in each gets its other nodes as refused."""
+
+_NODE_IS_GONE = frozenset({BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID})
 
 MOST_REQUESTS = 10
 """Publish requests that wait at one server."""
@@ -131,7 +135,7 @@ class Publishing:
     Publish request is sent and the values wait in the server's queues.
 
     Args:
-        nodes: node id by handle, None where the server does not have the namespace.
+        addresses: of the nodes, by handle.
         most_notifications: in one message; 0: as the server likes.
     """
 
@@ -139,7 +143,7 @@ class Publishing:
         self,
         session: Session,
         limits: Limits,
-        nodes: Items[str | None],
+        addresses: Items[NodeAddress],
         settings: OpcuaGatewaySettings,
         publishing_interval_s: float,
         most_notifications: int,
@@ -148,7 +152,9 @@ class Publishing:
     ) -> None:
         self.limits = limits
         self.subscriptions: dict[int, Subscription] = {}
-        self._session, self._nodes, self._settings = session, nodes, settings
+        self._session, self._addresses, self._settings = session, addresses, settings
+        # None where the server does not have the namespace.
+        self._nodes = [each.node_id(limits.namespaces) for each in addresses]
         self._interval_s, self._most = publishing_interval_s, most_notifications
         self._window, self._out = window, out
         self.refused: dict[int, int] = {}
@@ -293,6 +299,10 @@ class Publishing:
                     return
                 await asyncio.sleep(self._interval_s)
                 continue
+            except PublishTimedOut:
+                self._put_back(stored)
+                await asyncio.sleep(self._interval_s)
+                continue
             except SessionLost:
                 self._put_back(stored)
                 raise
@@ -304,6 +314,11 @@ class Publishing:
                 subscription = self.subscriptions.get(published.subscription)
                 if subscription is not None:
                     await subscription.accept(published)
+                for each in published.others:
+                    # Its item stays dead when the node is there again: a new program was loaded.
+                    status = each.status & 0xFFFF0000
+                    if status in _NODE_IS_GONE and each.handle < len(self._nodes):
+                        self.refused[each.handle] = status
 
     async def _after_message(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Work begins when live values can come, and what it does to the session is not taken for
@@ -337,6 +352,17 @@ class Publishing:
     async def _retry(self) -> None:
         while True:
             await asyncio.sleep(self._settings.opcua_retry_s)
+            if any(self._nodes[handle] is None for handle in self.refused):
+                await self._read_namespaces_again()
             if self.refused:
                 await self._watch(sorted(self.refused))
                 self._start_pumps()
+
+    async def _read_namespaces_again(self) -> None:
+        """Some servers take connections before they have all of theirs."""
+        limits = await self._session.read_limits()
+        known = self.limits.namespaces
+        if limits.namespaces[: len(known)] != known:
+            raise SessionLost("the server has numbered its namespaces anew")
+        self.limits = limits
+        self._nodes = [each.node_id(limits.namespaces) for each in self._addresses]

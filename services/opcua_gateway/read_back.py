@@ -134,10 +134,6 @@ class HistoryReader:
         self._is_asking = False
         self._lost = 0  # sessions in a row, while asking
 
-    def begin(self) -> None:
-        """The source begins anew: what was on its way to the outbox is not waited for."""
-        self._stored.set()
-
     async def run(self, session: Session, limits: Limits, nodes: Sequence[str | None]) -> None:
         """Read until cancelled. `nodes`: node id by handle."""
         way = _Way(

@@ -19,7 +19,8 @@ class Resume:
         terms, limits: of the subscriptions and their server.
         addresses: of the nodes, by handle; other addresses need other subscriptions.
         refused: handles of the nodes that the server did not give.
-        heard_at: microseconds since 1970 of the last sign of life: a gap begins here.
+        heard_at: microseconds since 1970 of the last sign of life up to which all is on our disk: a
+            gap begins here.
         unread: from when to when something is to be read out of the server's history yet.
     """
 

@@ -24,6 +24,7 @@ from opcua_gateway.browse_wire import (
 )
 from opcua_gateway.notifications import Published, decode_republish
 from opcua_gateway.structures import Types
+from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
 NODES_PER_READ = 1000
@@ -33,6 +34,9 @@ HISTORY_NODES_PER_CALL = 100
 _MANY_NODES_S = 30.0
 """For one call with as many nodes as the server takes: small controllers work on it for seconds."""
 
+_REQUEST_HEAD_BYTES, _ITEM_BYTES = 512, 96
+"""Of a call that creates items, and of an item in it beside its node id as text: at most."""
+
 BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
 
 TOO_LARGE = (
@@ -40,6 +44,12 @@ TOO_LARGE = (
     ua.uaerrors.BadRequestTooLarge,
     ua.uaerrors.BadEncodingLimitsExceeded,
     ua.uaerrors.BadTcpMessageTooLarge,
+)
+_CANNOT_SEND_AGAIN = (
+    ua.uaerrors.BadMessageNotAvailable,
+    ua.uaerrors.BadServiceUnsupported,
+    ua.uaerrors.BadNotImplemented,
+    ua.uaerrors.BadNotSupported,
 )
 _STATUS_AND_TIMES = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
 _FILTER_REFUSED = frozenset(
@@ -70,6 +80,10 @@ class TooManyOperations(Exception):
 
 class TooManyPublishRequests(Exception):
     """The server wants fewer Publish requests to wait."""
+
+
+class PublishTimedOut(Exception):
+    """The server does not keep a Publish request waiting so long: send another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +121,7 @@ class Session:
         client.uaclient.session.ensure_publish_loop = lambda: None
         self.resumed = False
         self.types = Types()
+        self._item_of: dict[int, tuple[int, int]] = {}  # subscription and item, by handle
 
     @property
     def secret(self) -> str:
@@ -188,18 +203,22 @@ class Session:
                 )
             except ua.uaerrors.BadTooManySubscriptions as error:
                 raise TooManySubscriptions(f"cannot create a subscription: {error}") from error
-        interval_s = made.RevisedPublishingInterval / 1000
-        return Terms(made.SubscriptionId, interval_s, interval_s * made.RevisedMaxKeepAliveCount)
+        # Servers that say 0 do not mean it.
+        revised = made.RevisedPublishingInterval / 1000
+        interval_s = revised if revised > 0 else publishing_interval_s
+        count = made.RevisedMaxKeepAliveCount or request.RequestedMaxKeepAliveCount
+        return Terms(made.SubscriptionId, interval_s, interval_s * count)
 
     async def create_items(
         self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
     ) -> dict[int, int]:
         """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
-        costs no other; those that the subscription has no room for are BadTooManyMonitoredItems."""
+        costs no other; those that the subscription has no room for are BadTooManyMonitoredItems. An
+        item that a handle had before is deleted."""
         statuses: dict[int, int] = {}
         start = 0
         while start < len(items):
-            part = items[start : start + per_call]
+            part = self._fitting(items[start : start + per_call])
             try:
                 answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES)
             except TooManyOperations as error:
@@ -228,7 +247,8 @@ class Session:
         number); wait for its answer's body.
 
         Raises:
-            TooManyPublishRequests: send the acknowledgements again with another one.
+            TooManyPublishRequests, PublishTimedOut: send the acknowledgements again with another
+                one.
             ResponseTooLarge: the subscription must give fewer notifications at a time.
             SessionLost: as everywhere.
         """
@@ -243,6 +263,8 @@ class Session:
                 return await self._client.uaclient.session._send_request(request, timeout=0)
             except ua.uaerrors.BadTooManyPublishRequests as error:
                 raise TooManyPublishRequests from error
+            except (ua.uaerrors.BadTimeout, ua.uaerrors.BadRequestTimeout) as error:
+                raise PublishTimedOut from error
             except TOO_LARGE as error:
                 raise ResponseTooLarge(f"cannot publish: {error}") from error
 
@@ -254,7 +276,7 @@ class Session:
         with translated("republish"):
             try:
                 body = await self._client.uaclient.session._send_request(request)
-            except ua.uaerrors.BadMessageNotAvailable:
+            except _CANNOT_SEND_AGAIN:
                 return None
             published = decode_republish(body, subscription, self.types)
         # Some servers answer with an empty message instead of a refusal.
@@ -333,6 +355,18 @@ class Session:
     async def _send_many(self, request: object) -> ua.utils.Buffer:
         return await self._client.uaclient.session._send_request(request, timeout=_MANY_NODES_S)
 
+    def _fitting(self, items: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+        """The first of `items`, at least one, that a request has room for."""
+        room = request_bytes(self._client)
+        if not room:
+            return items
+        room -= _REQUEST_HEAD_BYTES
+        for count, (_, node) in enumerate(items):
+            room -= _ITEM_BYTES + len(node.encode())
+            if room < 0:
+                return items[: max(count, 1)]
+        return items
+
     async def _create_part(
         self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
     ) -> dict[int, int]:
@@ -350,6 +384,16 @@ class Session:
                 raise TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
                 raise _TooManyItems from error
+            before: dict[int, list[int]] = {}
+            for (handle, _), answer in zip(items, answers, strict=True):
+                if answer.StatusCode.is_good():
+                    if handle in self._item_of:
+                        subscription, item = self._item_of[handle]
+                        before.setdefault(subscription, []).append(item)
+                    self._item_of[handle] = terms.subscription, answer.MonitoredItemId
+            for subscription, old in before.items():
+                gone = ua.DeleteMonitoredItemsParameters(subscription, old)
+                await self._client.uaclient.session.delete_monitored_items(gone)
         return {
             item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
         }
@@ -405,7 +449,14 @@ def translated(doing: str) -> Iterator[None]:
     """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
     try:
         yield
-    except (SessionLost, TooManyPublishRequests, TooManyOperations, _TooManyItems, MemoryError):
+    except (
+        SessionLost,
+        TooManyPublishRequests,
+        PublishTimedOut,
+        TooManyOperations,
+        _TooManyItems,
+        MemoryError,
+    ):
         raise
     except ua.UaStatusCodeError as error:
         raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error

@@ -92,30 +92,20 @@ class OpcuaSource:
         self._resume: Resume | None = None
         self._live: tuple[Session, Publishing] | None = None
         self._types: TypeDefinitions | None = None
-        self._window = Window(settings.opcua_unacknowledged)
         # Of the session before, in this process.
         self._standings: list[Standing] = []
         self._refused: dict[int, int] = {}
         self._most_notifications = 0
         self._silent_ends = 0
         self._resumptions = 0  # in a row, without a message
-        self._out: asyncio.Queue[Happening] = asyncio.Queue(maxsize=32)
-        self._holes = Holes(
-            len(tags),
-            is_on=settings.opcua_read_back,
-            longest_us=int(settings.opcua_read_back_s * SECOND_US),
-        )
-        self._reader = HistoryReader(
-            model, tags, settings.opcua_read_back_values, self._holes, self._out, self._window
-        )
-        self._deliveries = Deliveries(model, owner, tags, self._holes)
+        self._make_parts()
         self._saved_at = 0
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the server sends, until cancelled. A cancelled source leaves its session to be
         resumed."""
+        self._begin_anew()
         self._load()
-        self._reader.begin()
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.key}")
         try:
@@ -129,6 +119,37 @@ class OpcuaSource:
             keeper.cancel()
             await asyncio.wait({keeper})
             self._save()
+
+    def _make_parts(self) -> None:
+        """What takes values from a session to the outbox, and remembers how far it is."""
+        settings = self._settings
+        self._window = Window(settings.opcua_unacknowledged)
+        self._out: asyncio.Queue[Happening] = asyncio.Queue(maxsize=32)
+        self._holes = Holes(
+            len(self._tags),
+            is_on=settings.opcua_read_back,
+            longest_us=int(settings.opcua_read_back_s * SECOND_US),
+        )
+        self._reader = HistoryReader(
+            self.model,
+            self._tags,
+            settings.opcua_read_back_values,
+            self._holes,
+            self._out,
+            self._window,
+        )
+        self._deliveries = Deliveries(self.model, self.owner, self._tags, self._holes)
+
+    def _begin_anew(self) -> None:
+        """What was on its way when this ended before was not stored, and nobody will acknowledge
+        it: the server has it still, as it has for a process that was killed."""
+        stored_at, unread = self._deliveries.stored_at, self._holes.unread
+        self._live = None
+        self._standings = []
+        self._make_parts()
+        self._deliveries.heard_at = self._deliveries.stored_at = stored_at
+        if unread is not None:
+            self._holes.reopen(*unread)
 
     async def _keep_connected(self) -> None:
         backoff = Backoff()
@@ -275,7 +296,7 @@ class OpcuaSource:
         return Publishing(
             session,
             limits,
-            nodes,
+            [tag.address for tag in self._tags],
             self._settings,
             self.model.publishing_interval_ms / 1000,
             self._most_notifications,
@@ -320,7 +341,7 @@ class OpcuaSource:
     def _load(self) -> None:
         """Read what the run before this one left."""
         if self._resume is None and (found := load(self._file)) is not None:
-            self._deliveries.heard_at = found.heard_at
+            self._deliveries.heard_at = self._deliveries.stored_at = found.heard_at
             if found.unread is not None:
                 self._holes.reopen(*found.unread)
             if found.addresses == self._addresses:
@@ -329,7 +350,10 @@ class OpcuaSource:
     def _save(self) -> None:
         if self._resume is not None:
             self._saved_at = self._deliveries.heard_at
-            save(self._file, replace(self._resume, unread=self._holes.unread))
+            resume = replace(
+                self._resume, heard_at=self._deliveries.stored_at, unread=self._holes.unread
+            )
+            save(self._file, resume)
 
 
 async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:

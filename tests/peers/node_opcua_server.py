@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from aurelian.local import ports
@@ -27,45 +27,81 @@ class NodeOpcua:
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.url, self.port = url_at(port), port
         self._process = process
-        self._said = {said: asyncio.Event() for said in ("ready", "counted", "done")}
+        self._ready = asyncio.Event()
+        self._done: dict[int, asyncio.Event] = {}
 
-    async def count(self, first: int, last: int, pause_ms: int = 20) -> None:
-        """Write each number of a range to every variable."""
-        await self._order("counted", "count", first, last, pause_ms)
+    async def count(
+        self, first: int, last: int, pause_ms: int = 20, first_ms: int | None = None
+    ) -> None:
+        """Write each number of a range to every variable; `first_ms`: source time of the first
+        (milliseconds since 1970), the others have theirs `pause_ms` apart, None: the clock's."""
+        await self._do("count", first, last, pause_ms, first_ms)
+
+    async def write(
+        self,
+        node: int,
+        value: float | None,
+        *,
+        status: int = 0,
+        source_ms: float | None = None,
+        server_ms: float | None = None,
+    ) -> None:
+        """Give one variable a value with any status and times, in milliseconds since 1970, None:
+        without."""
+        await self._do("write", node, value, status, source_ms, server_ms)
+
+    async def add_namespace(self, uri: str) -> None:
+        """Add a namespace with as many variables; they count from now on, those before do not."""
+        await self._do("add_namespace", uri)
+
+    async def delete_node(self, node: int) -> None:
+        """Take a variable out, as a new program in a controller does."""
+        await self._do("delete_node", node)
+
+    async def add_node(self, node: int) -> None:
+        """Put a variable back, with the value 0."""
+        await self._do("add_node", node)
+
+    async def end_subscriptions(self) -> None:
+        """Forget all subscriptions without telling their clients; sessions stay."""
+        await self._do("end_subscriptions")
 
     async def write_structures(self, number: int) -> None:
         """Write the value of that number to each node of a type of `types.xml`."""
-        await self._order("counted", "structures", number)
+        await self._do("structures", number)
 
     async def forget(self) -> None:
         """End all sessions with their subscriptions."""
-        await self._order("done", "forget")
+        await self._do("forget")
 
-    async def _order(self, answer: str, *command: object) -> None:
+    async def _do(self, command: str, *given: object) -> None:
         assert self._process.stdin is not None
-        said = self._said[answer]
-        said.clear()
-        self._process.stdin.write(f"{json.dumps(command)}\n".encode())
+        number = len(self._done)
+        done = self._done[number] = asyncio.Event()
+        self._process.stdin.write(f"{json.dumps([number, command, *given])}\n".encode())
         await self._process.stdin.drain()
-        waiting = asyncio.create_task(said.wait())
+        waiting = asyncio.create_task(done.wait())
         ended = asyncio.create_task(self._process.wait())
         try:
             await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
             ended.cancel()
-        assert said.is_set(), "node-opcua ended"
+        assert done.is_set(), "node-opcua ended"
 
     async def listen(self) -> None:
         """Take what it says, until it ends."""
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            if (said := self._said.get(line.decode().strip())) is not None:
-                said.set()
+            said = line.decode().strip()
+            if said == "ready":
+                self._ready.set()
+            elif said.startswith("done "):
+                self._done[int(said[5:])].set()
 
     async def ready(self) -> None:
         """Wait until it takes connections."""
-        await self._said["ready"].wait()
+        await self._ready.wait()
 
 
 @contextlib.asynccontextmanager
@@ -92,6 +128,8 @@ async def node_opcua(
     namespaces: Sequence[str] = (),
     types: bool = False,
     nodesets: Sequence[str] = ("standard",),
+    transport: Mapping[str, int] | None = None,
+    token_lifetime_ms: int = 0,
 ) -> AsyncIterator[NodeOpcua]:
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
@@ -107,6 +145,9 @@ async def node_opcua(
             last count, the others stay at 999,999.
         types: also nodes of the types of `types.xml`, at most 3 nodes in a call to read.
         nodesets: with `types`, those before them, by their names in node-opcua.
+        transport: receiveBufferSize, sendBufferSize, maxMessageSize and maxChunkCount of its
+            connections; None: as it likes.
+        token_lifetime_ms: after which a secure channel must be renewed; 0: its own.
     """
     node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
     port = port or ports.any_free()
@@ -132,6 +173,8 @@ async def node_opcua(
         "types": str(FOLDER / "types.xml") if types else None,
         "nodesets": list(nodesets),
         "key": None if key is None else str(key),
+        "transport": transport,
+        "token_lifetime_ms": token_lifetime_ms,
     }
     with (folder / "node-opcua.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

@@ -1,8 +1,6 @@
 // An OPC UA server of node-opcua for tests: node server.mjs FOLDER OPTIONS
-// FOLDER has node_modules; OPTIONS is JSON, see node_opcua.py. Prints "ready". Reads commands, one JSON list a line:
-// ["count", first, last, pauseMs] writes that range to every node; ["structures", n] writes the n-th value to each node of
-// a type of types.xml; ["forget"] ends all sessions with their subscriptions; ["quit"]. The end of standard input ends it
-// too. "counted" is printed after "count" and "structures", "done" after "forget".
+// FOLDER has node_modules; OPTIONS is JSON, see node_opcua_server.py. Prints "ready". Reads commands, a JSON list
+// [number, command, ...] a line, and says "done NUMBER" after each; `quit` or the end of standard input ends it.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -31,6 +29,8 @@ const server = new opcua.OPCUAServer({
   userManager: { isValidUser: (user, password) => user === "operator" && password === options.password },
   ...(options.types ? { nodeset_filename: [...options.nodesets.map((name) => opcua.nodesets[name]), options.types] } : {}),
   ...(options.certificate ? { certificateFile: options.certificate, privateKeyFile: options.key } : {}),
+  ...(options.token_lifetime_ms ? { defaultSecureTokenLifetime: options.token_lifetime_ms } : {}),
+  ...(options.transport ? { transportSettings: { adjustTransportLimits: () => options.transport } } : {}),
   serverCapabilities: {
     maxMonitoredItems: options.most_items,
     maxMonitoredItemsPerSubscription: options.items_per_subscription,
@@ -46,18 +46,23 @@ const server = new opcua.OPCUAServer({
 await server.initialize();
 const all = server.engine.addressSpace;
 const further = options.namespaces.map((uri) => all.registerNamespace(uri));
-const counting = further.length ? further[further.length - 1] : all.getOwnNamespace();
-const nodes = [];
+let counting = further.length ? further[further.length - 1] : all.getOwnNamespace();
+let nodes = [];
+
+function addNode(space, n, value) {
+  return space.addVariable({
+    organizedBy: all.rootFolder.objects,
+    nodeId: `s=v${n}`,
+    browseName: `v${n}`,
+    dataType: "Double",
+    minimumSamplingInterval: 0,
+    value: { dataType: "Double", value },
+  });
+}
+
 for (const space of further.length ? further : [counting]) {
   for (let n = 0; n < options.nodes; n++) {
-    const node = space.addVariable({
-      organizedBy: all.rootFolder.objects,
-      nodeId: `s=v${n}`,
-      browseName: `v${n}`,
-      dataType: "Double",
-      minimumSamplingInterval: 0,
-      value: { dataType: "Double", value: space === counting ? 0 : 999999 },
-    });
+    const node = addNode(space, n, space === counting ? 0 : 999999);
     if (space !== counting) continue;
     nodes.push(node);
     if (n < options.historized) all.installHistoricalDataNode(node, { maxOnlineValues: 1_000_000 });
@@ -70,27 +75,66 @@ await server.start();
 console.log("ready");
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const count = async (first, last, pauseMs) => {
-  for (let value = first; value <= last; value++) {
-    for (const node of nodes) node.setValueFromSource({ dataType: "Double", value });
-    await pause(pauseMs);
-  }
-  console.log("counted");
-};
-for await (const line of createInterface({ input: process.stdin })) {
-  const [command, ...given] = JSON.parse(line);
-  if (command === "quit") break;
-  if (command === "count") void count(...given);
-  if (command === "structures") {
-    writeStructures(...given);
-    console.log("counted");
-  }
-  if (command === "forget") {
+const toTime = (ms) => (ms === null ? null : new Date(ms));
+
+const commands = {
+  // Writes a range to every node. With firstMs each value has the time firstMs + its place * pauseMs, else its own.
+  async count(first, last, pauseMs, firstMs) {
+    for (let value = first; value <= last; value++) {
+      const at = firstMs == null ? undefined : new Date(firstMs + (value - first) * pauseMs);
+      for (const node of nodes) node.setValueFromSource({ dataType: "Double", value }, undefined, at);
+      await pause(pauseMs);
+    }
+  },
+  // One value of one node, with any status and times (milliseconds since 1970), null: without.
+  write(n, value, status, sourceMs, serverMs) {
+    nodes[n]._internal_set_dataValue(
+      new opcua.DataValue({
+        value: value === null ? undefined : { dataType: "Double", value },
+        statusCode: opcua.coerceStatusCode(status),
+        sourceTimestamp: toTime(sourceMs),
+        serverTimestamp: toTime(serverMs),
+      }),
+    );
+  },
+  // A further namespace whose nodes count from now on, in place of those before.
+  add_namespace(uri) {
+    counting = all.registerNamespace(uri);
+    nodes = Array.from({ length: options.nodes }, (_, n) => addNode(counting, n, 0));
+  },
+  delete_node(n) {
+    all.deleteNode(nodes[n]);
+  },
+  add_node(n) {
+    nodes[n] = addNode(counting, n, 0);
+  },
+  // As some servers do that lose them without a word: the session stays.
+  end_subscriptions() {
+    for (const session of Object.values(server.engine._sessions)) {
+      for (const each of [...session.publishEngine.subscriptions]) session.deleteSubscription(each.id);
+    }
+  },
+  // The n-th value to each node of a type of types.xml.
+  structures(n) {
+    writeStructures(n);
+  },
+  // Ends all sessions with their subscriptions.
+  forget() {
     for (const session of Object.values(server.engine._sessions)) {
       server.engine.closeSession(session.authenticationToken, true, "Forcing");
     }
-    console.log("done");
-  }
+  },
+};
+
+const run = async (number, command, given) => {
+  await commands[command](...given);
+  console.log(`done ${number}`);
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [number, command, ...given] = JSON.parse(line);
+  if (command === "quit") break;
+  void run(number, command, given);
 }
 await server.shutdown(0);
 process.exit(0);

@@ -345,6 +345,15 @@ def test_numbers_go_from_the_last_to_one_and_never_to_zero() -> None:
     assert sequence.observe(1, keep_alive=False) == sequence.observe(2, keep_alive=False)
 
 
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (LAST - 1, LAST, 0, 1)])
+def test_a_message_with_number_zero_is_fresh_and_no_other_is_lost(numbers: tuple[int, ...]) -> None:
+    sequence = Sequence(numbers[0] or 1)
+    for number in numbers:
+        seen = sequence.observe(number, keep_alive=False)
+        assert (seen.fresh, seen.missing, seen.skipped) == (True, (), 0)
+    assert not sequence.observe(0, keep_alive=True).fresh
+
+
 def test_a_keep_alive_shows_what_was_lost_before_it() -> None:
     sequence = Sequence(7)
     assert sequence.observe(9, keep_alive=True).missing == (7, 8)
@@ -400,3 +409,4 @@ def test_the_private_parts_of_asyncua_that_the_gateway_leans_on_are_there(tmp_pa
     session = client.uaclient.session
     assert callable(session._send_request) and callable(session.ensure_publish_loop)
     assert callable(session.restore_authentication_token) and hasattr(client, "_policy_ids")
+    assert hasattr(client.uaclient._make_protocol()._connection, "_limits")
