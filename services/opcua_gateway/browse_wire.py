@@ -345,6 +345,12 @@ def _bytes(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at:end], end
 
 
+_PROPERTIES = {
+    ua.FourByteNodeId(ua.ObjectIds.EUInformation_Encoding_DefaultBinary): ua.EUInformation,
+    ua.FourByteNodeId(ua.ObjectIds.Range_Encoding_DefaultBinary): ua.Range,
+}
+
+
 def _attribute(reader: Reader) -> Attribute:
     data = reader.data
     mask = reader.read(1)[0]
@@ -364,12 +370,22 @@ def _attribute(reader: Reader) -> Attribute:
         else:
             value, variant = read_variant(reader)
             kind = int(variant)
+            if isinstance(value, ua.ExtensionObject):
+                value = _property(value)
     if mask & 0x02:
         (status,) = struct.unpack("<I", reader.read(4))
     for bit, size in ((0x04, 8), (0x10, 2), (0x08, 8), (0x20, 2)):
         if mask & bit:
             reader.skip(size)
     return Attribute(value, kind, status)
+
+
+def _property(value: ua.ExtensionObject) -> object:
+    """The structures that the properties of a variable have, EUInformation and Range."""
+    made = _PROPERTIES.get(value.TypeId)
+    if made is None or value.Body is None:
+        return value
+    return struct_from_binary(made, ua.utils.Buffer(value.Body))
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:

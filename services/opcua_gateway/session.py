@@ -155,13 +155,17 @@ class Session:
             ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
             ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
         )
-        request = ua.ReadParameters()
-        request.NodesToRead = [
+        nodes = [
             ua.ReadValueId(NodeId=ua.NodeId(number), AttributeId=ua.AttributeIds.Value)
             for number in wanted
         ]
         with translated("read the namespaces"):
-            answers = await self._client.uaclient.session.read(request)
+            try:
+                answers = await self.services.read(ua.ReadParameters(NodesToRead=nodes))
+            except ua.uaerrors.BadTooManyOperations:
+                answers = []
+                for node in nodes:
+                    answers += await self.services.read(ua.ReadParameters(NodesToRead=[node]))
         if not isinstance(answers, list) or len(answers) != len(wanted):
             raise SessionLost("the server answers other values than its namespace table and limits")
         table, *limits = (_content(each) for each in answers)

@@ -19,6 +19,8 @@ from aurelian.edge.gateway import Delivery
 from aurelian.local import ports
 from aurelian.model.plant import Plant
 from aurelian.model.sample import ValueType
+from opcua_gateway import type_definitions
+from opcua_gateway.in_parts import browse_in_parts
 from opcua_gateway.session import Session
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import OpcuaSource, make_sources
@@ -170,15 +172,14 @@ async def test_types_of_asyncuas_server_and_one_that_it_does_not_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    browse = Session.browse
 
     async def counted(
-        self: Session, wanted: Sequence[ua.BrowseDescription], per_call: int
+        session: Session, wanted: Sequence[ua.BrowseDescription], per_call: int
     ) -> list[ua.BrowseResult | None]:
         asked.extend(each.NodeId.to_string() for each in wanted)
-        return await browse(self, wanted, per_call)
+        return await browse_in_parts(session, wanted, per_call)
 
-    monkeypatch.setattr(Session, "browse", counted)
+    monkeypatch.setattr(type_definitions, "browse_in_parts", counted)
     server = Server()
     await server.init()
     server.set_endpoint(url := f"opc.tcp://127.0.0.1:{ports.any_free()}")
