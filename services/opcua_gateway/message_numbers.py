@@ -14,19 +14,25 @@ ASKED_FOR = 1000
 """At most this many missing messages are asked for again; servers keep far fewer."""
 
 
+VALUES_ON_THE_WAY = 40_000
+"""Of a source, between the server and the outbox: what does not fit waits at the server. More make
+every value older and take memory, and nothing faster."""
+
+
 class Window:
-    """Messages of a source that wait for the outbox; while there are `limit`, no more are asked
-    for."""
+    """Messages of a source that wait for the outbox; while there are `limit`, or they have
+    `VALUES_ON_THE_WAY`, no more are asked for."""
 
     def __init__(self, limit: int) -> None:
         self.room = asyncio.Event()
         self.room.set()
-        self._limit, self._waiting = limit, 0
+        self._limit, self._messages, self._values = limit, 0, 0
 
-    def add(self, count: int) -> None:
+    def add(self, messages: int, values: int) -> None:
         """So many more wait, or fewer where negative."""
-        self._waiting += count
-        if self._waiting < self._limit:
+        self._messages += messages
+        self._values += values
+        if self._messages < self._limit and self._values < VALUES_ON_THE_WAY:
             self.room.set()
         else:
             self.room.clear()
@@ -37,20 +43,19 @@ class Acknowledgements:
 
     def __init__(self, window: Window) -> None:
         self._window = window
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, int] = {}  # values by number
         self._ready: deque[int] = deque()
 
-    def delivered(self, number: int) -> None:
+    def delivered(self, number: int, values: int) -> None:
         """A message went on its way to the disk."""
         if number not in self._waiting:
-            self._waiting.add(number)
-            self._window.add(1)
+            self._waiting[number] = values
+            self._window.add(1, values)
 
     def stored(self, number: int) -> None:
         """A message is on our disk: the next Publish request may say so."""
         if number in self._waiting:
-            self._waiting.discard(number)
-            self._window.add(-1)
+            self._window.add(-1, -self._waiting.pop(number))
         self._ready.append(number)
 
     def repeated(self, number: int) -> None:

@@ -122,7 +122,7 @@ class Subscription:
         if published.keep_alive:
             await self._out.put(Message(published, None, lost, now_us()))
         elif seen.fresh:
-            self.acknowledgements.delivered(published.sequence)
+            self.acknowledgements.delivered(published.sequence, len(published))
             await self._out.put(Message(published, self.acknowledgements, lost, now_us()))
         else:
             self.acknowledgements.repeated(published.sequence)

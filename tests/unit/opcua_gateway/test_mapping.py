@@ -25,7 +25,14 @@ from opcua_gateway.mapping import (
     tags_of,
     to_reading,
 )
-from opcua_gateway.message_numbers import LAST, Acknowledgements, Sequence, Window, advance
+from opcua_gateway.message_numbers import (
+    LAST,
+    VALUES_ON_THE_WAY,
+    Acknowledgements,
+    Sequence,
+    Window,
+    advance,
+)
 from opcua_gateway.notifications import decode_publish, to_value
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
@@ -384,14 +391,14 @@ def test_seen_and_missing_numbers_together_are_all_numbers(start: int, steps: li
 def test_messages_are_acknowledged_once_when_stored_and_the_window_closes_while_they_wait() -> None:
     window = Window(2)
     book, other = Acknowledgements(window), Acknowledgements(window)
-    book.delivered(1)
-    book.delivered(1)
+    book.delivered(1, 5)
+    book.delivered(1, 5)
     assert window.room.is_set()
-    other.delivered(1)
+    other.delivered(1, 5)
     assert not window.room.is_set()
     other.stored(1)
     other.stored(1)
-    book.delivered(2)
+    book.delivered(2, 5)
     assert not window.room.is_set()
     book.repeated(2)
     assert book.take() == []
@@ -410,3 +417,14 @@ def test_the_private_parts_of_asyncua_that_the_gateway_leans_on_are_there(tmp_pa
     assert callable(session._send_request) and callable(session.ensure_publish_loop)
     assert callable(session.restore_authentication_token) and hasattr(client, "_policy_ids")
     assert hasattr(client.uaclient._make_protocol()._connection, "_limits")
+
+
+def test_the_window_is_of_values_too() -> None:
+    window = Window(64)
+    book = Acknowledgements(window)
+    book.delivered(1, VALUES_ON_THE_WAY - 1)
+    assert window.room.is_set()
+    book.delivered(2, 1)
+    assert not window.room.is_set()
+    book.stored(2)
+    assert window.room.is_set()
