@@ -45,6 +45,12 @@ UNDECODED = Counter(
     "why.",
     ["source"],
 )
+CLOCK_OFFSET = Gauge(
+    "opcua_server_clock_offset_seconds",
+    "How far a server's clock is ahead of ours, asked every minute; over 1 s: set it (NTP), or "
+    "values and shifts do not meet; over 300 s sessions and certificates fail.",
+    ["source"],
+)
 GAPS = Counter(
     "opcua_gateway_gaps_total",
     "Gaps told to the historian; each is an interval without data.",

@@ -23,6 +23,7 @@ from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
+from opcua_gateway.clock import watch_clock
 from opcua_gateway.connection import opened
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.endpoints import Endpoints, announce_certificate
@@ -269,6 +270,7 @@ class OpcuaSource:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(types.keep_reading(session), name="read unknown types")
+                    tasks.create_task(watch_clock(session, self.model.key), name="watch its clock")
                     await publishing.run(lambda: self._reader.run(session, limits, nodes))
             except* ResponseTooLarge:
                 with suppress(SessionLost):

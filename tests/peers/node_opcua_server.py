@@ -130,6 +130,7 @@ async def node_opcua(
     nodesets: Sequence[str] = ("standard",),
     transport: Mapping[str, int] | None = None,
     token_lifetime_ms: int = 0,
+    clock_ahead_ms: int = 0,
 ) -> AsyncIterator[NodeOpcua]:
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
@@ -148,6 +149,7 @@ async def node_opcua(
         transport: receiveBufferSize, sendBufferSize, maxMessageSize and maxChunkCount of its
             connections; None: as it likes.
         token_lifetime_ms: after which a secure channel must be renewed; 0: its own.
+        clock_ahead_ms: of all its times, negative: behind.
     """
     node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
     port = port or ports.any_free()
@@ -175,6 +177,7 @@ async def node_opcua(
         "key": None if key is None else str(key),
         "transport": transport,
         "token_lifetime_ms": token_lifetime_ms,
+        "clock_ahead_ms": clock_ahead_ms,
     }
     with (folder / "node-opcua.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

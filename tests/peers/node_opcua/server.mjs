@@ -8,6 +8,7 @@ import { pathToFileURL } from "node:url";
 const [folder, text] = process.argv.slice(2);
 const options = JSON.parse(text);
 const require = createRequire(pathToFileURL(`${folder}/package.json`));
+if (options.clock_ahead_ms) shiftClock(options.clock_ahead_ms);
 const opcua = await import(pathToFileURL(require.resolve("node-opcua")).href);
 
 const server = new opcua.OPCUAServer({
@@ -196,4 +197,17 @@ function structureNodes() {
     return [node, value];
   });
   return (n) => made.forEach(([node, value]) => node.setValueFromSource(value(n)));
+}
+
+// The clock of this process, for all that is loaded after.
+function shiftClock(ms) {
+  const Real = Date;
+  globalThis.Date = class extends Real {
+    constructor(...given) {
+      super(...(given.length ? given : [Real.now() + ms]));
+    }
+    static now() {
+      return Real.now() + ms;
+    }
+  };
 }
