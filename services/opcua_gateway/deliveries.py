@@ -31,6 +31,15 @@ from opcua_gateway.notifications import Published
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
+_DOWN = {
+    1: "Failed",
+    2: "NoConfiguration",
+    3: "Suspended",
+    4: "Shutdown",
+    6: "CommunicationFault",
+}
+"""Server states in which values are no sign of life (part 5, 12.6)."""
+
 _MOST_AHEAD_US = 3_600_000_000
 """What is dated further away is no live value, or its clock means nothing."""
 
@@ -66,6 +75,7 @@ class Deliveries:
         self._initial = np.zeros(len(tags), np.bool_)
         self._last_time = np.full(len(tags), NO_TIME, np.int64)
         self._beat_at = 0
+        self._is_down = False
 
     def of(self, happening: Happening) -> Delivery:
         """The delivery of what happened; in the order in which it happened."""
@@ -92,6 +102,8 @@ class Deliveries:
                 return self._delivery(at, readings=readings)
             case Connected(resumed, at):
                 self._initial[:] = not resumed
+                if not resumed:
+                    self._is_down = False
                 events = (
                     []
                     if resumed or not self.heard_at
@@ -120,6 +132,7 @@ class Deliveries:
 
     def _of_message(self, message: Message) -> Delivery:
         published, at = message.published, message.received_at
+        events = list(self._of_state(published.number(len(self._tags)), at))
         handles, statuses, times = published.heads()
         known = handles < len(self._tags)
         if not known.all():
@@ -127,7 +140,7 @@ class Deliveries:
         columns, readings = self._values(published)
         live = times[(times != NO_TIME) & ~self._initial[handles]]
         self._initial[handles] = False
-        events = list(self._losses(message, handles, statuses, times))
+        events += self._losses(message, handles, statuses, times)
         if len(live) and abs(int(live.max()) - at) < _MOST_AHEAD_US:
             self._ahead = int(live.max()) - at
         fell, back = self._units.update(handles, statuses)
@@ -138,7 +151,11 @@ class Deliveries:
             events.append(
                 self._event(at, birth=codec.Birth(assets=back, detail="communication is back"))
             )
-        if at - self._beat_at >= _HEARTBEAT_US and (heard := self._units.heard):
+        if (
+            at - self._beat_at >= _HEARTBEAT_US
+            and not self._is_down
+            and (heard := self._units.heard)
+        ):
             self._beat_at = at
             assets = [] if self._units.all_heard else heard
             events.append(self._event(at, heartbeat=codec.Heartbeat(heard_at=at, assets=assets)))
@@ -169,6 +186,19 @@ class Deliveries:
             events=events,
             ack=self._ack(message),
         )
+
+    def _of_state(self, state: int | None, at: int) -> Iterable[codec.SourceEvent]:
+        """What the server says of itself: while it is not at work, it vouches for nobody."""
+        if state is None or (state in _DOWN) == self._is_down:
+            return
+        self._is_down = state in _DOWN
+        if self._is_down:
+            reason = f"the server says that it is in state {_DOWN[state]}"
+            log.warning(reason, extra={"fields": {"source": self.model.key}})
+            yield self._event(at, death=codec.Death(reason=reason))
+        else:
+            detail = "the server is at work again"
+            yield self._event(at, birth=codec.Birth(assets=self._units.heard, detail=detail))
 
     def _values(self, published: Published) -> tuple[Columns | None, list[Reading]]:
         """A message's values: many numbers as columns, all else as readings."""

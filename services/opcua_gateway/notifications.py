@@ -16,6 +16,7 @@ from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 from numpy.typing import NDArray
 
 from aurelian.edge.columns import NO_TIME, Numbers
+from aurelian.model.sample import ValueType
 from opcua_gateway.mapping import Notification
 from opcua_gateway.publish_decoder import Damage, Items
 from opcua_gateway.structures import Types
@@ -71,6 +72,15 @@ class Published:
 
     def __len__(self) -> int:
         return len(self.others) + sum(map(len, self.numbers))
+
+    def number(self, handle: int) -> int | None:
+        """The last value of an item that is an Int32, None: there is none."""
+        for each in self.numbers:
+            if each.type is ValueType.INT64:
+                found = each.values[each.handle == handle]
+                if len(found):
+                    return int(found[-1])
+        return None
 
     def heads(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int64]]:
         """(n,) handle, status and source time (`NO_TIME`: none) of all values, in the order of the

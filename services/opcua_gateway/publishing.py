@@ -32,6 +32,9 @@ MOST_SUBSCRIPTIONS = 100
 
 _NODE_IS_GONE = frozenset({BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID})
 
+SERVER_STATE = "i=2259"
+"""Node Server/ServerStatus/State (part 5, 12.10)."""
+
 MOST_REQUESTS = 10
 """Publish requests that wait at one server."""
 
@@ -183,6 +186,7 @@ class Publishing:
         """Watch all nodes in new subscriptions."""
         await self._open_subscription()
         await self._watch(range(len(self._nodes)))
+        await self._watch_state()
 
     async def run(self, read_back: Callable[[], Coroutine[None, None, None]]) -> None:
         """Work until cancelled; `read_back` runs beside, once a message came.
@@ -235,6 +239,14 @@ class Publishing:
                 self.refused[handle] = news[handle] = status
         if news:
             await self._out.put(Refused(news, now_us()))
+
+    async def _watch_state(self) -> None:
+        """Watch the server's own state, under the handle after the last node's; a server that has
+        no room for it is watched by its messages alone."""
+        subscription = list(self.subscriptions.values())[-1]
+        await self._session.create_items(
+            subscription.terms, [(len(self._nodes), SERVER_STATE)], queue_size=10, per_call=1
+        )
 
     async def _create_items(self, items: Items[tuple[int, str]]) -> dict[int, int]:
         """Create items in the newest subscription, and in further ones where it is full. The status

@@ -70,6 +70,10 @@ class NodeOpcua:
         """Write the value of that number to each node of a type of `types.xml`."""
         await self._do("structures", number)
 
+    async def say_state(self, number: int) -> None:
+        """Say that the server is in a state (part 5, ServerState: 0 Running, 4 Shutdown)."""
+        await self._do("state", number)
+
     async def forget(self) -> None:
         """End all sessions with their subscriptions."""
         await self._do("forget")

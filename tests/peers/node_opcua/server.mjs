@@ -119,6 +119,10 @@ const commands = {
   structures(n) {
     writeStructures(n);
   },
+  // The state that the server says it is in.
+  state(number) {
+    server.engine.setServerState(number);
+  },
   // Ends all sessions with their subscriptions.
   forget() {
     for (const session of Object.values(server.engine._sessions)) {
