@@ -48,6 +48,7 @@ class Delivery:
         dropped: values that the gateway knows to be lost (say, a queue overflow that was counted).
         skipped: values left out by a rule (say, a repeated Sparkplug birth that is known already).
         repeated: the transport said that it may have delivered this before (say, MQTT's DUP).
+        vouches: False: its values are no sign of life (say, of a server that says it is down).
         ack: called on the event loop after the outbox commit that holds all of it; must not block
             or raise.
     """
@@ -62,6 +63,7 @@ class Delivery:
     dropped: int = 0
     skipped: int = 0
     repeated: bool = False
+    vouches: bool = True
     ack: Callable[[], None] | None = None
 
     @property
@@ -314,7 +316,7 @@ class LastSeen:
     def note(self, delivery: Delivery, heard: Mapping[str, int]) -> None:
         """Note what a delivery vouches for; `heard` as `Group.heard` has it."""
         _, assets = self._seen.setdefault(delivery.source.key, (delivery.owner, {}))
-        for asset, at in heard.items():
+        for asset, at in heard.items() if delivery.vouches else ():
             assets[asset] = max(at, assets.get(asset, 0))
         for event in delivery.events:
             match event.WhichOneof("kind"):

