@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from asyncua import ua
 
+from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
 from aurelian.edge.trust_store import TrustStore
@@ -163,6 +164,8 @@ class OpcuaSource:
             try:
                 await self._connect_and_run()
             except* SessionLost as group:
+                # A TaskGroup whose task fails while it is cancelled forgets the cancellation.
+                raise_if_cancelled()
                 asks_for_fewer = self._asks_for_fewer(group)
                 reason = readable(str(_first(group)))  # it may quote what the server sent
                 # What waits for a person is told on the pages too, once.

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from prometheus_client import Counter, Histogram
 
+from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.edge.assembly import Assembly, Delivery, Group, LastSeen
 from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.limits import OutboxFull
@@ -105,6 +106,8 @@ async def keep_forwarding(
             await forward(source, outbox, gateway, last_seen, ordinals, not_before, pace)
             return
         except Exception:
+            # A TaskGroup whose task fails while it is cancelled forgets the cancellation (3.11).
+            raise_if_cancelled()
             SOURCE_RESTARTS.labels(source.model.key).inc()
             log.exception(
                 "source failed, it begins anew", extra={"fields": {"source": source.model.key}}
