@@ -55,7 +55,6 @@ class Deliveries:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
         stored_at: the same of the last one up to which all is on the disk: there a gap begins for
             whoever comes after us.
-        untold: gaps of new sessions that are not on the disk yet.
         names: by handle the names of the numbers of nodes that are enumerations.
     """
 
@@ -63,7 +62,6 @@ class Deliveries:
         self.model, self.owner = model, owner
         self._holes = holes
         self.heard_at = self.stored_at = 0
-        self.untold = 0
         self._on_the_way = 0
         # By how much live values are dated after they come; before: negative, as it is the rule.
         self._ahead = 0
@@ -119,12 +117,7 @@ class Deliveries:
                     assets=self._assets, detail="resumed" if resumed else "connected"
                 )
                 self._beat_at = at
-                self.untold += len(events)
-                return self._delivery(
-                    at,
-                    events=[*events, self._event(at, birth=born)],
-                    ack=self._told if events else None,
-                )
+                return self._delivery(at, events=[*events, self._event(at, birth=born)])
             case Lost(reason, at):
                 return self._delivery(
                     at, events=[self._event(at, death=codec.Death(reason=reason))]
@@ -317,9 +310,6 @@ class Deliveries:
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
         return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
-
-    def _told(self) -> None:
-        self.untold -= 1
 
     def _ack(self, message: Message) -> Callable[[], None] | None:
         book = message.acknowledgements

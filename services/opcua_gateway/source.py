@@ -25,7 +25,7 @@ from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.clock import watch_clock
-from opcua_gateway.connection import NotResumed, opened
+from opcua_gateway.connection import opened
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.endpoints import Endpoints, announce_certificate
 from opcua_gateway.happenings import Connected, Happening, Lost, Message
@@ -100,7 +100,6 @@ class OpcuaSource:
         self._most_notifications = 0
         self._silent_ends = 0
         self._resumptions = 0  # in a row, without a message
-        self._not_resumed = 0  # in a row
         self._make_parts()
         self._saved_at = 0
 
@@ -182,20 +181,12 @@ class OpcuaSource:
                             }
                         },
                     )
-                not_resumed = isinstance(_first(group), NotResumed)
-                self._not_resumed = self._not_resumed + 1 if not_resumed else 0
-                if max(
-                    self._resumptions, self._not_resumed
-                ) >= _MOST_RESUMPTIONS or self._is_refused(group):
+                if self._resumptions >= _MOST_RESUMPTIONS or self._is_refused(group):
                     self._forget_secret()
                 if self._live is not None:
                     delivered = self._live[1].has_delivered
                     self._standings = self._live[1].standings
                     self._refused = self._live[1].refused
-                    if self._resume is not None:
-                        # Those that were opened since the last message too.
-                        terms = tuple(each.terms for each in self._standings)
-                        self._resume = replace(self._resume, terms=terms)
                     self._live = None
                     metrics.CONNECTED.labels(self.model.key).set(0)
                     metrics.LOST.labels(self.model.key).inc()
@@ -349,7 +340,7 @@ class OpcuaSource:
 
     def _forget_secret(self) -> None:
         """What cannot be resumed must not be tried again and again."""
-        self._resumptions = self._not_resumed = 0
+        self._resumptions = 0
         if self._resume is not None:
             self._resume = replace(self._resume, secret="")
 
@@ -368,9 +359,6 @@ class OpcuaSource:
             resume = replace(
                 self._resume, heard_at=self._deliveries.stored_at, unread=self._holes.unread
             )
-            if self._deliveries.untold:
-                # Who comes after us must tell of the gap, so not go on with the session after it.
-                resume = replace(resume, secret="")
             save(self._file, resume)
 
 
