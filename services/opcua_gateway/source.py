@@ -148,7 +148,6 @@ class OpcuaSource:
         stored_at, unread = self._deliveries.stored_at, self._holes.unread
         self._live = None
         self._standings = []
-        self._refused = {}
         self._make_parts()
         self._deliveries.heard_at = self._deliveries.stored_at = stored_at
         if unread is not None:
