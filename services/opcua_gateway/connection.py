@@ -96,7 +96,20 @@ async def _secure(client: Client, way: Way) -> None:
         client.security_policy.peer_certificate = way.server_certificate
 
 
+class NotResumed(SessionLost):
+    """The server neither took us back to our session nor said that it does not know it."""
+
+
 async def _reactivate(client: Client, way: Way, secret: str) -> bool:
+    try:
+        return await _activate_again(client, way, secret)
+    except Unacceptable:
+        raise  # waits for a person, and says so
+    except SessionLost as error:
+        raise NotResumed(str(error)) from error.__cause__
+
+
+async def _activate_again(client: Client, way: Way, secret: str) -> bool:
     nobody, token, nonce = (secret + "\n\n").split("\n")[:3]
     client._policy_ids = [ua.UserTokenPolicy(PolicyId=nobody, TokenType=ua.UserTokenType.Anonymous)]
     with translated("re-activate the session"):

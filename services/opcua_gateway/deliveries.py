@@ -10,7 +10,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian.edge.columns import NO_TIME, Columns, SignalTable
+from aurelian.edge.columns import NO_TIME, Columns, Numbers, SignalTable
 from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
@@ -185,6 +185,7 @@ class Deliveries:
             rejects=rejects,
             events=events,
             ack=self._ack(message),
+            vouches=not self._is_down,
         )
 
     def _of_state(self, state: int | None, at: int) -> Iterable[codec.SourceEvent]:
@@ -212,9 +213,31 @@ class Deliveries:
             return None, self._readings(published.notifications)
         if any((each.handle >= len(self._tags)).any() for each in numbers):
             numbers = tuple(each.take(each.handle < len(self._tags)) for each in numbers)
+        if self.names and numbers:
+            named = np.zeros(len(self._tags), np.bool_)
+            named[[handle for handle in self.names if handle < len(named)]] = True
+            if any(named[each.handle].any() for each in numbers):
+                return self._columns_without(named, numbers, published)
         # A copy: it is read after ours went on.
         columns = Columns(self._table, numbers, initial.copy() if initial.any() else None)
         return columns, self._readings(published.others)
+
+    def _columns_without(
+        self, named: NDArray[np.bool_], numbers: tuple[Numbers, ...], published: Published
+    ) -> tuple[Columns, list[Reading]]:
+        """Enumerations are named one by one, the other numbers stay columns."""
+        initial = self._initial
+        rest = tuple(each.take(~named[each.handle]) for each in numbers)
+        columns = Columns(self._table, rest, initial.copy() if initial.any() else None)
+        one_by_one = [
+            each
+            for each in published.notifications
+            if each.handle < len(named) and named[each.handle]
+        ]
+        others = [
+            each for each in published.others if each.handle < len(named) and not named[each.handle]
+        ]
+        return columns, self._readings([*one_by_one, *others])
 
     def _readings(self, notifications: Iterable[Notification]) -> list[Reading]:
         return [
@@ -264,6 +287,7 @@ class Deliveries:
         rejects: Sequence[Reject] = (),
         events: Sequence[codec.SourceEvent] = (),
         ack: Callable[[], None] | None = None,
+        vouches: bool = True,
     ) -> Delivery:
         return Delivery(
             source=self.model,
@@ -274,6 +298,7 @@ class Deliveries:
             rejects=rejects,
             events=events,
             ack=ack,
+            vouches=vouches,
         )
 
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:

@@ -141,6 +141,10 @@ class Holes:
         first value comes soon."""
         if not self._is_on:
             return event
+        if not new_session and self._is_waiting.all():
+            # All wait for their next value as it is: with a gap in each message they would
+            # otherwise collect gaps without end. This one is not told as recovered.
+            return event
         gap, to = Gap(event), event.gap.to_time
         until = to + self._ahead
         settles_at = to + (_PATIENCE_US if new_session else _SHORT_PATIENCE_US)
@@ -188,15 +192,17 @@ class Holes:
         """Values were delivered live; `at`: when the message came."""
         if not self._is_on:
             return
+        # What stands behind damage may be of any node: the next message ends its hole.
+        closes = not published.unreadable
         for numbers in published.numbers:
             without = numbers.source_time == NO_TIME
             times = np.where(without, numbers.server_time, numbers.source_time)
-            self._note(numbers.handle.astype(np.int64), times, at)
+            self._note(numbers.handle.astype(np.int64), times, at, closes=closes)
         if published.others:
             found = [(each.handle, time) for each in published.others if (time := time_of(each))]
             if found:
                 columns = np.array(found, np.int64)
-                self._note(columns[:, 0], columns[:, 1], at)
+                self._note(columns[:, 0], columns[:, 1], at, closes=closes)
 
     def refused(self, handles: Iterable[int]) -> None:
         """The server does not give these nodes: nothing will come that closes their holes."""
@@ -252,14 +258,16 @@ class Holes:
             if not gap.open:
                 self.completed.append(gap)
 
-    def _note(self, handles: NDArray[np.int64], times: NDArray[np.int64], at: int) -> None:
+    def _note(
+        self, handles: NDArray[np.int64], times: NDArray[np.int64], at: int, *, closes: bool
+    ) -> None:
         # A time far ahead is no time (see `contract.apply`): what follows would be missed for it.
         usable = (handles < self._nodes) & (times != NO_TIME) & (times <= at + MAX_AHEAD)
         if not usable.all():
             handles, times = handles[usable], times[usable]
         if not len(times):
             return
-        if self._waiting:
+        if self._waiting and closes:
             hit = self._is_waiting[handles]
             for handle, time in zip(handles[hit].tolist(), times[hit].tolist(), strict=True):
                 if (hole := self._waiting.pop(handle, None)) is not None:
@@ -302,8 +310,9 @@ class Holes:
         """Give the holes whose first live value is not waited for any longer."""
         if not self._waiting or now < self._settles_at:
             return
-        for hole in self._waiting.values():
-            if not hole.is_ready and hole.settles_at <= now:
+        # A copy: where there are too many, giving one gives others up.
+        for hole in list(self._waiting.values()):
+            if not hole.is_ready and hole.settles_at <= now and hole.handle in self._waiting:
                 hole.edge = None if hole.needs_first else hole.edge
                 self._give(hole)
 

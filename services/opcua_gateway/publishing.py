@@ -101,24 +101,26 @@ class Subscription:
         self.has_delivered = True
         if published.ended is not None:
             raise SessionLost(f"the server ended the subscription (0x{published.ended:08X})")
+        lost = 0
         if self._replay_from_list:
             self._replay_from_list = False
             before = [number for number in published.available if number != published.sequence]
-            await self._ask_again(before)
+            lost = await self._ask_again(before, 0)
         seen = self._sequence.observe(published.sequence, keep_alive=published.keep_alive)
-        lost = seen.skipped - len(seen.missing) + await self._ask_again(seen.missing)
-        await self._tell(published, seen, lost)
+        lost += seen.skipped - len(seen.missing)
+        await self._tell(published, seen, await self._ask_again(seen.missing, lost))
 
-    async def _ask_again(self, numbers: Items[int]) -> int:
-        """Fetch messages that were sent before; return how many the server does not have any
-        more."""
-        lost = 0
+    async def _ask_again(self, numbers: Items[int], lost: int) -> int:
+        """Fetch messages that were sent before; return how many the server does not have any more
+        since the last one that it had: each gap is told before what came after it. `lost`: before
+        all of them."""
         for number in numbers:
             published = await self._session.republish(self.terms.subscription, number)
             if published is None:
                 lost += 1
             else:
-                await self._tell(published, Observation(fresh=True), 0)
+                await self._tell(published, Observation(fresh=True), lost)
+                lost = 0
         return lost
 
     async def _tell(self, published: Published, seen: Observation, lost: int) -> None:
@@ -315,7 +317,7 @@ class Publishing:
                 self._put_back(stored)
                 await asyncio.sleep(self._interval_s)
                 continue
-            except SessionLost:
+            except (SessionLost, asyncio.CancelledError):
                 self._put_back(stored)
                 raise
             try:

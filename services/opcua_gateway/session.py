@@ -241,10 +241,26 @@ class Session:
                 return statuses | {handle: BAD_TOO_MANY_MONITORED_ITEMS for handle, _ in left}
             unfiltered = [item for item in part if answers[item[0]] in _FILTER_REFUSED]
             if unfiltered:
-                answers.update(await self._create_part(terms, unfiltered, queue_size, None))
+                answers.update(await self._create_unfiltered(terms, unfiltered, queue_size))
             statuses.update(answers)
             start += len(part)
         return statuses
+
+    async def _create_unfiltered(
+        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int
+    ) -> dict[int, int]:
+        """Items of a server that does not have our filter; there are few, so one by one where it
+        does not take them in one call."""
+        try:
+            return await self._create_part(terms, items, queue_size, None)
+        except (TooManyOperations, _TooManyItems):
+            statuses: dict[int, int] = {}
+            for item in items:
+                try:
+                    statuses |= await self._create_part(terms, [item], queue_size, None)
+                except (TooManyOperations, _TooManyItems):
+                    statuses[item[0]] = BAD_TOO_MANY_MONITORED_ITEMS
+            return statuses
 
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,

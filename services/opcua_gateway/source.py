@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from asyncua import ua
 
-from aurelian.backbone.cancellation import raise_if_cancelled
+from aurelian.backbone.cancellation import in_own_task
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
 from aurelian.edge.trust_store import TrustStore
@@ -25,7 +25,7 @@ from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.clock import watch_clock
-from opcua_gateway.connection import opened
+from opcua_gateway.connection import NotResumed, opened
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.endpoints import Endpoints, announce_certificate
 from opcua_gateway.happenings import Connected, Happening, Lost, Message
@@ -100,6 +100,7 @@ class OpcuaSource:
         self._most_notifications = 0
         self._silent_ends = 0
         self._resumptions = 0  # in a row, without a message
+        self._not_resumed = 0  # in a row
         self._make_parts()
         self._saved_at = 0
 
@@ -148,6 +149,7 @@ class OpcuaSource:
         stored_at, unread = self._deliveries.stored_at, self._holes.unread
         self._live = None
         self._standings = []
+        self._refused = {}
         self._make_parts()
         self._deliveries.heard_at = self._deliveries.stored_at = stored_at
         if unread is not None:
@@ -160,10 +162,8 @@ class OpcuaSource:
             began = time.monotonic()
             asks_for_fewer = delivered = False
             try:
-                await self._connect_and_run()
+                await in_own_task(self._connect_and_run())
             except* SessionLost as group:
-                # A TaskGroup whose task fails while it is cancelled forgets the cancellation.
-                raise_if_cancelled()
                 asks_for_fewer = self._asks_for_fewer(group)
                 reason = readable(str(_first(group)))  # it may quote what the server sent
                 # What waits for a person is told on the pages too, once.
@@ -180,12 +180,20 @@ class OpcuaSource:
                             }
                         },
                     )
-                if self._resumptions >= _MOST_RESUMPTIONS or self._is_refused(group):
+                not_resumed = isinstance(_first(group), NotResumed)
+                self._not_resumed = self._not_resumed + 1 if not_resumed else 0
+                if max(
+                    self._resumptions, self._not_resumed
+                ) >= _MOST_RESUMPTIONS or self._is_refused(group):
                     self._forget_secret()
                 if self._live is not None:
                     delivered = self._live[1].has_delivered
                     self._standings = self._live[1].standings
                     self._refused = self._live[1].refused
+                    if self._resume is not None:
+                        # Those that were opened since the last message too.
+                        terms = tuple(each.terms for each in self._standings)
+                        self._resume = replace(self._resume, terms=terms)
                     self._live = None
                     metrics.CONNECTED.labels(self.model.key).set(0)
                     metrics.LOST.labels(self.model.key).inc()
@@ -339,7 +347,7 @@ class OpcuaSource:
 
     def _forget_secret(self) -> None:
         """What cannot be resumed must not be tried again and again."""
-        self._resumptions = 0
+        self._resumptions = self._not_resumed = 0
         if self._resume is not None:
             self._resume = replace(self._resume, secret="")
 

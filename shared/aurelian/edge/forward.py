@@ -14,7 +14,7 @@ from typing import Protocol
 
 from prometheus_client import Counter, Histogram
 
-from aurelian.backbone.cancellation import raise_if_cancelled
+from aurelian.backbone.cancellation import in_own_task
 from aurelian.edge.assembly import Assembly, Delivery, Group, LastSeen
 from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.limits import OutboxFull
@@ -103,11 +103,11 @@ async def keep_forwarding(
     while True:
         began = time.monotonic()
         try:
-            await forward(source, outbox, gateway, last_seen, ordinals, not_before, pace)
+            await in_own_task(
+                forward(source, outbox, gateway, last_seen, ordinals, not_before, pace)
+            )
             return
         except Exception:
-            # A TaskGroup whose task fails while it is cancelled forgets the cancellation (3.11).
-            raise_if_cancelled()
             SOURCE_RESTARTS.labels(source.model.key).inc()
             log.exception(
                 "source failed, it begins anew", extra={"fields": {"source": source.model.key}}

@@ -3,8 +3,12 @@ brought is marked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 
+from aurelian.edge.columns import NO_TIME, Numbers
 from aurelian.edge.gateway import Delivery
 from aurelian.model import codec
 from aurelian.model.plant import Plant
@@ -19,7 +23,7 @@ S = 1_000_000
 T = 1_790_000_000 * S
 
 
-def make() -> tuple[Deliveries, Holes]:
+def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[Deliveries, Holes]:
     plant = Plant.model_validate(
         {
             "company": {"id": "x", "name": "X"},
@@ -38,8 +42,8 @@ def make() -> tuple[Deliveries, Holes]:
                                     "name": "press",
                                     "source": "peer",
                                     "signals": [
-                                        {"name": name, "address": f"ns=2;s={name}"}
-                                        for name in ("force", "name")
+                                        {"name": name, "address": f"ns=2;s={name}", **signal}
+                                        for name in names
                                     ],
                                 }
                             ],
@@ -95,10 +99,14 @@ def test_what_a_message_says_is_missing_is_told_and_can_be_read_back(
     after = texts((0, T + 5 * S, status), (1, T + 6 * S, status), why=why)
     delivery = made.of(Message(after, None, lost, T + 7 * S))
     assert reasons(delivery) == [reason]
+    if why:
+        # What stands behind damage may be of any node: the next message ends the holes.
+        assert holes.take(10, T + 7 * S) == []
+        made.of(Message(texts((0, T + 8 * S, 0), (1, T + 9 * S, 0)), None, 0, T + 9 * S))
     taken = holes.take(10, T + 7 * S)
     assert sorted((hole.handle, hole.after, hole.end) for hole in taken) == [
-        (0, T, T + 5 * S),
-        (1, T + 1, T + 6 * S),
+        (0, T, T + (8 if why else 5) * S),
+        (1, T + 1, T + (9 if why else 6) * S),
     ]
 
 
@@ -131,3 +139,22 @@ def test_values_of_the_history_are_flagged_and_leave_what_is_known_of_now() -> N
     # The first live value is still the first.
     (live,) = made.of(Message(texts((1, T, 0)), None, 0, T)).readings
     assert live.flags == Flag.INITIAL
+
+
+@pytest.mark.parametrize("count", [4, 31, 32, 100])
+def test_an_enumeration_has_its_names_in_messages_of_any_size(count: int) -> None:
+    made, _ = make([f"n{n}" for n in range(count)], type="text")
+    made.names = {2: {7: "Setup"}}
+    numbers = Numbers(
+        ValueType.INT64,
+        np.arange(count, dtype=np.uint32),
+        np.arange(count, dtype=np.uint32),
+        np.full(count, 7, np.int64),
+        np.zeros(count, np.uint32),
+        np.full(count, T, np.int64),
+        np.full(count, NO_TIME, np.int64),
+    )
+    delivery = made.of(Message(Published(1, 1, (), False, (numbers,)), None, 0, T))
+    columns = [] if delivery.columns is None else delivery.columns.readings()
+    found = {r.signal.path.rpartition("/")[2]: r.value for r in (*columns, *delivery.readings)}
+    assert found == {f"n{n}": "Setup" if n == 2 else 7 for n in range(count)}

@@ -256,3 +256,36 @@ def test_a_gap_is_completed_when_its_last_hole_is() -> None:
     holes.finish(second, Outcome.NO_HISTORY)
     assert holes.completed == [told]
     assert (told.values, told.outcomes) == (5, {Outcome.WHOLE: 1, Outcome.NO_HISTORY: 1})
+
+
+def test_silent_nodes_that_are_given_up_for_newer_holes_stop_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("opcua_gateway.holes.MOST_HOLES", 10)
+    busy = range(10, 20)
+    holes = make(20)
+    holes.delivered(message(*((n, T) for n in range(20))), T)
+    holes.missed_by_all(gap(T, T + 1), new_session=True)
+    for n in range(1, 5):
+        at = T + n * S
+        found = message(*((node, at) for node in busy), statuses=[OVERFLOW] * 10)
+        holes.overflowed(gap(at - S, at), found)
+        holes.delivered(found, at)
+    # The silent ones are not waited for any longer: they are the oldest, and there are too many.
+    taken: list[Hole] = []
+    while part := holes.take(1_000, T + DAY):
+        for hole in part:
+            holes.finish(hole, Outcome.WHOLE)
+        taken += part
+    assert len(taken) < 60
+    assert any(gap.outcomes.get(Outcome.GIVEN_UP) for gap in holes.completed)
+    assert {hole.handle for hole in taken} >= set(busy)
+
+
+def test_a_gap_in_each_message_collects_nothing_at_nodes_that_are_silent() -> None:
+    holes = make(2)
+    holes.delivered(message((0, T), (1, T)), T)
+    for n in range(1, 200):
+        holes.missed_by_all(gap(T + n, T + n + 1))
+    (first, second) = holes.take(10, T + DAY)
+    assert len(first.gaps) == len(second.gaps) == 1

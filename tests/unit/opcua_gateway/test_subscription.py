@@ -1,0 +1,56 @@
+"""Where lost messages stand among those that the server could send again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container
+from typing import cast
+
+import pytest
+
+from opcua_gateway.happenings import Happening, Message
+from opcua_gateway.message_numbers import Acknowledgements, Window
+from opcua_gateway.notifications import Published
+from opcua_gateway.publishing import Standing, Subscription
+from opcua_gateway.session import Session, Terms
+
+
+class Server:
+    """Sends again what it has kept."""
+
+    def __init__(self, kept: Container[int]) -> None:
+        self._kept = kept
+
+    async def republish(self, subscription: int, number: int) -> Published | None:
+        return Published(subscription, number, (), False) if number in self._kept else None
+
+
+async def told(kept: Container[int], expected: int | None, message: Published) -> list[list[int]]:
+    """Number of each message that goes on, and how many were lost before it."""
+    out: asyncio.Queue[Happening] = asyncio.Queue()
+    standing = Standing(Terms(1, 0.1, 1.0), Acknowledgements(Window(64)), expected)
+    subscription = Subscription(cast(Session, Server(kept)), standing, out)
+    await subscription.accept(message)
+    found = [out.get_nowait() for _ in range(out.qsize())]
+    return [[each.published.sequence, each.lost] for each in found if isinstance(each, Message)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ((5, 6), [[5, 0], [6, 0], [7, 0]]),
+        ((6,), [[6, 1], [7, 0]]),
+        ((5,), [[5, 0], [7, 1]]),
+        ((), [[7, 2]]),
+    ],
+)
+async def test_a_loss_is_told_before_what_came_after_it(
+    kept: tuple[int, ...], expected: list[list[int]]
+) -> None:
+    assert await told(kept, 5, Published(1, 7, (), False)) == expected
+
+
+async def test_what_a_server_lists_and_cannot_send_again_is_lost() -> None:
+    message = Published(1, 9, (7, 8, 9), False)
+    assert await told((), None, message) == [[9, 2]]
+    assert await told((8,), None, message) == [[8, 1], [9, 0]]
