@@ -18,6 +18,7 @@ import numpy as np
 import psycopg
 from psycopg.rows import TupleRow
 
+from aurelian.backbone.cancellation import in_own_task
 from aurelian.backbone.client import Unavailable
 from aurelian.backbone.position import Decision
 from aurelian.backbone.topics import ASSETS
@@ -84,7 +85,7 @@ async def _store_forever(settings: HistorianSettings, health: Health) -> None:
     while True:
         began = time.monotonic()
         try:
-            await run_log(settings, health)
+            await in_own_task(run_log(settings, health))
         except* LogChanged:
             log.info("another log was declared")
             backoff.reset()

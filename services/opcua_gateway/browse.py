@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from asyncua import ua
 
+from opcua_gateway.browse_service import BrowseService
 from opcua_gateway.browse_wire import (
     FOREIGN,
     OBJECT,
@@ -23,6 +24,7 @@ from opcua_gateway.browse_wire import (
     Reference,
     numeric_key,
 )
+from opcua_gateway.in_parts import read_in_parts
 from opcua_gateway.session import Session, SessionLost, TooManyOperations
 
 NODES_PER_CALL = 1000
@@ -147,9 +149,9 @@ class Reach:
 async def find_reach(session: Session) -> Reach:
     """Ask a server for its namespaces and its limits."""
     namespaces = (await session.read_limits()).namespaces
-    wanted = [(f"i={number}", int(ua.AttributeIds.Value)) for number in _LIMITS]
-    answers = await session.read_attributes(wanted)
-    said = [answer.Value.Value if answer.Value is not None else None for answer in answers]
+    wanted = [(ua.NodeId(number), ua.AttributeIds.Value) for number in _LIMITS]
+    answers = await read_in_parts(session, wanted, len(wanted))
+    said = [each.Value.Value if each is not None and each.Value else None for each in answers]
     per_browse, per_read = (min(int(each or NODES_PER_CALL), NODES_PER_CALL) for each in said)
     return Reach(namespaces, per_browse, per_read)
 
@@ -184,6 +186,7 @@ async def read_many(
     """
     found: list[Attribute] = [Attribute(None, 0, 0)] * len(wanted)
     waiting = deque([(0, len(wanted))]) if wanted else deque()
+    service = BrowseService(session)
 
     async def read() -> None:
         while waiting:
@@ -192,7 +195,7 @@ async def read_many(
             if stop < end:
                 waiting.appendleft((stop, end))
             try:
-                found[start:stop] = await session.read_encoded(wanted[start:stop])
+                found[start:stop] = await service.read(wanted[start:stop])
             except TooManyOperations as error:
                 if stop - start == 1:
                     raise SessionLost(f"not even of one node: {error}") from error
@@ -215,7 +218,7 @@ class _Browsing:
     def __init__(
         self, session: Session, reach: Reach, bounds: Bounds, leave_out: Callable[[Node], bool]
     ) -> None:
-        self._session, self._reach, self._bounds = session, reach, bounds
+        self._service, self._reach, self._bounds = BrowseService(session), reach, bounds
         self._leave_out = leave_out
         self._tree = Tree()
         self._known: dict[bytes, Node | None] = {}
@@ -275,13 +278,13 @@ class _Browsing:
         reach = self._reach
         unfinished: Sequence[Node] = batch
         try:
-            answers = await self._session.browse(
+            answers = await self._service.browse(
                 [node.key for node in batch], reach.indices, self._most_children
             )
             unfinished = self._take(batch, answers, alone=alone)
             while unfinished and not self._tree.cut:
                 points = [self._points[node] for node in unfinished]
-                answers = await self._session.browse_next(points, reach.indices)
+                answers = await self._service.browse_next(points, reach.indices)
                 unfinished = self._take(unfinished, answers, alone=alone)
         except TooManyOperations as error:
             await self._release(unfinished)
@@ -369,7 +372,7 @@ class _Browsing:
         if points:
             with suppress(SessionLost, TooManyOperations, TimeoutError):
                 async with asyncio.timeout(_RELEASE_S):
-                    await self._session.browse_next(points, self._reach.indices, release=True)
+                    await self._service.browse_next(points, self._reach.indices, release=True)
 
 
 _NO_POINT = frozenset(

@@ -7,21 +7,13 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from asyncua import Client, ua
 
-from opcua_gateway.browse_wire import (
-    Attribute,
-    Browsed,
-    browse_request,
-    decode_browse,
-    decode_read,
-    read_request,
-)
 from opcua_gateway.notifications import Published, decode_republish
 from opcua_gateway.structures import Types
 from opcua_gateway.transport_limits import request_bytes
@@ -30,9 +22,6 @@ ITEMS_PER_CALL = 1000
 NODES_PER_READ = 1000
 HISTORY_NODES_PER_CALL = 100
 """Where a server names no limit of its own."""
-
-_MANY_NODES_S = 30.0
-"""For one call with as many nodes as the server takes: small controllers work on it for seconds."""
 
 _REQUEST_HEAD_BYTES, _ITEM_BYTES = 512, 96
 """Of a call that creates items, and of an item in it beside its node id as text: at most."""
@@ -312,68 +301,10 @@ class Session:
         with translated("delete subscriptions"):
             await self._client.uaclient.session.delete_subscriptions(list(subscriptions))
 
-    async def browse(
-        self,
-        nodes: Sequence[bytes],
-        indices: Mapping[str, int],
-        most: int = 0,
-        *,
-        types_above: bool = False,
-    ) -> list[Browsed]:
-        """The children of nodes, or the types directly above them, in one call.
-
-        Args:
-            nodes: keys of `browse_wire.py`.
-            indices: of the server's namespaces by URI.
-            most: references of one node in the answer, 0: as the server likes.
-
-        Raises:
-            TooManyOperations: ask for fewer nodes.
-        """
-        with _asked_for_many("browse"):
-            request = browse_request(nodes, most, types_above=types_above)
-            body = await self._send_many(request)
-            return _as_many(decode_browse(body, indices), nodes)
-
-    async def browse_next(
-        self, points: Sequence[bytes], indices: Mapping[str, int], *, release: bool = False
-    ) -> list[Browsed]:
-        """What follows at continuation points; `release`: nothing, the server may forget them."""
-        request = ua.BrowseNextRequest()
-        request.Parameters.ReleaseContinuationPoints = release
-        request.Parameters.ContinuationPoints = list(points)
-        with _asked_for_many("browse"):
-            body = await self._send_many(request)
-            found = decode_browse(body, indices)
-            return found if release else _as_many(found, points)
-
-    async def read_encoded(self, wanted: Sequence[tuple[bytes, int]]) -> list[Attribute]:
-        """Attributes of many nodes in one call, given as (key of `browse_wire.py`, number).
-
-        Raises:
-            TooManyOperations: ask for fewer.
-        """
-        with _asked_for_many("read attributes"):
-            body = await self._send_many(read_request(wanted))
-            return _as_many(decode_read(body), wanted)
-
-    async def read_attributes(self, wanted: Sequence[tuple[str, int]]) -> list[ua.DataValue]:
-        """Attributes in one call, given as (node id, number)."""
-        request = ua.ReadParameters()
-        request.NodesToRead = [
-            ua.ReadValueId(NodeId=ua.NodeId.from_string(node), AttributeId=attribute)
-            for node, attribute in wanted
-        ]
-        with translated("read attributes"):
-            return list(await self._client.uaclient.session.read(request))
-
     async def close(self) -> None:
         """End the session at the server; nobody can come back to it."""
         with translated("close the session"):
-            await self._client.uaclient.session.close_session(True)
-
-    async def _send_many(self, request: object) -> ua.utils.Buffer:
-        return await self._client.uaclient.session._send_request(request, timeout=_MANY_NODES_S)
+            await self.services.close_session(True)
 
     def _fitting(self, items: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
         """The first of `items`, at least one, that a request has room for."""
@@ -444,24 +375,6 @@ def _item(
 def _content(answer: ua.DataValue) -> Any:
     """A value that was read; None where the server gives none."""
     return answer.Value.Value if answer.Value is not None else None
-
-
-_Many = TypeVar("_Many")
-
-
-def _as_many(answers: list[_Many], asked: Sequence[object]) -> list[_Many]:
-    if len(answers) != len(asked):
-        raise SessionLost(f"the server gives {len(answers)} answers to {len(asked)} questions")
-    return answers
-
-
-@contextmanager
-def _asked_for_many(doing: str) -> Iterator[None]:
-    with translated(doing):
-        try:
-            yield
-        except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
-            raise TooManyOperations(f"cannot {doing}: {error}") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from asyncua import ua
 
 from opcua_gateway.browse import Reach, read_many
+from opcua_gateway.browse_service import BrowseService
 from opcua_gateway.browse_wire import FOREIGN, NULL_NODE, name_of
 from opcua_gateway.session import Session, SessionLost, TooManyOperations
 
@@ -85,11 +86,12 @@ async def read_types(session: Session, reach: Reach, types: Collection[bytes]) -
 async def _parents(session: Session, reach: Reach, types: Collection[bytes]) -> dict[bytes, bytes]:
     """The type directly above each; `FOREIGN`: none."""
     found: dict[bytes, bytes] = {}
+    service = BrowseService(session)
     waiting = deque(types)
     while waiting:
         part = [waiting.popleft() for _ in range(min(len(waiting), reach.per_browse))]
         try:
-            answers = await session.browse(part, reach.indices, types_above=True)
+            answers = await service.browse(part, reach.indices, types_above=True)
         except TooManyOperations as error:
             if len(part) == 1:
                 raise SessionLost(f"not even one node: {error}") from error
@@ -98,7 +100,7 @@ async def _parents(session: Session, reach: Reach, types: Collection[bytes]) -> 
             continue
         points = [answer.point for answer in answers if answer.point]
         if points:
-            await session.browse_next(points, reach.indices, release=True)
+            await service.browse_next(points, reach.indices, release=True)
         for key, answer in zip(part, answers, strict=True):
             found[key] = answer.references[0].node if answer.references else FOREIGN
     return found

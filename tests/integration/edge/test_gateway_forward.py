@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,26 +35,9 @@ from aurelian.model.sample import SampleBatch, Signal, Value, ValueType
 from aurelian.model.source_model import SourceModel
 from aurelian.runtime.health import Health
 from tests import servers
+from tests.integration.edge.conftest import PLANT
 from tests.stand_in_historian import Historian
 
-PLANT = """
-company: {id: pilot-x, name: Pilot X}
-site: north
-time_zone: UTC
-sources: [{id: press-opcua, kind: opcua, url: "opc.tcp://127.0.0.1:4840"}]
-areas:
-  - name: forming
-    lines:
-      - name: line-1
-        products: [{id: cup, ideal_cycle_s: 2}]
-        units:
-          - name: press
-            source: press-opcua
-            signals:
-              - {name: force, type: double, range: [0, 1000]}
-              - {name: parts, type: uint64, role: good_count}
-              - {name: note, type: text}
-"""
 T0 = time.time_ns() // 1000 - 60_000_000
 
 
@@ -85,27 +68,6 @@ class PressSource:
                 ack=lambda first=first: self.acked.extend(range(first, first + 10)),  # type: ignore[misc]
             )
         await asyncio.Event().wait()
-
-
-@pytest.fixture
-def broker() -> Iterator[servers.KafkaServer]:
-    with servers.kafka_broker() as server:
-        yield server
-
-
-@pytest.fixture
-def settings(broker: servers.KafkaServer, tmp_path: Path) -> GatewaySettings:
-    plants = tmp_path / "plants"
-    plants.mkdir()
-    (plants / "north.yaml").write_text(PLANT)
-    return GatewaySettings(
-        gateway="opcua-1",
-        kafka_bootstrap=broker.bootstrap,
-        kafka_timeout_s=2,
-        plant=plants,
-        state=tmp_path / "state",
-        outbox_min_free=0.0,
-    )
 
 
 async def test_ten_thousand_readings_reach_a_broker_that_is_killed_and_replaced_on_the_way(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -21,7 +20,7 @@ from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
 from aurelian.runtime.health import Health
 from tests import servers
-from tests.integration.edge.test_gateway_forward import PLANT, running, until
+from tests.integration.edge.test_gateway_forward import running, until
 from tests.stand_in_historian import Historian
 
 OFFERED_A_DELIVERY = 500
@@ -48,27 +47,6 @@ class Machine:
             self.delivered += 1
             yield self.make(n)
             await asyncio.sleep(self.pause_s)
-
-
-@pytest.fixture
-def broker() -> Iterator[servers.KafkaServer]:
-    with servers.kafka_broker() as server:
-        yield server
-
-
-@pytest.fixture
-def settings(broker: servers.KafkaServer, tmp_path: Path) -> GatewaySettings:
-    plants = tmp_path / "plants"
-    plants.mkdir()
-    (plants / "north.yaml").write_text(PLANT)
-    return GatewaySettings(
-        gateway="opcua-1",
-        kafka_bootstrap=broker.bootstrap,
-        kafka_timeout_s=2,
-        plant=plants,
-        state=tmp_path / "state",
-        outbox_min_free=0.0,
-    )
 
 
 def machine(plant: Plant, number: int, values: int, **of: float) -> Machine:
