@@ -50,7 +50,7 @@ STEADY_AFTER_S = 30.0
 follows soon."""
 
 _MOST_RESUMPTIONS = 4
-"""Of one session without a message between: then it is given up."""
+"""Of one session without a message between, or attempts at it: then it is given up."""
 
 _SAVE_US = 5_000_000
 
@@ -182,9 +182,8 @@ class OpcuaSource:
                     )
                 not_resumed = isinstance(_first(group), NotResumed)
                 self._not_resumed = self._not_resumed + 1 if not_resumed else 0
-                if max(
-                    self._resumptions, self._not_resumed
-                ) >= _MOST_RESUMPTIONS or self._is_refused(group):
+                in_vain = max(self._resumptions, self._not_resumed)
+                if in_vain >= _MOST_RESUMPTIONS or self._is_refused(group):
                     self._forget_secret()
                 if self._live is not None:
                     delivered = self._live[1].has_delivered

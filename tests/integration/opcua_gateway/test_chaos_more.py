@@ -151,6 +151,35 @@ async def test_a_session_that_ends_whenever_it_is_resumed_is_given_up(tmp_path: 
             assert not uncovered(taken, sent(1, last, start))
 
 
+async def test_a_session_that_cannot_be_gone_back_to_is_given_up(tmp_path: Path) -> None:
+    """The connection ends at each attempt to take the session up again, without a word. Fails where
+    `source._not_resumed` is not counted: it is tried for ever, and after a restart again."""
+    last, attempts, is_new = 30, 0, set[int]()
+    ends = False
+
+    def rule(answer: Answer) -> Answer | None:
+        nonlocal attempts
+        if answer.kind == CREATE_SESSION:
+            is_new.add(answer.connection)
+        if ends and answer.kind == ACTIVATE_SESSION and answer.connection not in is_new:
+            attempts += 1
+            raise Hangup
+        return answer
+
+    async with node_opcua(tmp_path, nodes=1) as server, relayed(server.url, rule) as relay:
+        async with taking(make_source(tmp_path, relay.url, 1)) as taken:
+            await until(lambda: newest(taken) == [0.0], "the first value", 30)
+            ends = True
+            relay.hang_up()
+            start = now_ms()
+            await server.count(1, last, PAUSE_MS, start)
+            await until(lambda: births(taken).count("connected") == 2, "a new session", 60)
+            await until(lambda: newest(taken) == [float(last)], "the last value")
+    assert attempts == 4
+    assert gaps(taken) == ["no session with the server"]
+    assert not uncovered(taken, sent(1, last, start))
+
+
 async def test_a_server_with_messages_of_64_kb_delivers_five_thousand_nodes(tmp_path: Path) -> None:
     many = 5_000
     async with node_opcua(tmp_path, nodes=many, transport=SMALL_MESSAGES) as server:
