@@ -203,7 +203,6 @@ class Deliveries:
 
     def _values(self, published: Published) -> tuple[Columns | None, list[Reading]]:
         """A message's values: many numbers as columns, all else as readings."""
-        initial = self._initial
         numbers = published.numbers
         others = {each.handle for each in published.others}
         if sum(map(len, numbers)) < _FEWEST_IN_COLUMNS or (
@@ -218,17 +217,18 @@ class Deliveries:
             named[[handle for handle in self.names if handle < len(named)]] = True
             if any(named[each.handle].any() for each in numbers):
                 return self._columns_without(named, numbers, published)
+        return self._columns(numbers), self._readings(published.others)
+
+    def _columns(self, numbers: tuple[Numbers, ...]) -> Columns:
         # A copy: it is read after ours went on.
-        columns = Columns(self._table, numbers, initial.copy() if initial.any() else None)
-        return columns, self._readings(published.others)
+        initial = self._initial.copy() if self._initial.any() else None
+        return Columns(self._table, numbers, initial)
 
     def _columns_without(
         self, named: NDArray[np.bool_], numbers: tuple[Numbers, ...], published: Published
     ) -> tuple[Columns, list[Reading]]:
         """Enumerations are named one by one, the other numbers stay columns."""
-        initial = self._initial
         rest = tuple(each.take(~named[each.handle]) for each in numbers)
-        columns = Columns(self._table, rest, initial.copy() if initial.any() else None)
         one_by_one = [
             each
             for each in published.notifications
@@ -237,7 +237,7 @@ class Deliveries:
         others = [
             each for each in published.others if each.handle < len(named) and not named[each.handle]
         ]
-        return columns, self._readings([*one_by_one, *others])
+        return self._columns(rest), self._readings([*one_by_one, *others])
 
     def _readings(self, notifications: Iterable[Notification]) -> list[Reading]:
         return [

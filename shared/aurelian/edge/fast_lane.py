@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from aurelian.edge.columns import NO_TIME, Columns, Numbers, SignalTable
 from aurelian.edge.contract import MAX_AHEAD, MAX_SKEW, Reading
 from aurelian.edge.ordinals import Ordinals
-from aurelian.model.evidence import not_read_now
+from aurelian.model.evidence import vouching
 from aurelian.model.sample import (
-    BAD,
     MAX_EXACT_INT,
     Flag,
     Sample,
@@ -119,9 +118,7 @@ class FastLane:
 
     def heard(self, part: Part) -> dict[str, int]:
         """Until when each asset is vouched for (`evidence.vouches`), microseconds since 1970."""
-        vouches: NDArray[np.bool_] | slice = slice(None)
-        if part.status.any():
-            vouches = ((part.status & np.uint32(BAD)) == 0) & ~not_read_now(part.status)
+        vouches = vouching(part)
         newest = np.zeros(len(self.table.assets), np.int64)
         np.maximum.at(newest, self.table.asset[part.handle[vouches]], part.source_time[vouches])
         latest = int(part.gateway_time[0]) if len(part) else 0
@@ -137,8 +134,8 @@ class FastLane:
             for signal in signals
             if (handle := self.table.handle_of.get(signal)) is not None
         }
-        fine = ((part.status & np.uint32(BAD)) == 0) & ~not_read_now(part.status)
-        return [wanted[h] for h in np.unique(part.handle[fine]).tolist() if h in wanted]
+        handles = np.unique(part.handle[vouching(part)]).tolist()
+        return [wanted[handle] for handle in handles if handle in wanted]
 
     def before(self, signal: Signal) -> None:
         """A value of the signal goes value by value now: `Ordinals` hears of those before it."""
@@ -248,8 +245,9 @@ def _by_contract(
     so."""
     table = columns.table
     numbers = columns.numbers
-    place = _column(numbers, "place")
-    order = slice(None) if len(numbers) == 1 else np.argsort(place, kind="stable")
+    order: slice | NDArray[np.intp] = slice(None)
+    if len(numbers) > 1:
+        order = np.argsort(_column(numbers, "place"), kind="stable")
     handle = _column(numbers, "handle")[order].astype(np.int64)
     came = np.repeat(
         np.array([each.type for each in numbers], np.uint8), [len(each) for each in numbers]

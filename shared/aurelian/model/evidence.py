@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian.model.sample import BAD, Flag, SampleBatch
+from aurelian.model.sample import BAD, Flag
 from aurelian.model.time import SECOND_US
 
 LIVE_S = 10
@@ -56,23 +56,29 @@ def vouches(status: int, flags: int, source_time: int) -> bool:
     return not (flags & _TIME_REPLACED and source_time != 0)
 
 
-def vouching(batch: SampleBatch) -> NDArray[np.bool_]:
+class Judged(Protocol):
+    """What `vouching` looks at of n samples: a batch, or what becomes one."""
+
+    @property
+    def status(self) -> NDArray[np.uint32]: ...
+    @property
+    def flags(self) -> NDArray[np.uint32]: ...
+    @property
+    def source_time(self) -> NDArray[np.int64]: ...
+    def __len__(self) -> int: ...
+
+
+def vouching(batch: Judged) -> NDArray[np.bool_]:
     """(n,) `vouches` for each sample of a batch."""
     status, flags = batch.status, batch.flags
     good = np.ones(len(batch), np.bool_)
     if status.any():
         good &= (status & np.uint32(BAD)) == 0
-        good &= ~not_read_now(status)
+        good &= ~np.isin(status & np.uint32(_CODE), _NOT_READ_NOW)
     if flags.any():
         good &= (flags & np.uint32(_OLD)) == 0
         good &= ((flags & np.uint32(_TIME_REPLACED)) == 0) | (batch.source_time == 0)
     return good
-
-
-def not_read_now(status: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """(n,) whether a status code says that its server did not read the value now."""
-    found: NDArray[np.bool_] = np.isin(status & np.uint32(_CODE), _NOT_READ_NOW)
-    return found
 
 
 def time_is_refused(flags: int, source_time: int) -> bool:
