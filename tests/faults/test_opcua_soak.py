@@ -23,6 +23,7 @@ from tests.waiting import until
 SECONDS = int(os.environ.get("AURELIAN_SOAK_SECONDS", "1800" if LONG_TESTS else "120"))
 NODES, PAUSE_MS = 500, 100
 LOOK_S = 1.0
+SOURCE = "soak/site/peer"
 
 MOST_GROWTH_MB = 12.0
 """Between the medians of the second and the last quarter of the run: caches fill in the first."""
@@ -81,8 +82,8 @@ async def test_a_steady_load_loses_and_doubles_nothing_and_takes_no_more_memory(
             )
             assert process.returncode is None
             await until(
-                lambda: historian.counts()["received"] == _stored(historian),
-                lambda: f"a balanced ledger: {historian.counts()}",
+                lambda: historian.counts(SOURCE)["received"] == _stored(historian),
+                lambda: f"a balanced ledger: {historian.counts(SOURCE)}",
                 30,
             )
         finally:
@@ -90,11 +91,9 @@ async def test_a_steady_load_loses_and_doubles_nothing_and_takes_no_more_memory(
     quarter = len(memory) // 4
     early, late = memory[quarter : 2 * quarter], memory[3 * quarter :]
     print(f"{len(memory)} looks, {np.median(early):.1f} MB early, {np.median(late):.1f} MB late")
-    counts = historian.counts()
+    counts = historian.counts(SOURCE)
     assert (counts["rejected"], counts["dropped"], counts["skipped"]) == (0, 0, 0)
-    kinds = {
-        each.WhichOneof("kind") for each in historian.events if each.source == "soak/site/peer"
-    }
+    kinds = {each.WhichOneof("kind") for each in historian.events if each.source == SOURCE}
     assert kinds <= {"birth", "heartbeat", "received"}, kinds
     _check_each_value_came_once(historian, rounds, first_ms)
     assert np.median(late) - np.median(early) < MOST_GROWTH_MB

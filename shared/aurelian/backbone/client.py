@@ -7,6 +7,7 @@ not in Kafka (D7).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka import TopicPartition as _TopicPartition
 from aiokafka.errors import (
     CorruptRecordException,
+    IllegalStateError,
     InvalidTimestampError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -174,12 +176,8 @@ class Consumer:
         fetch_max_bytes: int = 8_388_608,
     ) -> None:
         self._topics = [topic.name for topic in topics]
-        self._group, self._assigned, self._revoked, self._from_end = (
-            group,
-            assigned,
-            revoked,
-            from_end,
-        )
+        self._group, self._from_end = group, from_end
+        self._assigned, self._revoked = assigned, revoked
         self._assigned_counts: dict[str, int] = {}
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
@@ -305,23 +303,31 @@ class Consumer:
             raise Unavailable(f"no topic ids: {error!r}") from error
 
     async def positions(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """The offset that comes next in each of `partitions`, which are assigned here.
+        """The offset that comes next in each of `partitions` that is (still) assigned here.
 
         Raises:
             Unavailable: no broker answered.
         """
-        try:
-            return {p: await self._consumer.position(_TopicPartition(*p)) for p in partitions}
-        except KafkaError as error:
-            raise Unavailable(f"no positions: {error!r}") from error
+        found = {}
+        for partition in partitions:
+            try:
+                found[partition] = await self._consumer.position(_TopicPartition(*partition))
+            except IllegalStateError:
+                continue
+            except KafkaError as error:
+                raise Unavailable(f"no positions: {error!r}") from error
+        return found
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Go on at `offset` in a partition that is assigned here."""
-        self._consumer.seek(_TopicPartition(*partition), offset)
+        """Go on at `offset` in a partition; nothing where it went elsewhere meanwhile, which the
+        listener hears later than the client: no caller can know that it still has one."""
+        with contextlib.suppress(IllegalStateError):
+            self._consumer.seek(_TopicPartition(*partition), offset)
 
     def pause(self, partition: Partition) -> None:
-        """Take nothing of a partition until it is assigned anew."""
-        self._consumer.pause(_TopicPartition(*partition))
+        """Take nothing of a partition until it is assigned anew, here or elsewhere."""
+        with contextlib.suppress(IllegalStateError):
+            self._consumer.pause(_TopicPartition(*partition))
 
     async def _assign_all(self) -> None:
         # A topic that was just made may not be in the client's metadata yet.
@@ -381,8 +387,7 @@ async def _end(stop: Callable[[], Awaitable[None]]) -> None:
     """Stop a client within 5 s, whatever state it is in.
 
     The client awaits tasks of its own that it has just cancelled, so a `CancelledError` may come
-    out of it that nobody
-    asked for: taken for ours, it would end the whole process without a word.
+    out of it that nobody asked for: taken for ours, it would end the whole process without a word.
     """
     try:
         async with asyncio.timeout(5):

@@ -343,7 +343,7 @@ class Session(Generic[RowT]):
         ours = [p for p, position in self.positions.items() if position.claim.halted is None]
         ends = await self.owned.end_offsets(ours)
         at = await self.owned.positions(ours)
-        return all(at[partition] >= ends[partition] for partition in ours)
+        return all(partition in at and at[partition] >= ends[partition] for partition in ours)
 
 
 MAX_RECORDS = 500

@@ -504,6 +504,38 @@ async def test_four_instances_under_load_commit_beside_each_other_without_deadlo
     assert bench.query(deadlocks)[0][0] == before
 
 
+async def test_partitions_that_go_elsewhere_while_their_state_is_loaded_end_no_instance(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group moves them while the first instance waits for the database, which is slow."""
+    keys = [f"key-{n}" for n in range(16)]
+    await bench.send_numbers(1, keys)
+    first, second = Sums(), Sums()
+    loading, second_has_some = asyncio.Event(), asyncio.Event()
+    load = FoldStore.load
+
+    async def load_slowly(
+        store: FoldStore, numbers: Sequence[int] | None
+    ) -> Mapping[str, tuple[int | None, State]]:
+        states = await load(store, numbers)
+        if numbers and len(numbers) == 2 and not loading.is_set():
+            loading.set()
+            await asyncio.wait_for(second_has_some.wait(), 30)
+        return states
+
+    monkeypatch.setattr(FoldStore, "load", load_slowly)
+    async with bench.folding(first, exclusive=False):
+        await asyncio.wait_for(loading.wait(), 30)
+        async with bench.folding(second, exclusive=False):
+            await until(lambda: bool(second.sums), "the second to own a partition", 30)
+            second_has_some.set()
+            await until(
+                lambda: bool(first.sums) and sorted([*first.sums, *second.sums]) == sorted(keys),
+                "each key to be folded by one of them",
+                30,
+            )
+
+
 async def test_instances_lock_only_what_they_claimed(bench: Bench) -> None:
     first, second = (Partition(bench.numbers.name, n) for n in range(2))
     async with await connect(bench.url) as one, await connect(bench.url) as other:
