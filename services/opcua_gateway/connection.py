@@ -12,10 +12,10 @@ from asyncua.crypto.uacrypto import CertProperties
 from cryptography.exceptions import InvalidSignature
 
 from aurelian.edge.certificates import shown
-from opcua_gateway.endpoints import Way, confirmed_token
-from opcua_gateway.policies import Unacceptable
+from opcua_gateway.security.endpoints import Way, confirmed_token
+from opcua_gateway.security.policies import Unacceptable
+from opcua_gateway.security.sign_in import shown_identity
 from opcua_gateway.session import Session, SessionLost, translated
-from opcua_gateway.sign_in import shown_identity
 from opcua_gateway.transport_limits import keep_limits
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
+from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
-from opcua_gateway.holes import Holes
+from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import (
     Notification,
     Tag,
@@ -26,7 +27,6 @@ from opcua_gateway.mapping import (
     refused_reading,
     to_reading,
 )
-from opcua_gateway.notifications import Published
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aurelian.model.codec import SourceEvent
+from opcua_gateway.decode.notifications import Published
 from opcua_gateway.mapping import Notification
 from opcua_gateway.message_numbers import Acknowledgements
-from opcua_gateway.notifications import Published
 
 
 @dataclass(frozen=True, slots=True)

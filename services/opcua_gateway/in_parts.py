@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from asyncua import ua
 
+from opcua_gateway.decode.variants import UNREADABLE
 from opcua_gateway.session import TOO_LARGE, Session, SessionLost, translated
-from opcua_gateway.variants import UNREADABLE
 
 _Wanted = TypeVar("_Wanted")
 _Found = TypeVar("_Found")

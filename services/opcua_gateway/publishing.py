@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
+from opcua_gateway.decode.notifications import Published, Undecodable, decode_publish
 from opcua_gateway.happenings import Happening, Message, Refused
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
 from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, Window
-from opcua_gateway.notifications import Published, Undecodable, decode_publish
 from opcua_gateway.session import (
     BAD_TOO_MANY_MONITORED_ITEMS,
     Limits,

@@ -14,8 +14,8 @@ from typing import Any
 
 from asyncua import Client, ua
 
-from opcua_gateway.notifications import Published, decode_republish
-from opcua_gateway.structures import Types
+from opcua_gateway.data_types.structures import Types
+from opcua_gateway.decode.notifications import Published, decode_republish
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000

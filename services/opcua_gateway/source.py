@@ -26,22 +26,22 @@ from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.clock import watch_clock
 from opcua_gateway.connection import NotResumed, opened
+from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
-from opcua_gateway.endpoints import Endpoints, announce_certificate
 from opcua_gateway.happenings import Connected, Happening, Lost, Message
-from opcua_gateway.holes import Holes
+from opcua_gateway.history.holes import Holes
+from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.mapping import (
     Tag,
     tags_of,
 )
 from opcua_gateway.message_numbers import Acknowledgements, Window
-from opcua_gateway.policies import Unacceptable
 from opcua_gateway.publishing import Publishing, Standing
-from opcua_gateway.read_back import HistoryReader
 from opcua_gateway.resume import Resume, load, save
+from opcua_gateway.security.endpoints import Endpoints, announce_certificate
+from opcua_gateway.security.policies import Unacceptable
 from opcua_gateway.session import Limits, ResponseTooLarge, Session, SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.type_definitions import TypeDefinitions
 
 log = logging.getLogger(__name__)
 

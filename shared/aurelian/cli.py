@@ -221,7 +221,7 @@ def doctor(
 )
 def browse(context: typer.Context) -> None:
     """List what an OPC UA server has, or print it as a plant file: `aurelian browse --help`."""
-    from opcua_gateway.browse_command import browse_app
+    from opcua_gateway.browse.command import browse_app
 
     browse_app(context.args, prog_name="aurelian browse")
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from asyncua import Client, ua
 
-from opcua_gateway.browse import SERVER, Bounds, Node, browse_tree, find_reach
-from opcua_gateway.browse_wire import VARIABLE
+from opcua_gateway.browse.variables import read_variables
+from opcua_gateway.browse.walk import SERVER, Bounds, Node, browse_tree, find_reach
+from opcua_gateway.browse.wire import VARIABLE
 from opcua_gateway.connection import opened
-from opcua_gateway.endpoints import Way
-from opcua_gateway.variables import read_variables
+from opcua_gateway.security.endpoints import Way
 from tests.bench.framework import cpu_and_memory, say
 from tests.peers.node_opcua_browse import BrowseServer, browse_server
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
-from opcua_gateway.notifications import decode_publish
+from opcua_gateway.decode.notifications import decode_publish
 
 COUNTS = (8, 100, 1_000, 10_000)
 VALUES = 1_000

@@ -20,7 +20,9 @@ from aurelian.cli import app
 from aurelian.local import ports
 from aurelian.model.plant_file import load_plants
 from aurelian.model.plant_parts import Role
-from opcua_gateway.browse import (
+from opcua_gateway.browse.companions import DI, JOB_CONTROL, MACHINE_TOOL, MACHINERY, PACKML
+from opcua_gateway.browse.discovery import Selection, discover
+from opcua_gateway.browse.walk import (
     SERVER,
     Bounds,
     Node,
@@ -30,11 +32,9 @@ from opcua_gateway.browse import (
     find_reach,
     read_many,
 )
-from opcua_gateway.browse_wire import VARIABLE
-from opcua_gateway.companions import DI, JOB_CONTROL, MACHINE_TOOL, MACHINERY, PACKML
+from opcua_gateway.browse.wire import VARIABLE
 from opcua_gateway.connection import opened
-from opcua_gateway.discovery import Selection, discover
-from opcua_gateway.endpoints import Way
+from opcua_gateway.security.endpoints import Way
 from opcua_gateway.session import Session
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources

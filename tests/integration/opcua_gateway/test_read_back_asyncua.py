@@ -16,7 +16,7 @@ from asyncua.server.history import HistoryDict, HistoryManager
 
 from aurelian.local import ports
 from aurelian.model.time import now_us, to_datetime
-from opcua_gateway.read_back import MOST_LOST
+from opcua_gateway.history.read_back import MOST_LOST
 from tests.integration.opcua_gateway.test_node_opcua import have_reached, make_source
 from tests.integration.opcua_gateway.test_read_back import (
     births,

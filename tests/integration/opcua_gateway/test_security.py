@@ -17,7 +17,7 @@ from aurelian.edge.certificates import read_certificates, self_signed
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.trust_store import TrustStore
 from opcua_gateway.connection import opened
-from opcua_gateway.endpoints import Endpoints
+from opcua_gateway.security.endpoints import Endpoints
 from opcua_gateway.session import SessionLost
 from opcua_gateway.source import OpcuaSource
 from tests.integration.opcua_gateway.test_node_opcua import make_source

@@ -19,13 +19,13 @@ from aurelian.edge.gateway import Delivery
 from aurelian.local import ports
 from aurelian.model.plant import Plant
 from aurelian.model.sample import ValueType
-from opcua_gateway import type_definitions
+from opcua_gateway.data_types import type_definitions
+from opcua_gateway.data_types.standard_types import Structure, standard_types
+from opcua_gateway.data_types.type_dictionary import read_dictionary
 from opcua_gateway.in_parts import browse_in_parts
 from opcua_gateway.session import Session
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import OpcuaSource, make_sources
-from opcua_gateway.standard_types import Structure, standard_types
-from opcua_gateway.type_dictionary import read_dictionary
 from tests import npm
 from tests.peers.node_opcua_server import FOLDER, NAMESPACE, node_opcua, url_at
 from tests.source_alone import readings_of, taking

@@ -12,7 +12,7 @@ from asyncua.ua.ua_binary import (
     struct_to_binary,
 )
 
-from opcua_gateway.browse_wire import (
+from opcua_gateway.browse.wire import (
     FOREIGN,
     NULL_NODE,
     UnreadableAnswer,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from opcua_gateway.browse import HAS_PROPERTY, Node
-from opcua_gateway.browse_wire import OBJECT, VARIABLE, numeric_key
-from opcua_gateway.companions import MACHINE_TOOL, MACHINERY, PACKML, Recognised, recognise
-from opcua_gateway.type_tree import TypeTree
+from opcua_gateway.browse.companions import MACHINE_TOOL, MACHINERY, PACKML, Recognised, recognise
+from opcua_gateway.browse.type_tree import TypeTree
+from opcua_gateway.browse.walk import HAS_PROPERTY, Node
+from opcua_gateway.browse.wire import OBJECT, VARIABLE, numeric_key
 
 NAMESPACES = ("http://opcfoundation.org/UA/", "urn:maker", MACHINERY, MACHINE_TOOL, PACKML)
 MAKER, MACH, TOOL, PACK = 1, 2, 3, 4

@@ -13,11 +13,11 @@ from aurelian.edge.gateway import Delivery
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag, ValueType
+from opcua_gateway.decode.notifications import Published
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.happenings import Connected, Message, ReadBack
-from opcua_gateway.holes import Holes
+from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import Notification, tags_of
-from opcua_gateway.notifications import Published
 
 S = 1_000_000
 T = 1_790_000_000 * S

@@ -9,9 +9,9 @@ import pytest
 from asyncua import ua
 
 from aurelian.model.source_model import OpcuaSecurity
-from opcua_gateway.endpoints import Way, choose_endpoint, confirmed_token
-from opcua_gateway.policies import POLICIES, Unacceptable, policy_of
-from opcua_gateway.sign_in import NOBODY, Identity, choose_token
+from opcua_gateway.security.endpoints import Way, choose_endpoint, confirmed_token
+from opcua_gateway.security.policies import POLICIES, Unacceptable, policy_of
+from opcua_gateway.security.sign_in import NOBODY, Identity, choose_token
 from tests.peers.certificates import make
 
 URI = "http://opcfoundation.org/UA/SecurityPolicy#"

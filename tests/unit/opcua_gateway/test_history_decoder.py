@@ -13,8 +13,8 @@ from asyncua.ua.ua_binary import struct_to_binary
 
 from aurelian.model.sample import ValueType
 from aurelian.model.time import to_us
-from opcua_gateway.history_decoder import BAD_DECODING_ERROR, decode_history
-from opcua_gateway.notifications import Undecodable, decode_publish
+from opcua_gateway.decode.notifications import Undecodable, decode_publish
+from opcua_gateway.history.decoder import BAD_DECODING_ERROR, decode_history
 
 AT = datetime(2026, 1, 5, 7, 30, 1, 234567, UTC)
 AT_US = to_us(AT)

@@ -9,11 +9,11 @@ import pytest
 
 from aurelian.model import codec
 from aurelian.model.sample import ValueType
-from opcua_gateway.holes import Gap, Hole, Holes, Outcome, missing
-from opcua_gateway.item_layouts import NO_TIME
+from opcua_gateway.decode.item_layouts import NO_TIME
+from opcua_gateway.decode.notifications import Published
+from opcua_gateway.decode.publish_decoder import Numbers
+from opcua_gateway.history.holes import Gap, Hole, Holes, Outcome, missing
 from opcua_gateway.mapping import Notification
-from opcua_gateway.notifications import Published
-from opcua_gateway.publish_decoder import Numbers
 
 S = 1_000_000
 T = 1_790_000_000 * S
@@ -230,7 +230,7 @@ def test_what_another_process_left_is_read_by_this_one_unless_it_is_switched_off
 def test_too_many_holes_cost_the_oldest_and_every_gap_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("opcua_gateway.holes.MOST_HOLES", 10)
+    monkeypatch.setattr("opcua_gateway.history.holes.MOST_HOLES", 10)
     holes = make(1)
     holes.delivered(message((0, T)), T)
     for n in range(1, 101):
@@ -261,7 +261,7 @@ def test_a_gap_is_completed_when_its_last_hole_is() -> None:
 def test_silent_nodes_that_are_given_up_for_newer_holes_stop_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("opcua_gateway.holes.MOST_HOLES", 10)
+    monkeypatch.setattr("opcua_gateway.history.holes.MOST_HOLES", 10)
     busy = range(10, 20)
     holes = make(20)
     holes.delivered(message(*((n, T) for n in range(20))), T)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag, ValueType
+from opcua_gateway.decode.notifications import decode_publish, to_value
 from opcua_gateway.mapping import (
     AddressError,
     Notification,
@@ -33,7 +34,6 @@ from opcua_gateway.message_numbers import (
     Window,
     advance,
 )
-from opcua_gateway.notifications import decode_publish, to_value
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
 from tests.source_alone import taking

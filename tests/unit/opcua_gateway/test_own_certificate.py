@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from aurelian.edge.certificates import TrustError, self_signed, sha256_of
 from aurelian.edge.trust_store import TrustStore
-from opcua_gateway.endpoints import announce_certificate, own_certificate
+from opcua_gateway.security.endpoints import announce_certificate, own_certificate
 from opcua_gateway.settings import OpcuaGatewaySettings
 from tests.peers.certificates import DAY, NOW, Made, authority, make, with_curve, with_sha1
 

@@ -13,12 +13,12 @@ from aurelian.model.addresses import parse_address
 from aurelian.model.plant_file import load_plant
 from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
-from opcua_gateway.browse import Node, Tree
-from opcua_gateway.browse_wire import OBJECT, VARIABLE, numeric_key
-from opcua_gateway.discovery import Discovery, Selection
-from opcua_gateway.engineering_units import UCUM, unece_code
-from opcua_gateway.plant_snippet import address_of, legal_name, write_plant
-from opcua_gateway.variables import Variable
+from opcua_gateway.browse.discovery import Discovery, Selection
+from opcua_gateway.browse.engineering_units import UCUM, unece_code
+from opcua_gateway.browse.plant_snippet import address_of, legal_name, write_plant
+from opcua_gateway.browse.variables import Variable
+from opcua_gateway.browse.walk import Node, Tree
+from opcua_gateway.browse.wire import OBJECT, VARIABLE, numeric_key
 
 URI = "urn:maker:press"
 NAMESPACES = ("http://opcfoundation.org/UA/", URI)

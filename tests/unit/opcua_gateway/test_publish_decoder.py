@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurelian.model.sample import Value, ValueType
+from opcua_gateway.decode.notifications import Published, Undecodable, decode_publish, to_value
 from opcua_gateway.mapping import Notification
-from opcua_gateway.notifications import Published, Undecodable, decode_publish, to_value
 
 V = ua.VariantType
 TICKS_1970 = 116_444_736_000_000_000

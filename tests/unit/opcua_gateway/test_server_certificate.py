@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from aurelian.edge.certificates import sha256_of
 from aurelian.edge.trust_store import Lists, TrustStore
-from opcua_gateway.server_certificate import Expected, find_faults, split_chain
+from opcua_gateway.security.server_certificate import Expected, find_faults, split_chain
 from tests.peers.certificates import (
     DAY,
     NOW,

@@ -24,8 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurelian.model.sample import ValueType
-from opcua_gateway.notifications import Published, decode_publish
-from opcua_gateway.standard_types import (
+from opcua_gateway.data_types.standard_types import (
     Definition,
     Enumeration,
     Field,
@@ -34,7 +33,8 @@ from opcua_gateway.standard_types import (
     Subtype,
     standard_types,
 )
-from opcua_gateway.structures import Types
+from opcua_gateway.data_types.structures import Types
+from opcua_gateway.decode.notifications import Published, decode_publish
 from tests.unit.opcua_gateway.test_publish_decoder import GOOD, SCALARS, V, block, response
 
 Pair = tuple[bytes, object]

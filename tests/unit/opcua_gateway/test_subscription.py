@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
+from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Happening, Message
 from opcua_gateway.message_numbers import Acknowledgements, Window
-from opcua_gateway.notifications import Published
 from opcua_gateway.publishing import Standing, Subscription
 from opcua_gateway.session import Session, Terms
 

@@ -6,10 +6,10 @@ import time
 import pytest
 from asyncua import ua
 
-from opcua_gateway.standard_types import Enumeration, Structure
-from opcua_gateway.structures import Types
-from opcua_gateway.type_dictionary import Unreadable, read_dictionary, type_named
-from opcua_gateway.variants import Reader
+from opcua_gateway.data_types.standard_types import Enumeration, Structure
+from opcua_gateway.data_types.structures import Types
+from opcua_gateway.data_types.type_dictionary import Unreadable, read_dictionary, type_named
+from opcua_gateway.decode.variants import Reader
 
 DICTIONARY = b"""<?xml version="1.0" encoding="utf-8"?>
 <opc:TypeDictionary xmlns:opc="http://opcfoundation.org/BinarySchema/" xmlns:tns="urn:press"

@@ -12,7 +12,7 @@ from math import prod
 
 from asyncua import ua
 
-from opcua_gateway.standard_types import (
+from opcua_gateway.data_types.standard_types import (
     DECIMAL,
     ENUMERATION,
     STRUCTURE,
@@ -24,7 +24,7 @@ from opcua_gateway.standard_types import (
     Subtype,
     standard_types,
 )
-from opcua_gateway.variants import (
+from opcua_gateway.decode.variants import (
     FIXED,
     MOST_LEVELS,
     UNREADABLE,

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from aurelian.edge.columns import NO_TIME, Numbers
 from aurelian.model.sample import ValueType
+from opcua_gateway.data_types.structures import Types
+from opcua_gateway.decode.publish_decoder import Damage, Items
+from opcua_gateway.decode.values import to_value
+from opcua_gateway.decode.variants import UNREADABLE, Reader
 from opcua_gateway.mapping import Notification
-from opcua_gateway.publish_decoder import Damage, Items
-from opcua_gateway.structures import Types
-from opcua_gateway.values import to_value
-from opcua_gateway.variants import UNREADABLE, Reader
 
 __all__ = [
     "NO_TIME",

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aurelian.model.machine_states import LineState, Vocabulary
-from opcua_gateway.browse import Node
-from opcua_gateway.browse_wire import OBJECT, VARIABLE, name_of
-from opcua_gateway.type_tree import TypeId, TypeTree
+from opcua_gateway.browse.type_tree import TypeId, TypeTree
+from opcua_gateway.browse.walk import Node
+from opcua_gateway.browse.wire import OBJECT, VARIABLE, name_of
 
 _UA = "http://opcfoundation.org/UA"
 DI = f"{_UA}/DI/"

@@ -24,7 +24,7 @@ from aurelian.edge.names import readable
 from aurelian.edge.trust_store import RENEW_BEFORE, OwnCertificate, TrustStore
 from aurelian.model.source_model import OpcuaSecurity, SourceModel, Waiver
 from opcua_gateway import metrics
-from opcua_gateway.policies import (
+from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
     POLICIES,
@@ -33,10 +33,16 @@ from opcua_gateway.policies import (
     policy_of,
     policy_of_token,
 )
-from opcua_gateway.server_certificate import UNTRUSTED, Expected, find_faults, split_chain
+from opcua_gateway.security.server_certificate import UNTRUSTED, Expected, find_faults, split_chain
+from opcua_gateway.security.sign_in import (
+    NOBODY,
+    Identity,
+    choose_token,
+    is_protected,
+    read_identity,
+)
 from opcua_gateway.session import translated
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.sign_in import NOBODY, Identity, choose_token, is_protected, read_identity
 from opcua_gateway.transport_limits import keep_limits
 
 log = logging.getLogger(__name__)

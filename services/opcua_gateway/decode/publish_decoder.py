@@ -17,7 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from aurelian.edge.columns import Numbers
 from aurelian.model.sample import Value, ValueType
-from opcua_gateway.item_layouts import (
+from opcua_gateway.data_types.structures import Types
+from opcua_gateway.decode.item_layouts import (
     HEAD,
     LARGEST,
     NUMBERS,
@@ -32,10 +33,9 @@ from opcua_gateway.item_layouts import (
     to_us,
     to_us_column,
 )
+from opcua_gateway.decode.values import to_text, to_value
+from opcua_gateway.decode.variants import UNREADABLE, Reader, read_variant
 from opcua_gateway.mapping import Notification
-from opcua_gateway.structures import Types
-from opcua_gateway.values import to_text, to_value
-from opcua_gateway.variants import UNREADABLE, Reader, read_variant
 
 _COLUMNS: dict[ValueType, DTypeLike] = {
     ValueType.DOUBLE: np.float64,

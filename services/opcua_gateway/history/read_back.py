@@ -21,9 +21,9 @@ from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us, to_iso, to_nearest_datetime
 from opcua_gateway import metrics
 from opcua_gateway.happenings import Happening, ReadBack
-from opcua_gateway.history_decoder import NodeHistory
-from opcua_gateway.history_service import HistoryRefused, HistoryService
-from opcua_gateway.holes import Gap, Hole, Holes, Outcome, missing, time_of
+from opcua_gateway.history.decoder import NodeHistory
+from opcua_gateway.history.holes import Gap, Hole, Holes, Outcome, missing, time_of
+from opcua_gateway.history.service import HistoryRefused, HistoryService
 from opcua_gateway.mapping import Notification, Tag
 from opcua_gateway.message_numbers import Window
 from opcua_gateway.session import Limits, Session

@@ -10,7 +10,10 @@ from fnmatch import fnmatchcase
 
 from asyncua import ua
 
-from opcua_gateway.browse import (
+from opcua_gateway.browse.companions import Recognised, recognise
+from opcua_gateway.browse.type_tree import read_types
+from opcua_gateway.browse.variables import Variable, read_values, read_variables
+from opcua_gateway.browse.walk import (
     SERVER,
     Bounds,
     Node,
@@ -20,11 +23,8 @@ from opcua_gateway.browse import (
     find_reach,
     read_many,
 )
-from opcua_gateway.browse_wire import OBJECT, VARIABLE, name_of, numeric_key
-from opcua_gateway.companions import Recognised, recognise
+from opcua_gateway.browse.wire import OBJECT, VARIABLE, name_of, numeric_key
 from opcua_gateway.session import Session, SessionLost
-from opcua_gateway.type_tree import read_types
-from opcua_gateway.variables import Variable, read_values, read_variables
 
 _NAMESPACES = numeric_key(0, ua.ObjectIds.Server_Namespaces)
 _METADATA_BOUNDS = Bounds(nodes=2_000, depth=2, seconds=20)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from aurelian.edge.certificates import UNREADABLE
 from aurelian.model.source_model import OpcuaSecurity, SourceModel
-from opcua_gateway.policies import (
+from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
     Unacceptable,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from asyncua import ua
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 
-from opcua_gateway.variants import UNREADABLE, Reader, read_variant
+from opcua_gateway.decode.variants import UNREADABLE, Reader, read_variant
 
 NULL_NODE = b"\0\0"
 FOREIGN = b""

@@ -9,7 +9,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 from asyncua import ua
 
-from opcua_gateway.standard_types import (
+from opcua_gateway.data_types.standard_types import (
     ENUMERATION,
     STRUCTURE,
     Definition,

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from asyncua import ua
 
-from opcua_gateway.browse_service import BrowseService
-from opcua_gateway.browse_wire import (
+from opcua_gateway.browse.service import BrowseService
+from opcua_gateway.browse.wire import (
     FOREIGN,
     OBJECT,
     Attribute,

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from asyncua import ua
 from asyncua.ua.ua_binary import nodeid_from_binary
 
-from opcua_gateway.item_layouts import TAILS, VALUE, to_us
+from opcua_gateway.data_types.structures import Types
+from opcua_gateway.decode.item_layouts import TAILS, VALUE, to_us
+from opcua_gateway.decode.notifications import Undecodable, open_response
+from opcua_gateway.decode.values import to_value
+from opcua_gateway.decode.variants import UNREADABLE, Reader, read_variant
 from opcua_gateway.mapping import Notification
-from opcua_gateway.notifications import Undecodable, open_response
-from opcua_gateway.structures import Types
-from opcua_gateway.values import to_value
-from opcua_gateway.variants import UNREADABLE, Reader, read_variant
 
 BAD_DECODING_ERROR = int(ua.StatusCodes.BadDecodingError)
 

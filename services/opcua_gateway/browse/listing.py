@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from itertools import islice
 
 from aurelian.model.names import shorten
-from opcua_gateway.browse import Node
-from opcua_gateway.browse_wire import Attribute
-from opcua_gateway.discovery import Discovery
-from opcua_gateway.plant_snippet import address_of
-from opcua_gateway.variables import Variable
+from opcua_gateway.browse.discovery import Discovery
+from opcua_gateway.browse.plant_snippet import address_of
+from opcua_gateway.browse.variables import Variable
+from opcua_gateway.browse.walk import Node
+from opcua_gateway.browse.wire import Attribute
 
 _MOST_MODELS = 30
 _MOST_REFUSED = 5

@@ -19,14 +19,14 @@ from aurelian.local.command_options import Home, home_folder
 from aurelian.local.terminal import give_up, terminal
 from aurelian.model.plant_file import PlantError, load_plants
 from aurelian.model.source_model import OpcuaSecurity, SourceModel
-from opcua_gateway.browse import Bounds
+from opcua_gateway.browse.discovery import Discovery, Selection, discover
+from opcua_gateway.browse.listing import listed, summary
+from opcua_gateway.browse.plant_snippet import write_plant
+from opcua_gateway.browse.server_list import find_offers
+from opcua_gateway.browse.walk import Bounds
 from opcua_gateway.connection import opened
-from opcua_gateway.discovery import Discovery, Selection, discover
-from opcua_gateway.endpoints import Endpoints
-from opcua_gateway.listing import listed, summary
-from opcua_gateway.plant_snippet import write_plant
-from opcua_gateway.policies import Unacceptable
-from opcua_gateway.server_list import find_offers
+from opcua_gateway.security.endpoints import Endpoints
+from opcua_gateway.security.policies import Unacceptable
 from opcua_gateway.session import SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
 

@@ -12,11 +12,11 @@ from aurelian.model.machine_states import Unknown, read_state
 from aurelian.model.names import shorten
 from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
-from opcua_gateway.browse import Node
-from opcua_gateway.browse_wire import OBJECT, name_of, numeric_key
-from opcua_gateway.companions import StateFound
-from opcua_gateway.discovery import Discovery
-from opcua_gateway.variables import Variable
+from opcua_gateway.browse.companions import StateFound
+from opcua_gateway.browse.discovery import Discovery
+from opcua_gateway.browse.variables import Variable
+from opcua_gateway.browse.walk import Node
+from opcua_gateway.browse.wire import OBJECT, name_of, numeric_key
 
 _FOLDER_TYPE = numeric_key(0, 61)
 _MOST_NAME = 64

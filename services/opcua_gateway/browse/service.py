@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from asyncua import ua
 
-from opcua_gateway.browse_wire import (
+from opcua_gateway.browse.wire import (
     Attribute,
     Browsed,
     browse_request,

@@ -15,7 +15,7 @@ from asyncua import ua
 from asyncua.ua.ua_binary import nodeid_from_binary, unpack_uatype
 
 if TYPE_CHECKING:
-    from opcua_gateway.structures import Types
+    from opcua_gateway.data_types.structures import Types
 
 UNREADABLE = (
     ua.UaError,

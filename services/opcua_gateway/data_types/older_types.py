@@ -18,11 +18,11 @@ from opcua_gateway.address_space import (
     references,
     targets,
 )
+from opcua_gateway.data_types.standard_types import Subtype
+from opcua_gateway.data_types.structures import Types
+from opcua_gateway.data_types.type_dictionary import Unreadable, read_dictionary, type_named
 from opcua_gateway.in_parts import browse_in_parts, read_in_parts
 from opcua_gateway.session import Session
-from opcua_gateway.standard_types import Subtype
-from opcua_gateway.structures import Types
-from opcua_gateway.type_dictionary import Unreadable, read_dictionary, type_named
 
 MOST_BYTES = 4_000_000
 """Of a dictionary."""

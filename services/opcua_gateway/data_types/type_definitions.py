@@ -22,13 +22,13 @@ from opcua_gateway.address_space import (
     references,
     targets,
 )
+from opcua_gateway.data_types.older_types import Dictionaries, PerCall, read_names
+from opcua_gateway.data_types.standard_types import Enumeration, Field, Kind, Structure, Subtype
+from opcua_gateway.data_types.structures import Types, is_built_in
+from opcua_gateway.data_types.type_dictionary import is_named
+from opcua_gateway.decode.variants import UNREADABLE
 from opcua_gateway.in_parts import browse_in_parts, read_in_parts
-from opcua_gateway.older_types import Dictionaries, PerCall, read_names
 from opcua_gateway.session import Session, SessionLost
-from opcua_gateway.standard_types import Enumeration, Field, Kind, Structure, Subtype
-from opcua_gateway.structures import Types, is_built_in
-from opcua_gateway.type_dictionary import is_named
-from opcua_gateway.variants import UNREADABLE
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from aurelian.edge.columns import NO_TIME
 from aurelian.edge.contract import MAX_AHEAD
 from aurelian.model.codec import SourceEvent
 from aurelian.model.time import SECOND_US
+from opcua_gateway.decode.notifications import Published
 from opcua_gateway.mapping import OVERFLOW, OVERFLOW_BITS, Notification
-from opcua_gateway.notifications import Published
 
 MOST_HOLES = 200_000
 """Closed ones that wait; beyond, and beyond two for each node, the oldest are given up."""

@@ -11,11 +11,11 @@ from itertools import islice
 from asyncua import ua
 
 from aurelian.model.sample import ValueType
-from opcua_gateway.browse import Node, Reach, read_many
-from opcua_gateway.browse_wire import NULL_NODE, VARIABLE, Attribute
-from opcua_gateway.engineering_units import to_ucum
+from opcua_gateway.browse.engineering_units import to_ucum
+from opcua_gateway.browse.type_tree import TypeTree, read_types
+from opcua_gateway.browse.walk import Node, Reach, read_many
+from opcua_gateway.browse.wire import NULL_NODE, VARIABLE, Attribute
 from opcua_gateway.session import Session
-from opcua_gateway.type_tree import TypeTree, read_types
 
 SCALAR, ANY_RANK = -1, -2
 _READABLE, _HISTORY = 0x01, 0x04

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from asyncua import ua
 
-from opcua_gateway.browse import Reach, read_many
-from opcua_gateway.browse_service import BrowseService
-from opcua_gateway.browse_wire import FOREIGN, NULL_NODE, name_of
+from opcua_gateway.browse.service import BrowseService
+from opcua_gateway.browse.walk import Reach, read_many
+from opcua_gateway.browse.wire import FOREIGN, NULL_NODE, name_of
 from opcua_gateway.session import Session, SessionLost, TooManyOperations
 
 _MOST_LEVELS = 50

@@ -10,9 +10,9 @@ from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary
 
 from aurelian.model.time import to_nearest_datetime
-from opcua_gateway.history_decoder import NodeHistory, decode_history
+from opcua_gateway.decode.variants import UNREADABLE
+from opcua_gateway.history.decoder import NodeHistory, decode_history
 from opcua_gateway.session import Session, SessionLost
-from opcua_gateway.variants import UNREADABLE
 
 TIMEOUT_S = 30.0
 """Of a HistoryRead: a server may have to look for it on disks."""

@@ -1,0 +1,1 @@
+"""`aurelian browse`: what a server has, as a listing or as a plant file."""

@@ -1,0 +1,1 @@
+"""Bytes of a Publish response to columns and values."""

@@ -1,0 +1,1 @@
+"""What a gap missed, read out of the history of the server."""

@@ -1,0 +1,1 @@
+"""Which endpoint, whose certificate, how to sign in."""
