@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import pytest
+
 from aurelian.edge.gateway import Delivery
 from aurelian.model.sample import Flag
 from aurelian.model.time import now_us
@@ -122,6 +124,7 @@ class EndsWhatIsResumed:
         return answer
 
 
+@pytest.mark.long
 async def test_a_session_that_ends_whenever_it_is_resumed_is_given_up(tmp_path: Path) -> None:
     """Fails where `source._MOST_RESUMPTIONS` is not kept to: with one node it is resumed without
     end; with several the source also asks for fewer of them before."""
@@ -193,6 +196,7 @@ async def test_a_server_with_messages_of_64_kb_delivers_five_thousand_nodes(tmp_
         assert each[-5:] == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
+@pytest.mark.long
 async def test_a_restart_with_a_namespace_in_front_keeps_the_whole_sequence_of_every_node(
     tmp_path: Path,
 ) -> None:
