@@ -43,9 +43,6 @@ _DOWN = {
 _MOST_AHEAD_US = 3_600_000_000
 """What is dated further away is no live value, or its clock means nothing."""
 
-_FEWEST_IN_COLUMNS = 32
-"""Numbers in a message from which columns cost less than a reading each."""
-
 
 class Deliveries:
     """Makes the deliveries of one server; remembers which values are a node's first, when each was
@@ -205,7 +202,7 @@ class Deliveries:
         """A message's values: many numbers as columns, all else as readings."""
         numbers = published.numbers
         others = {each.handle for each in published.others}
-        if sum(map(len, numbers)) < _FEWEST_IN_COLUMNS or (
+        if not numbers or (
             # Not beside each other: the order of a signal's values must stay.
             others and any(np.isin(each.handle, list(others)).any() for each in numbers)
         ):
