@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from opcua_gateway.decode.notifications import Published, Undecodable, decode_pu
 from opcua_gateway.happenings import Happening, Message, Refused
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
 from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, Window
+from opcua_gateway.server_status import WATCHED
 from opcua_gateway.session import (
     BAD_TOO_MANY_MONITORED_ITEMS,
     Limits,
@@ -31,9 +32,6 @@ MOST_SUBSCRIPTIONS = 100
 """Of one session. A server that takes fewer nodes in each gets its other nodes as refused."""
 
 _NODE_IS_GONE = frozenset({BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID})
-
-SERVER_STATE = "i=2259"
-"""Node Server/ServerStatus/State (part 5, 12.10)."""
 
 MOST_REQUESTS = 10
 """Publish requests that wait at one server."""
@@ -159,7 +157,10 @@ class Publishing:
         self.subscriptions: dict[int, Subscription] = {}
         self._session, self._addresses, self._settings = session, addresses, settings
         # None where the server does not have the namespace.
-        self._nodes = [each.node_id(limits.namespaces) for each in addresses]
+        self.nodes = [each.node_id(limits.namespaces) for each in addresses]
+        """Node id by handle; namespaces that come later change it in place."""
+        self.on_namespaces: Callable[[], Awaitable[None]] | None = None
+        """Awaited when it changed, before values of the new ones come."""
         self._interval_s, self._most = publishing_interval_s, most_notifications
         self._window, self._out = window, out
         self.refused: dict[int, int] = {}
@@ -184,11 +185,12 @@ class Publishing:
             self._add(standing).has_items = True
         self.refused = dict(refused)
 
-    async def watch_all(self) -> None:
-        """Watch all nodes in new subscriptions."""
+    async def watch_all(self) -> dict[int, int]:
+        """Watch all nodes in new subscriptions; the status of those that are refused, by handle."""
         await self._open_subscription()
-        await self._watch(range(len(self._nodes)))
-        await self._watch_state()
+        news = await self._watch(range(len(self.nodes)))
+        await self._watch_server()
+        return news
 
     async def run(self, read_back: Callable[[], Coroutine[None, None, None]]) -> None:
         """Work until cancelled; `read_back` runs beside, once a message came.
@@ -225,12 +227,12 @@ class Publishing:
         )
         return self._add(Standing(terms, Acknowledgements(self._window)))
 
-    async def _watch(self, handles: Items[int]) -> None:
-        """Watch the nodes of `handles`; those that are refused are told once and tried again
-        later."""
-        known = [(handle, node) for handle in handles if (node := self._nodes[handle]) is not None]
+    async def _watch(self, handles: Items[int]) -> dict[int, int]:
+        """Watch the nodes of `handles`; those that are refused are tried again later. Returns the
+        statuses that were not told yet."""
+        known = [(handle, node) for handle in handles if (node := self.nodes[handle]) is not None]
         statuses: dict[int, int] = {
-            handle: BAD_NODE_ID_UNKNOWN for handle in handles if self._nodes[handle] is None
+            handle: BAD_NODE_ID_UNKNOWN for handle in handles if self.nodes[handle] is None
         }
         statuses |= await self._create_items(known)
         news = {}
@@ -239,15 +241,15 @@ class Publishing:
                 self.refused.pop(handle, None)
             elif self.refused.get(handle) != status:
                 self.refused[handle] = news[handle] = status
-        if news:
-            await self._out.put(Refused(news, now_us()))
+        return news
 
-    async def _watch_state(self) -> None:
-        """Watch the server's own state, under the handle after the last node's; a server that has
-        no room for it is watched by its messages alone."""
+    async def _watch_server(self) -> None:
+        """Watch what the server says of itself, under the handles after the last node's; a server
+        that has no room for it is watched by its messages alone."""
         subscription = list(self.subscriptions.values())[-1]
+        items = [(len(self.nodes) + n, node) for n, node in enumerate(WATCHED)]
         await self._session.create_items(
-            subscription.terms, [(len(self._nodes), SERVER_STATE)], queue_size=10, per_call=1
+            subscription.terms, items, queue_size=10, per_call=self.limits.items_per_call
         )
 
     async def _create_items(self, items: Items[tuple[int, str]]) -> dict[int, int]:
@@ -331,7 +333,7 @@ class Publishing:
                 for each in published.others:
                     # Its item stays dead when the node is there again: a new program was loaded.
                     status = each.status & 0xFFFF0000
-                    if status in _NODE_IS_GONE and each.handle < len(self._nodes):
+                    if status in _NODE_IS_GONE and each.handle < len(self.nodes):
                         self.refused[each.handle] = status
 
     async def _after_message(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -366,10 +368,11 @@ class Publishing:
     async def _retry(self) -> None:
         while True:
             await asyncio.sleep(self._settings.opcua_retry_s)
-            if any(self._nodes[handle] is None for handle in self.refused):
+            if any(self.nodes[handle] is None for handle in self.refused):
                 await self._read_namespaces_again()
             if self.refused:
-                await self._watch(sorted(self.refused))
+                if news := await self._watch(sorted(self.refused)):
+                    await self._out.put(Refused(news, now_us()))
                 self._start_pumps()
 
     async def _read_namespaces_again(self) -> None:
@@ -379,4 +382,6 @@ class Publishing:
         if limits.namespaces[: len(known)] != known:
             raise SessionLost("the server has numbered its namespaces anew")
         self.limits = limits
-        self._nodes = [each.node_id(limits.namespaces) for each in self._addresses]
+        self.nodes[:] = [each.node_id(limits.namespaces) for each in self._addresses]
+        if limits.namespaces != known and self.on_namespaces is not None:
+            await self.on_namespaces()

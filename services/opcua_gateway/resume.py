@@ -22,6 +22,7 @@ class Resume:
         heard_at: microseconds since 1970 of the last sign of life up to which all is on our disk: a
             gap begins here.
         unread: from when to when something is to be read out of the server's history yet.
+        untold: a gap from when to when whose record was not on our disk yet.
     """
 
     secret: str
@@ -31,6 +32,7 @@ class Resume:
     refused: tuple[int, ...]
     heard_at: int
     unread: tuple[int, int] | None = None
+    untold: tuple[int, int] | None = None
 
 
 def load(file: Path) -> Resume | None:
@@ -45,6 +47,7 @@ def load(file: Path) -> Resume | None:
             tuple(found["refused"]),
             found["heard_at"],
             _span(found.get("unread")),
+            _span(found.get("untold")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -28,7 +28,7 @@ from opcua_gateway.clock import watch_clock
 from opcua_gateway.connection import NotResumed, opened
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
-from opcua_gateway.happenings import Connected, Happening, Lost, Message
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.mapping import (
@@ -40,7 +40,14 @@ from opcua_gateway.publishing import Publishing, Standing
 from opcua_gateway.resume import Resume, load, save
 from opcua_gateway.security.endpoints import Endpoints, announce_certificate
 from opcua_gateway.security.policies import Unacceptable
-from opcua_gateway.session import Limits, ResponseTooLarge, Session, SessionLost
+from opcua_gateway.server_status import read_status
+from opcua_gateway.session import (
+    Limits,
+    ResponseTooLarge,
+    Session,
+    SessionLost,
+    TooManySubscriptions,
+)
 from opcua_gateway.settings import OpcuaGatewaySettings
 
 log = logging.getLogger(__name__)
@@ -147,11 +154,13 @@ class OpcuaSource:
         """What was on its way when this ended before was not stored, and nobody will acknowledge
         it: the server has it still, as it has for a process that was killed."""
         stored_at, unread = self._deliveries.stored_at, self._holes.unread
+        untold = self._deliveries.untold
         self._live = None
         self._standings = []
         self._refused = {}
         self._make_parts()
         self._deliveries.heard_at = self._deliveries.stored_at = stored_at
+        self._deliveries.untold = untold
         if unread is not None:
             self._holes.reopen(*unread)
 
@@ -167,7 +176,9 @@ class OpcuaSource:
                 asks_for_fewer = self._asks_for_fewer(group)
                 reason = readable(str(_first(group)))  # it may quote what the server sent
                 # What waits for a person is told on the pages too, once.
-                needs_somebody = isinstance(_first(group), Unacceptable) and reason != logged
+                needs_somebody = reason != logged and isinstance(
+                    _first(group), Unacceptable | TooManySubscriptions
+                )
                 if self._live is not None or reason != logged:
                     logged = reason
                     log.warning(
@@ -247,22 +258,25 @@ class OpcuaSource:
             secret=resume.secret if resume is not None else None,
         ) as session:
             limits = await session.read_limits()
-            nodes = [tag.address.node_id(limits.namespaces) for tag in self._tags]
-            publishing = self._publishing(session, limits, nodes)
+            status = await read_status(session)
+            publishing = self._publishing(session, limits)
             if resume is not None and session.resumed and limits == resume.limits:
                 # What we sign next time is for what the server gave us just now.
                 self._resume = replace(resume, secret=session.secret)
                 self._save()
                 self._resumptions += 1
                 publishing.resume(*self._left_of(resume))
-                await self._out.put(Connected(True, now_us()))
+                await self._out.put(Connected(True, now_us(), status))
             else:
                 self._types = None
                 self._forget_secret()
                 self._saved_at = 0  # the first message saves what brings us back here
-                await self._out.put(Connected(False, now_us()))
-                await publishing.watch_all()
-            types = await self._read_types(session, limits)
+                refused = await _watch_all(session, publishing)
+                # Only now: a server that gives no subscription was not connected to.
+                await self._out.put(Connected(False, now_us(), status))
+                if refused:
+                    await self._out.put(Refused(refused, now_us()))
+            types = await self._read_types(session, publishing)
             self._live = session, publishing
             metrics.CONNECTED.labels(self.model.key).set(1)
             metrics.OPENED.labels(self.model.key, "yes" if session.resumed else "no").inc()
@@ -281,30 +295,41 @@ class OpcuaSource:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(types.keep_reading(session), name="read unknown types")
                     tasks.create_task(watch_clock(session, self.model.key), name="watch its clock")
-                    await publishing.run(lambda: self._reader.run(session, limits, nodes))
+                    await publishing.run(
+                        lambda: self._reader.run(session, limits, publishing.nodes)
+                    )
             except* ResponseTooLarge:
                 with suppress(SessionLost):
                     await publishing.delete_subscriptions()
                 raise
 
-    async def _read_types(self, session: Session, limits: Limits) -> TypeDefinitions:
-        """Read what the values of the session are decoded by, while they wait at the server. Only
-        a signal that is text or JSON can be a structure or the name of a number."""
+    async def _read_types(self, session: Session, publishing: Publishing) -> TypeDefinitions:
+        """Read what the values of the session are decoded by, while they wait at the server."""
         if self._types is None:
-            nodes = [
-                (handle, node)
-                for handle, tag in enumerate(self._tags)
-                if tag.model.type in (ValueType.TEXT, ValueType.JSON, ValueType.NULL)
-                and (node := tag.address.node_id(limits.namespaces)) is not None
-            ]
+            nodes = self._structured(publishing.nodes)
             self._types = TypeDefinitions(self.model.key, nodes, self._settings.opcua_retry_s)
-        await self._types.read(session, 2 * self._settings.opcua_timeout_s)
-        self._deliveries.names = self._types.names
-        return self._types
+        types, within_s = self._types, 2 * self._settings.opcua_timeout_s
 
-    def _publishing(
-        self, session: Session, limits: Limits, nodes: Sequence[str | None]
-    ) -> Publishing:
+        async def read_more() -> None:
+            types.watch(self._structured(publishing.nodes))
+            await types.read(session, within_s)
+
+        publishing.on_namespaces = read_more
+        await types.read(session, within_s)
+        self._deliveries.names = types.names
+        return types
+
+    def _structured(self, nodes: Sequence[str | None]) -> list[tuple[int, str]]:
+        """Handle and node id of those whose types are wanted: only a signal that is text or JSON
+        can be a structure or the name of a number."""
+        return [
+            (handle, node)
+            for handle, (tag, node) in enumerate(zip(self._tags, nodes, strict=True))
+            if tag.model.type in (ValueType.TEXT, ValueType.JSON, ValueType.NULL)
+            and node is not None
+        ]
+
+    def _publishing(self, session: Session, limits: Limits) -> Publishing:
         return Publishing(
             session,
             limits,
@@ -354,6 +379,7 @@ class OpcuaSource:
         """Read what the run before this one left."""
         if self._resume is None and (found := load(self._file)) is not None:
             self._deliveries.heard_at = self._deliveries.stored_at = found.heard_at
+            self._deliveries.untold = found.untold
             if found.unread is not None:
                 self._holes.reopen(*found.unread)
             if found.addresses == self._addresses:
@@ -363,9 +389,23 @@ class OpcuaSource:
         if self._resume is not None:
             self._saved_at = self._deliveries.heard_at
             resume = replace(
-                self._resume, heard_at=self._deliveries.stored_at, unread=self._holes.unread
+                self._resume,
+                heard_at=self._deliveries.stored_at,
+                unread=self._holes.unread,
+                untold=self._deliveries.untold,
             )
             save(self._file, resume)
+
+
+async def _watch_all(session: Session, publishing: Publishing) -> dict[int, int]:
+    """Watch all nodes in a new session; the nodes that are refused. Where the server does not take
+    them the session is ended: nobody comes back to it, and servers have room for few."""
+    try:
+        return await publishing.watch_all()
+    except SessionLost:
+        with suppress(SessionLost):
+            await session.close()
+        raise
 
 
 async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:

@@ -51,7 +51,8 @@ class NodeOpcua:
         await self._do("write", node, value, status, source_ms, server_ms)
 
     async def add_namespace(self, uri: str) -> None:
-        """Add a namespace with as many variables; they count from now on, those before do not."""
+        """Add a namespace with as many variables; they count from now on, those before do not; and
+        `s=mode` of the enumeration ServerState, 4."""
         await self._do("add_namespace", uri)
 
     async def delete_node(self, node: int) -> None:
@@ -70,9 +71,14 @@ class NodeOpcua:
         """Write the value of that number to each node of a type of `types.xml`."""
         await self._do("structures", number)
 
-    async def say_state(self, number: int) -> None:
-        """Say that the server is in a state (part 5, ServerState: 0 Running, 4 Shutdown)."""
-        await self._do("state", number)
+    async def say_state(self, number: int, seconds: int = 0, reason: str = "") -> None:
+        """Say that the server is in a state (part 5, ServerState: 0 Running, 4 Shutdown), which it
+        goes to in so many seconds."""
+        await self._do("state", number, seconds, reason)
+
+    async def allow_subscriptions(self, most: int) -> None:
+        """Give each session no more from now on; those that are there stay."""
+        await self._do("subscriptions", most)
 
     async def forget(self) -> None:
         """End all sessions with their subscriptions."""

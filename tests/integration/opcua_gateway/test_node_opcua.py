@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,12 +30,14 @@ def make_source(
     nodes: int = NODES,
     source: Mapping[str, object] | None = None,
     namespace: str = NAMESPACE,
+    signals: Sequence[Mapping[str, object]] = (),
     **more: object,
 ) -> OpcuaSource:
-    """A source of that many nodes; `source`: further members of it, `more`: settings."""
+    """A source of that many nodes; `source`: further members of it, `signals`: further ones,
+    `more`: settings."""
     peer = {"id": "peer", "kind": "opcua", "url": url, "publishing_interval_ms": 100}
-    signals = [{"name": f"v{n}", "address": f"nsu={namespace};s=v{n}"} for n in range(nodes)]
-    unit = {"name": "press", "source": "peer", "signals": signals}
+    counting = [{"name": f"v{n}", "address": f"nsu={namespace};s=v{n}"} for n in range(nodes)]
+    unit = {"name": "press", "source": "peer", "signals": [*counting, *signals]}
     plant = Plant.model_validate(
         {
             "company": {"id": "x", "name": "X"},

@@ -61,12 +61,16 @@ function addNode(space, n, value) {
   });
 }
 
+function keepHistory(node) {
+  all.installHistoricalDataNode(node, { maxOnlineValues: 1_000_000 });
+}
+
 for (const space of further.length ? further : [counting]) {
   for (let n = 0; n < options.nodes; n++) {
     const node = addNode(space, n, space === counting ? 0 : 999999);
     if (space !== counting) continue;
     nodes.push(node);
-    if (n < options.historized) all.installHistoricalDataNode(node, { maxOnlineValues: 1_000_000 });
+    if (n < options.historized) keepHistory(node);
     // Says that it has a history, and refuses to give it.
     else if (n < options.historized + options.refused) node.accessLevel |= opcua.AccessLevelFlag.HistoryRead;
   }
@@ -98,10 +102,20 @@ const commands = {
       }),
     );
   },
-  // A further namespace whose nodes count from now on, in place of those before.
+  // A further namespace whose nodes count from now on, in place of those before; the first `historized` of them have
+  // a history. And s=mode of an enumeration of the standard, 4 (Shutdown).
   add_namespace(uri) {
     counting = all.registerNamespace(uri);
     nodes = Array.from({ length: options.nodes }, (_, n) => addNode(counting, n, 0));
+    nodes.slice(0, options.historized).forEach(keepHistory);
+    counting.addVariable({
+      organizedBy: all.rootFolder.objects,
+      nodeId: "s=mode",
+      browseName: "mode",
+      dataType: "ServerState",
+      minimumSamplingInterval: 0,
+      value: { dataType: "Int32", value: 4 },
+    });
   },
   delete_node(n) {
     all.deleteNode(nodes[n]);
@@ -119,9 +133,15 @@ const commands = {
   structures(n) {
     writeStructures(n);
   },
-  // The state that the server says it is in.
-  state(number) {
+  // The state that the server says it is in, until when (seconds) and why.
+  state(number, seconds, reason) {
+    server.engine.setShutdownTime(new Date(Date.now() + seconds * 1000));
+    server.engine.setShutdownReason(reason);
     server.engine.setServerState(number);
+  },
+  // How many subscriptions a session may have from now on; those that are there stay.
+  subscriptions(most) {
+    server.engine.serverCapabilities.maxSubscriptionsPerSession = most;
   },
   // Ends all sessions with their subscriptions.
   forget() {

@@ -158,3 +158,35 @@ def test_an_enumeration_has_its_names_in_messages_of_any_size(count: int) -> Non
     columns = [] if delivery.columns is None else delivery.columns.readings()
     found = {r.signal.path.rpartition("/")[2]: r.value for r in (*columns, *delivery.readings)}
     assert found == {f"n{n}": "Setup" if n == 2 else 7 for n in range(count)}
+
+
+def test_where_the_servers_clock_is_ahead_the_history_is_read_up_to_the_gaps_end() -> None:
+    made, holes = make()
+    ahead = 30 * S
+    made.of(Message(texts((0, T + ahead, 0), (1, T + ahead, 0)), None, 0, T))
+    delivery = made.of(Message(texts((0, T + ahead + 2 * S, 0)), None, 1, T + 2 * S))
+    (gap,) = [event.gap for event in delivery.events if event.HasField("gap")]
+    assert gap.to_time == T + 2 * S + ahead
+    of_other = {hole.handle: hole for hole in holes.take(10, T + 600 * S)}[1]
+    assert of_other.end == gap.to_time + 1
+
+
+def test_a_gap_that_was_not_stored_is_told_by_whoever_comes_next() -> None:
+    made, _ = make()
+    made.heard_at = made.stored_at = T
+    told = made.of(Connected(False, T + 5 * S))
+    assert made.untold == (T, T + 5 * S)
+    # A keep-alive and a message come; neither is a sign that the record is on the disk.
+    made.of(Message(texts(), None, 0, T + 6 * S))
+    assert (made.stored_at, made.untold) == (T, (T, T + 5 * S))
+    # The next process resumes the session.
+    after, _ = make()
+    after.heard_at, after.stored_at, after.untold = T + 6 * S, made.stored_at, made.untold
+    again = after.of(Connected(True, T + 8 * S))
+    assert reasons(again) == reasons(told) == ["no session with the server"]
+    assert again.events[0].gap == told.events[0].gap
+    # Resumed once more meanwhile it is not told twice, nor when it is stored.
+    assert not reasons(after.of(Connected(True, T + 9 * S)))
+    assert again.ack is not None
+    again.ack()
+    assert after.untold is None and not reasons(after.of(Connected(True, T + 10 * S)))
