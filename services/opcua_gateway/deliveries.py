@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_US = 1_000_000
 _NO_SESSION = "no session with the server"
 
+_SAMPLED_BEFORE_US = 2_000_000
+"""So long before the last message of the server before another one must have sampled, for nothing
+to be missed: longer than values wait for their message."""
+
 _MOST_AHEAD_US = 3_600_000_000
 """What is dated further away is no live value, or its clock means nothing."""
 
@@ -50,6 +54,7 @@ class Deliveries:
         stored_at: the same of the last one up to which all is on the disk: there a gap begins for
             whoever comes after us.
         names: by handle the names of the numbers of nodes that are enumerations.
+        status: what the server says of itself.
         untold: a gap from when to when whose record is not on the disk yet: whoever comes after us
             tells it, also where the session is resumed.
     """
@@ -72,7 +77,7 @@ class Deliveries:
         self._initial = np.zeros(len(tags), np.bool_)
         self._last_time = np.full(len(tags), NO_TIME, np.int64)
         self._beat_at = 0
-        self._status = ServerStatus()
+        self.status = ServerStatus()
         self._is_down = False
 
     def of(self, happening: Happening) -> Delivery:
@@ -117,7 +122,9 @@ class Deliveries:
         at, untold = connected.at, self.untold
         events: list[codec.SourceEvent] = []
         self._initial[:] = not connected.resumed
-        if not connected.resumed and self.heard_at:
+        since = connected.sampled_since
+        is_covered = since is not None and since + _SAMPLED_BEFORE_US <= self.heard_at
+        if not connected.resumed and self.heard_at and not (is_covered and untold is None):
             gap = self._gap(at, _NO_SESSION)
             if untold is not None:
                 gap.gap.from_time = min(gap.gap.from_time, untold[0])
@@ -128,17 +135,16 @@ class Deliveries:
             events.append(self._event(at, gap=again))
         gaps = list(events)
         if connected.status is not None:
-            self._status = connected.status
+            self.status = connected.status
         elif not connected.resumed:
-            self._status = ServerStatus()
-        self._is_down = self._status.is_down
+            self.status = ServerStatus()
+        self._is_down = self.status.is_down
         if self._is_down:
             events.append(self._died(at))
         else:
-            born = codec.Birth(
-                assets=self._assets, detail="resumed" if connected.resumed else "connected"
-            )
-            events.append(self._event(at, birth=born))
+            detail = "resumed" if connected.resumed else "connected"
+            detail += f" to {connected.server}" if connected.server else ""
+            events.append(self._event(at, birth=codec.Birth(assets=self._assets, detail=detail)))
         self._beat_at = at
         return self._delivery(at, events=events, ack=self._told(gaps))
 
@@ -157,7 +163,7 @@ class Deliveries:
         return stored
 
     def _died(self, at: int) -> codec.SourceEvent:
-        reason = self._status.why_down
+        reason = self.status.why_down
         log.warning(reason, extra={"fields": {"source": self.model.key}})
         return self._event(at, death=codec.Death(reason=reason))
 
@@ -221,10 +227,10 @@ class Deliveries:
 
     def _of_state(self, published: Published, at: int) -> Iterable[codec.SourceEvent]:
         """What the server says of itself: while it is not at work, it vouches for nobody."""
-        self._status.take(published, len(self._tags))
-        if self._status.is_down == self._is_down:
+        self.status.take(published, len(self._tags))
+        if self.status.is_down == self._is_down:
             return
-        self._is_down = self._status.is_down
+        self._is_down = self.status.is_down
         if self._is_down:
             yield self._died(at)
         else:
@@ -297,6 +303,8 @@ class Deliveries:
         if message.published.unreadable:
             yield self._holes.missed_by_all(self._gap(at, message.published.why))
         full = overflowed(statuses)
+        # Before values that were delivered nothing is lost: another server's queue, or the clock.
+        full &= (times == NO_TIME) | (times > self._last_time[handles])
         if full.any():
             nodes = handles[full]
             metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))

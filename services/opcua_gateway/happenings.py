@@ -46,11 +46,16 @@ class Connected:
     Attributes:
         resumed: with the subscriptions of before, so that nothing was missed.
         status: what the server says of itself; None: it was not asked.
+        server: its address, where the source has several; else empty.
+        sampled_since: the server's queues have the values since then (microseconds since 1970),
+            and they come first; None: from now on.
     """
 
     resumed: bool
     at: int
     status: ServerStatus | None = None
+    server: str = ""
+    sampled_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from typing import Protocol
+
+from asyncua import ua
 
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
@@ -37,6 +40,14 @@ MOST_REQUESTS = 10
 """Publish requests that wait at one server."""
 
 
+class Outlet(Protocol):
+    """Where a session's happenings go: the source's queue, or what a standby makes of them."""
+
+    async def put(self, happening: Happening) -> None:
+        """Take one; waits while there is no room."""
+        ...
+
+
 @dataclass(slots=True)
 class Standing:
     """How far a subscription is; what the next session goes on with.
@@ -55,7 +66,7 @@ class Standing:
 class Subscription:
     """Takes the messages of one subscription to `out`, in order and each once."""
 
-    def __init__(self, session: Session, standing: Standing, out: asyncio.Queue[Happening]) -> None:
+    def __init__(self, session: Session, standing: Standing, out: Outlet) -> None:
         self.terms = standing.terms
         self.acknowledgements = standing.acknowledgements
         self.has_delivered = False
@@ -140,6 +151,7 @@ class Publishing:
     Args:
         addresses: of the nodes, by handle.
         most_notifications: in one message; 0: as the server likes.
+        mode: of the nodes' items; a standby's do not report until `report`.
     """
 
     def __init__(
@@ -151,7 +163,8 @@ class Publishing:
         publishing_interval_s: float,
         most_notifications: int,
         window: Window,
-        out: asyncio.Queue[Happening],
+        out: Outlet,
+        mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
     ) -> None:
         self.limits = limits
         self.subscriptions: dict[int, Subscription] = {}
@@ -162,7 +175,7 @@ class Publishing:
         self.on_namespaces: Callable[[], Awaitable[None]] | None = None
         """Awaited when it changed, before values of the new ones come."""
         self._interval_s, self._most = publishing_interval_s, most_notifications
-        self._window, self._out = window, out
+        self._window, self._out, self._mode = window, out, mode
         self.refused: dict[int, int] = {}
         """Nodes that the server does not give, by handle with the status that was told."""
         self._order = asyncio.Lock()
@@ -208,6 +221,16 @@ class Publishing:
             tasks.create_task(self._renew(), name="renew the channel")
             tasks.create_task(self._retry(), name="retry refused nodes")
             tasks.create_task(self._after_message(read_back), name="read history back")
+
+    def held(self) -> asyncio.Lock:
+        """While it is held no message goes on."""
+        return self._order
+
+    async def report(self) -> None:
+        """Let all items report from now on, beginning with what their queues have."""
+        self._mode = ua.MonitoringMode.Reporting
+        handles = range(len(self.nodes))
+        await self._session.set_mode(handles, self._mode, self.limits.items_per_call)
 
     async def delete_subscriptions(self) -> None:
         """Tell the server that they are not wanted any more."""
@@ -265,6 +288,7 @@ class Publishing:
                 items,
                 queue_size=queue_size,
                 per_call=self.limits.items_per_call,
+                mode=self._mode,
             )
             statuses |= made
             took = any(not status & 0x80000000 for status in made.values())

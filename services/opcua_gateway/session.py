@@ -203,7 +203,13 @@ class Session:
         return Terms(made.SubscriptionId, interval_s, interval_s * count)
 
     async def create_items(
-        self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
+        self,
+        terms: Terms,
+        items: Sequence[tuple[int, str]],
+        *,
+        queue_size: int,
+        per_call: int,
+        mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
     ) -> dict[int, int]:
         """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
         costs no other; those that the subscription has no room for are BadTooManyMonitoredItems. An
@@ -213,7 +219,7 @@ class Session:
         while start < len(items):
             part = self._fitting(items[start : start + per_call])
             try:
-                answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES)
+                answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES, mode)
             except TooManyOperations as error:
                 if per_call == 1:
                     raise SessionLost(
@@ -230,26 +236,51 @@ class Session:
                 return statuses | {handle: BAD_TOO_MANY_MONITORED_ITEMS for handle, _ in left}
             unfiltered = [item for item in part if answers[item[0]] in _FILTER_REFUSED]
             if unfiltered:
-                answers.update(await self._create_unfiltered(terms, unfiltered, queue_size))
+                answers.update(await self._create_unfiltered(terms, unfiltered, queue_size, mode))
             statuses.update(answers)
             start += len(part)
         return statuses
 
     async def _create_unfiltered(
-        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int
+        self,
+        terms: Terms,
+        items: Sequence[tuple[int, str]],
+        queue_size: int,
+        mode: ua.MonitoringMode,
     ) -> dict[int, int]:
         """Items of a server that does not have our filter; there are few, so one by one where it
         does not take them in one call."""
         try:
-            return await self._create_part(terms, items, queue_size, None)
+            return await self._create_part(terms, items, queue_size, None, mode)
         except (TooManyOperations, _TooManyItems):
             statuses: dict[int, int] = {}
             for item in items:
                 try:
-                    statuses |= await self._create_part(terms, [item], queue_size, None)
+                    statuses |= await self._create_part(terms, [item], queue_size, None, mode)
                 except (TooManyOperations, _TooManyItems):
                     statuses[item[0]] = BAD_TOO_MANY_MONITORED_ITEMS
             return statuses
+
+    async def set_mode(
+        self, handles: Sequence[int], mode: ua.MonitoringMode, per_call: int
+    ) -> None:
+        """Let items report, or sample only, or neither; handles without an item are left out.
+
+        Raises:
+            SessionLost: as everywhere, and where an item is refused.
+        """
+        items: dict[int, list[int]] = {}
+        for handle in handles:
+            if handle in self._item_of:
+                subscription, item = self._item_of[handle]
+                items.setdefault(subscription, []).append(item)
+        for subscription, ids in items.items():
+            for start in range(0, len(ids), per_call):
+                part = ids[start : start + per_call]
+                request = ua.SetMonitoringModeParameters(subscription, mode, part)
+                with translated("set the monitoring mode"):
+                    for status in await self.services.set_monitoring_mode(request):
+                        status.check()
 
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,
@@ -319,13 +350,18 @@ class Session:
         return items
 
     async def _create_part(
-        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
+        self,
+        terms: Terms,
+        items: Sequence[tuple[int, str]],
+        queue_size: int,
+        data_filter: object,
+        mode: ua.MonitoringMode,
     ) -> dict[int, int]:
         request = ua.CreateMonitoredItemsParameters()
         request.SubscriptionId = terms.subscription
         request.TimestampsToReturn = ua.TimestampsToReturn.Both
         request.ItemsToCreate = [
-            _item(handle, node, terms.publishing_interval_s, queue_size, data_filter)
+            _item(handle, node, terms.publishing_interval_s, queue_size, data_filter, mode)
             for handle, node in items
         ]
         with translated("create monitored items"):
@@ -355,7 +391,12 @@ class _TooManyItems(Exception):
 
 
 def _item(
-    handle: int, node: str, sampling_s: float, queue_size: int, data_filter: object
+    handle: int,
+    node: str,
+    sampling_s: float,
+    queue_size: int,
+    data_filter: object,
+    mode: ua.MonitoringMode,
 ) -> ua.MonitoredItemCreateRequest:
     wanted = ua.MonitoringParameters()
     wanted.ClientHandle = handle
@@ -367,7 +408,7 @@ def _item(
     request.ItemToMonitor = ua.ReadValueId(
         NodeId=ua.NodeId.from_string(node), AttributeId=ua.AttributeIds.Value
     )
-    request.MonitoringMode = ua.MonitoringMode.Reporting
+    request.MonitoringMode = mode
     request.RequestedParameters = wanted
     return request
 

@@ -190,7 +190,8 @@ class Holes:
                 continue
             last = previous.get(each.handle, int(self._last[each.handle]))
             is_open = each.handle in self._waiting and each.handle not in previous
-            if each.status & OVERFLOW_BITS == OVERFLOW and last != NO_TIME and not is_open:
+            is_full = each.status & OVERFLOW_BITS == OVERFLOW and time > last
+            if is_full and last != NO_TIME and not is_open:
                 self._close(self._join(Hole(each.handle, last, None, 0, [], last), gap), time)
             previous[each.handle] = time
         return event
