@@ -12,11 +12,12 @@ from aurelian.model.source_model import SourceModel
 from opcua_gateway.connection import opened
 from opcua_gateway.mapping import Tag
 from opcua_gateway.message_numbers import Window
-from opcua_gateway.publishing import Outlet, Publishing
+from opcua_gateway.publishing import Publishing
 from opcua_gateway.redundancy import Server
 from opcua_gateway.security.endpoints import Endpoints
 from opcua_gateway.session import Limits, Session
 from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.subscription import Outlet
 
 
 class Dialler:

@@ -10,9 +10,10 @@ from pathlib import Path
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.message_numbers import Acknowledgements, Window
-from opcua_gateway.publishing import Publishing, Standing
+from opcua_gateway.publishing import Publishing
 from opcua_gateway.resume import Resume, load, save
 from opcua_gateway.session import Session
+from opcua_gateway.subscription import Standing
 
 _MOST_RESUMPTIONS = 4
 """Of one session without a message between, or attempts at it: then it is given up."""

@@ -7,8 +7,7 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,14 @@ from asyncua import Client, ua
 
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.notifications import Published, decode_republish
+from opcua_gateway.failures import PublishTimedOut as PublishTimedOut
+from opcua_gateway.failures import ResponseTooLarge as ResponseTooLarge
+from opcua_gateway.failures import SessionLost as SessionLost
+from opcua_gateway.failures import TooManyItems
+from opcua_gateway.failures import TooManyOperations as TooManyOperations
+from opcua_gateway.failures import TooManyPublishRequests as TooManyPublishRequests
+from opcua_gateway.failures import TooManySubscriptions as TooManySubscriptions
+from opcua_gateway.failures import translated as translated
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
@@ -48,31 +55,6 @@ _FILTER_REFUSED = frozenset(
         ua.StatusCodes.BadFilterNotAllowed,
     }
 )
-
-
-class SessionLost(ConnectionError):
-    """The server or the way to it is gone, or it does not do what a session needs; the text says
-    what happened."""
-
-
-class ResponseTooLarge(SessionLost):
-    """The notifications that the server has for one message make it too large: ask for fewer."""
-
-
-class TooManySubscriptions(SessionLost):
-    """The server gives no further subscription."""
-
-
-class TooManyOperations(Exception):
-    """The server takes fewer nodes in one call, or its answer would be too large."""
-
-
-class TooManyPublishRequests(Exception):
-    """The server wants fewer Publish requests to wait."""
-
-
-class PublishTimedOut(Exception):
-    """The server does not keep a Publish request waiting so long: send another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +209,7 @@ class Session:
                     ) from error
                 per_call = max(1, min(per_call, len(part)) // 2)
                 continue
-            except _TooManyItems:
+            except TooManyItems:
                 # A server that says so of the whole call: some of it may still fit.
                 if len(part) > 1:
                     per_call = len(part) // 2
@@ -252,12 +234,12 @@ class Session:
         does not take them in one call."""
         try:
             return await self._create_part(terms, items, queue_size, None, mode)
-        except (TooManyOperations, _TooManyItems):
+        except (TooManyOperations, TooManyItems):
             statuses: dict[int, int] = {}
             for item in items:
                 try:
                     statuses |= await self._create_part(terms, [item], queue_size, None, mode)
-                except (TooManyOperations, _TooManyItems):
+                except (TooManyOperations, TooManyItems):
                     statuses[item[0]] = BAD_TOO_MANY_MONITORED_ITEMS
             return statuses
 
@@ -370,7 +352,7 @@ class Session:
             except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
                 raise TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
-                raise _TooManyItems from error
+                raise TooManyItems from error
             before: dict[int, list[int]] = {}
             for (handle, _), answer in zip(items, answers, strict=True):
                 if answer.StatusCode.is_good():
@@ -384,10 +366,6 @@ class Session:
         return {
             item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
         }
-
-
-class _TooManyItems(Exception):
-    pass
 
 
 def _item(
@@ -416,27 +394,3 @@ def _item(
 def _content(answer: ua.DataValue) -> Any:
     """A value that was read; None where the server gives none."""
     return answer.Value.Value if answer.Value is not None else None
-
-
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
-    try:
-        yield
-    except (
-        SessionLost,
-        TooManyPublishRequests,
-        PublishTimedOut,
-        TooManyOperations,
-        _TooManyItems,
-        MemoryError,
-    ):
-        raise
-    except ua.UaStatusCodeError as error:
-        raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
-    except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
-        raise SessionLost(f"cannot {doing}: {str(error) or type(error).__name__}") from error
-    except Exception as error:
-        # What a server sends makes the library raise nearly anything, struct.error and IndexError
-        # among it. Being cancelled is no Exception, and goes on.
-        raise SessionLost(f"cannot {doing}: {type(error).__name__}: {error}") from error

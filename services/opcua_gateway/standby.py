@@ -21,10 +21,11 @@ from aurelian.runtime.retry import Backoff
 from opcua_gateway.dialling import Dialler
 from opcua_gateway.happenings import Connected, Happening, Message, Refused
 from opcua_gateway.message_numbers import Window
-from opcua_gateway.publishing import Outlet, Publishing
+from opcua_gateway.publishing import Publishing
 from opcua_gateway.redundancy import Server, Servers
 from opcua_gateway.server_status import ServerStatus, read_status
 from opcua_gateway.session import Session, SessionLost
+from opcua_gateway.subscription import Outlet
 
 log = logging.getLogger(__name__)
 
