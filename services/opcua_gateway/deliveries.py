@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
@@ -26,6 +27,7 @@ from opcua_gateway.mapping import (
     overflowed,
     refused_reading,
     to_reading,
+    without_overflow,
 )
 from opcua_gateway.server_status import ServerStatus
 
@@ -152,7 +154,9 @@ class Deliveries:
         """What notes that the gap is on the disk; before, nothing after it counts as stored."""
         if not gaps:
             return None
-        gap = self.untold = gaps[0].gap.from_time, gaps[0].gap.to_time
+        begin, to = gaps[0].gap.from_time, gaps[0].gap.to_time
+        # If it does not come to the disk, what is on its way there before it does not either.
+        gap = self.untold = min(begin, self.stored_at or begin), to
         self._on_the_way += 1
 
         def stored() -> None:
@@ -168,6 +172,7 @@ class Deliveries:
         return self._event(at, death=codec.Death(reason=reason))
 
     def _of_message(self, message: Message) -> Delivery:
+        message = self._without_known_losses(message)
         published, at = message.published, message.received_at
         events = list(self._of_state(published, at))
         handles, statuses, times = published.heads()
@@ -224,6 +229,29 @@ class Deliveries:
             ack=self._ack(message),
             vouches=not self._is_down,
         )
+
+    def _without_known_losses(self, message: Message) -> Message:
+        """Where the queue of a server that takes over lost values that came of the one before, its
+        next value is as that one gave it: else it would be another value at the same time."""
+        published = message.published
+        if not self._initial.any():
+            return message
+        last = np.append(self._last_time, NO_TIME)  # of all other handles
+        numbers, others = [], []
+        for each in published.numbers:
+            known = each.source_time <= last[np.minimum(each.handle, len(self._tags))]
+            known &= overflowed(each.status) & (each.source_time != NO_TIME)
+            status = np.where(known, without_overflow(each.status), each.status)
+            numbers.append(replace(each, status=status) if known.any() else each)
+        for one in published.others:
+            time = NO_TIME if one.source_time is None else one.source_time
+            if time != NO_TIME and time <= last[min(one.handle, len(self._tags))]:
+                status = np.array([one.status], np.uint32)
+                if overflowed(status)[0]:
+                    one = replace(one, status=int(without_overflow(status)[0]))
+            others.append(one)
+        published = replace(published, numbers=tuple(numbers), others=tuple(others))
+        return replace(message, published=published)
 
     def _of_state(self, published: Published, at: int) -> Iterable[codec.SourceEvent]:
         """What the server says of itself: while it is not at work, it vouches for nobody."""

@@ -38,6 +38,13 @@ class TooManyItems(Exception):
     """The server says of a whole call that it has no room for its items."""
 
 
+def first_of(group: BaseException) -> BaseException:
+    """What a group of exceptions began with; of any other the exception itself."""
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn whatever the library raises for a lost or unwilling server into SessionLost."""

@@ -122,11 +122,14 @@ class Publishing:
         """While it is held no message goes on."""
         return self._order
 
-    async def report(self) -> None:
-        """Let all items report from now on, beginning with what their queues have."""
+    async def report(self) -> dict[int, int]:
+        """Let all items report from now on, beginning with what their queues have. The status of
+        those that are refused, by handle; they are made anew later."""
         self._mode = ua.MonitoringMode.Reporting
         handles = range(len(self.nodes))
-        await self._session.set_mode(handles, self._mode, self.limits.items_per_call)
+        refused = await self._session.set_mode(handles, self._mode, self.limits.items_per_call)
+        self.refused |= refused
+        return refused
 
     async def delete_subscriptions(self) -> None:
         """Tell the server that they are not wanted any more."""

@@ -102,8 +102,8 @@ class Servers:
         """The server of this url first, as there is a session to go back to; if it is known."""
         self.active = next((each for each in self.all if each.url == url), self.active)
 
-    def lost(self) -> None:
-        """The active one is lost after it stood: all may be tried."""
+    def connected(self) -> None:
+        """The active one stands: when it is lost, all may be tried."""
         self._failed = set()
         self._better = None
 

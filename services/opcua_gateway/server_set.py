@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
+from contextlib import suppress
+from urllib.parse import urlsplit, urlunsplit
 
 from asyncua import Client, ua
 
 from aurelian.model.source_model import Redundancy
 from opcua_gateway.address_space import content
-from opcua_gateway.browse.server_list import usable_addresses
 from opcua_gateway.in_parts import read_in_parts
 from opcua_gateway.session import Session, translated
 from opcua_gateway.transport_limits import keep_limits
 
-log = logging.getLogger(__name__)
-
 MOST_SERVERS = 8
 """That are taken from a server's list."""
+
+_PORT = 4840
+"""Of OPC UA, where an address names none."""
 
 _MODES: dict[int, Redundancy] = {
     ua.RedundancySupport.Cold: "cold",
@@ -57,7 +59,7 @@ async def read_redundancy(session: Session) -> tuple[Redundancy | None, list[str
 
 async def find_addresses(url: str, uris: list[str], timeout_s: float) -> list[tuple[str, str]]:
     """Ask a server where the servers of these ApplicationUris are: url and uri of each that it
-    knows; the host that was asked in place of one that does not answer.
+    knows; the host that was asked in place of one that nobody knows.
 
     Raises:
         SessionLost: it does not answer.
@@ -71,5 +73,20 @@ async def find_addresses(url: str, uris: list[str], timeout_s: float) -> list[tu
         addresses = [at for at in each.DiscoveryUrls or () if at and at.startswith("opc.tcp://")]
         if each.ApplicationUri in uris and addresses:
             told[each.ApplicationUri] = addresses[0]
-    usable = await usable_addresses(url, set(told.values()))
-    return [(usable[address], uri) for uri, address in told.items()]
+    return [(await _known(address, url), uri) for uri, address in told.items()]
+
+
+async def _known(address: str, asked: str) -> str:
+    """The address, with the host of the server that was asked where nobody knows its own: servers
+    often name a host that only they know. One that is away now keeps its own."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port or _PORT
+        await asyncio.get_running_loop().getaddrinfo(host, port)
+    except (ValueError, OSError, UnicodeError):
+        host = urlsplit(asked).hostname or ""
+        shown = f"[{host}]" if ":" in host else host
+        with suppress(ValueError):
+            parts = urlsplit(address)
+            return urlunsplit(parts._replace(netloc=f"{shown}:{parts.port or _PORT}"))
+    return address

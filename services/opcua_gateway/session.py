@@ -245,24 +245,26 @@ class Session:
 
     async def set_mode(
         self, handles: Sequence[int], mode: ua.MonitoringMode, per_call: int
-    ) -> None:
-        """Let items report, or sample only, or neither; handles without an item are left out.
-
-        Raises:
-            SessionLost: as everywhere, and where an item is refused.
-        """
-        items: dict[int, list[int]] = {}
+    ) -> dict[int, int]:
+        """Let items report, or sample only, or neither; handles without an item are left out. The
+        status of those that are refused."""
+        items: dict[int, list[tuple[int, int]]] = {}
+        refused: dict[int, int] = {}
         for handle in handles:
             if handle in self._item_of:
                 subscription, item = self._item_of[handle]
-                items.setdefault(subscription, []).append(item)
-        for subscription, ids in items.items():
-            for start in range(0, len(ids), per_call):
-                part = ids[start : start + per_call]
-                request = ua.SetMonitoringModeParameters(subscription, mode, part)
+                items.setdefault(subscription, []).append((handle, item))
+        for subscription, known in items.items():
+            for start in range(0, len(known), per_call):
+                part = known[start : start + per_call]
+                ids = [item for _, item in part]
+                request = ua.SetMonitoringModeParameters(subscription, mode, ids)
                 with translated("set the monitoring mode"):
-                    for status in await self.services.set_monitoring_mode(request):
-                        status.check()
+                    statuses = await self.services.set_monitoring_mode(request)
+                    for (handle, _), status in zip(part, statuses, strict=True):
+                        if not status.is_good():
+                            refused[handle] = int(status.value)
+        return refused
 
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,

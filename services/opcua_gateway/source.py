@@ -27,6 +27,7 @@ from opcua_gateway.connection import NotResumed
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.dialling import Dialler
+from opcua_gateway.failures import first_of
 from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
@@ -162,7 +163,7 @@ class OpcuaSource:
                     asks_for_fewer = self._asks_for_fewer(group)
                     if has_delivered or asks_for_fewer:
                         backoff.reset()
-                    pauses = await self._lose(_first(group), standbys) and not asks_for_fewer
+                    pauses = await self._lose(first_of(group), standbys) and not asks_for_fewer
                 if time.monotonic() - began > STEADY_AFTER_S:
                     backoff.reset()
                 if pauses:
@@ -197,7 +198,6 @@ class OpcuaSource:
             self._servers.move(error.to, time.monotonic())
             return False
         if was_live is not None:
-            self._servers.lost()
             # Its queues have what came meanwhile; so do those of one that stands by hot.
             is_hot = self._servers.mode == "hot" and standbys.can_take_over()
             if not is_hot and self._resumption.url == server.url:
@@ -284,6 +284,7 @@ class OpcuaSource:
         work: Awaitable[None],
     ) -> None:
         self._live = session, publishing
+        self._servers.connected()
         metrics.CONNECTED.labels(self.model.key).set(1)
         metrics.OPENED.labels(self.model.key, "yes" if session.resumed else "no").inc()
         fields = {
@@ -397,10 +398,3 @@ async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Ha
         return await getting
     finally:
         getting.cancel()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -19,6 +19,7 @@ from aurelian.edge.names import readable
 from aurelian.model.time import now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway.dialling import Dialler
+from opcua_gateway.failures import first_of
 from opcua_gateway.happenings import Connected, Happening, Message, Refused
 from opcua_gateway.message_numbers import Window
 from opcua_gateway.publishing import Publishing
@@ -97,7 +98,7 @@ class Standby:
             raise SessionLost("the server that should take over is gone itself")
         status = await read_status(session)
         async with publishing.held():
-            await publishing.report()
+            self._refused |= await publishing.report()
             connected = Connected(False, now_us(), status, address, self.sampled_since)
             await out.put(connected)
             if self._refused:
@@ -139,11 +140,8 @@ class Standby:
             await backoff.wait()
 
     def _log(self, group: BaseExceptionGroup[SessionLost]) -> None:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
         self.server.note(None)
-        reason = readable(str(error))
+        reason = readable(str(first_of(group)))
         if reason == self._logged:
             return
         self._logged = reason

@@ -56,7 +56,7 @@ async def find_offers(url: str, timeout_s: float) -> list[Offer]:
         if address and address not in known
     ]
     advertised = {address for address in (*known, *(address for address, _ in further)) if address}
-    use = await usable_addresses(url, advertised)
+    use = await _usable(url, advertised)
     offers = [
         Offer(
             each.EndpointUrl or "",
@@ -72,7 +72,7 @@ async def find_offers(url: str, timeout_s: float) -> list[Offer]:
     return offers + [Offer(address, use[address], name) for address, name in further]
 
 
-async def usable_addresses(asked: str, advertised: Iterable[str]) -> dict[str, str]:
+async def _usable(asked: str, advertised: Iterable[str]) -> dict[str, str]:
     """The address to use for each that is advertised: servers often name a host that only they
     know."""
     found = {}

@@ -21,12 +21,14 @@ from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.integration.opcua_gateway.test_read_back import of
 from tests.integration.opcua_gateway.test_server_state import births, deaths
 from tests.integration.opcua_gateway.test_session_start import gaps
+from tests.long_tests import LONG_TESTS
 from tests.peers.node_opcua_server import NodeOpcua, node_opcua, url_at
 from tests.source_alone import taking
 from tests.waiting import until
 
 PLANT = "urn:aurelian-test:plant"
 PAUSE_MS = 100
+LONG = pytest.mark.skipif(not LONG_TESTS, reason="of the long run")
 FIRST, OTHER = "urn:aurelian-test:first", "urn:aurelian-test:other"
 
 
@@ -78,12 +80,12 @@ def counting(*servers: NodeOpcua, last: int, first_ms: int) -> list[asyncio.Task
     return [asyncio.create_task(each.count(1, last, PAUSE_MS, first_ms)) for each in servers]
 
 
-@pytest.mark.parametrize("mode", ["cold", "warm", "hot"])
+@pytest.mark.parametrize("mode", ["cold", pytest.param("warm", marks=LONG), "hot"])
 async def test_when_the_active_server_is_killed_the_other_takes_over(
     tmp_path: Path, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    last = 60
+    last = 45
     async with two_servers(tmp_path) as (first, other):
         async with taking(source_of(tmp_path, first, other, mode)) as taken:
             await until(lambda: newest(taken) == 0.0, "a first value", 30)
@@ -108,14 +110,19 @@ async def test_when_the_active_server_is_killed_the_other_takes_over(
                 await until(lambda g=gauge, a=active: g._value.get() == a, "metric")  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("mode", ["cold", "hot"])
+@pytest.mark.parametrize("mode", [pytest.param("cold", marks=LONG), "hot"])
 async def test_a_lower_service_level_of_the_active_server_moves_the_source(
     tmp_path: Path, mode: str
 ) -> None:
-    last = 80
+    last = 50
     async with two_servers(tmp_path) as (first, other):
         async with taking(source_of(tmp_path, first, other, mode)) as taken:
             await until(lambda: newest(taken) == 0.0, "a first value", 30)
+            # One that flaps moves nothing.
+            for n in range(8):
+                await first.say_level(100 if n % 2 else 255)
+                await asyncio.sleep(0.6)
+            assert told(taken, first, other) == ["first"] and not deaths(taken)
             first_ms = now_ms()
             writing = counting(first, other, last=last, first_ms=first_ms)
             await first.say_level(150)
@@ -132,18 +139,8 @@ async def test_a_lower_service_level_of_the_active_server_moves_the_source(
             await until(lambda: level._value.get() == 255, "metric")
             # As good as the other: no reason to go back.
             await first.say_level(255)
-            await asyncio.sleep(3)
+            await asyncio.sleep(2.5)
             assert told(taken, first, other) == ["first", "other"]
-
-
-async def test_a_level_that_flaps_moves_nothing(tmp_path: Path) -> None:
-    async with two_servers(tmp_path) as (first, other):
-        async with taking(source_of(tmp_path, first, other, "warm")) as taken:
-            await until(lambda: newest(taken) == 0.0, "a first value", 30)
-            for n in range(12):
-                await first.say_level(100 if n % 2 else 255)
-                await asyncio.sleep(0.7)
-            assert told(taken, first, other) == ["first"] and not deaths(taken)
 
 
 async def test_when_both_are_down_there_is_one_death_and_either_one_brings_it_back(

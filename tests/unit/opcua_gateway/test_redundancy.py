@@ -87,7 +87,7 @@ def test_what_cannot_be_connected_to_is_passed_over_and_after_all_there_is_a_pau
     assert not servers.failed() and servers.active is b
     assert servers.failed() and servers.active is c
     # One that stood is first gone back to, then the others.
-    servers.lost()
+    servers.connected()
     assert not servers.failed() and servers.active is a
     alone = make(255)
     assert alone.failed() and alone.active is alone.all[0]
