@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
@@ -26,19 +27,18 @@ from opcua_gateway.mapping import (
     overflowed,
     refused_reading,
     to_reading,
+    without_overflow,
 )
+from opcua_gateway.server_status import ServerStatus
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
-_DOWN = {
-    1: "Failed",
-    2: "NoConfiguration",
-    3: "Suspended",
-    4: "Shutdown",
-    6: "CommunicationFault",
-}
-"""Server states in which values are no sign of life (part 5, 12.6)."""
+_NO_SESSION = "no session with the server"
+
+_SAMPLED_BEFORE_US = 2_000_000
+"""So long before the last message of the server before another one must have sampled, for nothing
+to be missed: longer than values wait for their message."""
 
 _MOST_AHEAD_US = 3_600_000_000
 """What is dated further away is no live value, or its clock means nothing."""
@@ -53,12 +53,16 @@ class Deliveries:
         stored_at: the same of the last one up to which all is on the disk: there a gap begins for
             whoever comes after us.
         names: by handle the names of the numbers of nodes that are enumerations.
+        status: what the server says of itself.
+        untold: a gap from when to when whose record is not on the disk yet: whoever comes after us
+            tells it, also where the session is resumed.
     """
 
     def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
         self.model, self.owner = model, owner
         self._holes = holes
         self.heard_at = self.stored_at = 0
+        self.untold: tuple[int, int] | None = None
         self._on_the_way = 0
         # By how much live values are dated after they come; before: negative, as it is the rule.
         self._ahead = 0
@@ -72,6 +76,7 @@ class Deliveries:
         self._initial = np.zeros(len(tags), np.bool_)
         self._last_time = np.full(len(tags), NO_TIME, np.int64)
         self._beat_at = 0
+        self.status = ServerStatus()
         self._is_down = False
 
     def of(self, happening: Happening) -> Delivery:
@@ -97,24 +102,8 @@ class Deliveries:
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
                 self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
-            case Connected(resumed, at):
-                self._initial[:] = not resumed
-                if not resumed:
-                    self._is_down = False
-                events = (
-                    []
-                    if resumed or not self.heard_at
-                    else [
-                        self._holes.missed_by_all(
-                            self._gap(at, "no session with the server"), new_session=True
-                        )
-                    ]
-                )
-                born = codec.Birth(
-                    assets=self._assets, detail="resumed" if resumed else "connected"
-                )
-                self._beat_at = at
-                return self._delivery(at, events=[*events, self._event(at, birth=born)])
+            case Connected():
+                return self._of_session(happening)
             case Lost(reason, at):
                 return self._delivery(
                     at, events=[self._event(at, death=codec.Death(reason=reason))]
@@ -127,9 +116,62 @@ class Deliveries:
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
         assert_never(happening)
 
+    def _of_session(self, connected: Connected) -> Delivery:
+        """A session is up: what was missed before it, and who lives now."""
+        at, untold = connected.at, self.untold
+        events: list[codec.SourceEvent] = []
+        self._initial[:] = not connected.resumed
+        since = connected.sampled_since
+        is_covered = since is not None and since + _SAMPLED_BEFORE_US <= self.heard_at
+        if not connected.resumed and self.heard_at and not (is_covered and untold is None):
+            gap = self._gap(at, _NO_SESSION)
+            if untold is not None:
+                gap.gap.from_time = min(gap.gap.from_time, untold[0])
+            events.append(self._holes.missed_by_all(gap, new_session=True))
+        elif connected.resumed and untold is not None and not self._on_the_way:
+            # It was on its way when the process before this one ended; its holes are known.
+            again = codec.Gap(from_time=untold[0], to_time=untold[1], reason=_NO_SESSION)
+            events.append(self._event(at, gap=again))
+        gaps = list(events)
+        if connected.status is not None:
+            self.status = connected.status
+        elif not connected.resumed:
+            self.status = ServerStatus()
+        self._is_down = self.status.is_down
+        if self._is_down:
+            events.append(self._died(at))
+        else:
+            detail = "resumed" if connected.resumed else "connected"
+            detail += f" to {connected.server}" if connected.server else ""
+            events.append(self._event(at, birth=codec.Birth(assets=self._assets, detail=detail)))
+        self._beat_at = at
+        return self._delivery(at, events=events, ack=self._told(gaps))
+
+    def _told(self, gaps: Sequence[codec.SourceEvent]) -> Callable[[], None] | None:
+        """What notes that the gap is on the disk; before, nothing after it counts as stored."""
+        if not gaps:
+            return None
+        begin, to = gaps[0].gap.from_time, gaps[0].gap.to_time
+        # If it does not come to the disk, what is on its way there before it does not either.
+        gap = self.untold = min(begin, self.stored_at or begin), to
+        self._on_the_way += 1
+
+        def stored() -> None:
+            self._on_the_way -= 1
+            if self.untold is gap:
+                self.untold = None
+
+        return stored
+
+    def _died(self, at: int) -> codec.SourceEvent:
+        reason = self.status.why_down
+        log.warning(reason, extra={"fields": {"source": self.model.key}})
+        return self._event(at, death=codec.Death(reason=reason))
+
     def _of_message(self, message: Message) -> Delivery:
+        message = self._without_known_losses(message)
         published, at = message.published, message.received_at
-        events = list(self._of_state(published.number(len(self._tags)), at))
+        events = list(self._of_state(published, at))
         handles, statuses, times = published.heads()
         known = handles < len(self._tags)
         if not known.all():
@@ -185,15 +227,37 @@ class Deliveries:
             vouches=not self._is_down,
         )
 
-    def _of_state(self, state: int | None, at: int) -> Iterable[codec.SourceEvent]:
+    def _without_known_losses(self, message: Message) -> Message:
+        """Where the queue of a server that takes over lost values that came of the one before, its
+        next value is as that one gave it: else it would be another value at the same time."""
+        published = message.published
+        if not self._initial.any():
+            return message
+        last = np.append(self._last_time, NO_TIME)  # of all other handles
+        numbers, others = [], []
+        for each in published.numbers:
+            known = each.source_time <= last[np.minimum(each.handle, len(self._tags))]
+            known &= overflowed(each.status) & (each.source_time != NO_TIME)
+            status = np.where(known, without_overflow(each.status), each.status)
+            numbers.append(replace(each, status=status) if known.any() else each)
+        for one in published.others:
+            time = NO_TIME if one.source_time is None else one.source_time
+            if time != NO_TIME and time <= last[min(one.handle, len(self._tags))]:
+                status = np.array([one.status], np.uint32)
+                if overflowed(status)[0]:
+                    one = replace(one, status=int(without_overflow(status)[0]))
+            others.append(one)
+        published = replace(published, numbers=tuple(numbers), others=tuple(others))
+        return replace(message, published=published)
+
+    def _of_state(self, published: Published, at: int) -> Iterable[codec.SourceEvent]:
         """What the server says of itself: while it is not at work, it vouches for nobody."""
-        if state is None or (state in _DOWN) == self._is_down:
+        self.status.take(published, len(self._tags))
+        if self.status.is_down == self._is_down:
             return
-        self._is_down = state in _DOWN
+        self._is_down = self.status.is_down
         if self._is_down:
-            reason = f"the server says that it is in state {_DOWN[state]}"
-            log.warning(reason, extra={"fields": {"source": self.model.key}})
-            yield self._event(at, death=codec.Death(reason=reason))
+            yield self._died(at)
         else:
             detail = "the server is at work again"
             yield self._event(at, birth=codec.Birth(assets=self._units.heard, detail=detail))
@@ -264,6 +328,8 @@ class Deliveries:
         if message.published.unreadable:
             yield self._holes.missed_by_all(self._gap(at, message.published.why))
         full = overflowed(statuses)
+        # Before values that were delivered nothing is lost: another server's queue, or the clock.
+        full &= (times == NO_TIME) | (times > self._last_time[handles])
         if full.any():
             nodes = handles[full]
             metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))

@@ -70,6 +70,16 @@ def overflowed(statuses: NDArray[np.uint32]) -> NDArray[np.bool_]:
     return found
 
 
+def without_overflow(statuses: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """(n,) the same without saying that values were lost."""
+    cleared = statuses & np.uint32(~0x80 & 0xFFFFFFFF)
+    has_limits = (cleared & np.uint32(0x0300)) != 0  # what is there has the same InfoType
+    found: NDArray[np.uint32] = np.where(
+        has_limits, cleared, cleared & np.uint32(~0x0C00 & 0xFFFFFFFF)
+    )
+    return found
+
+
 def tags_of(plant: Plant, source: SourceModel) -> list[Tag]:
     """The nodes that a source has to deliver, in the order of the plant model. Signals without an
     address are left out.

@@ -22,6 +22,9 @@ class Resume:
         heard_at: microseconds since 1970 of the last sign of life up to which all is on our disk: a
             gap begins here.
         unread: from when to when something is to be read out of the server's history yet.
+        url: of the server that has the session; "" in files of before there could be several.
+        servers: url and ApplicationUri of those that the server named as redundant.
+        untold: a gap from when to when whose record was not on our disk yet.
     """
 
     secret: str
@@ -31,6 +34,9 @@ class Resume:
     refused: tuple[int, ...]
     heard_at: int
     unread: tuple[int, int] | None = None
+    untold: tuple[int, int] | None = None
+    url: str = ""
+    servers: tuple[tuple[str, str], ...] = ()
 
 
 def load(file: Path) -> Resume | None:
@@ -45,6 +51,9 @@ def load(file: Path) -> Resume | None:
             tuple(found["refused"]),
             found["heard_at"],
             _span(found.get("unread")),
+            _span(found.get("untold")),
+            str(found.get("url", "")),
+            tuple((str(url), str(uri)) for url, uri in found.get("servers", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -7,8 +7,7 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,14 @@ from asyncua import Client, ua
 
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.notifications import Published, decode_republish
+from opcua_gateway.failures import PublishTimedOut as PublishTimedOut
+from opcua_gateway.failures import ResponseTooLarge as ResponseTooLarge
+from opcua_gateway.failures import SessionLost as SessionLost
+from opcua_gateway.failures import TooManyItems
+from opcua_gateway.failures import TooManyOperations as TooManyOperations
+from opcua_gateway.failures import TooManyPublishRequests as TooManyPublishRequests
+from opcua_gateway.failures import TooManySubscriptions as TooManySubscriptions
+from opcua_gateway.failures import translated as translated
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
@@ -48,31 +55,6 @@ _FILTER_REFUSED = frozenset(
         ua.StatusCodes.BadFilterNotAllowed,
     }
 )
-
-
-class SessionLost(ConnectionError):
-    """The server or the way to it is gone, or it does not do what a session needs; the text says
-    what happened."""
-
-
-class ResponseTooLarge(SessionLost):
-    """The notifications that the server has for one message make it too large: ask for fewer."""
-
-
-class TooManySubscriptions(SessionLost):
-    """The server gives no further subscription."""
-
-
-class TooManyOperations(Exception):
-    """The server takes fewer nodes in one call, or its answer would be too large."""
-
-
-class TooManyPublishRequests(Exception):
-    """The server wants fewer Publish requests to wait."""
-
-
-class PublishTimedOut(Exception):
-    """The server does not keep a Publish request waiting so long: send another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +185,13 @@ class Session:
         return Terms(made.SubscriptionId, interval_s, interval_s * count)
 
     async def create_items(
-        self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
+        self,
+        terms: Terms,
+        items: Sequence[tuple[int, str]],
+        *,
+        queue_size: int,
+        per_call: int,
+        mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
     ) -> dict[int, int]:
         """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
         costs no other; those that the subscription has no room for are BadTooManyMonitoredItems. An
@@ -213,7 +201,7 @@ class Session:
         while start < len(items):
             part = self._fitting(items[start : start + per_call])
             try:
-                answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES)
+                answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES, mode)
             except TooManyOperations as error:
                 if per_call == 1:
                     raise SessionLost(
@@ -221,7 +209,7 @@ class Session:
                     ) from error
                 per_call = max(1, min(per_call, len(part)) // 2)
                 continue
-            except _TooManyItems:
+            except TooManyItems:
                 # A server that says so of the whole call: some of it may still fit.
                 if len(part) > 1:
                     per_call = len(part) // 2
@@ -230,26 +218,53 @@ class Session:
                 return statuses | {handle: BAD_TOO_MANY_MONITORED_ITEMS for handle, _ in left}
             unfiltered = [item for item in part if answers[item[0]] in _FILTER_REFUSED]
             if unfiltered:
-                answers.update(await self._create_unfiltered(terms, unfiltered, queue_size))
+                answers.update(await self._create_unfiltered(terms, unfiltered, queue_size, mode))
             statuses.update(answers)
             start += len(part)
         return statuses
 
     async def _create_unfiltered(
-        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int
+        self,
+        terms: Terms,
+        items: Sequence[tuple[int, str]],
+        queue_size: int,
+        mode: ua.MonitoringMode,
     ) -> dict[int, int]:
         """Items of a server that does not have our filter; there are few, so one by one where it
         does not take them in one call."""
         try:
-            return await self._create_part(terms, items, queue_size, None)
-        except (TooManyOperations, _TooManyItems):
+            return await self._create_part(terms, items, queue_size, None, mode)
+        except (TooManyOperations, TooManyItems):
             statuses: dict[int, int] = {}
             for item in items:
                 try:
-                    statuses |= await self._create_part(terms, [item], queue_size, None)
-                except (TooManyOperations, _TooManyItems):
+                    statuses |= await self._create_part(terms, [item], queue_size, None, mode)
+                except (TooManyOperations, TooManyItems):
                     statuses[item[0]] = BAD_TOO_MANY_MONITORED_ITEMS
             return statuses
+
+    async def set_mode(
+        self, handles: Sequence[int], mode: ua.MonitoringMode, per_call: int
+    ) -> dict[int, int]:
+        """Let items report, or sample only, or neither; handles without an item are left out. The
+        status of those that are refused."""
+        items: dict[int, list[tuple[int, int]]] = {}
+        refused: dict[int, int] = {}
+        for handle in handles:
+            if handle in self._item_of:
+                subscription, item = self._item_of[handle]
+                items.setdefault(subscription, []).append((handle, item))
+        for subscription, known in items.items():
+            for start in range(0, len(known), per_call):
+                part = known[start : start + per_call]
+                ids = [item for _, item in part]
+                request = ua.SetMonitoringModeParameters(subscription, mode, ids)
+                with translated("set the monitoring mode"):
+                    statuses = await self.services.set_monitoring_mode(request)
+                    for (handle, _), status in zip(part, statuses, strict=True):
+                        if not status.is_good():
+                            refused[handle] = int(status.value)
+        return refused
 
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,
@@ -319,13 +334,18 @@ class Session:
         return items
 
     async def _create_part(
-        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
+        self,
+        terms: Terms,
+        items: Sequence[tuple[int, str]],
+        queue_size: int,
+        data_filter: object,
+        mode: ua.MonitoringMode,
     ) -> dict[int, int]:
         request = ua.CreateMonitoredItemsParameters()
         request.SubscriptionId = terms.subscription
         request.TimestampsToReturn = ua.TimestampsToReturn.Both
         request.ItemsToCreate = [
-            _item(handle, node, terms.publishing_interval_s, queue_size, data_filter)
+            _item(handle, node, terms.publishing_interval_s, queue_size, data_filter, mode)
             for handle, node in items
         ]
         with translated("create monitored items"):
@@ -334,7 +354,7 @@ class Session:
             except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
                 raise TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
-                raise _TooManyItems from error
+                raise TooManyItems from error
             before: dict[int, list[int]] = {}
             for (handle, _), answer in zip(items, answers, strict=True):
                 if answer.StatusCode.is_good():
@@ -350,12 +370,13 @@ class Session:
         }
 
 
-class _TooManyItems(Exception):
-    pass
-
-
 def _item(
-    handle: int, node: str, sampling_s: float, queue_size: int, data_filter: object
+    handle: int,
+    node: str,
+    sampling_s: float,
+    queue_size: int,
+    data_filter: object,
+    mode: ua.MonitoringMode,
 ) -> ua.MonitoredItemCreateRequest:
     wanted = ua.MonitoringParameters()
     wanted.ClientHandle = handle
@@ -367,7 +388,7 @@ def _item(
     request.ItemToMonitor = ua.ReadValueId(
         NodeId=ua.NodeId.from_string(node), AttributeId=ua.AttributeIds.Value
     )
-    request.MonitoringMode = ua.MonitoringMode.Reporting
+    request.MonitoringMode = mode
     request.RequestedParameters = wanted
     return request
 
@@ -375,27 +396,3 @@ def _item(
 def _content(answer: ua.DataValue) -> Any:
     """A value that was read; None where the server gives none."""
     return answer.Value.Value if answer.Value is not None else None
-
-
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
-    try:
-        yield
-    except (
-        SessionLost,
-        TooManyPublishRequests,
-        PublishTimedOut,
-        TooManyOperations,
-        _TooManyItems,
-        MemoryError,
-    ):
-        raise
-    except ua.UaStatusCodeError as error:
-        raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
-    except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
-        raise SessionLost(f"cannot {doing}: {str(error) or type(error).__name__}") from error
-    except Exception as error:
-        # What a server sends makes the library raise nearly anything, struct.error and IndexError
-        # among it. Being cancelled is no Exception, and goes on.
-        raise SessionLost(f"cannot {doing}: {type(error).__name__}: {error}") from error

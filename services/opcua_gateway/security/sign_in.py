@@ -18,6 +18,7 @@ from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
     Unacceptable,
+    described,
     is_known,
     policy_of,
     policy_of_token,
@@ -126,7 +127,7 @@ def choose_token(
         return token
     if wanted == ua.UserTokenType.Certificate:
         raise Unacceptable(_unproven(policy_of_token(token, endpoint)))
-    if identity.password and "clear_password" not in security.waive:
+    if identity.password and not is_covered(endpoint) and "clear_password" not in security.waive:
         raise Unacceptable(_uncovered(token, endpoint))
     return token
 
@@ -143,6 +144,13 @@ def is_protected(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) ->
     return policy in OF_TODAY or named
 
 
+def is_covered(endpoint: ua.EndpointDescription) -> bool:
+    """Whether the channel itself keeps a password secret (part 4, 7.40.4): it encrypts, by a policy
+    that can be relied on."""
+    encrypts = endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
+    return encrypts and policy_of(endpoint) in OF_TODAY
+
+
 def _uncovered(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> str:
     policy = policy_of_token(token, endpoint)
     wants = (
@@ -150,11 +158,11 @@ def _uncovered(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> s
         if policy == NONE
         else f"the server would have the password encrypted by {policy}, which is broken"
     )
-    if endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt:
+    if endpoint.SecurityMode != ua.MessageSecurityMode.None_:
         return (
-            f"{wants}: only the channel would protect it. Let the server offer a policy of today, "
-            f"say {OF_TODAY[1]}, for user names, or, if the channel is enough, say security: "
-            "{waive: [clear_password]}"
+            f"{wants}, and the channel ({described(endpoint)}) does not protect it: let the server "
+            f"offer {OF_TODAY[1]} with SignAndEncrypt, or that policy for user names; or say "
+            "security: {waive: [clear_password]} if the network between is closed"
         )
     return (
         f"{wants}: choose an endpoint with security, or say security: {{waive: [clear_password]}} "

@@ -37,6 +37,11 @@ Waiver = Literal[
 """A check that a source does without, since its server cannot pass it."""
 
 
+Redundancy = Literal["none", "cold", "warm", "hot"]
+"""How further servers are kept ready: connected to when they are needed; connected to, nothing
+sampled; connected to, values sampled and waiting there."""
+
+
 class OpcuaSecurity(PlantPart):
     """How a connection to an OPC UA server is secured.
 
@@ -127,6 +132,10 @@ class SourceModel(PlantPart):
             key's (DER or PEM).
         security: opcua. None: a server on this machine is spoken to in the clear, any other as
             the defaults of `OpcuaSecurity` say.
+        redundant: opcua: addresses of further servers with the same nodes, one of which takes over
+            where the first is lost or worse (part 4, 6.6.2).
+        redundancy: opcua: how they are kept ready; `none`: the server's own list of others is not
+            looked at. None: as the server says, else cold.
         oldest: no live value of it is older than this day; an older time is a wrong clock's. None:
             400 days before the gateway's first start.
     """
@@ -146,6 +155,8 @@ class SourceModel(PlantPart):
     password_env: str = ""
     user_certificate: str = ""
     user_key: str = ""
+    redundant: tuple[str, ...] = ()
+    redundancy: Redundancy | None = None
     security: OpcuaSecurity | None = None
     _site: str = PrivateAttr("")
 
@@ -160,6 +171,15 @@ class SourceModel(PlantPart):
         if "kind" in info.data:
             check_url(url, info.data["kind"])
         return url
+
+    @field_validator("redundant")
+    @classmethod
+    def _usable_urls(cls, urls: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for n, url in enumerate(urls):
+            check_url(url, "opcua")
+            if url in (info.data.get("url"), *urls[:n]):
+                raise ValueError(f"{url} stands there twice; name each server once")
+        return urls
 
     @field_validator("topic")
     @classmethod
@@ -190,7 +210,7 @@ class SourceModel(PlantPart):
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
         if self.kind != "opcua":
-            for name in ("user", *_SIGNING_IN, "security"):
+            for name in ("user", *_SIGNING_IN, "redundant", "redundancy", "security"):
                 if getattr(self, name):
                     raise ValueError(f"`{name}` is there for kind opcua only; take it out")
             return self
@@ -225,6 +245,32 @@ class SourceModel(PlantPart):
             )
         return self
 
+    @model_validator(mode="after")
+    def _knows_its_servers(self) -> SourceModel:
+        if not self.redundant:
+            return self
+        if self.redundancy == "none":
+            raise ValueError(
+                "`redundant` names servers that `redundancy: none` does without; take one of them "
+                "out"
+            )
+        of_one = [each for each in _OF_ONE_SERVER if self.security and getattr(self.security, each)]
+        if of_one:
+            raise ValueError(
+                f"`{of_one[0]}` of `security` fits one server, and `redundant` names further ones: "
+                "take it out, and trust each certificate (`aurelian trust add`)"
+            )
+        return self
+
+    def at(self, url: str, server_uri: str = "") -> SourceModel:
+        """The same source at another of its servers alone; `server_uri`: the ApplicationUri that
+        its certificate must carry, empty: as `security` says."""
+        update: dict[str, object] = {"url": url, "redundant": ()}
+        if server_uri:
+            security = self.security or OpcuaSecurity()
+            update["security"] = security.model_copy(update={"server_uri": server_uri})
+        return self.model_copy(update=update)
+
     def security_in(self, clear_hosts: Collection[str]) -> OpcuaSecurity:
         """`security`, or what holds where it says nothing; `clear_hosts`: may be spoken to in the
         clear, as this machine may."""
@@ -235,6 +281,9 @@ class SourceModel(PlantPart):
     def refused_in_clear(self, clear_hosts: Collection[str]) -> str:
         """Why an OPC UA gateway does not speak to the server, and what to do: it would be in the
         clear, beyond this machine and `clear_hosts`. Empty: it does."""
+        for url in self.redundant:
+            if reason := self.at(url).refused_in_clear(clear_hosts):
+                return reason
         if self.kind != "opcua" or self.security_in(clear_hosts).policy != "None":
             return ""
         if self._may_be_clear(clear_hosts):
@@ -269,6 +318,8 @@ class SourceModel(PlantPart):
         """
         self._site = site
 
+
+_OF_ONE_SERVER = ("server_uri", "server_sha256")
 
 _OF_CERTIFICATE = ("server_uri", "server_sha256", "trust", "waive")
 

@@ -156,7 +156,7 @@ async def test_a_session_that_ends_whenever_it_is_resumed_is_given_up(tmp_path: 
 
 async def test_a_session_that_cannot_be_gone_back_to_is_given_up(tmp_path: Path) -> None:
     """The connection ends at each attempt to take the session up again, without a word. Fails where
-    `source._not_resumed` is not counted: it is tried for ever, and after a restart again."""
+    `Resumption.failed` does not count it: it is tried for ever, and after a restart again."""
     last, attempts, is_new = 30, 0, set[int]()
     ends = False
 

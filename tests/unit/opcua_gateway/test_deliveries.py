@@ -18,8 +18,10 @@ from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.happenings import Connected, Message, ReadBack
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import Notification, tags_of
+from tests.source_alone import readings_of
 
 S = 1_000_000
+OVERFLOW = 0x0480
 T = 1_790_000_000 * S
 
 
@@ -76,6 +78,22 @@ def texts(*values: tuple[int, int, int], why: str = "") -> Published:
         unreadable=b"?" if why else b"",
         why=why,
     )
+
+
+def numbers_of(*values: tuple[int, int, int]) -> Published:
+    """A message of doubles, as `texts`."""
+    handle, time, status = np.array(values, np.int64).T
+    places = np.arange(len(values), dtype=np.uint32)
+    numbers = Numbers(
+        ValueType.DOUBLE,
+        places,
+        handle.astype(np.uint32),
+        np.zeros(len(values)),
+        status.astype(np.uint32),
+        time,
+        np.full(len(values), NO_TIME, np.int64),
+    )
+    return Published(1, 1, (), False, (numbers,))
 
 
 def reasons(delivery: Delivery) -> list[str]:
@@ -158,3 +176,60 @@ def test_an_enumeration_has_its_names_in_messages_of_any_size(count: int) -> Non
     columns = [] if delivery.columns is None else delivery.columns.readings()
     found = {r.signal.path.rpartition("/")[2]: r.value for r in (*columns, *delivery.readings)}
     assert found == {f"n{n}": "Setup" if n == 2 else 7 for n in range(count)}
+
+
+def test_where_the_servers_clock_is_ahead_the_history_is_read_up_to_the_gaps_end() -> None:
+    made, holes = make()
+    ahead = 30 * S
+    made.of(Message(texts((0, T + ahead, 0), (1, T + ahead, 0)), None, 0, T))
+    delivery = made.of(Message(texts((0, T + ahead + 2 * S, 0)), None, 1, T + 2 * S))
+    (gap,) = [event.gap for event in delivery.events if event.HasField("gap")]
+    assert gap.to_time == T + 2 * S + ahead
+    of_other = {hole.handle: hole for hole in holes.take(10, T + 600 * S)}[1]
+    assert of_other.end == gap.to_time + 1
+
+
+@pytest.mark.parametrize("with_columns", [False, True])
+def test_what_a_hot_servers_queue_lost_before_it_took_over_is_no_loss(with_columns: bool) -> None:
+    made, holes = make()
+
+    def message(*values: tuple[int, int, int]) -> Published:
+        return numbers_of(*values) if with_columns else texts(*values)
+
+    made.of(Connected(False, T))
+    made.of(Message(message((0, T + 9 * S, 0)), None, 0, T + 9 * S))
+    taken_over = Connected(False, T + 12 * S, None, "opc.tcp://b", T + 5 * S)
+    assert not reasons(made.of(taken_over))
+    # Its queue begins before the last value of the server before, which it lost nothing of.
+    backlog = message((0, T + 7 * S, OVERFLOW), (0, T + 9 * S, 0), (0, T + 11 * S, 0))
+    delivery = made.of(Message(backlog, None, 0, T + 12 * S))
+    assert not reasons(delivery) and holes.unread is None
+    assert [reading.status for reading in readings_of(delivery)] == [0, 0, 0]
+    # One that begins after it lost something, as does one that sampled only since then.
+    late = made.of(Message(message((0, T + 20 * S, OVERFLOW)), None, 0, T + 20 * S))
+    (gap,) = [event.gap for event in late.events if event.HasField("gap")]
+    assert (gap.from_time, gap.to_time) == (T + 11 * S, T + 20 * S)
+    assert [reading.status for reading in readings_of(late)] == [OVERFLOW]
+    fresh = Connected(False, T + 25 * S, None, "opc.tcp://a", T + 19 * S)
+    assert reasons(made.of(fresh)) == ["no session with the server"]
+
+
+def test_a_gap_that_was_not_stored_is_told_by_whoever_comes_next() -> None:
+    made, _ = make()
+    made.heard_at = made.stored_at = T
+    told = made.of(Connected(False, T + 5 * S))
+    assert made.untold == (T, T + 5 * S)
+    # A keep-alive and a message come; neither is a sign that the record is on the disk.
+    made.of(Message(texts(), None, 0, T + 6 * S))
+    assert (made.stored_at, made.untold) == (T, (T, T + 5 * S))
+    # The next process resumes the session.
+    after, _ = make()
+    after.heard_at, after.stored_at, after.untold = T + 6 * S, made.stored_at, made.untold
+    again = after.of(Connected(True, T + 8 * S))
+    assert reasons(again) == reasons(told) == ["no session with the server"]
+    assert again.events[0].gap == told.events[0].gap
+    # Resumed once more meanwhile it is not told twice, nor when it is stored.
+    assert not reasons(after.of(Connected(True, T + 9 * S)))
+    assert again.ack is not None
+    again.ack()
+    assert after.untold is None and not reasons(after.of(Connected(True, T + 10 * S)))
