@@ -43,6 +43,10 @@ _DOWN = {
 _MOST_AHEAD_US = 3_600_000_000
 """What is dated further away is no live value, or its clock means nothing."""
 
+_SET_BACK_US = 60_000_000
+"""Our clock was set back where a message is dated so long before the last one; a gap must not begin
+ahead of its end."""
+
 _FEWEST_IN_COLUMNS = 32
 """Numbers in a message from which columns cost less than a reading each."""
 
@@ -152,7 +156,7 @@ class Deliveries:
                 self._event(at, birth=codec.Birth(assets=back, detail="communication is back"))
             )
         if (
-            at - self._beat_at >= _HEARTBEAT_US
+            not 0 <= at - self._beat_at < _HEARTBEAT_US  # before: our clock was set back
             and not self._is_down
             and (heard := self._units.heard)
         ):
@@ -304,7 +308,8 @@ class Deliveries:
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
         """What may be missing, by the times that values carry: those of the server's clock."""
         metrics.GAPS.labels(self.model.key).inc()
-        begin = (self.heard_at or to) + min(self._ahead, 0)
+        # After our clock was set back, the last message lies ahead.
+        begin = min(self.heard_at or to, to) + min(self._ahead, 0)
         gap = codec.Gap(from_time=begin, to_time=to + max(self._ahead, 0), reason=reason)
         return self._event(to, gap=gap)
 
@@ -318,7 +323,9 @@ class Deliveries:
 
         def stored() -> None:
             self._on_the_way -= 1
-            self.stored_at = max(self.stored_at, message.received_at + min(self._ahead, 0))
+            at = message.received_at + min(self._ahead, 0)
+            is_set_back = self.stored_at - at > _SET_BACK_US
+            self.stored_at = at if is_set_back else max(self.stored_at, at)
             book.stored(message.published.sequence)
 
         return stored

@@ -4,17 +4,24 @@ them, Publish requests, silence, refused nodes; run by source.py."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
-from opcua_gateway.decode.notifications import Published, Undecodable, decode_publish
+from opcua_gateway.decode.notifications import Published, decode_publish
 from opcua_gateway.happenings import Happening, Message, Refused
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
-from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, Window
+from opcua_gateway.message_numbers import (
+    Acknowledgements,
+    Observation,
+    Sequence,
+    Window,
+    to_ask_for,
+)
 from opcua_gateway.session import (
     BAD_TOO_MANY_MONITORED_ITEMS,
     Limits,
@@ -24,8 +31,11 @@ from opcua_gateway.session import (
     Terms,
     TooManyPublishRequests,
     TooManySubscriptions,
+    translated,
 )
 from opcua_gateway.settings import OpcuaGatewaySettings
+
+log = logging.getLogger(__name__)
 
 MOST_SUBSCRIPTIONS = 100
 """Of one session. A server that takes fewer nodes in each gets its other nodes as refused."""
@@ -47,11 +57,13 @@ class Standing:
         terms: as the server revised them.
         acknowledgements: of its messages.
         expected: number of the next message. None: it is not known, as after a restart of ours.
+        seen: PublishTime by number of the messages that came.
     """
 
     terms: Terms
     acknowledgements: Acknowledgements
     expected: int | None = 1
+    seen: dict[int, int] = field(default_factory=dict)
 
 
 class Subscription:
@@ -65,13 +77,14 @@ class Subscription:
         self.heard = time.monotonic()
         self.has_items = False
         self._session, self._out = session, out
-        self._sequence = Sequence(standing.expected)
+        self._sequence = Sequence(standing.expected, standing.seen)
         self._replay_from_list = standing.expected is None
 
     @property
     def standing(self) -> Standing:
         """How far it is now."""
-        return Standing(self.terms, self.acknowledgements, self._sequence.expected)
+        numbers = self._sequence
+        return Standing(self.terms, self.acknowledgements, numbers.expected, numbers.seen)
 
     @property
     def silence_limit_s(self) -> float:
@@ -88,7 +101,10 @@ class Subscription:
             published := await self._session.republish(self.terms.subscription, expected)
         ) is not None:
             self.has_delivered = True
-            await self._tell(published, self._sequence.observe(expected, keep_alive=False), 0)
+            seen = self._sequence.observe(
+                expected, keep_alive=False, published_at=published.published_at
+            )
+            await self._tell(published, seen, 0)
             expected = self._sequence.expected or 1
 
     async def accept(self, published: Published) -> None:
@@ -106,9 +122,21 @@ class Subscription:
             self._replay_from_list = False
             before = [number for number in published.available if number != published.sequence]
             lost = await self._ask_again(before, 0)
-        seen = self._sequence.observe(published.sequence, keep_alive=published.keep_alive)
-        lost += seen.skipped - len(seen.missing)
-        await self._tell(published, seen, await self._ask_again(seen.missing, lost))
+        restarts = self._sequence.restarts
+        seen = self._sequence.observe(
+            published.sequence,
+            keep_alive=published.keep_alive,
+            published_at=published.published_at,
+        )
+        if not restarts and self._sequence.restarts:
+            log.warning(
+                "the server numbers its messages anew; its values are taken, what it may have lost "
+                "between cannot be seen",
+                extra={"fields": {"number": published.sequence}},
+            )
+        numbers = to_ask_for(seen.missing, published.available)
+        lost += seen.skipped - len(numbers)
+        await self._tell(published, seen, await self._ask_again(numbers, lost))
 
     async def _ask_again(self, numbers: Items[int], lost: int) -> int:
         """Fetch messages that were sent before; return how many the server does not have any more
@@ -119,6 +147,7 @@ class Subscription:
             if published is None:
                 lost += 1
             else:
+                self._sequence.note(number, published.published_at)
                 await self._tell(published, Observation(fresh=True), lost)
                 lost = 0
         return lost
@@ -320,10 +349,8 @@ class Publishing:
             except (SessionLost, asyncio.CancelledError):
                 self._put_back(stored)
                 raise
-            try:
+            with translated("publish"):
                 published = decode_publish(body, self._session.types)
-            except Undecodable as error:
-                raise SessionLost(str(error)) from error
             async with self._order:
                 subscription = self.subscriptions.get(published.subscription)
                 if subscription is not None:

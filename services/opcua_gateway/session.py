@@ -88,7 +88,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A subscription as the server revised it."""
+    """A subscription as the server revised it; `keep_alive_s`: no shorter than was asked for."""
 
     subscription: int
     publishing_interval_s: float
@@ -200,7 +200,9 @@ class Session:
         revised = made.RevisedPublishingInterval / 1000
         interval_s = revised if revised > 0 else publishing_interval_s
         count = made.RevisedMaxKeepAliveCount or request.RequestedMaxKeepAliveCount
-        return Terms(made.SubscriptionId, interval_s, interval_s * count)
+        # More signs of life than were asked for are welcome, but nobody is lost for missing them:
+        # some servers revise the count to 1.
+        return Terms(made.SubscriptionId, interval_s, max(interval_s * count, keep_alive_s))
 
     async def create_items(
         self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
@@ -285,9 +287,9 @@ class Session:
         with translated("republish"):
             try:
                 body = await self._client.uaclient.session._send_request(request)
+                published = decode_republish(body, subscription, self.types)
             except _CANNOT_SEND_AGAIN:
                 return None
-            published = decode_republish(body, subscription, self.types)
         # Some servers answer with an empty message instead of a refusal.
         return published if published.sequence == number and not published.keep_alive else None
 

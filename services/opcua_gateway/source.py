@@ -37,7 +37,7 @@ from opcua_gateway.mapping import (
 )
 from opcua_gateway.message_numbers import Acknowledgements, Window
 from opcua_gateway.publishing import Publishing, Standing
-from opcua_gateway.resume import Resume, load, save
+from opcua_gateway.resume import SAVE_US, Resume, ResumeFile
 from opcua_gateway.security.endpoints import Endpoints, announce_certificate
 from opcua_gateway.security.policies import Unacceptable
 from opcua_gateway.session import Limits, ResponseTooLarge, Session, SessionLost
@@ -51,8 +51,6 @@ follows soon."""
 
 _MOST_RESUMPTIONS = 4
 """Of one session without a message between, or attempts at it: then it is given up."""
-
-_SAVE_US = 5_000_000
 
 
 def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> list[OpcuaSource]:
@@ -90,7 +88,7 @@ class OpcuaSource:
             TrustStore(settings.state / "pki"),
             settings.gateway,
         )
-        self._file = settings.state / f"opcua-{model.slug}.json"
+        self._file = ResumeFile(settings.state / f"opcua-{model.slug}.json", model.key)
         self._resume: Resume | None = None
         self._live: tuple[Session, Publishing] | None = None
         self._types: TypeDefinitions | None = None
@@ -340,8 +338,10 @@ class OpcuaSource:
                     self._addresses,
                     tuple(publishing.refused),
                     at,
+                    url=self.model.url,
                 )
-        if at - self._saved_at >= _SAVE_US:
+        # Before: this machine's clock was set back.
+        if not 0 <= at - self._saved_at < SAVE_US:
             self._save()
 
     def _forget_secret(self) -> None:
@@ -352,11 +352,13 @@ class OpcuaSource:
 
     def _load(self) -> None:
         """Read what the run before this one left."""
-        if self._resume is None and (found := load(self._file)) is not None:
-            self._deliveries.heard_at = self._deliveries.stored_at = found.heard_at
+        if self._resume is None and (found := self._file.load()) is not None:
+            # What is ahead of us was written before this machine's clock was set back.
+            heard_at = min(found.heard_at, now_us())
+            self._deliveries.heard_at = self._deliveries.stored_at = heard_at
             if found.unread is not None:
                 self._holes.reopen(*found.unread)
-            if found.addresses == self._addresses:
+            if found.addresses == self._addresses and found.url in (self.model.url, ""):
                 self._resume = found
 
     def _save(self) -> None:
@@ -365,7 +367,7 @@ class OpcuaSource:
             resume = replace(
                 self._resume, heard_at=self._deliveries.stored_at, unread=self._holes.unread
             )
-            save(self._file, resume)
+            self._file.save(resume)
 
 
 async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:

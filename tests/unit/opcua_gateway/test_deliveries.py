@@ -18,6 +18,7 @@ from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.happenings import Connected, Message, ReadBack
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import Notification, tags_of
+from opcua_gateway.message_numbers import Acknowledgements, Window
 
 S = 1_000_000
 T = 1_790_000_000 * S
@@ -158,3 +159,34 @@ def test_an_enumeration_has_its_names_in_messages_of_any_size(count: int) -> Non
     columns = [] if delivery.columns is None else delivery.columns.readings()
     found = {r.signal.path.rpartition("/")[2]: r.value for r in (*columns, *delivery.readings)}
     assert found == {f"n{n}": "Setup" if n == 2 else 7 for n in range(count)}
+
+
+HOUR = 3600 * S
+
+
+def beats(delivery: Delivery) -> int:
+    return sum(event.HasField("heartbeat") for event in delivery.events)
+
+
+def test_a_clock_of_ours_that_is_set_back_stops_no_heartbeats() -> None:
+    """They stood still for as long as it was set back: every machine counted as away."""
+    made, _ = make()
+    assert beats(made.of(Message(texts((0, T, 0)), None, 0, T)))
+    assert not beats(made.of(Message(texts((0, T + 1, 0)), None, 0, T + S // 2)))
+    assert beats(made.of(Message(texts((0, T + S, 0)), None, 0, T + S - HOUR)))
+    assert not beats(made.of(Message(texts((0, T + S, 0)), None, 0, T + S + S // 2 - HOUR)))
+    assert beats(made.of(Message(texts((0, T + 3 * S, 0)), None, 0, T + 3 * S + 9 * HOUR)))
+
+
+def test_no_gap_ends_before_it_begins_and_the_next_process_begins_where_this_clock_is() -> None:
+    made, _ = make()
+    book = Acknowledgements(Window(64))
+    for number, at in enumerate((T, T + S - HOUR), 1):
+        book.delivered(number, 1)
+        delivery = made.of(Message(texts((0, at, 0), (1, at, 0)), book, 0, at))
+        assert delivery.ack is not None
+        delivery.ack()
+    assert made.stored_at <= T + S - HOUR
+    made.heard_at = T
+    (event,) = (e for e in made.of(Connected(False, T + 2 * S - HOUR)).events if e.HasField("gap"))
+    assert event.gap.from_time <= event.gap.to_time
