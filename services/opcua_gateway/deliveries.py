@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
+from asyncua import ua
 from numpy.typing import NDArray
 
 from aurelian.edge.columns import NO_TIME, Columns, Numbers, SignalTable
@@ -19,6 +20,8 @@ from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import (
+    BAD_NODE_ID_INVALID,
+    BAD_NODE_ID_UNKNOWN,
     Notification,
     Tag,
     UnitsHeard,
@@ -91,16 +94,7 @@ class Deliveries:
                     refused_reading(self._tags[handle], status, at)
                     for handle, status in statuses.items()
                 ]
-                log.warning(
-                    "nodes are refused",
-                    extra={
-                        "fields": {
-                            "source": self.model.key,
-                            "count": len(readings),
-                            "first": readings[0].signal.path,
-                        }
-                    },
-                )
+                self._say_refused(statuses)
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
                 self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
@@ -133,6 +127,27 @@ class Deliveries:
                 ]
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
         assert_never(happening)
+
+    def _say_refused(self, statuses: Mapping[int, int]) -> None:
+        handle, status = next(iter(statuses.items()))
+        tag, name = self._tags[handle], ua.StatusCode(status).name
+        step = "the others go on, it is tried again by itself"
+        if status in (BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID):
+            browse = f"aurelian browse {self.model.url} --filter {tag.model.name}"
+            step = f"is it called so there? `{browse}` shows node ids; {step}"
+        log.warning(
+            "nodes are refused",
+            extra={
+                "fields": {
+                    "source": self.model.key,
+                    "count": len(statuses),
+                    "first": tag.signal.path,
+                    "address": tag.model.address,
+                    "status": f"{name} (0x{status:08X})",
+                    "next": step,
+                }
+            },
+        )
 
     def _of_message(self, message: Message) -> Delivery:
         published, at = message.published, message.received_at

@@ -16,6 +16,7 @@ from asyncua import Client, ua
 
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.notifications import Published, decode_republish
+from opcua_gateway.no_connection import why
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
@@ -396,7 +397,7 @@ def translated(doing: str) -> Iterator[None]:
     except ua.UaStatusCodeError as error:
         raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
     except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
-        raise SessionLost(f"cannot {doing}: {str(error) or type(error).__name__}") from error
+        raise SessionLost(f"cannot {doing}: {why(error)}") from error
     except Exception as error:
         # What a server sends makes the library raise nearly anything, struct.error and IndexError
         # among it. Being cancelled is no Exception, and goes on.
