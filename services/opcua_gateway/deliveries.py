@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
-from asyncua import ua
 from numpy.typing import NDArray
 
 from aurelian.edge.columns import NO_TIME, Columns, Numbers, SignalTable
@@ -30,6 +29,7 @@ from opcua_gateway.mapping import (
     refused_reading,
     to_reading,
 )
+from opcua_gateway.session import status_name
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Deliveries:
 
     def _say_refused(self, statuses: Mapping[int, int]) -> None:
         handle, status = next(iter(statuses.items()))
-        tag, name = self._tags[handle], ua.StatusCode(status).name
+        tag, name = self._tags[handle], status_name(status)
         step = "the others go on, it is tried again by itself"
         if status in (BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID):
             browse = f"aurelian browse {self.model.url} --filter {tag.model.name}"
@@ -289,12 +289,13 @@ class Deliveries:
         if full.any():
             nodes = handles[full]
             metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))
-            starts, ends = self._last_time[nodes], times[full]
-            starts = np.where(starts == NO_TIME, self.heard_at or at, starts)
-            ends = np.where(ends == NO_TIME, at, ends)
+            starts = _usable(self._last_time[nodes], at, self.heard_at or at)
+            ends = _usable(times[full], at, at)
             first = self._tags[int(nodes[0])].signal.path
             reason = f"the server's queue was too small for {len(nodes)} nodes, first {first}"
-            gap = codec.Gap(from_time=int(starts.min()), to_time=int(ends.max()), reason=reason)
+            # Both ends of both: a clock may have been set back between.
+            begin, end = min(starts.min(), ends.min()), max(starts.max(), ends.max())
+            gap = codec.Gap(from_time=int(begin), to_time=int(end), reason=reason)
             yield self._holes.overflowed(self._event(at, gap=gap), message.published)
 
     def _delivery(
@@ -344,3 +345,9 @@ class Deliveries:
             book.stored(message.published.sequence)
 
         return stored
+
+
+def _usable(times: NDArray[np.int64], at: int, otherwise: int) -> NDArray[np.int64]:
+    """Times of values, `otherwise` in place of those that no clock of today has: a gap up to the
+    year 2300 would cover all that follows."""
+    return np.where((times <= 0) | (times > at + _MOST_AHEAD_US), otherwise, times)

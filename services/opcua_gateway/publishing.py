@@ -31,6 +31,7 @@ from opcua_gateway.session import (
     Terms,
     TooManyPublishRequests,
     TooManySubscriptions,
+    status_name,
     translated,
 )
 from opcua_gateway.settings import OpcuaGatewaySettings
@@ -116,7 +117,10 @@ class Subscription:
         self.heard = time.monotonic()
         self.has_delivered = True
         if published.ended is not None:
-            raise SessionLost(f"the server ended the subscription (0x{published.ended:08X})")
+            raise SessionLost(
+                "the server ended the subscription: "
+                f"{status_name(published.ended)} (0x{published.ended:08X})"
+            )
         lost = 0
         if self._replay_from_list:
             self._replay_from_list = False

@@ -380,6 +380,11 @@ def _content(answer: ua.DataValue) -> Any:
     return answer.Value.Value if answer.Value is not None else None
 
 
+def status_name(status: int) -> str:
+    """What part 6 calls a status code, bits of information left out."""
+    return str(ua.StatusCode(status & 0xFFFF0000).name)
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
