@@ -20,6 +20,8 @@ from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import (
+    BAD_NODE_ID_INVALID,
+    BAD_NODE_ID_UNKNOWN,
     Notification,
     Tag,
     UnitsHeard,
@@ -30,6 +32,7 @@ from opcua_gateway.mapping import (
     without_overflow,
 )
 from opcua_gateway.server_status import ServerStatus
+from opcua_gateway.session import status_name
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,10 @@ to be missed: longer than values wait for their message."""
 
 _MOST_AHEAD_US = 3_600_000_000
 """What is dated further away is no live value, or its clock means nothing."""
+
+_SET_BACK_US = 60_000_000
+"""Our clock was set back where a message is dated so long before the last one; a gap must not begin
+ahead of its end."""
 
 
 class Deliveries:
@@ -89,16 +96,7 @@ class Deliveries:
                     refused_reading(self._tags[handle], status, at)
                     for handle, status in statuses.items()
                 ]
-                log.warning(
-                    "nodes are refused",
-                    extra={
-                        "fields": {
-                            "source": self.model.key,
-                            "count": len(readings),
-                            "first": readings[0].signal.path,
-                        }
-                    },
-                )
+                self._say_refused(statuses)
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
                 self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
@@ -168,6 +166,27 @@ class Deliveries:
         log.warning(reason, extra={"fields": {"source": self.model.key}})
         return self._event(at, death=codec.Death(reason=reason))
 
+    def _say_refused(self, statuses: Mapping[int, int]) -> None:
+        handle, status = next(iter(statuses.items()))
+        tag, name = self._tags[handle], status_name(status)
+        step = "the others go on, it is tried again by itself"
+        if status in (BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID):
+            browse = f"aurelian browse {self.model.url} --filter {tag.model.name}"
+            step = f"is it called so there? `{browse}` shows node ids; {step}"
+        log.warning(
+            "nodes are refused",
+            extra={
+                "fields": {
+                    "source": self.model.key,
+                    "count": len(statuses),
+                    "first": tag.signal.path,
+                    "address": tag.model.address,
+                    "status": f"{name} (0x{status:08X})",
+                    "next": step,
+                }
+            },
+        )
+
     def _of_message(self, message: Message) -> Delivery:
         message = self._without_known_losses(message)
         published, at = message.published, message.received_at
@@ -191,7 +210,7 @@ class Deliveries:
                 self._event(at, birth=codec.Birth(assets=back, detail="communication is back"))
             )
         if (
-            at - self._beat_at >= _HEARTBEAT_US
+            not 0 <= at - self._beat_at < _HEARTBEAT_US  # before: our clock was set back
             and not self._is_down
             and (heard := self._units.heard)
         ):
@@ -245,7 +264,7 @@ class Deliveries:
             if time != NO_TIME and time <= last[min(one.handle, len(self._tags))]:
                 status = np.array([one.status], np.uint32)
                 if overflowed(status)[0]:
-                    one = replace(one, status=int(without_overflow(status)[0]))
+                    one = one._replace(status=int(without_overflow(status)[0]))
             others.append(one)
         published = replace(published, numbers=tuple(numbers), others=tuple(others))
         return replace(message, published=published)
@@ -333,12 +352,13 @@ class Deliveries:
         if full.any():
             nodes = handles[full]
             metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))
-            starts, ends = self._last_time[nodes], times[full]
-            starts = np.where(starts == NO_TIME, self.heard_at or at, starts)
-            ends = np.where(ends == NO_TIME, at, ends)
+            starts = _usable(self._last_time[nodes], at, self.heard_at or at)
+            ends = _usable(times[full], at, at)
             first = self._tags[int(nodes[0])].signal.path
             reason = f"the server's queue was too small for {len(nodes)} nodes, first {first}"
-            gap = codec.Gap(from_time=int(starts.min()), to_time=int(ends.max()), reason=reason)
+            # Both ends of both: a clock may have been set back between.
+            begin, end = min(starts.min(), ends.min()), max(starts.max(), ends.max())
+            gap = codec.Gap(from_time=int(begin), to_time=int(end), reason=reason)
             yield self._holes.overflowed(self._event(at, gap=gap), message.published)
 
     def _delivery(
@@ -367,7 +387,8 @@ class Deliveries:
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
         """What may be missing, by the times that values carry: those of the server's clock."""
         metrics.GAPS.labels(self.model.key).inc()
-        begin = (self.heard_at or to) + min(self._ahead, 0)
+        # After our clock was set back, the last message lies ahead.
+        begin = min(self.heard_at or to, to) + min(self._ahead, 0)
         gap = codec.Gap(from_time=begin, to_time=to + max(self._ahead, 0), reason=reason)
         return self._event(to, gap=gap)
 
@@ -381,7 +402,15 @@ class Deliveries:
 
         def stored() -> None:
             self._on_the_way -= 1
-            self.stored_at = max(self.stored_at, message.received_at + min(self._ahead, 0))
+            at = message.received_at + min(self._ahead, 0)
+            is_set_back = self.stored_at - at > _SET_BACK_US
+            self.stored_at = at if is_set_back else max(self.stored_at, at)
             book.stored(message.published.sequence)
 
         return stored
+
+
+def _usable(times: NDArray[np.int64], at: int, otherwise: int) -> NDArray[np.int64]:
+    """Times of values, `otherwise` in place of those that no clock of today has: a gap up to the
+    year 2300 would cover all that follows."""
+    return np.where((times <= 0) | (times > at + _MOST_AHEAD_US), otherwise, times)

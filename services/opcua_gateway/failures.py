@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from asyncua import ua
 
+from opcua_gateway.no_connection import why
+
 
 class SessionLost(ConnectionError):
     """The server or the way to it is gone, or it does not do what a session needs; the text says
@@ -62,7 +64,7 @@ def translated(doing: str) -> Iterator[None]:
     except ua.UaStatusCodeError as error:
         raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
     except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
-        raise SessionLost(f"cannot {doing}: {str(error) or type(error).__name__}") from error
+        raise SessionLost(f"cannot {doing}: {why(error)}") from error
     except Exception as error:
         # What a server sends makes the library raise nearly anything, struct.error and IndexError
         # among it. Being cancelled is no Exception, and goes on.

@@ -12,7 +12,7 @@ from asyncua import ua
 
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
-from opcua_gateway.decode.notifications import Undecodable, decode_publish
+from opcua_gateway.decode.notifications import decode_publish
 from opcua_gateway.happenings import Refused
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
 from opcua_gateway.message_numbers import Acknowledgements, Window
@@ -25,6 +25,7 @@ from opcua_gateway.session import (
     SessionLost,
     TooManyPublishRequests,
     TooManySubscriptions,
+    translated,
 )
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.subscription import Outlet, Standing, Subscription
@@ -245,10 +246,8 @@ class Publishing:
             except (SessionLost, asyncio.CancelledError):
                 self._put_back(stored)
                 raise
-            try:
+            with translated("publish"):
                 published = decode_publish(body, self._session.types)
-            except Undecodable as error:
-                raise SessionLost(str(error)) from error
             async with self._order:
                 subscription = self.subscriptions.get(published.subscription)
                 if subscription is not None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from aurelian.model.time import now_us
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.message_numbers import Acknowledgements, Window
 from opcua_gateway.publishing import Publishing
-from opcua_gateway.resume import Resume, load, save
+from opcua_gateway.resume import SAVE_US, Resume, ResumeFile
 from opcua_gateway.session import Session
 from opcua_gateway.subscription import Standing
 
 _MOST_RESUMPTIONS = 4
 """Of one session without a message between, or attempts at it: then it is given up."""
-
-_SAVE_US = 5_000_000
 
 
 class Resumption:
@@ -29,7 +27,7 @@ class Resumption:
         resumptions: of one session in a row, without a message between.
     """
 
-    def __init__(self, file: Path, addresses: Sequence[str]) -> None:
+    def __init__(self, file: ResumeFile, addresses: Sequence[str]) -> None:
         self._file, self._addresses = file, tuple(addresses)
         self.servers: tuple[tuple[str, str], ...] = ()
         self.resumptions = 0
@@ -51,9 +49,10 @@ class Resumption:
 
     def load(self, deliveries: Deliveries, holes: Holes, url: str) -> None:
         """Read what the run before this one left; `url`: of the source's first server."""
-        if self._resume is not None or (found := load(self._file)) is None:
+        if self._resume is not None or (found := self._file.load()) is None:
             return
-        deliveries.heard_at = deliveries.stored_at = found.heard_at
+        # What is ahead of us was written before this machine's clock was set back.
+        deliveries.heard_at = deliveries.stored_at = min(found.heard_at, now_us())
         deliveries.untold = found.untold
         if found.unread is not None:
             holes.reopen(*found.unread)
@@ -73,7 +72,7 @@ class Resumption:
             untold=deliveries.untold,
             servers=self.servers,
         )
-        save(self._file, resume)
+        self._file.save(resume)
 
     def of(self, url: str) -> Resume | None:
         """What brings us back to the session at a server; None: there is none."""
@@ -119,7 +118,8 @@ class Resumption:
 
     def is_due(self, at: int) -> bool:
         """Whether it is time to save; `at`: microseconds since 1970."""
-        return at - self._saved_at >= _SAVE_US
+        # Before: this machine's clock was set back.
+        return not 0 <= at - self._saved_at < SAVE_US
 
     def ended(self, publishing: Publishing) -> None:
         """The session is lost: how far it was."""

@@ -70,7 +70,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A subscription as the server revised it."""
+    """A subscription as the server revised it; `keep_alive_s`: no shorter than was asked for."""
 
     subscription: int
     publishing_interval_s: float
@@ -182,7 +182,9 @@ class Session:
         revised = made.RevisedPublishingInterval / 1000
         interval_s = revised if revised > 0 else publishing_interval_s
         count = made.RevisedMaxKeepAliveCount or request.RequestedMaxKeepAliveCount
-        return Terms(made.SubscriptionId, interval_s, interval_s * count)
+        # More signs of life than were asked for are welcome, but nobody is lost for missing them:
+        # some servers revise the count to 1.
+        return Terms(made.SubscriptionId, interval_s, max(interval_s * count, keep_alive_s))
 
     async def create_items(
         self,
@@ -300,9 +302,9 @@ class Session:
         with translated("republish"):
             try:
                 body = await self._client.uaclient.session._send_request(request)
+                published = decode_republish(body, subscription, self.types)
             except _CANNOT_SEND_AGAIN:
                 return None
-            published = decode_republish(body, subscription, self.types)
         # Some servers answer with an empty message instead of a refusal.
         return published if published.sequence == number and not published.keep_alive else None
 
@@ -396,3 +398,8 @@ def _item(
 def _content(answer: ua.DataValue) -> Any:
     """A value that was read; None where the server gives none."""
     return answer.Value.Value if answer.Value is not None else None
+
+
+def status_name(status: int) -> str:
+    """What part 6 calls a status code, bits of information left out."""
+    return str(ua.StatusCode(status & 0xFFFF0000).name)

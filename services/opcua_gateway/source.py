@@ -35,6 +35,7 @@ from opcua_gateway.mapping import Tag, tags_of
 from opcua_gateway.message_numbers import Window
 from opcua_gateway.publishing import Publishing
 from opcua_gateway.redundancy import Server, Servers
+from opcua_gateway.resume import ResumeFile
 from opcua_gateway.resumption import Resumption
 from opcua_gateway.security.endpoints import Endpoints, announce_certificate
 from opcua_gateway.security.policies import Unacceptable
@@ -82,7 +83,8 @@ class OpcuaSource:
         self._servers = Servers(model.url, model.redundant, model.redundancy)
         self._dialler = Dialler(model, tags, settings)
         self._resumption = Resumption(
-            settings.state / f"opcua-{model.slug}.json", [tag.model.address for tag in tags]
+            ResumeFile(settings.state / f"opcua-{model.slug}.json", model.key),
+            [tag.model.address for tag in tags],
         )
         self._live: tuple[Session, Publishing] | None = None
         self._is_told = False  # of the live session, as far as deliveries went

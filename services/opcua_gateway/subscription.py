@@ -3,16 +3,19 @@ used by publishing.py."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from aurelian.model.time import now_us
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Happening, Message
-from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence
-from opcua_gateway.session import Session, SessionLost, Terms
+from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, to_ask_for
+from opcua_gateway.session import Session, SessionLost, Terms, status_name
+
+log = logging.getLogger(__name__)
 
 
 class Outlet(Protocol):
@@ -31,11 +34,13 @@ class Standing:
         terms: as the server revised them.
         acknowledgements: of its messages.
         expected: number of the next message. None: it is not known, as after a restart of ours.
+        seen: PublishTime by number of the messages that came.
     """
 
     terms: Terms
     acknowledgements: Acknowledgements
     expected: int | None = 1
+    seen: dict[int, int] = field(default_factory=dict)
 
 
 class Subscription:
@@ -49,13 +54,14 @@ class Subscription:
         self.heard = time.monotonic()
         self.has_items = False
         self._session, self._out = session, out
-        self._sequence = Sequence(standing.expected)
+        self._sequence = Sequence(standing.expected, standing.seen)
         self._replay_from_list = standing.expected is None
 
     @property
     def standing(self) -> Standing:
         """How far it is now."""
-        return Standing(self.terms, self.acknowledgements, self._sequence.expected)
+        numbers = self._sequence
+        return Standing(self.terms, self.acknowledgements, numbers.expected, numbers.seen)
 
     @property
     def silence_limit_s(self) -> float:
@@ -72,7 +78,10 @@ class Subscription:
             published := await self._session.republish(self.terms.subscription, expected)
         ) is not None:
             self.has_delivered = True
-            await self._tell(published, self._sequence.observe(expected, keep_alive=False), 0)
+            seen = self._sequence.observe(
+                expected, keep_alive=False, published_at=published.published_at
+            )
+            await self._tell(published, seen, 0)
             expected = self._sequence.expected or 1
 
     async def accept(self, published: Published) -> None:
@@ -84,15 +93,30 @@ class Subscription:
         self.heard = time.monotonic()
         self.has_delivered = True
         if published.ended is not None:
-            raise SessionLost(f"the server ended the subscription (0x{published.ended:08X})")
+            raise SessionLost(
+                "the server ended the subscription: "
+                f"{status_name(published.ended)} (0x{published.ended:08X})"
+            )
         lost = 0
         if self._replay_from_list:
             self._replay_from_list = False
             before = [number for number in published.available if number != published.sequence]
             lost = await self._ask_again(before, 0)
-        seen = self._sequence.observe(published.sequence, keep_alive=published.keep_alive)
-        lost += seen.skipped - len(seen.missing)
-        await self._tell(published, seen, await self._ask_again(seen.missing, lost))
+        restarts = self._sequence.restarts
+        seen = self._sequence.observe(
+            published.sequence,
+            keep_alive=published.keep_alive,
+            published_at=published.published_at,
+        )
+        if not restarts and self._sequence.restarts:
+            log.warning(
+                "the server numbers its messages anew; its values are taken, what it may have lost "
+                "between cannot be seen",
+                extra={"fields": {"number": published.sequence}},
+            )
+        numbers = to_ask_for(seen.missing, published.available)
+        lost += seen.skipped - len(numbers)
+        await self._tell(published, seen, await self._ask_again(numbers, lost))
 
     async def _ask_again(self, numbers: Items[int], lost: int) -> int:
         """Fetch messages that were sent before; return how many the server does not have any more
@@ -103,6 +127,7 @@ class Subscription:
             if published is None:
                 lost += 1
             else:
+                self._sequence.note(number, published.published_at)
                 await self._tell(published, Observation(fresh=True), lost)
                 lost = 0
         return lost

@@ -58,6 +58,8 @@ class Published:
         other_places: position of each of `others` among all values of the message, from 0.
         ended: the server's reason for ending the subscription, None while it lives.
         unreadable: bytes whose notifications could not be decoded, with `why`.
+        published_at: PublishTime as on the wire, 100 ns since 1601; one message has one, however
+            often it is sent. 0: the server gives none.
     """
 
     subscription: int
@@ -70,6 +72,7 @@ class Published:
     ended: int | None = None
     unreadable: bytes = b""
     why: str = ""
+    published_at: int = 0
 
     def __len__(self) -> int:
         return len(self.others) + sum(map(len, self.numbers))
@@ -181,8 +184,7 @@ def _decode_message(
     reader: Reader, subscription: int, available: tuple[int, ...], types: Types
 ) -> Published:
     sequence = _uint32(reader)
-    reader.skip(8)  # PublishTime
-    (blocks,) = struct.unpack("<i", reader.read(4))
+    published_at, blocks = struct.unpack("<qi", reader.read(12))
     items = Items(reader.data, types)
     ended: int | None = None
     unreadable: list[bytes] = []
@@ -225,6 +227,7 @@ def _decode_message(
         ended,
         b"".join(unreadable),
         why,
+        published_at,
     )
 
 

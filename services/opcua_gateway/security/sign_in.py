@@ -71,10 +71,13 @@ def read_identity(model: SourceModel) -> Identity:
         if not model.user:
             return NOBODY
         if model.password_file:
-            text = Path(model.password_file).read_text(encoding="utf-8")
-            return Identity(model.user, text.rstrip("\r\n"))
+            return Identity(model.user, _read_password(Path(model.password_file)))
     except OSError as error:
-        raise Unacceptable(f"cannot sign in: {error.filename}: {error.strerror}") from error
+        raise Unacceptable(
+            f"cannot sign in: {error.filename}: {error.strerror}; the plant file names it in "
+            f"{_field_of(model, str(error.filename))}: put the file there and let the gateway's "
+            "user read it; it is looked at again by itself"
+        ) from error
     except UNREADABLE as error:
         raise Unacceptable(f"cannot sign in: {error}") from error
     if not model.password_env:
@@ -86,6 +89,25 @@ def read_identity(model: SourceModel) -> Identity:
             "names for the password, is not set"
         )
     return Identity(model.user, password)
+
+
+def _read_password(file: Path) -> str:
+    """The text of a password file without the end of its line; a byte order mark is no part of it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}, the `password_file`, is not UTF-8: save it as UTF-8") from error
+    return text.rstrip("\r\n")
+
+
+def _field_of(model: SourceModel, file: str) -> str:
+    names = ("password_file", "user_certificate", "user_key")
+    return next((f"`{n}`" for n in names if str(Path(getattr(model, n))) == file), "its source")
 
 
 def choose_token(

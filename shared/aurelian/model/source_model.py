@@ -123,7 +123,7 @@ class SourceModel(PlantPart):
         topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say
             `plant/{unit}/state`.
         group, edge_node: sparkplug: which edge nodes; `+` for all.
-        publishing_interval_ms: opcua.
+        publishing_interval_ms: opcua; a day at most.
         closed: reject unknown signals instead of registering them as discovered.
         time_zone: of times without a zone.
         user: signs in by this name, with the password that is in the file `password_file` or in
@@ -146,7 +146,7 @@ class SourceModel(PlantPart):
     topic: str = ""
     group: str = "+"
     edge_node: str = "+"
-    publishing_interval_ms: int = Field(250, gt=0)
+    publishing_interval_ms: int = Field(250, gt=0, le=86_400_000)
     closed: bool = False
     time_zone: str = "UTC"
     oldest: CalendarDate | None = None

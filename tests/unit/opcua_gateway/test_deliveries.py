@@ -15,9 +15,10 @@ from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag, ValueType
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.deliveries import Deliveries
-from opcua_gateway.happenings import Connected, Message, ReadBack
+from opcua_gateway.happenings import Connected, Message, ReadBack, Refused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import Notification, tags_of
+from opcua_gateway.message_numbers import Acknowledgements, Window
 from tests.source_alone import readings_of
 
 S = 1_000_000
@@ -233,3 +234,69 @@ def test_a_gap_that_was_not_stored_is_told_by_whoever_comes_next() -> None:
     assert again.ack is not None
     again.ack()
     assert after.untold is None and not reasons(after.of(Connected(True, T + 10 * S)))
+
+
+HOUR = 3600 * S
+
+
+def beats(delivery: Delivery) -> int:
+    return sum(event.HasField("heartbeat") for event in delivery.events)
+
+
+def test_a_clock_of_ours_that_is_set_back_stops_no_heartbeats() -> None:
+    """They stood still for as long as it was set back: every machine counted as away."""
+    made, _ = make()
+    assert beats(made.of(Message(texts((0, T, 0)), None, 0, T)))
+    assert not beats(made.of(Message(texts((0, T + 1, 0)), None, 0, T + S // 2)))
+    assert beats(made.of(Message(texts((0, T + S, 0)), None, 0, T + S - HOUR)))
+    assert not beats(made.of(Message(texts((0, T + S, 0)), None, 0, T + S + S // 2 - HOUR)))
+    assert beats(made.of(Message(texts((0, T + 3 * S, 0)), None, 0, T + 3 * S + 9 * HOUR)))
+
+
+def test_no_gap_ends_before_it_begins_and_the_next_process_begins_where_this_clock_is() -> None:
+    made, _ = make()
+    book = Acknowledgements(Window(64))
+    for number, at in enumerate((T, T + S - HOUR), 1):
+        book.delivered(number, 1)
+        delivery = made.of(Message(texts((0, at, 0), (1, at, 0)), book, 0, at))
+        assert delivery.ack is not None
+        delivery.ack()
+    assert made.stored_at <= T + S - HOUR
+    made.heard_at = T
+    (event,) = (e for e in made.of(Connected(False, T + 2 * S - HOUR)).events if e.HasField("gap"))
+    assert event.gap.from_time <= event.gap.to_time
+
+
+YEAR_2300 = 10_413_792_000 * S
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "begin", "end"),
+    [
+        (T, T + 5 * S, T, T + 5 * S),
+        (YEAR_2300, T + 5 * S, T, T + 5 * S),
+        (T, YEAR_2300, T, T + 7 * S),
+        (-11_644_473_600 * S, T + 5 * S, T, T + 5 * S),
+        (T, -11_644_473_600 * S, T, T + 7 * S),
+        (T, T - HOUR, T - HOUR, T),
+    ],
+)
+def test_a_gap_of_a_full_queue_lies_in_the_present_whatever_the_values_say_their_time_is(
+    before: int, after: int, begin: int, end: int
+) -> None:
+    """One up to the year 2300 would cover all that follows."""
+    made, _ = make()
+    made.of(Message(texts((0, before, 0)), None, 0, T))
+    delivery = made.of(Message(texts((0, after, 0x480)), None, 0, T + 7 * S))
+    (event,) = (each for each in delivery.events if each.HasField("gap"))
+    assert (event.gap.from_time, event.gap.to_time) == (begin, end)
+
+
+def test_a_refused_node_is_named_with_its_address_its_status_and_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made, _ = make()
+    made.of(Refused({1: 0x80340000}, T))
+    fields = caplog.records[0].fields  # type: ignore[attr-defined]
+    assert (fields["address"], fields["status"]) == ("ns=2;s=name", "BadNodeIdUnknown (0x80340000)")
+    assert "aurelian browse opc.tcp://127.0.0.1:4840 --filter name" in fields["next"]
