@@ -15,9 +15,20 @@ from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
+from opcua_gateway.decode.good_status import GoodStatus
 from opcua_gateway.decode.notifications import Published
-from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
+from opcua_gateway.happenings import (
+    Connected,
+    Happening,
+    Lost,
+    Message,
+    ReadBack,
+    Refused,
+    Unfiltered,
+)
 from opcua_gateway.history.holes import Holes
+from opcua_gateway.items.asked import asked_of
+from opcua_gateway.items.heartbeat import Repeats
 from opcua_gateway.mapping import (
     Notification,
     Tag,
@@ -60,6 +71,9 @@ class Deliveries:
 
     def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
         self.model, self.owner = model, owner
+        self._good_status = GoodStatus(model.good_status)
+        beats = [each.heartbeat_s for each in asked_of(model, tags)]
+        self._repeats = Repeats(beats) if any(beats) else None
         self._holes = holes
         self.heard_at = self.stored_at = 0
         self._on_the_way = 0
@@ -98,12 +112,18 @@ class Deliveries:
                     },
                 )
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
+                if self._repeats is not None:
+                    self._repeats.forget(list(statuses))
                 self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
             case Connected(resumed, at):
                 self._initial[:] = not resumed
                 if not resumed:
                     self._is_down = False
+                if self._repeats is not None and resumed:
+                    self._repeats.resume(at)
+                elif self._repeats is not None:
+                    self._repeats.forget()
                 events = (
                     []
                     if resumed or not self.heard_at
@@ -124,14 +144,22 @@ class Deliveries:
                 )
             case ReadBack(found, filled, stored, at):
                 readings = [
-                    historical_reading(self._tags[each.handle], each, self.names.get(each.handle))
-                    for each in found
+                    historical_reading(
+                        self._tags[each.handle],
+                        each,
+                        self.names.get(each.handle),
+                        self.model.event_time,
+                    )
+                    for each in self._good_status.of_notifications(found)
                 ]
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
+            case Unfiltered(text, at):
+                told = codec.Birth(assets=self._units.heard, detail=text)
+                return self._delivery(at, events=[self._event(at, birth=told)])
         assert_never(happening)
 
     def _of_message(self, message: Message) -> Delivery:
-        published, at = message.published, message.received_at
+        published, at = self._good_status.of(message.published), message.received_at
         events = list(self._of_state(published.number(len(self._tags)), at))
         handles, statuses, times = published.heads()
         known = handles < len(self._tags)
@@ -139,6 +167,7 @@ class Deliveries:
             handles, statuses, times = handles[known], statuses[known], times[known]
         columns, readings = self._values(published)
         live = times[(times != NO_TIME) & ~self._initial[handles]]
+        beats = self._beats(message, published)
         self._initial[handles] = False
         events += self._losses(message, handles, statuses, times)
         if len(live) and abs(int(live.max()) - at) < _MOST_AHEAD_US:
@@ -181,12 +210,28 @@ class Deliveries:
         return self._delivery(
             at,
             columns=columns,
-            readings=readings,
+            readings=[*readings, *beats] if beats else readings,
             rejects=rejects,
             events=events,
             ack=self._ack(message),
             vouches=not self._is_down,
         )
+
+    def _beats(self, message: Message, published: Published) -> list[Reading]:
+        """What is repeated now that the server was heard. After a loss a node's last value may not
+        be the one that we know."""
+        if self._repeats is None:
+            return []
+        if message.lost:
+            self._repeats.forget()
+        self._repeats.take(published, message.received_at, self._initial)
+        if published.unreadable:
+            self._repeats.forget()
+        if self._is_down:
+            return []
+        found = self._repeats.take_due(message.received_at)
+        metrics.REPEATED.labels(self.model.key).inc(len(found))
+        return self._readings(found, repeated=True)
 
     def _of_state(self, state: int | None, at: int) -> Iterable[codec.SourceEvent]:
         """What the server says of itself: while it is not at work, it vouches for nobody."""
@@ -205,7 +250,7 @@ class Deliveries:
         """A message's values: many numbers as columns, all else as readings."""
         numbers = published.numbers
         others = {each.handle for each in published.others}
-        if sum(map(len, numbers)) < _FEWEST_IN_COLUMNS or (
+        if (sum(map(len, numbers)) < _FEWEST_IN_COLUMNS or self.model.event_time != "source") or (
             # Not beside each other: the order of a signal's values must stay.
             others and any(np.isin(each.handle, list(others)).any() for each in numbers)
         ):
@@ -239,13 +284,16 @@ class Deliveries:
         ]
         return self._columns(rest), self._readings([*one_by_one, *others])
 
-    def _readings(self, notifications: Iterable[Notification]) -> list[Reading]:
+    def _readings(
+        self, notifications: Iterable[Notification], *, repeated: bool = False
+    ) -> list[Reading]:
         return [
             to_reading(
                 self._tags[each.handle],
                 each,
-                initial=bool(self._initial[each.handle]),
+                initial=not repeated and bool(self._initial[each.handle]),
                 names=self.names.get(each.handle),
+                event_time=self.model.event_time,
             )
             for each in notifications
             if each.handle < len(self._tags)

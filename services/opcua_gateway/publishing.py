@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
 from opcua_gateway.decode.notifications import Published, Undecodable, decode_publish
-from opcua_gateway.happenings import Happening, Message, Refused
+from opcua_gateway.happenings import Happening, Message, Refused, Unfiltered
+from opcua_gateway.items.asked import Asked
+from opcua_gateway.items.create import BAD_TOO_MANY_MONITORED_ITEMS, Item, ItemMaker, items_for
+from opcua_gateway.items.meanings import Meanings
+from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
 from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, Window
 from opcua_gateway.session import (
-    BAD_TOO_MANY_MONITORED_ITEMS,
     Limits,
     PublishTimedOut,
     Session,
@@ -140,7 +143,8 @@ class Publishing:
     Publish request is sent and the values wait in the server's queues.
 
     Args:
-        addresses: of the nodes, by handle.
+        addresses, asked: of the nodes, and what is asked for each, by handle.
+        revisions: told what the server gives; of the source.
         most_notifications: in one message; 0: as the server likes.
     """
 
@@ -149,6 +153,8 @@ class Publishing:
         session: Session,
         limits: Limits,
         addresses: Items[NodeAddress],
+        asked: Items[Asked],
+        revisions: Revisions,
         settings: OpcuaGatewaySettings,
         publishing_interval_s: float,
         most_notifications: int,
@@ -160,6 +166,10 @@ class Publishing:
         self._session, self._addresses, self._settings = session, addresses, settings
         # None where the server does not have the namespace.
         self._nodes = [each.node_id(limits.namespaces) for each in addresses]
+        self._asked, self._revisions = asked, revisions
+        self._items = ItemMaker(session)
+        percent = [handle for handle, each in enumerate(asked) if each.filter.is_percent]
+        self._meanings = Meanings(session, revisions, percent)
         self._interval_s, self._most = publishing_interval_s, most_notifications
         self._window, self._out = window, out
         self.refused: dict[int, int] = {}
@@ -186,6 +196,8 @@ class Publishing:
 
     async def watch_all(self) -> None:
         """Watch all nodes in new subscriptions."""
+        self._revisions.begin()
+        await self._meanings.read_ranges(self._nodes, self.limits.nodes_per_read)
         await self._open_subscription()
         await self._watch(range(len(self._nodes)))
         await self._watch_state()
@@ -205,6 +217,7 @@ class Publishing:
             tasks.create_task(self._watch_silence(), name="watch for silence")
             tasks.create_task(self._renew(), name="renew the channel")
             tasks.create_task(self._retry(), name="retry refused nodes")
+            tasks.create_task(self._follow_meanings(), name="read what nodes mean")
             tasks.create_task(self._after_message(read_back), name="read history back")
 
     async def delete_subscriptions(self) -> None:
@@ -223,6 +236,7 @@ class Publishing:
             self._settings.opcua_session_timeout_s,
             self._most,
         )
+        self._revisions.subscribed(self._interval_s, terms)
         return self._add(Standing(terms, Acknowledgements(self._window)))
 
     async def _watch(self, handles: Items[int]) -> None:
@@ -241,39 +255,41 @@ class Publishing:
                 self.refused[handle] = news[handle] = status
         if news:
             await self._out.put(Refused(news, now_us()))
+        if told := self._revisions.tell():
+            await self._out.put(Unfiltered(told, now_us()))
 
     async def _watch_state(self) -> None:
         """Watch the server's own state, under the handle after the last node's; a server that has
         no room for it is watched by its messages alone."""
         subscription = list(self.subscriptions.values())[-1]
-        await self._session.create_items(
-            subscription.terms, [(len(self._nodes), SERVER_STATE)], queue_size=10, per_call=1
-        )
+        interval_s = subscription.terms.publishing_interval_s
+        item = Item(len(self._nodes), SERVER_STATE, interval_s, queue_size=10)
+        await self._items.create(subscription.terms, [item], 1)
 
-    async def _create_items(self, items: Items[tuple[int, str]]) -> dict[int, int]:
+    async def _create_items(self, nodes: Items[tuple[int, str]]) -> dict[int, int]:
         """Create items in the newest subscription, and in further ones where it is full. The status
         of each handle."""
         statuses: dict[int, int] = {}
         subscription = list(self.subscriptions.values())[-1]
-        while items:
-            sampling_s = subscription.terms.publishing_interval_s
-            queue_size = min(10_000, max(10, int(self._settings.opcua_queue_s / sampling_s) + 1))
-            made = await self._session.create_items(
+        while nodes:
+            items = items_for(
+                nodes,
+                self._asked,
                 subscription.terms,
-                items,
-                queue_size=queue_size,
-                per_call=self.limits.items_per_call,
+                self._settings.opcua_queue_s,
+                self._meanings.has_range,
             )
-            statuses |= made
-            took = any(not status & 0x80000000 for status in made.values())
-            subscription.has_items |= took
+            made = await self._items.create(subscription.terms, items, self.limits.items_per_call)
+            self._revisions.made(subscription.terms, items, made)
+            statuses |= {handle: each.status for handle, each in made.items()}
+            subscription.has_items |= any(each.is_there for each in made.values())
             if not subscription.has_items and len(self.subscriptions) > 1:
                 # It is the server that is full: one more subscription brings no room.
                 await self._session.delete_subscriptions([subscription.terms.subscription])
                 del self.subscriptions[subscription.terms.subscription]
                 break
-            items = [each for each in items if made[each[0]] == BAD_TOO_MANY_MONITORED_ITEMS]
-            if not items or not subscription.has_items:
+            nodes = [each for each in nodes if statuses[each[0]] == BAD_TOO_MANY_MONITORED_ITEMS]
+            if not nodes or not subscription.has_items:
                 break
             if len(self.subscriptions) >= MOST_SUBSCRIPTIONS:
                 break
@@ -328,6 +344,7 @@ class Publishing:
                 subscription = self.subscriptions.get(published.subscription)
                 if subscription is not None:
                     await subscription.accept(published)
+                self._meanings.note(published)
                 for each in published.others:
                     # Its item stays dead when the node is there again: a new program was loaded.
                     status = each.status & 0xFFFF0000
@@ -371,6 +388,15 @@ class Publishing:
             if self.refused:
                 await self._watch(sorted(self.refused))
                 self._start_pumps()
+
+    async def _follow_meanings(self) -> None:
+        """A filter in percent of a range that is another one now is made anew."""
+        while True:
+            changed = await self._meanings.changed(
+                self._nodes, self.limits.nodes_per_read, self._settings.opcua_retry_s
+            )
+            if again := [handle for handle in changed if handle not in self.refused]:
+                await self._watch(again)
 
     async def _read_namespaces_again(self) -> None:
         """Some servers take connections before they have all of theirs."""

@@ -22,6 +22,8 @@ class Resume:
         heard_at: microseconds since 1970 of the last sign of life up to which all is on our disk: a
             gap begins here.
         unread: from when to when something is to be read out of the server's history yet.
+        asked: fingerprint of what was asked for the nodes; other items need other subscriptions.
+            "": not known.
     """
 
     secret: str
@@ -31,6 +33,7 @@ class Resume:
     refused: tuple[int, ...]
     heard_at: int
     unread: tuple[int, int] | None = None
+    asked: str = ""
 
 
 def load(file: Path) -> Resume | None:
@@ -45,6 +48,7 @@ def load(file: Path) -> Resume | None:
             tuple(found["refused"]),
             found["heard_at"],
             _span(found.get("unread")),
+            str(found.get("asked", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -23,11 +23,6 @@ NODES_PER_READ = 1000
 HISTORY_NODES_PER_CALL = 100
 """Where a server names no limit of its own."""
 
-_REQUEST_HEAD_BYTES, _ITEM_BYTES = 512, 96
-"""Of a call that creates items, and of an item in it beside its node id as text: at most."""
-
-BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
-
 TOO_LARGE = (
     ua.uaerrors.BadResponseTooLarge,
     ua.uaerrors.BadRequestTooLarge,
@@ -39,14 +34,6 @@ _CANNOT_SEND_AGAIN = (
     ua.uaerrors.BadServiceUnsupported,
     ua.uaerrors.BadNotImplemented,
     ua.uaerrors.BadNotSupported,
-)
-_STATUS_AND_TIMES = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
-_FILTER_REFUSED = frozenset(
-    {
-        ua.StatusCodes.BadMonitoredItemFilterUnsupported,
-        ua.StatusCodes.BadMonitoredItemFilterInvalid,
-        ua.StatusCodes.BadFilterNotAllowed,
-    }
 )
 
 
@@ -110,7 +97,6 @@ class Session:
         client.uaclient.session.ensure_publish_loop = lambda: None
         self.resumed = False
         self.types = Types()
-        self._item_of: dict[int, tuple[int, int]] = {}  # subscription and item, by handle
 
     @property
     def secret(self) -> str:
@@ -124,6 +110,11 @@ class Session:
     def channel_lifetime_s(self) -> float:
         """The secure channel must be renewed before this time is over."""
         return float(self._client.secure_channel_timeout) / 1000
+
+    @property
+    def request_bytes(self) -> int:
+        """The largest request that the server takes; 0: any."""
+        return request_bytes(self._client)
 
     @property
     def services(self) -> Any:
@@ -202,55 +193,6 @@ class Session:
         count = made.RevisedMaxKeepAliveCount or request.RequestedMaxKeepAliveCount
         return Terms(made.SubscriptionId, interval_s, interval_s * count)
 
-    async def create_items(
-        self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
-    ) -> dict[int, int]:
-        """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
-        costs no other; those that the subscription has no room for are BadTooManyMonitoredItems. An
-        item that a handle had before is deleted."""
-        statuses: dict[int, int] = {}
-        start = 0
-        while start < len(items):
-            part = self._fitting(items[start : start + per_call])
-            try:
-                answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES)
-            except TooManyOperations as error:
-                if per_call == 1:
-                    raise SessionLost(
-                        f"the server refuses to create even one item in a call: {error.__cause__}"
-                    ) from error
-                per_call = max(1, min(per_call, len(part)) // 2)
-                continue
-            except _TooManyItems:
-                # A server that says so of the whole call: some of it may still fit.
-                if len(part) > 1:
-                    per_call = len(part) // 2
-                    continue
-                left = items[start:]
-                return statuses | {handle: BAD_TOO_MANY_MONITORED_ITEMS for handle, _ in left}
-            unfiltered = [item for item in part if answers[item[0]] in _FILTER_REFUSED]
-            if unfiltered:
-                answers.update(await self._create_unfiltered(terms, unfiltered, queue_size))
-            statuses.update(answers)
-            start += len(part)
-        return statuses
-
-    async def _create_unfiltered(
-        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int
-    ) -> dict[int, int]:
-        """Items of a server that does not have our filter; there are few, so one by one where it
-        does not take them in one call."""
-        try:
-            return await self._create_part(terms, items, queue_size, None)
-        except (TooManyOperations, _TooManyItems):
-            statuses: dict[int, int] = {}
-            for item in items:
-                try:
-                    statuses |= await self._create_part(terms, [item], queue_size, None)
-                except (TooManyOperations, _TooManyItems):
-                    statuses[item[0]] = BAD_TOO_MANY_MONITORED_ITEMS
-            return statuses
-
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,
         number); wait for its answer's body.
@@ -306,71 +248,6 @@ class Session:
         with translated("close the session"):
             await self.services.close_session(True)
 
-    def _fitting(self, items: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
-        """The first of `items`, at least one, that a request has room for."""
-        room = request_bytes(self._client)
-        if not room:
-            return items
-        room -= _REQUEST_HEAD_BYTES
-        for count, (_, node) in enumerate(items):
-            room -= _ITEM_BYTES + len(node.encode())
-            if room < 0:
-                return items[: max(count, 1)]
-        return items
-
-    async def _create_part(
-        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
-    ) -> dict[int, int]:
-        request = ua.CreateMonitoredItemsParameters()
-        request.SubscriptionId = terms.subscription
-        request.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.ItemsToCreate = [
-            _item(handle, node, terms.publishing_interval_s, queue_size, data_filter)
-            for handle, node in items
-        ]
-        with translated("create monitored items"):
-            try:
-                answers = await self._client.uaclient.session.create_monitored_items(request)
-            except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
-                raise TooManyOperations from error
-            except ua.uaerrors.BadTooManyMonitoredItems as error:
-                raise _TooManyItems from error
-            before: dict[int, list[int]] = {}
-            for (handle, _), answer in zip(items, answers, strict=True):
-                if answer.StatusCode.is_good():
-                    if handle in self._item_of:
-                        subscription, item = self._item_of[handle]
-                        before.setdefault(subscription, []).append(item)
-                    self._item_of[handle] = terms.subscription, answer.MonitoredItemId
-            for subscription, old in before.items():
-                gone = ua.DeleteMonitoredItemsParameters(subscription, old)
-                await self._client.uaclient.session.delete_monitored_items(gone)
-        return {
-            item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
-        }
-
-
-class _TooManyItems(Exception):
-    pass
-
-
-def _item(
-    handle: int, node: str, sampling_s: float, queue_size: int, data_filter: object
-) -> ua.MonitoredItemCreateRequest:
-    wanted = ua.MonitoringParameters()
-    wanted.ClientHandle = handle
-    wanted.SamplingInterval = sampling_s * 1000
-    wanted.QueueSize = queue_size
-    wanted.DiscardOldest = True
-    wanted.Filter = data_filter
-    request = ua.MonitoredItemCreateRequest()
-    request.ItemToMonitor = ua.ReadValueId(
-        NodeId=ua.NodeId.from_string(node), AttributeId=ua.AttributeIds.Value
-    )
-    request.MonitoringMode = ua.MonitoringMode.Reporting
-    request.RequestedParameters = wanted
-    return request
-
 
 def _content(answer: ua.DataValue) -> Any:
     """A value that was read; None where the server gives none."""
@@ -378,8 +255,9 @@ def _content(answer: ua.DataValue) -> Any:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
+def translated(doing: str, *kept: type[Exception]) -> Iterator[None]:
+    """Turn whatever the library raises for a lost or unwilling server into SessionLost, but for
+    what the caller raises itself, `kept`."""
     try:
         yield
     except (
@@ -387,9 +265,10 @@ def translated(doing: str) -> Iterator[None]:
         TooManyPublishRequests,
         PublishTimedOut,
         TooManyOperations,
-        _TooManyItems,
         MemoryError,
     ):
+        raise
+    except kept:
         raise
     except ua.UaStatusCodeError as error:
         raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error

@@ -31,10 +31,9 @@ from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.happenings import Connected, Happening, Lost, Message
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
-from opcua_gateway.mapping import (
-    Tag,
-    tags_of,
-)
+from opcua_gateway.items.asked import asked_of, fingerprint
+from opcua_gateway.items.revised import Revisions
+from opcua_gateway.mapping import Tag, tags_of
 from opcua_gateway.message_numbers import Acknowledgements, Window
 from opcua_gateway.publishing import Publishing, Standing
 from opcua_gateway.resume import Resume, load, save
@@ -84,6 +83,11 @@ class OpcuaSource:
         self.model, self.owner = model, owner
         self._tags, self._settings = tags, settings
         self._addresses = tuple(tag.model.address for tag in tags)
+        self._asked = asked_of(model, tags)
+        self._fingerprint = fingerprint(model.publishing_interval_ms / 1000, self._asked)
+        self._revisions = Revisions(
+            model.key, [tag.signal.path for tag in tags], self._asked, settings.opcua_queue_s
+        )
         self._endpoints = Endpoints(
             model,
             settings.opcua_insecure_hosts,
@@ -309,6 +313,8 @@ class OpcuaSource:
             session,
             limits,
             [tag.address for tag in self._tags],
+            self._asked,
+            self._revisions,
             self._settings,
             self.model.publishing_interval_ms / 1000,
             self._most_notifications,
@@ -340,6 +346,7 @@ class OpcuaSource:
                     self._addresses,
                     tuple(publishing.refused),
                     at,
+                    asked=self._fingerprint,
                 )
         if at - self._saved_at >= _SAVE_US:
             self._save()
@@ -356,7 +363,8 @@ class OpcuaSource:
             self._deliveries.heard_at = self._deliveries.stored_at = found.heard_at
             if found.unread is not None:
                 self._holes.reopen(*found.unread)
-            if found.addresses == self._addresses:
+            # A file of before says nothing of what was asked.
+            if found.addresses == self._addresses and found.asked in ("", self._fingerprint):
                 self._resume = found
 
     def _save(self) -> None:

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from aurelian.model.addresses import check_topic, check_url
+from aurelian.model.monitoring import Monitoring
 from aurelian.model.plant_parts import Name, PlantPart, check_zone
+from aurelian.model.status_codes import StatusCode
 from aurelian.model.written import CalendarDate, suggest
 
 SecurityPolicy = Literal[
@@ -35,6 +37,10 @@ Waiver = Literal[
     "validity",
 ]
 """A check that a source does without, since its server cannot pass it."""
+
+
+EventTime = Literal["source", "server", "gateway"]
+"""Whose time a value counts at."""
 
 
 class OpcuaSecurity(PlantPart):
@@ -119,6 +125,10 @@ class SourceModel(PlantPart):
             `plant/{unit}/state`.
         group, edge_node: sparkplug: which edge nodes; `+` for all.
         publishing_interval_ms: opcua.
+        monitoring: opcua: how values are asked for; a signal may say otherwise.
+        good_status: opcua: odd status codes, by name or number, whose values count as good.
+        event_time: opcua: which time a value counts at. Where it is not there or cannot be: the
+            server's after the source's, the source's after the server's, the gateway's after both.
         closed: reject unknown signals instead of registering them as discovered.
         time_zone: of times without a zone.
         user: signs in by this name, with the password that is in the file `password_file` or in
@@ -138,6 +148,9 @@ class SourceModel(PlantPart):
     group: str = "+"
     edge_node: str = "+"
     publishing_interval_ms: int = Field(250, gt=0)
+    monitoring: Monitoring | None = None
+    good_status: tuple[StatusCode, ...] = ()
+    event_time: EventTime = "source"
     closed: bool = False
     time_zone: str = "UTC"
     oldest: CalendarDate | None = None
@@ -190,8 +203,8 @@ class SourceModel(PlantPart):
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
         if self.kind != "opcua":
-            for name in ("user", *_SIGNING_IN, "security"):
-                if getattr(self, name):
+            for name in ("user", *_SIGNING_IN, "security", *_OF_VALUES):
+                if name in self.model_fields_set and getattr(self, name):
                     raise ValueError(f"`{name}` is there for kind opcua only; take it out")
             return self
         if self.password_file and self.password_env:
@@ -222,6 +235,15 @@ class SourceModel(PlantPart):
                 f"with `policy: None` and no `user` nobody looks at the server's certificate: "
                 f"`{given[0]}` of `security` counts for nothing; take it out, or take `policy` out "
                 "for a secured connection"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _repeats_keep_their_time(self) -> SourceModel:
+        if self.event_time == "gateway" and self.monitoring and self.monitoring.heartbeat_s:
+            raise ValueError(
+                "`heartbeat_s` repeats a value with its time, and with `event_time: gateway` each "
+                "would be a new one; take one of them out"
             )
         return self
 
@@ -271,6 +293,8 @@ class SourceModel(PlantPart):
 
 
 _OF_CERTIFICATE = ("server_uri", "server_sha256", "trust", "waive")
+
+_OF_VALUES = ("monitoring", "good_status", "event_time")
 
 _SIGNING_IN = ("password_file", "password_env", "user_certificate", "user_key")
 
