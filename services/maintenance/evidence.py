@@ -54,8 +54,8 @@ class Heard:
 def read_machines(
     batch: SampleBatch, machine_of: Mapping[str, Machine], clocks: dict[str, MachineClock]
 ) -> dict[str, Heard]:
-    """Sort a batch by machine. Historical, retained and repeated values say nothing of now, and those of
-    another owner nothing at all; `clocks` learns."""
+    """Sort a batch by machine. Historical, retained and repeated values say nothing of now, and
+    those of another owner nothing at all; `clocks` learns."""
     machines = [
         machine if machine is not None and machine.owner == batch.owner else None
         for machine in (machine_of.get(signal.id) for signal in batch.signals)

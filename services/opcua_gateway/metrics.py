@@ -41,8 +41,8 @@ REFUSED = Counter(
 )
 REVISED = Gauge(
     "opcua_gateway_revised",
-    "Nodes (of the publishing interval: subscriptions) for which the server gives another value than "
-    "was asked; see the log line 'the server revised what was asked'.",
+    "Nodes (of the publishing interval: subscriptions) for which the server gives another value "
+    "than was asked; see the log line 'the server revised what was asked'.",
     ["source", "what"],
 )
 SHORT_QUEUES = Gauge(

@@ -8,7 +8,7 @@ block, no more.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from asyncua import ua
@@ -16,7 +16,7 @@ from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 from numpy.typing import NDArray
 
 from aurelian.edge.columns import NO_TIME, Numbers
-from aurelian.model.sample import ValueType
+from aurelian.model.sample import Flag, ValueType
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.publish_decoder import Damage, Items
 from opcua_gateway.decode.values import to_value
@@ -109,6 +109,11 @@ class Published:
         for numbers in self.numbers:
             for place, handle, value, status, source, server in numbers.rows():
                 found[place] = Notification(handle, value, numbers.type, status, source, server)
+            if numbers.flags is not None:
+                for place, flags in zip(
+                    numbers.place.tolist(), numbers.flags.tolist(), strict=True
+                ):
+                    found[place] = replace(found[place], flags=Flag(flags))
         return tuple(found[place] for place in sorted(found))
 
 

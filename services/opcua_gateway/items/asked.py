@@ -1,5 +1,5 @@
-"""What is asked of a server for each node: sampling, queue and filter of its monitored item (part 4,
-7.21 and 7.22). Pure; made once by source.py, used by publishing.py."""
+"""What is asked of a server for each node: sampling, queue and filter of its monitored item (part
+4, 7.21 and 7.22). Pure; made once by source.py, used by publishing.py."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def needed_queue(sampling_s: float, publishing_interval_s: float, outage_s: floa
     ceil((2 x publishing interval + outage) / sampling interval) + 1."""
     if sampling_s <= 0:
         sampling_s = max(publishing_interval_s * _FASTEST_SHARE, _FASTEST_S)
-    # What a double cannot hold exactly must not make one value more: 0.3 / 0.1 is 2.9999999999999996.
+    # Rounded, as what a double cannot hold exactly must not make one value more: 60.3 / 0.1.
     return math.ceil(round((2 * publishing_interval_s + outage_s) / sampling_s, 6)) + 1
 
 

@@ -4,7 +4,7 @@ refuses that, replaced when they are made anew. Called by publishing.py."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from asyncua import ua
 
@@ -42,7 +42,7 @@ class Item:
     sampling_s: float
     queue_size: int
     keeps_newest: bool = True
-    filter: Filter | None = Filter()
+    filter: Filter = field(default_factory=Filter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +229,7 @@ def _request(item: Item, with_filter: bool) -> ua.MonitoredItemCreateRequest:
     return request
 
 
-def _filter(wanted: Filter | None) -> ua.DataChangeFilter | None:
-    if wanted is None:
-        return None
+def _filter(wanted: Filter) -> ua.DataChangeFilter:
     kind = ua.DeadbandType.Percent if wanted.is_percent else ua.DeadbandType.Absolute
     return ua.DataChangeFilter(
         Trigger=ua.DataChangeTrigger(int(wanted.trigger)),

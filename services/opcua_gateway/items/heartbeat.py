@@ -1,5 +1,5 @@
-"""The last value of nodes that do not change, to be repeated so that "no change" is not taken for "no
-data". Pure; called by deliveries.py for each message, where a source has `heartbeat_s`.
+"""The last value of nodes that do not change, to be repeated so that "no change" is not taken
+for "no data". Pure; called by deliveries.py for each message, where a source has `heartbeat_s`.
 
 It has no timer: what is due is given when the server was just heard, by a message or a keep-alive,
 so a server that is gone or stands still has nothing repeated in its name. Costs per message: a few

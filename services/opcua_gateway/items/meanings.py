@@ -91,6 +91,7 @@ class Meanings:
             if self._waiting:
                 # Not forgotten: what came too soon is read when it may be.
                 asyncio.get_running_loop().call_later(min(again_after_s, 1.0), self._news.set)
+            self._read_at |= dict.fromkeys(ready, now)
             before = {handle: self._known.get(handle) for handle in ready}
             await self._read([handle for handle in ready if handle < len(nodes)], nodes, per_call)
             different = [h for h in ready if h in self._known and self._known[h] != before[h]]
@@ -104,7 +105,6 @@ class Meanings:
         wanted = {handle: node for handle in handles if (node := nodes[handle]) is not None}
         if wanted:
             self._known |= await read_meanings(self._session, wanted, per_call)
-        self._read_at |= dict.fromkeys(handles, time.monotonic())
         self._revisions.without_range(
             [handle for handle in wanted if handle in self._percent and not self.has_range(handle)]
         )

@@ -51,8 +51,8 @@ def vouches(status: int, flags: int, source_time: int) -> bool:
     """Whether an accepted sample of a declared signal is a sign of life of its machine.
 
     Not: a Bad status, a value that its server did not read now, a historical, retained or repeated
-    one, and one whose own time cannot be (no time at all is fine: then its receipt is its time). Its age is
-    judged apart, see `MachineClock`.
+    one, and one whose own time cannot be (no time at all is fine: then its receipt is its time).
+    Its age is judged apart, see `MachineClock`.
     """
     if status & BAD or status & _CODE in _NOT_READ_NOW or flags & NOT_OF_NOW:
         return False

@@ -188,6 +188,11 @@ class SourceModel(PlantPart):
             raise ValueError(f"{oldest} is in the future: the time of every value would be refused")
         return oldest
 
+    @field_validator("good_status", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        return (given,) if isinstance(given, str | int) else given
+
     @field_validator("security", mode="before")
     @classmethod
     def _is_mapping(cls, given: object) -> object:

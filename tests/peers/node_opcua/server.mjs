@@ -51,6 +51,18 @@ let counting = further.length ? further[further.length - 1] : all.getOwnNamespac
 let nodes = [];
 
 function addNode(space, n, value) {
+  if (n < options.analog) {
+    return space.addAnalogDataItem({
+      organizedBy: all.rootFolder.objects,
+      nodeId: `s=v${n}`,
+      browseName: `v${n}`,
+      dataType: "Double",
+      engineeringUnitsRange: { low: 0, high: 200 },
+      engineeringUnits: opcua.standardUnits.degree_celsius,
+      minimumSamplingInterval: 0,
+      value: { dataType: "Double", value },
+    });
+  }
   return space.addVariable({
     organizedBy: all.rootFolder.objects,
     nodeId: `s=v${n}`,
@@ -71,6 +83,16 @@ for (const space of further.length ? further : [counting]) {
     else if (n < options.historized + options.refused) node.accessLevel |= opcua.AccessLevelFlag.HistoryRead;
   }
 }
+const flags = Array.from({ length: options.bools }, (_, n) =>
+  counting.addVariable({
+    organizedBy: all.rootFolder.objects,
+    nodeId: `s=b${n}`,
+    browseName: `b${n}`,
+    dataType: "Boolean",
+    minimumSamplingInterval: 0,
+    value: { dataType: "Boolean", value: false },
+  }),
+);
 const writeStructures = options.types ? structureNodes() : undefined;
 await server.start();
 console.log("ready");
@@ -97,6 +119,15 @@ const commands = {
         serverTimestamp: toTime(serverMs),
       }),
     );
+  },
+  // Writes a Boolean variable.
+  write_bool(n, value) {
+    flags[n].setValueFromSource({ dataType: "Boolean", value });
+  },
+  // Writes the EURange of an analog variable; the server then sets SemanticsChanged itself.
+  range(n, low, high) {
+    const node = nodes[n].getPropertyByName("EURange");
+    node.setValueFromSource({ dataType: "ExtensionObject", value: new opcua.Range({ low, high }) });
   },
   // A further namespace whose nodes count from now on, in place of those before.
   add_namespace(uri) {
