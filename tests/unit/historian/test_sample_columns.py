@@ -65,6 +65,10 @@ def test_a_repeat_is_no_row_and_counts_as_a_duplicate() -> None:
     minutes = by_minute(rows.numbers)
     assert (minutes.count.sum(), minutes.bad.sum()) == (3, 0)
     assert (sum(rows.arrived.values()), sum(rows.repeated.values())) == (7, 3)
+    # In a transaction of their own too, where the value that they repeat is in the table alone.
+    rows = _rows(beats)
+    assert not len(rows.numbers) and not len(rows.texts) and not len(rows.shared_numbers)
+    assert (sum(rows.arrived.values()), sum(rows.repeated.values())) == (3, 3)
 
 
 def test_rows_stand_at_the_time_that_the_plant_model_chose_and_keep_the_sources() -> None:
