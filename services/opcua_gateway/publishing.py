@@ -14,7 +14,7 @@ from aurelian.model.time import now_us
 from opcua_gateway.decode.notifications import Published, Undecodable, decode_publish
 from opcua_gateway.happenings import Happening, Message, Refused, Unfiltered
 from opcua_gateway.items.asked import Asked
-from opcua_gateway.items.create import BAD_TOO_MANY_MONITORED_ITEMS, Item, ItemMaker, items_for
+from opcua_gateway.items.create import BAD_TOO_MANY_MONITORED_ITEMS, Item, ItemMaker
 from opcua_gateway.items.meanings import Meanings
 from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
@@ -166,8 +166,8 @@ class Publishing:
         self._session, self._addresses, self._settings = session, addresses, settings
         # None where the server does not have the namespace.
         self._nodes = [each.node_id(limits.namespaces) for each in addresses]
-        self._asked, self._revisions = asked, revisions
-        self._items = ItemMaker(session)
+        self._revisions = revisions
+        self._items = ItemMaker(session, asked, settings.opcua_queue_s)
         percent = [handle for handle, each in enumerate(asked) if each.filter.is_percent]
         self._meanings = Meanings(session, revisions, percent)
         self._interval_s, self._most = publishing_interval_s, most_notifications
@@ -197,7 +197,6 @@ class Publishing:
     async def watch_all(self) -> None:
         """Watch all nodes in new subscriptions."""
         self._revisions.begin()
-        await self._meanings.read_ranges(self._nodes, self.limits.nodes_per_read)
         await self._open_subscription()
         await self._watch(range(len(self._nodes)))
         await self._watch_state()
@@ -246,6 +245,7 @@ class Publishing:
         statuses: dict[int, int] = {
             handle: BAD_NODE_ID_UNKNOWN for handle in handles if self._nodes[handle] is None
         }
+        await self._meanings.know(handles, self._nodes, self.limits.nodes_per_read)
         statuses |= await self._create_items(known)
         news = {}
         for handle, status in statuses.items():
@@ -272,14 +272,9 @@ class Publishing:
         statuses: dict[int, int] = {}
         subscription = list(self.subscriptions.values())[-1]
         while nodes:
-            items = items_for(
-                nodes,
-                self._asked,
-                subscription.terms,
-                self._settings.opcua_queue_s,
-                self._meanings.has_range,
+            items, made = await self._items.watch(
+                subscription.terms, nodes, self.limits.items_per_call, self._meanings.has_range
             )
-            made = await self._items.create(subscription.terms, items, self.limits.items_per_call)
             self._revisions.made(subscription.terms, items, made)
             statuses |= {handle: each.status for handle, each in made.items()}
             subscription.has_items |= any(each.is_there for each in made.values())

@@ -46,14 +46,17 @@ class Meanings:
         """Whether the node has a range that a percentage can be taken of."""
         return handle in self._known and self._known[handle].has_range
 
-    async def read_ranges(self, nodes: Sequence[str | None], per_call: int) -> None:
-        """Read what the nodes with a deadband in percent mean.
+    async def know(
+        self, handles: Sequence[int], nodes: Sequence[str | None], per_call: int
+    ) -> None:
+        """Read what those of some nodes mean that have a deadband in percent, once in a session.
 
         Args:
             nodes: ids by handle; None: the server does not have it.
         """
-        if self._percent:
-            await self._read(sorted(self._percent), nodes, per_call)
+        wanted = [each for each in handles if each in self._percent and each not in self._known]
+        if wanted:
+            await self._read(wanted, nodes, per_call)
 
     def note(self, published: Published) -> None:
         """Look at a message for the bit that says so."""

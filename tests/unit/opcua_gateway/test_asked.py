@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,9 +19,12 @@ from opcua_gateway.items.asked import (
     fingerprint,
     needed_queue,
 )
-from opcua_gateway.items.create import items_for
+from opcua_gateway.items.create import Made, items_for, with_wider_queues
 from opcua_gateway.mapping import tags_of
-from opcua_gateway.session import Terms
+from opcua_gateway.resume import Resume, save
+from opcua_gateway.session import Limits, Terms
+from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.source import make_sources
 from tests.unit.opcua_gateway.test_deliveries import make_plant
 
 MS = st.integers(1, 5_000)
@@ -96,3 +100,39 @@ def test_items_that_were_asked_otherwise_are_not_gone_on_with() -> None:
     ):
         assert fingerprint(0.25, other) != fingerprint(0.25, before)
     assert fingerprint(0.5, before) != fingerprint(0.25, before)
+
+
+def test_a_server_that_samples_faster_is_asked_for_a_longer_queue_once() -> None:
+    asked = [Asked(), Asked(), Asked(), Asked(queue_size=1), Asked(sampling_ms=0)]
+    terms = Terms(1, 0.25, 2)
+    nodes = [(handle, f"i={handle}") for handle in range(5)]
+    items = items_for(nodes, asked, terms, 60, lambda handle: False)
+    assert [item.queue_size for item in items] == [243, 243, 243, 1, 2421]
+    made = {
+        0: Made(0, 0.1, 243),  # (0.5 + 60) / 0.1 + 1 = 606
+        1: Made(0, 0.5, 243),
+        2: Made(0, 0.1, 100),  # it has no more: that is told, not asked again
+        3: Made(0, 0.1, 1),
+        4: Made(0, 0.05, 2421),
+    }
+    wider = with_wider_queues(items, made, asked, terms, 60)
+    assert [(item.handle, item.queue_size) for item in wider] == [(0, 606)]
+    assert with_wider_queues(items, {0: Made(0x80340000)}, asked, terms, 60) == []
+
+
+def test_a_session_goes_on_only_where_its_items_are_what_the_plant_file_asks(
+    tmp_path: Path,
+) -> None:
+    def found(said: str, **monitoring: float) -> bool:
+        plant = make_plant(("a",), monitoring=monitoring)
+        (source,) = make_sources(OpcuaGatewaySettings(state=tmp_path), [plant])
+        addresses = tuple(tag.model.address for tag in source._tags)
+        asked = source._fingerprint if said == "the same" else said
+        resume = Resume("secret", (), Limits(("",), 1), addresses, (), 5, asked=asked)
+        save(source._file, resume)
+        source._load()
+        return source._resume is not None
+
+    assert found("the same", deadband=1)
+    assert found("", deadband=1)  # a file of a version that did not say it
+    assert not found(fingerprint(0.25, [Asked()]), deadband=1)
