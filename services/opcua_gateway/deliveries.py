@@ -16,9 +16,20 @@ from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
+from opcua_gateway.decode.good_status import GoodStatus
 from opcua_gateway.decode.notifications import Published
-from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
+from opcua_gateway.happenings import (
+    Connected,
+    Happening,
+    Lost,
+    Message,
+    ReadBack,
+    Refused,
+    Unfiltered,
+)
 from opcua_gateway.history.holes import Holes
+from opcua_gateway.items.asked import asked_of
+from opcua_gateway.items.heartbeat import Repeats
 from opcua_gateway.mapping import (
     BAD_NODE_ID_INVALID,
     BAD_NODE_ID_UNKNOWN,
@@ -67,6 +78,9 @@ class Deliveries:
 
     def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
         self.model, self.owner = model, owner
+        self._good_status = GoodStatus(model.good_status)
+        beats = [each.heartbeat_s for each in asked_of(model, tags)]
+        self._repeats = Repeats(beats) if any(beats) else None
         self._holes = holes
         self.heard_at = self.stored_at = 0
         self.untold: tuple[int, int] | None = None
@@ -98,6 +112,8 @@ class Deliveries:
                 ]
                 self._say_refused(statuses)
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
+                if self._repeats is not None:
+                    self._repeats.forget(list(statuses))
                 self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
             case Connected():
@@ -108,10 +124,18 @@ class Deliveries:
                 )
             case ReadBack(found, filled, stored, at):
                 readings = [
-                    historical_reading(self._tags[each.handle], each, self.names.get(each.handle))
-                    for each in found
+                    historical_reading(
+                        self._tags[each.handle],
+                        each,
+                        self.names.get(each.handle),
+                        self.model.event_time,
+                    )
+                    for each in self._good_status.of_notifications(found)
                 ]
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
+            case Unfiltered(text, at):
+                told = codec.Birth(assets=self._units.heard, detail=text)
+                return self._delivery(at, events=[self._event(at, birth=told)])
         assert_never(happening)
 
     def _of_session(self, connected: Connected) -> Delivery:
@@ -119,6 +143,10 @@ class Deliveries:
         at, untold = connected.at, self.untold
         events: list[codec.SourceEvent] = []
         self._initial[:] = not connected.resumed
+        if self._repeats is not None and connected.resumed:
+            self._repeats.resume(at)
+        elif self._repeats is not None:
+            self._repeats.forget()
         since = connected.sampled_since
         is_covered = since is not None and since + _SAMPLED_BEFORE_US <= self.heard_at
         if not connected.resumed and self.heard_at and not (is_covered and untold is None):
@@ -189,7 +217,7 @@ class Deliveries:
 
     def _of_message(self, message: Message) -> Delivery:
         message = self._without_known_losses(message)
-        published, at = message.published, message.received_at
+        published, at = self._good_status.of(message.published), message.received_at
         events = list(self._of_state(published, at))
         handles, statuses, times = published.heads()
         known = handles < len(self._tags)
@@ -197,6 +225,7 @@ class Deliveries:
             handles, statuses, times = handles[known], statuses[known], times[known]
         columns, readings = self._values(published)
         live = times[(times != NO_TIME) & ~self._initial[handles]]
+        beats = self._beats(message, published)
         self._initial[handles] = False
         events += self._losses(message, handles, statuses, times)
         if len(live) and abs(int(live.max()) - at) < _MOST_AHEAD_US:
@@ -239,7 +268,7 @@ class Deliveries:
         return self._delivery(
             at,
             columns=columns,
-            readings=readings,
+            readings=[*readings, *beats] if beats else readings,
             rejects=rejects,
             events=events,
             ack=self._ack(message),
@@ -269,6 +298,22 @@ class Deliveries:
         published = replace(published, numbers=tuple(numbers), others=tuple(others))
         return replace(message, published=published)
 
+    def _beats(self, message: Message, published: Published) -> list[Reading]:
+        """What is repeated now that the server was heard. After a loss a node's last value may not
+        be the one that we know."""
+        if self._repeats is None:
+            return []
+        if message.lost:
+            self._repeats.forget()
+        self._repeats.take(published, message.received_at, self._initial)
+        if published.unreadable:
+            self._repeats.forget()
+        if self._is_down:
+            return []
+        found = self._repeats.take_due(message.received_at)
+        metrics.REPEATED.labels(self.model.key).inc(len(found))
+        return self._readings(found, repeated=True)
+
     def _of_state(self, published: Published, at: int) -> Iterable[codec.SourceEvent]:
         """What the server says of itself: while it is not at work, it vouches for nobody."""
         self.status.take(published, len(self._tags))
@@ -285,9 +330,13 @@ class Deliveries:
         """A message's values: many numbers as columns, all else as readings."""
         numbers = published.numbers
         others = {each.handle for each in published.others}
-        if not numbers or (
-            # Not beside each other: the order of a signal's values must stay.
-            others and any(np.isin(each.handle, list(others)).any() for each in numbers)
+        if (
+            not numbers
+            or self.model.event_time != "source"
+            or (
+                # Not beside each other: the order of a signal's values must stay.
+                others and any(np.isin(each.handle, list(others)).any() for each in numbers)
+            )
         ):
             return None, self._readings(published.notifications)
         if any((each.handle >= len(self._tags)).any() for each in numbers):
@@ -319,13 +368,16 @@ class Deliveries:
         ]
         return self._columns(rest), self._readings([*one_by_one, *others])
 
-    def _readings(self, notifications: Iterable[Notification]) -> list[Reading]:
+    def _readings(
+        self, notifications: Iterable[Notification], *, repeated: bool = False
+    ) -> list[Reading]:
         return [
             to_reading(
                 self._tags[each.handle],
                 each,
-                initial=bool(self._initial[each.handle]),
+                initial=not repeated and bool(self._initial[each.handle]),
                 names=self.names.get(each.handle),
+                event_time=self.model.event_time,
             )
             for each in notifications
             if each.handle < len(self._tags)
@@ -347,8 +399,6 @@ class Deliveries:
         if message.published.unreadable:
             yield self._holes.missed_by_all(self._gap(at, message.published.why))
         full = overflowed(statuses)
-        # Before values that were delivered nothing is lost: another server's queue, or the clock.
-        full &= (times == NO_TIME) | (times > self._last_time[handles])
         if full.any():
             nodes = handles[full]
             metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))

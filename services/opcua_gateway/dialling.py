@@ -10,6 +10,8 @@ from asyncua import ua
 from aurelian.edge.trust_store import TrustStore
 from aurelian.model.source_model import SourceModel
 from opcua_gateway.connection import opened
+from opcua_gateway.items.asked import asked_of, fingerprint
+from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import Tag
 from opcua_gateway.message_numbers import Window
 from opcua_gateway.publishing import Publishing
@@ -25,6 +27,7 @@ class Dialler:
 
     Attributes:
         most_notifications: that a server may put in one message; 0: as it likes.
+        fingerprint: of what is asked for the nodes.
     """
 
     def __init__(
@@ -33,6 +36,10 @@ class Dialler:
         self.model, self.settings = model, settings
         self.most_notifications = 0
         self._addresses = [tag.address for tag in tags]
+        self._names = [tag.signal.path for tag in tags]
+        self._asked = asked_of(model, tags)
+        self.fingerprint = fingerprint(model.publishing_interval_ms / 1000, self._asked)
+        self._revisions = self._make_revisions()
         self._store = TrustStore(settings.state / "pki")
         self._endpoints: dict[str, Endpoints] = {}
         self._secured: set[str] = set()
@@ -81,10 +88,14 @@ class Dialler:
         mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
     ) -> Publishing:
         """What watches the source's nodes in a session."""
+        is_standby = mode is not ua.MonitoringMode.Reporting
         return Publishing(
             session,
             limits,
             self._addresses,
+            self._asked,
+            # What a standby is given is told when it takes over.
+            self._make_revisions() if is_standby else self._revisions,
             self.settings,
             self.model.publishing_interval_ms / 1000,
             self.most_notifications,
@@ -92,3 +103,6 @@ class Dialler:
             out,
             mode,
         )
+
+    def _make_revisions(self) -> Revisions:
+        return Revisions(self.model.key, self._names, self._asked, self.settings.opcua_queue_s)

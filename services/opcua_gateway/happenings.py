@@ -83,4 +83,13 @@ class ReadBack:
     at: int
 
 
-Happening = Message | Refused | Connected | Lost | ReadBack
+@dataclass(frozen=True, slots=True)
+class Unfiltered:
+    """Nodes come without the filter that the plant file says; `text` is for a person, said once for
+    each node."""
+
+    text: str
+    at: int
+
+
+Happening = Message | Refused | Connected | Lost | ReadBack | Unfiltered

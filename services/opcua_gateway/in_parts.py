@@ -1,5 +1,5 @@
 """Reading and browsing many nodes in calls as large as the server takes, with what asyncua cannot
-decode left out one by one; called by type_definitions.py and older_types.py."""
+decode left out one by one; called by type_definitions.py, older_types.py and properties.py."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ async def browse_in_parts(
         return list(await session.services.browse(request))
 
     return await _in_parts("browse", ask, wanted, per_call)
+
+
+async def translate_in_parts(
+    session: Session, wanted: Sequence[ua.BrowsePath], per_call: int
+) -> list[ua.BrowsePathResult | None]:
+    """Nodes at the ends of paths, in order, as `read_in_parts`."""
+
+    async def ask(part: Sequence[ua.BrowsePath]) -> list[ua.BrowsePathResult]:
+        return list(await session.services.translate_browsepaths_to_nodeids(list(part)))
+
+    return await _in_parts("translate browse paths", ask, wanted, per_call)
 
 
 async def _in_parts(

@@ -39,6 +39,36 @@ REFUSED = Counter(
     "server changed.",
     ["source"],
 )
+REVISED = Gauge(
+    "opcua_gateway_revised",
+    "Nodes (of the publishing interval: subscriptions) for which the server gives another value "
+    "than was asked; see the log line 'the server revised what was asked'.",
+    ["source", "what"],
+)
+SHORT_QUEUES = Gauge(
+    "opcua_gateway_short_queues",
+    "Nodes whose queue at the server cannot bridge AURELIAN_OPCUA_QUEUE_S; not 0: a break of that "
+    "length loses values: a longer sampling interval, or a server with longer queues.",
+    ["source"],
+)
+UNFILTERED = Gauge(
+    "opcua_gateway_nodes_unfiltered",
+    "Nodes that come without the deadband or trigger of the plant file; not 0: the server does not "
+    "have it for them, see the log line 'nodes come without their filter'.",
+    ["source"],
+)
+SEMANTICS_CHANGED = Counter(
+    "opcua_gateway_semantics_changed_total",
+    "Nodes whose range or unit the server changed; rising: compare the plant file's, see the log "
+    "line 'a node means something else'.",
+    ["source"],
+)
+REPEATED = Counter(
+    "opcua_gateway_heartbeats_total",
+    "Values repeated because nothing new came; standing still with `heartbeat_s`: the server is "
+    "gone, or says so of itself.",
+    ["source"],
+)
 UNDECODED = Counter(
     "opcua_gateway_structures_undecoded_total",
     "Structures kept as their bytes; rising: the log line 'a structure stays bytes' says which and "

@@ -13,12 +13,15 @@ from asyncua import ua
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
 from opcua_gateway.decode.notifications import decode_publish
-from opcua_gateway.happenings import Refused
+from opcua_gateway.happenings import Refused, Unfiltered
+from opcua_gateway.items.asked import Asked
+from opcua_gateway.items.create import BAD_TOO_MANY_MONITORED_ITEMS, Item, ItemMaker
+from opcua_gateway.items.meanings import Meanings
+from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
 from opcua_gateway.message_numbers import Acknowledgements, Window
 from opcua_gateway.server_status import WATCHED
 from opcua_gateway.session import (
-    BAD_TOO_MANY_MONITORED_ITEMS,
     Limits,
     PublishTimedOut,
     Session,
@@ -46,7 +49,8 @@ class Publishing:
     Publish request is sent and the values wait in the server's queues.
 
     Args:
-        addresses: of the nodes, by handle.
+        addresses, asked: of the nodes, and what is asked for each, by handle.
+        revisions: told what the server gives; of the source.
         most_notifications: in one message; 0: as the server likes.
         mode: of the nodes' items; a standby's do not report until `report`.
     """
@@ -56,6 +60,8 @@ class Publishing:
         session: Session,
         limits: Limits,
         addresses: Items[NodeAddress],
+        asked: Items[Asked],
+        revisions: Revisions,
         settings: OpcuaGatewaySettings,
         publishing_interval_s: float,
         most_notifications: int,
@@ -71,6 +77,10 @@ class Publishing:
         """Node id by handle; namespaces that come later change it in place."""
         self.on_namespaces: Callable[[], Awaitable[None]] | None = None
         """Awaited when it changed, before values of the new ones come."""
+        self._revisions = revisions
+        self._items = ItemMaker(session, asked, settings.opcua_queue_s)
+        percent = [handle for handle, each in enumerate(asked) if each.filter.is_percent]
+        self._meanings = Meanings(session, revisions, percent)
         self._interval_s, self._most = publishing_interval_s, most_notifications
         self._window, self._out, self._mode = window, out, mode
         self.refused: dict[int, int] = {}
@@ -96,7 +106,9 @@ class Publishing:
         self.refused = dict(refused)
 
     async def watch_all(self) -> dict[int, int]:
-        """Watch all nodes in new subscriptions; the status of those that are refused, by handle."""
+        """Watch all nodes in new subscriptions; the status of those that are refused, by handle:
+        `tell` it once the session is told."""
+        self._revisions.begin()
         await self._open_subscription()
         news = await self._watch(range(len(self.nodes)))
         await self._watch_server()
@@ -117,6 +129,7 @@ class Publishing:
             tasks.create_task(self._watch_silence(), name="watch for silence")
             tasks.create_task(self._renew(), name="renew the channel")
             tasks.create_task(self._retry(), name="retry refused nodes")
+            tasks.create_task(self._follow_meanings(), name="read what nodes mean")
             tasks.create_task(self._after_message(read_back), name="read history back")
 
     def held(self) -> asyncio.Lock:
@@ -128,7 +141,7 @@ class Publishing:
         those that are refused, by handle; they are made anew later."""
         self._mode = ua.MonitoringMode.Reporting
         handles = range(len(self.nodes))
-        refused = await self._session.set_mode(handles, self._mode, self.limits.items_per_call)
+        refused = await self._items.set_mode(handles, self._mode, self.limits.items_per_call)
         self.refused |= refused
         return refused
 
@@ -148,6 +161,7 @@ class Publishing:
             self._settings.opcua_session_timeout_s,
             self._most,
         )
+        self._revisions.subscribed(self._interval_s, terms)
         return self._add(Standing(terms, Acknowledgements(self._window)))
 
     async def _watch(self, handles: Items[int]) -> dict[int, int]:
@@ -157,6 +171,7 @@ class Publishing:
         statuses: dict[int, int] = {
             handle: BAD_NODE_ID_UNKNOWN for handle in handles if self.nodes[handle] is None
         }
+        await self._meanings.know(handles, self.nodes, self.limits.nodes_per_read)
         statuses |= await self._create_items(known)
         news = {}
         for handle, status in statuses.items():
@@ -166,40 +181,47 @@ class Publishing:
                 self.refused[handle] = news[handle] = status
         return news
 
+    async def tell(self, news: dict[int, int]) -> None:
+        """Say which nodes are refused, and what the server gives instead of what was asked."""
+        if news:
+            await self._out.put(Refused(news, now_us()))
+        if told := self._revisions.tell():
+            await self._out.put(Unfiltered(told, now_us()))
+
     async def _watch_server(self) -> None:
         """Watch what the server says of itself, under the handles after the last node's; a server
         that has no room for it is watched by its messages alone."""
         subscription = list(self.subscriptions.values())[-1]
-        items = [(len(self.nodes) + n, node) for n, node in enumerate(WATCHED)]
-        await self._session.create_items(
-            subscription.terms, items, queue_size=10, per_call=self.limits.items_per_call
-        )
+        interval_s = subscription.terms.publishing_interval_s
+        items = [
+            Item(len(self.nodes) + n, node, interval_s, queue_size=10)
+            for n, node in enumerate(WATCHED)
+        ]
+        await self._items.create(subscription.terms, items, self.limits.items_per_call)
 
-    async def _create_items(self, items: Items[tuple[int, str]]) -> dict[int, int]:
+    async def _create_items(self, nodes: Items[tuple[int, str]]) -> dict[int, int]:
         """Create items in the newest subscription, and in further ones where it is full. The status
         of each handle."""
         statuses: dict[int, int] = {}
         subscription = list(self.subscriptions.values())[-1]
-        while items:
-            sampling_s = subscription.terms.publishing_interval_s
-            queue_size = min(10_000, max(10, int(self._settings.opcua_queue_s / sampling_s) + 1))
-            made = await self._session.create_items(
+        while nodes:
+            items, made = await self._items.watch(
                 subscription.terms,
-                items,
-                queue_size=queue_size,
-                per_call=self.limits.items_per_call,
-                mode=self._mode,
+                nodes,
+                self.limits.items_per_call,
+                self._meanings.has_range,
+                self._mode,
             )
-            statuses |= made
-            took = any(not status & 0x80000000 for status in made.values())
-            subscription.has_items |= took
+            self._revisions.made(subscription.terms, items, made)
+            statuses |= {handle: each.status for handle, each in made.items()}
+            subscription.has_items |= any(each.is_there for each in made.values())
             if not subscription.has_items and len(self.subscriptions) > 1:
                 # It is the server that is full: one more subscription brings no room.
                 await self._session.delete_subscriptions([subscription.terms.subscription])
                 del self.subscriptions[subscription.terms.subscription]
                 break
-            items = [each for each in items if made[each[0]] == BAD_TOO_MANY_MONITORED_ITEMS]
-            if not items or not subscription.has_items:
+            nodes = [each for each in nodes if statuses[each[0]] == BAD_TOO_MANY_MONITORED_ITEMS]
+            if not nodes or not subscription.has_items:
                 break
             if len(self.subscriptions) >= MOST_SUBSCRIPTIONS:
                 break
@@ -252,6 +274,7 @@ class Publishing:
                 subscription = self.subscriptions.get(published.subscription)
                 if subscription is not None:
                     await subscription.accept(published)
+                self._meanings.note(published)
                 for each in published.others:
                     # Its item stays dead when the node is there again: a new program was loaded.
                     status = each.status & 0xFFFF0000
@@ -293,9 +316,17 @@ class Publishing:
             if any(self.nodes[handle] is None for handle in self.refused):
                 await self._read_namespaces_again()
             if self.refused:
-                if news := await self._watch(sorted(self.refused)):
-                    await self._out.put(Refused(news, now_us()))
+                await self.tell(await self._watch(sorted(self.refused)))
                 self._start_pumps()
+
+    async def _follow_meanings(self) -> None:
+        """A filter in percent of a range that is another one now is made anew."""
+        while True:
+            changed = await self._meanings.changed(
+                self.nodes, self.limits.nodes_per_read, self._settings.opcua_retry_s
+            )
+            if again := [handle for handle in changed if handle not in self.refused]:
+                await self.tell(await self._watch(again))
 
     async def _read_namespaces_again(self) -> None:
         """Some servers take connections before they have all of theirs."""

@@ -41,6 +41,8 @@ class Resume:
         url: of the server whose session it is; another one must not be shown its secret. "" in
             files of before there could be several.
         servers: url and ApplicationUri of those that the server named as redundant.
+        asked: fingerprint of what was asked for the nodes; other items need other subscriptions.
+            "": not known.
     """
 
     secret: str
@@ -53,6 +55,7 @@ class Resume:
     untold: tuple[int, int] | None = None
     url: str = ""
     servers: tuple[tuple[str, str], ...] = ()
+    asked: str = ""
 
 
 class ResumeFile:
@@ -122,6 +125,7 @@ def _parsed(found: dict[str, object]) -> Resume:
         _span(found.get("untold")),
         _text(found.get("url", "")),
         _all(_server, found.get("servers", [])),
+        _text(found.get("asked", "")),
     )
 
 

@@ -20,15 +20,15 @@ _MOST_RESUMPTIONS = 4
 
 
 class Resumption:
-    """What brings one source back.
+    """What brings one source back. `asked`: fingerprint of what is asked for its nodes.
 
     Attributes:
         servers: url and ApplicationUri of those that a server named as redundant.
         resumptions: of one session in a row, without a message between.
     """
 
-    def __init__(self, file: ResumeFile, addresses: Sequence[str]) -> None:
-        self._file, self._addresses = file, tuple(addresses)
+    def __init__(self, file: ResumeFile, addresses: Sequence[str], asked: str) -> None:
+        self._file, self._addresses, self._asked = file, tuple(addresses), asked
         self.servers: tuple[tuple[str, str], ...] = ()
         self.resumptions = 0
         self._not_resumed = 0  # attempts in a row
@@ -57,7 +57,8 @@ class Resumption:
         if found.unread is not None:
             holes.reopen(*found.unread)
         self.servers = found.servers
-        if found.addresses == self._addresses:
+        # A file of before says nothing of what was asked.
+        if found.addresses == self._addresses and found.asked in ("", self._asked):
             self._resume = replace(found, url=found.url or url)
 
     def save(self, deliveries: Deliveries, holes: Holes) -> None:
@@ -110,6 +111,7 @@ class Resumption:
             tuple(publishing.refused),
             at,
             url=url,
+            asked=self._asked,
         )
 
     def found(self, servers: Iterable[tuple[str, str]]) -> None:

@@ -18,7 +18,6 @@ from opcua_gateway.decode.notifications import Published, decode_republish
 from opcua_gateway.failures import PublishTimedOut as PublishTimedOut
 from opcua_gateway.failures import ResponseTooLarge as ResponseTooLarge
 from opcua_gateway.failures import SessionLost as SessionLost
-from opcua_gateway.failures import TooManyItems
 from opcua_gateway.failures import TooManyOperations as TooManyOperations
 from opcua_gateway.failures import TooManyPublishRequests as TooManyPublishRequests
 from opcua_gateway.failures import TooManySubscriptions as TooManySubscriptions
@@ -29,11 +28,6 @@ ITEMS_PER_CALL = 1000
 NODES_PER_READ = 1000
 HISTORY_NODES_PER_CALL = 100
 """Where a server names no limit of its own."""
-
-_REQUEST_HEAD_BYTES, _ITEM_BYTES = 512, 96
-"""Of a call that creates items, and of an item in it beside its node id as text: at most."""
-
-BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
 
 TOO_LARGE = (
     ua.uaerrors.BadResponseTooLarge,
@@ -46,14 +40,6 @@ _CANNOT_SEND_AGAIN = (
     ua.uaerrors.BadServiceUnsupported,
     ua.uaerrors.BadNotImplemented,
     ua.uaerrors.BadNotSupported,
-)
-_STATUS_AND_TIMES = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
-_FILTER_REFUSED = frozenset(
-    {
-        ua.StatusCodes.BadMonitoredItemFilterUnsupported,
-        ua.StatusCodes.BadMonitoredItemFilterInvalid,
-        ua.StatusCodes.BadFilterNotAllowed,
-    }
 )
 
 
@@ -92,7 +78,6 @@ class Session:
         client.uaclient.session.ensure_publish_loop = lambda: None
         self.resumed = False
         self.types = Types()
-        self._item_of: dict[int, tuple[int, int]] = {}  # subscription and item, by handle
 
     @property
     def secret(self) -> str:
@@ -106,6 +91,11 @@ class Session:
     def channel_lifetime_s(self) -> float:
         """The secure channel must be renewed before this time is over."""
         return float(self._client.secure_channel_timeout) / 1000
+
+    @property
+    def request_bytes(self) -> int:
+        """The largest request that the server takes; 0: any."""
+        return request_bytes(self._client)
 
     @property
     def services(self) -> Any:
@@ -186,88 +176,6 @@ class Session:
         # some servers revise the count to 1.
         return Terms(made.SubscriptionId, interval_s, max(interval_s * count, keep_alive_s))
 
-    async def create_items(
-        self,
-        terms: Terms,
-        items: Sequence[tuple[int, str]],
-        *,
-        queue_size: int,
-        per_call: int,
-        mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
-    ) -> dict[int, int]:
-        """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
-        costs no other; those that the subscription has no room for are BadTooManyMonitoredItems. An
-        item that a handle had before is deleted."""
-        statuses: dict[int, int] = {}
-        start = 0
-        while start < len(items):
-            part = self._fitting(items[start : start + per_call])
-            try:
-                answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES, mode)
-            except TooManyOperations as error:
-                if per_call == 1:
-                    raise SessionLost(
-                        f"the server refuses to create even one item in a call: {error.__cause__}"
-                    ) from error
-                per_call = max(1, min(per_call, len(part)) // 2)
-                continue
-            except TooManyItems:
-                # A server that says so of the whole call: some of it may still fit.
-                if len(part) > 1:
-                    per_call = len(part) // 2
-                    continue
-                left = items[start:]
-                return statuses | {handle: BAD_TOO_MANY_MONITORED_ITEMS for handle, _ in left}
-            unfiltered = [item for item in part if answers[item[0]] in _FILTER_REFUSED]
-            if unfiltered:
-                answers.update(await self._create_unfiltered(terms, unfiltered, queue_size, mode))
-            statuses.update(answers)
-            start += len(part)
-        return statuses
-
-    async def _create_unfiltered(
-        self,
-        terms: Terms,
-        items: Sequence[tuple[int, str]],
-        queue_size: int,
-        mode: ua.MonitoringMode,
-    ) -> dict[int, int]:
-        """Items of a server that does not have our filter; there are few, so one by one where it
-        does not take them in one call."""
-        try:
-            return await self._create_part(terms, items, queue_size, None, mode)
-        except (TooManyOperations, TooManyItems):
-            statuses: dict[int, int] = {}
-            for item in items:
-                try:
-                    statuses |= await self._create_part(terms, [item], queue_size, None, mode)
-                except (TooManyOperations, TooManyItems):
-                    statuses[item[0]] = BAD_TOO_MANY_MONITORED_ITEMS
-            return statuses
-
-    async def set_mode(
-        self, handles: Sequence[int], mode: ua.MonitoringMode, per_call: int
-    ) -> dict[int, int]:
-        """Let items report, or sample only, or neither; handles without an item are left out. The
-        status of those that are refused."""
-        items: dict[int, list[tuple[int, int]]] = {}
-        refused: dict[int, int] = {}
-        for handle in handles:
-            if handle in self._item_of:
-                subscription, item = self._item_of[handle]
-                items.setdefault(subscription, []).append((handle, item))
-        for subscription, known in items.items():
-            for start in range(0, len(known), per_call):
-                part = known[start : start + per_call]
-                ids = [item for _, item in part]
-                request = ua.SetMonitoringModeParameters(subscription, mode, ids)
-                with translated("set the monitoring mode"):
-                    statuses = await self.services.set_monitoring_mode(request)
-                    for (handle, _), status in zip(part, statuses, strict=True):
-                        if not status.is_good():
-                            refused[handle] = int(status.value)
-        return refused
-
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,
         number); wait for its answer's body.
@@ -322,77 +230,6 @@ class Session:
         """End the session at the server; nobody can come back to it."""
         with translated("close the session"):
             await self.services.close_session(True)
-
-    def _fitting(self, items: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
-        """The first of `items`, at least one, that a request has room for."""
-        room = request_bytes(self._client)
-        if not room:
-            return items
-        room -= _REQUEST_HEAD_BYTES
-        for count, (_, node) in enumerate(items):
-            room -= _ITEM_BYTES + len(node.encode())
-            if room < 0:
-                return items[: max(count, 1)]
-        return items
-
-    async def _create_part(
-        self,
-        terms: Terms,
-        items: Sequence[tuple[int, str]],
-        queue_size: int,
-        data_filter: object,
-        mode: ua.MonitoringMode,
-    ) -> dict[int, int]:
-        request = ua.CreateMonitoredItemsParameters()
-        request.SubscriptionId = terms.subscription
-        request.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.ItemsToCreate = [
-            _item(handle, node, terms.publishing_interval_s, queue_size, data_filter, mode)
-            for handle, node in items
-        ]
-        with translated("create monitored items"):
-            try:
-                answers = await self._client.uaclient.session.create_monitored_items(request)
-            except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
-                raise TooManyOperations from error
-            except ua.uaerrors.BadTooManyMonitoredItems as error:
-                raise TooManyItems from error
-            before: dict[int, list[int]] = {}
-            for (handle, _), answer in zip(items, answers, strict=True):
-                if answer.StatusCode.is_good():
-                    if handle in self._item_of:
-                        subscription, item = self._item_of[handle]
-                        before.setdefault(subscription, []).append(item)
-                    self._item_of[handle] = terms.subscription, answer.MonitoredItemId
-            for subscription, old in before.items():
-                gone = ua.DeleteMonitoredItemsParameters(subscription, old)
-                await self._client.uaclient.session.delete_monitored_items(gone)
-        return {
-            item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
-        }
-
-
-def _item(
-    handle: int,
-    node: str,
-    sampling_s: float,
-    queue_size: int,
-    data_filter: object,
-    mode: ua.MonitoringMode,
-) -> ua.MonitoredItemCreateRequest:
-    wanted = ua.MonitoringParameters()
-    wanted.ClientHandle = handle
-    wanted.SamplingInterval = sampling_s * 1000
-    wanted.QueueSize = queue_size
-    wanted.DiscardOldest = True
-    wanted.Filter = data_filter
-    request = ua.MonitoredItemCreateRequest()
-    request.ItemToMonitor = ua.ReadValueId(
-        NodeId=ua.NodeId.from_string(node), AttributeId=ua.AttributeIds.Value
-    )
-    request.MonitoringMode = mode
-    request.RequestedParameters = wanted
-    return request
 
 
 def _content(answer: ua.DataValue) -> Any:

@@ -28,7 +28,7 @@ from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.dialling import Dialler
 from opcua_gateway.failures import first_of
-from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refused
+from opcua_gateway.happenings import Connected, Happening, Lost, Message
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.mapping import Tag, tags_of
@@ -85,6 +85,7 @@ class OpcuaSource:
         self._resumption = Resumption(
             ResumeFile(settings.state / f"opcua-{model.slug}.json", model.key),
             [tag.model.address for tag in tags],
+            self._dialler.fingerprint,
         )
         self._live: tuple[Session, Publishing] | None = None
         self._is_told = False  # of the live session, as far as deliveries went
@@ -260,8 +261,7 @@ class OpcuaSource:
                 refused = await _watch_all(session, publishing)
                 # Only now: a server that gives no subscription was not connected to.
                 await self._out.put(Connected(False, now_us(), status, self._shown(server)))
-                if refused:
-                    await self._out.put(Refused(refused, now_us()))
+                await publishing.tell(refused)
             types = await self._read_types(session, publishing)
             work = publishing.run(lambda: self._read_back(session, publishing))
             await self._run(session, publishing, types, standbys, work)

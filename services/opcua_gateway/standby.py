@@ -101,9 +101,8 @@ class Standby:
             self._refused |= await publishing.report()
             connected = Connected(False, now_us(), status, address, self.sampled_since)
             await out.put(connected)
-            if self._refused:
-                await out.put(Refused(self._refused, now_us()))
             self._outlet = out
+            await publishing.tell(self._refused)
         self._promoted.set()
 
     async def ended(self) -> None:

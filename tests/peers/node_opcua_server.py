@@ -54,6 +54,14 @@ class NodeOpcua:
         without."""
         await self._do("write", node, value, status, source_ms, server_ms)
 
+    async def write_bool(self, node: int, value: bool) -> None:
+        """Write a Boolean variable."""
+        await self._do("write_bool", node, value)
+
+    async def set_range(self, node: int, low: float, high: float) -> None:
+        """Write the EURange of an analog variable."""
+        await self._do("range", node, low, high)
+
     async def add_namespace(self, uri: str) -> None:
         """Add a namespace with as many variables; they count from now on, those before do not; and
         `s=mode` of the enumeration ServerState, 4."""
@@ -131,6 +139,8 @@ async def node_opcua(
     items_per_subscription: int = 100_000,
     subscriptions: int = 10,
     items_per_call: int = 1000,
+    analog: int = 0,
+    bools: int = 0,
     historized: int = 0,
     refused: int = 0,
     history_nodes_per_call: int = 0,
@@ -156,6 +166,8 @@ async def node_opcua(
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
     Args:
+        analog: the first so many nodes have an EURange, 0 to 200, and EngineeringUnits, degrees C.
+        bools: further variables, Booleans `s=b0` and so on.
         historized: the first so many nodes have a history, the next `refused` say so and refuse it.
         policies, modes: of the endpoints, by their names in node-opcua.
         anonymous: whether nobody may sign in. `operator` may with `password`.
@@ -186,6 +198,8 @@ async def node_opcua(
         "items_per_subscription": items_per_subscription,
         "subscriptions": subscriptions,
         "items_per_call": items_per_call,
+        "analog": analog,
+        "bools": bools,
         "historized": historized,
         "refused": refused,
         "history_nodes_per_call": history_nodes_per_call,

@@ -16,7 +16,7 @@ from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
 from numpy.typing import NDArray
 
 from aurelian.edge.columns import NO_TIME, Numbers
-from aurelian.model.sample import ValueType
+from aurelian.model.sample import Flag, ValueType
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.publish_decoder import Damage, Items
 from opcua_gateway.decode.values import to_value
@@ -125,6 +125,11 @@ class Published:
         for numbers in self.numbers:
             for place, handle, value, status, source, server in numbers.rows():
                 found[place] = Notification(handle, value, numbers.type, status, source, server)
+            if numbers.flags is not None:
+                for place, flags in zip(
+                    numbers.place.tolist(), numbers.flags.tolist(), strict=True
+                ):
+                    found[place] = found[place]._replace(flags=Flag(flags))
         return tuple(found[place] for place in sorted(found))
 
 

@@ -57,6 +57,7 @@ class Plant(PlantPart):
     @model_validator(mode="after")
     def _consistent(self) -> Plant:
         kinds: dict[str, str] = {}
+        sources = {source.id: source for source in self.sources}
         for number, source in enumerate(self.sources):
             if source.id in kinds:
                 raise problem_at(
@@ -99,6 +100,9 @@ class Plant(PlantPart):
                         raise problem_at(*place, field, said=said)
                 for u, unit in enumerate(line.units):
                     _check_unit(unit, kinds, paths, (*place, "units", u))
+                    _check_monitoring(
+                        unit, sources[unit.model.source], (*place, "units", u, "signals")
+                    )
                     if kinds[unit.model.source] != "opcua":
                         _check_addresses(unit, addresses, (*place, "units", u))
                     _take(taken, unit.model.id, *place, "units", u, "id")
@@ -322,6 +326,26 @@ def _check_unit(
             except AddressError as error:
                 said = f"signal {signal.path!r}: address {error}"
                 raise problem_at(*place, "signals", number, "address", said=said) from error
+
+
+def _check_monitoring(unit: Unit, source: SourceModel, place: tuple[int | str, ...]) -> None:
+    """Refuse what is said of how a signal's values are asked for and cannot be done."""
+    for number, model in enumerate(unit.model.signals):
+        own = model.monitoring
+        if own is None:
+            continue
+        if source.kind != "opcua":
+            fault = f"`monitoring` is there for signals of kind opcua only; {source.id!r} is none"
+        elif own.heartbeat_s and source.event_time == "gateway":
+            fault = (
+                f"`heartbeat_s` repeats a value with its time, and with `event_time: gateway` of "
+                f"{source.id!r} each would be a new one; take one of them out"
+            )
+        else:
+            fault = own.fault_with(model.type)
+        if fault:
+            said = f"signal {unit.path + '/' + model.name!r}: {fault}"
+            raise problem_at(*place, number, "monitoring", said=said)
 
 
 def _check_addresses(unit: Unit, taken: set[tuple[str, ...]], place: tuple[int | str, ...]) -> None:

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from aurelian.model.addresses import check_topic, check_url
+from aurelian.model.monitoring import Monitoring
 from aurelian.model.plant_parts import Name, PlantPart, check_zone
+from aurelian.model.status_codes import StatusCode
 from aurelian.model.written import CalendarDate, suggest
 
 SecurityPolicy = Literal[
@@ -40,6 +42,9 @@ Waiver = Literal[
 Redundancy = Literal["none", "cold", "warm", "hot"]
 """How further servers are kept ready: connected to when they are needed; connected to, nothing
 sampled; connected to, values sampled and waiting there."""
+
+EventTime = Literal["source", "server", "gateway"]
+"""Whose time a value counts at."""
 
 
 class OpcuaSecurity(PlantPart):
@@ -124,6 +129,10 @@ class SourceModel(PlantPart):
             `plant/{unit}/state`.
         group, edge_node: sparkplug: which edge nodes; `+` for all.
         publishing_interval_ms: opcua; a day at most.
+        monitoring: opcua: how values are asked for; a signal may say otherwise.
+        good_status: opcua: odd status codes, by name or number, whose values count as good.
+        event_time: opcua: which time a value counts at. Where it is not there or cannot be: the
+            server's after the source's, the source's after the server's, the gateway's after both.
         closed: reject unknown signals instead of registering them as discovered.
         time_zone: of times without a zone.
         user: signs in by this name, with the password that is in the file `password_file` or in
@@ -147,6 +156,9 @@ class SourceModel(PlantPart):
     group: str = "+"
     edge_node: str = "+"
     publishing_interval_ms: int = Field(250, gt=0, le=86_400_000)
+    monitoring: Monitoring | None = None
+    good_status: tuple[StatusCode, ...] = ()
+    event_time: EventTime = "source"
     closed: bool = False
     time_zone: str = "UTC"
     oldest: CalendarDate | None = None
@@ -195,6 +207,11 @@ class SourceModel(PlantPart):
             raise ValueError(f"{oldest} is in the future: the time of every value would be refused")
         return oldest
 
+    @field_validator("good_status", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        return (given,) if isinstance(given, str | int) else given
+
     @field_validator("security", mode="before")
     @classmethod
     def _is_mapping(cls, given: object) -> object:
@@ -210,8 +227,8 @@ class SourceModel(PlantPart):
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
         if self.kind != "opcua":
-            for name in ("user", *_SIGNING_IN, "redundant", "redundancy", "security"):
-                if getattr(self, name):
+            for name in ("user", *_SIGNING_IN, "redundant", "redundancy", "security", *_OF_VALUES):
+                if name in self.model_fields_set and getattr(self, name):
                     raise ValueError(f"`{name}` is there for kind opcua only; take it out")
             return self
         if self.password_file and self.password_env:
@@ -271,6 +288,15 @@ class SourceModel(PlantPart):
             update["security"] = security.model_copy(update={"server_uri": server_uri})
         return self.model_copy(update=update)
 
+    @model_validator(mode="after")
+    def _repeats_keep_their_time(self) -> SourceModel:
+        if self.event_time == "gateway" and self.monitoring and self.monitoring.heartbeat_s:
+            raise ValueError(
+                "`heartbeat_s` repeats a value with its time, and with `event_time: gateway` each "
+                "would be a new one; take one of them out"
+            )
+        return self
+
     def security_in(self, clear_hosts: Collection[str]) -> OpcuaSecurity:
         """`security`, or what holds where it says nothing; `clear_hosts`: may be spoken to in the
         clear, as this machine may."""
@@ -322,6 +348,8 @@ class SourceModel(PlantPart):
 _OF_ONE_SERVER = ("server_uri", "server_sha256")
 
 _OF_CERTIFICATE = ("server_uri", "server_sha256", "trust", "waive")
+
+_OF_VALUES = ("monitoring", "good_status", "event_time")
 
 _SIGNING_IN = ("password_file", "password_env", "user_certificate", "user_key")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -30,14 +30,18 @@ def make_source(
     nodes: int = NODES,
     source: Mapping[str, object] | None = None,
     namespace: str = NAMESPACE,
-    signals: Sequence[Mapping[str, object]] = (),
+    signals: Mapping[str, Mapping[str, object]] | None = None,
     **more: object,
 ) -> OpcuaSource:
-    """A source of that many nodes; `source`: further members of it, `signals`: further ones,
-    `more`: settings."""
+    """A source of that many nodes; `source`: further members of it, `signals`: of those signals by
+    name (others than v0 and so on are added), `more`: settings."""
     peer = {"id": "peer", "kind": "opcua", "url": url, "publishing_interval_ms": 100}
-    counting = [{"name": f"v{n}", "address": f"nsu={namespace};s=v{n}"} for n in range(nodes)]
-    unit = {"name": "press", "source": "peer", "signals": [*counting, *signals]}
+    own = {f"v{n}": {} for n in range(nodes)} | dict(signals or {})
+    made_of = [
+        {"name": name, "address": f"nsu={namespace};s={name}", **members}
+        for name, members in own.items()
+    ]
+    unit = {"name": "press", "source": "peer", "signals": made_of}
     plant = Plant.model_validate(
         {
             "company": {"id": "x", "name": "X"},

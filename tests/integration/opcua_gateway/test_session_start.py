@@ -73,7 +73,6 @@ async def test_nodes_of_a_namespace_that_comes_later_have_a_history_and_names(
     tmp_path: Path,
 ) -> None:
     late, last = "urn:aurelian-test:late", 50
-    mode = {"name": "mode", "address": f"nsu={late};s=mode", "type": "text"}
     async with (
         node_opcua(tmp_path, nodes=1, historized=1) as server,
         fault_proxy(server.port) as proxy,
@@ -84,7 +83,7 @@ async def test_nodes_of_a_namespace_that_comes_later_have_a_history_and_names(
             1,
             source={"publishing_interval_ms": 50},
             namespace=late,
-            signals=[mode],
+            signals={"mode": {"type": "text"}},
             opcua_retry_s=0.3,
             opcua_queue_s=0.5,
         )

@@ -51,6 +51,18 @@ let counting = further.length ? further[further.length - 1] : all.getOwnNamespac
 let nodes = [];
 
 function addNode(space, n, value) {
+  if (n < options.analog) {
+    return space.addAnalogDataItem({
+      organizedBy: all.rootFolder.objects,
+      nodeId: `s=v${n}`,
+      browseName: `v${n}`,
+      dataType: "Double",
+      engineeringUnitsRange: { low: 0, high: 200 },
+      engineeringUnits: opcua.standardUnits.degree_celsius,
+      minimumSamplingInterval: 0,
+      value: { dataType: "Double", value },
+    });
+  }
   return space.addVariable({
     organizedBy: all.rootFolder.objects,
     nodeId: `s=v${n}`,
@@ -80,6 +92,16 @@ let level = 255;
 const levelNode = all.findNode("i=2267");
 levelNode.bindVariable({ get: () => new opcua.Variant({ dataType: "Byte", value: level }) }, true);
 if (options.redundancy) nameOthers(options.redundancy, options.redundant);
+const flags = Array.from({ length: options.bools }, (_, n) =>
+  counting.addVariable({
+    organizedBy: all.rootFolder.objects,
+    nodeId: `s=b${n}`,
+    browseName: `b${n}`,
+    dataType: "Boolean",
+    minimumSamplingInterval: 0,
+    value: { dataType: "Boolean", value: false },
+  }),
+);
 const writeStructures = options.types ? structureNodes() : undefined;
 await server.start();
 console.log("ready");
@@ -106,6 +128,15 @@ const commands = {
         serverTimestamp: toTime(serverMs),
       }),
     );
+  },
+  // Writes a Boolean variable.
+  write_bool(n, value) {
+    flags[n].setValueFromSource({ dataType: "Boolean", value });
+  },
+  // Writes the EURange of an analog variable; the server then sets SemanticsChanged itself.
+  range(n, low, high) {
+    const node = nodes[n].getPropertyByName("EURange");
+    node.setValueFromSource({ dataType: "ExtensionObject", value: new opcua.Range({ low, high }) });
   },
   // A further namespace whose nodes count from now on, in place of those before; the first `historized` of them have
   // a history. And s=mode of an enumeration of the standard, 4 (Shutdown).

@@ -3,7 +3,7 @@ brought is marked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -26,13 +26,23 @@ OVERFLOW = 0x0480
 T = 1_790_000_000 * S
 
 
-def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[Deliveries, Holes]:
-    plant = Plant.model_validate(
+def make_plant(
+    names: Sequence[str],
+    each: Mapping[str, Mapping[str, object]] | None = None,
+    monitoring: Mapping[str, object] | None = None,
+    source: Mapping[str, object] | None = None,
+    **signal: object,
+) -> Plant:
+    """A plant of one source; `each`: of a signal by its name, `signal`: of all of them."""
+    peer = {"id": "peer", "kind": "opcua", "url": "opc.tcp://127.0.0.1:4840", **(source or {})}
+    if monitoring is not None:
+        peer["monitoring"] = dict(monitoring)
+    return Plant.model_validate(
         {
             "company": {"id": "x", "name": "X"},
             "site": "s",
             "time_zone": "UTC",
-            "sources": [{"id": "peer", "kind": "opcua", "url": "opc.tcp://127.0.0.1:4840"}],
+            "sources": [peer],
             "areas": [
                 {
                     "name": "a",
@@ -45,7 +55,12 @@ def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[De
                                     "name": "press",
                                     "source": "peer",
                                     "signals": [
-                                        {"name": name, "address": f"ns=2;s={name}", **signal}
+                                        {
+                                            "name": name,
+                                            "address": f"ns=2;s={name}",
+                                            **signal,
+                                            **(each or {}).get(name, {}),
+                                        }
                                         for name in names
                                     ],
                                 }
@@ -56,6 +71,10 @@ def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[De
             ],
         }
     )
+
+
+def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[Deliveries, Holes]:
+    plant = make_plant(names, **signal)
     (model,) = plant.sources
     tags = tags_of(plant, model)
     holes = Holes(len(tags), is_on=True, longest_us=3600 * S)

@@ -6,6 +6,7 @@ from asyncua import ua
 
 from aurelian.edge.contract import BAD_OUT_OF_RANGE
 from aurelian.model import evidence
+from aurelian.model.status_codes import STATUS_CODES
 from opcua_gateway import mapping, server_status
 
 Code = ua.StatusCodes
@@ -32,7 +33,7 @@ def test_server_states_have_their_names_and_their_nodes() -> None:
 
 
 def test_status_codes_are_what_their_names_say() -> None:
-    assert set(mapping._NO_COMMUNICATION) == {
+    assert set(mapping.NO_COMMUNICATION) == {
         Code.BadCommunicationError,
         Code.BadNoCommunication,
         Code.BadNotConnected,
@@ -43,6 +44,8 @@ def test_status_codes_are_what_their_names_say() -> None:
     }
     assert Code.BadNodeIdUnknown == mapping.BAD_NODE_ID_UNKNOWN
     assert Code.BadOutOfRange == BAD_OUT_OF_RANGE
+    for name, code in STATUS_CODES.items():
+        assert getattr(Code, name) == code, name
     assert set(evidence._NOT_READ_NOW) == {
         Code.UncertainNoCommunicationLastUsableValue,
         Code.UncertainLastUsableValue,
