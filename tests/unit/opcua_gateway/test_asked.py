@@ -21,7 +21,7 @@ from opcua_gateway.items.asked import (
 )
 from opcua_gateway.items.create import Made, items_for, with_wider_queues
 from opcua_gateway.mapping import tags_of
-from opcua_gateway.resume import Resume, save
+from opcua_gateway.resume import Resume
 from opcua_gateway.session import Limits, Terms
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
@@ -127,11 +127,11 @@ def test_a_session_goes_on_only_where_its_items_are_what_the_plant_file_asks(
         plant = make_plant(("a",), monitoring=monitoring)
         (source,) = make_sources(OpcuaGatewaySettings(state=tmp_path), [plant])
         addresses = tuple(tag.model.address for tag in source._tags)
-        asked = source._fingerprint if said == "the same" else said
+        asked = source._dialler.fingerprint if said == "the same" else said
         resume = Resume("secret", (), Limits(("",), 1), addresses, (), 5, asked=asked)
-        save(source._file, resume)
-        source._load()
-        return source._resume is not None
+        source._resumption._file.save(resume)
+        source._resumption.load(source._deliveries, source._holes, source.model.url)
+        return bool(source._resumption.url)
 
     assert found("the same", deadband=1)
     assert found("", deadband=1)  # a file of a version that did not say it
