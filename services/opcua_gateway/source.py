@@ -13,9 +13,9 @@ from dataclasses import replace
 from asyncua import ua
 
 from aurelian.backbone.cancellation import in_own_task
+from aurelian.edge.applications import gateway_store
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
-from aurelian.edge.trust_store import TrustStore
 from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
@@ -87,7 +87,7 @@ class OpcuaSource:
         self._endpoints = Endpoints(
             model,
             settings.opcua_insecure_hosts,
-            TrustStore(settings.state / "pki"),
+            gateway_store(settings.state),
             settings.gateway,
         )
         self._file = settings.state / f"opcua-{model.slug}.json"
