@@ -148,21 +148,28 @@ class _Users:
 
 
 def _admit(der: bytes, store: TrustStore) -> None:
-    """Raises:
-    ua.UaStatusCodeError: the certificate is not one of those that are trusted by themselves, or
-        not valid now. Kept in `rejected`.
+    """Refuse a channel unless its certificate is valid now and one of those that are trusted by
+    themselves; a refused one is kept in `rejected`.
+
+    Raises:
+        ua.uaerrors.BadUserAccessDenied: what has asyncua end the connection at once; after any
+            other error it would leave the client waiting.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
     except UNREADABLE as error:
-        raise ua.uaerrors.BadCertificateInvalid from error
+        raise ua.uaerrors.BadUserAccessDenied from error
+    reason = ""
     if not certificate.not_valid_before_utc <= utc_now() <= certificate.not_valid_after_utc:
-        raise ua.uaerrors.BadCertificateTimeInvalid
-    if certificate in store.lists().trusted:
-        return
-    store.reject(certificate, "a client", "it is not trusted")
-    log.warning(
-        "a client's certificate is refused: put it into `trusted`",
-        extra={"fields": {"sha256": sha256_of(certificate), "folder": str(store.folder)}},
-    )
-    raise ua.uaerrors.BadCertificateUntrusted
+        reason = "it is not valid now"
+    elif certificate not in store.lists().trusted:
+        reason = "it is not trusted"
+    if reason:
+        store.reject(certificate, "a client", reason)
+        fields = {
+            "sha256": sha256_of(certificate),
+            "reason": reason,
+            "next": f"aurelian trust add {sha256_of(certificate)[:16]} --pki {store.folder}",
+        }
+        log.warning("a client's certificate is refused", extra={"fields": fields})
+        raise ua.uaerrors.BadUserAccessDenied

@@ -56,12 +56,12 @@ async def running(plants: list[Plant], state: Path, **settings: Any) -> AsyncIte
         "pilot_speed": 5.0,
         "pilot_retry_s": 0.2,
         "pilot_host": "",
+        "pilot_opcua_port": servers.ports.any_free(),
     } | settings
     factory = Factory(
         plants,
         PilotSettings(
             state=state,
-            pilot_opcua_port=servers.ports.any_free(),
             pilot_control_port=servers.ports.any_free(),
             pilot_send_log=True,
             **values,
@@ -123,7 +123,7 @@ async def test_an_opcua_client_sees_values_as_logged_until_and_after_a_pulled_ca
         seen = Seen()
         async with Client(f"opc.tcp://127.0.0.1:{factory.settings.pilot_opcua_port}") as client:
             assert "urn:aurelian:pilot" in await client.get_namespace_array()
-            await subscribe(client, ["cnc-2.vibration", "cnc-2.state", "cnc-2.product"], seen)
+            await subscribe(client, ["cnc-2.vibration", "cnc-2.good", "cnc-2.product"], seen)
             await until(lambda: len(seen.values) > 15, "values")
         logged = {
             (
