@@ -27,6 +27,7 @@ MODULES = {
     "opcua_decode": "opcua_decode",
     "opcua_gateway_vs_asyncua": "opcua_gateway",
     "opcua_overload": "opcua_gateway:run_overload",
+    "opcua_vs_telegraf": "opcua_vs_telegraf",
     "opcua_browse_100k": "opcua_browse_100k",
     "outbox": "outbox",
     "outbox_bytes": "outbox_bytes",

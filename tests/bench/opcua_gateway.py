@@ -47,7 +47,7 @@ def run() -> Iterator[dict[str, object]]:
     with load_server(NODES, INTERVAL_MS) as (url, _), servers.kafka_broker() as broker:
         asyncio.run(create_topics(broker.bootstrap))
         stock_rate, stock_cpu, stock_mb = _stock(url, NODES)
-        with _gateway(url, broker.bootstrap, NODES) as (pid, metrics_url):
+        with gateway(url, broker.bootstrap, NODES) as (pid, metrics_url):
             values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
         rate = values / cpu_s
         say(
@@ -72,7 +72,7 @@ def run_overload() -> Iterator[dict[str, object]]:
     """Yield the result of overload."""
     with load_server(OVERLOAD_NODES, INTERVAL_MS) as (url, _), servers.kafka_broker() as broker:
         asyncio.run(create_topics(broker.bootstrap))
-        with _gateway(url, broker.bootstrap, OVERLOAD_NODES) as (pid, metrics_url):
+        with gateway(url, broker.bootstrap, OVERLOAD_NODES) as (pid, metrics_url):
             time.sleep(WARM_UP_S)
             since = time.time_ns() // 1000
             values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
@@ -113,7 +113,7 @@ def _received(url: str) -> int:
 
 
 @contextlib.contextmanager
-def _gateway(url: str, bootstrap: str, nodes: int) -> Iterator[tuple[int, str]]:
+def gateway(url: str, bootstrap: str, nodes: int) -> Iterator[tuple[int, str]]:
     """A gateway's process, and the address of its metrics."""
     with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
         plant = Path(folder) / "plant"
