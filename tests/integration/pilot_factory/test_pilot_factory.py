@@ -71,7 +71,8 @@ async def running(plants: list[Plant], state: Path, **settings: Any) -> AsyncIte
     try:
         outlet = factory.outlets.get("pilot-a/north/pilot-a-opcua")
         if isinstance(outlet, OpcuaOutlet):
-            await until(lambda: task.done() or outlet.listening.is_set(), "the OPC UA server")
+            listening = outlet.listening
+            await until(lambda: task.done() or listening.is_set(), "the OPC UA server", 60)
         port = factory.settings.pilot_control_port
         await until(lambda: task.done() or servers.ports.accepts(port), "the control API")
         yield factory
