@@ -39,9 +39,11 @@ TARGET = 2.0
 _DRAIN_S = 20.0
 
 _OURS = """
-SELECT n.value::bigint AS tick, (right(s.path, length(s.path) - length(
-    regexp_replace(s.path, '[0-9]+$', ''))))::int % 3 AS kind
-FROM historian.sample_number n JOIN historian.signal s ON s.key = n.signal
+SELECT n.value::bigint AS tick, s.kind
+FROM historian.sample_number n
+JOIN (
+    SELECT key, substring(path FROM '[0-9]+$')::int %% 3 AS kind FROM historian.signal
+) s ON s.key = n.signal
 WHERE coalesce(n.source_time, n.time) >= %(start)s AND coalesce(n.source_time, n.time) < %(stop)s
 """
 _THEIRS = " UNION ALL ".join(
@@ -59,16 +61,21 @@ class Measured:
     Attributes:
         offered, stored: values of that time, when all had come to rest; `behind`: not yet stored
             at its end.
-        programs_s, database_s: CPU seconds.
+        each_s: CPU seconds of each program; `database_s`: of the database's processes.
         peak_mb: of the programs together.
     """
 
     offered: int
     stored: int
     behind: int
-    programs_s: float
+    each_s: tuple[float, ...]
     database_s: float
     peak_mb: float
+
+    @property
+    def programs_s(self) -> float:
+        """CPU seconds of all programs."""
+        return sum(self.each_s)
 
     @property
     def rate(self) -> float:
@@ -85,13 +92,9 @@ def run() -> Iterator[dict[str, object]]:
     """Yield the result."""
     with servers.postgres_server(durable=True) as postgres:
         peer = _of_telegraf(postgres)
+        _tell("Telegraf", peer)
         ours = _of_ours(postgres)
-    for name, each in (("Telegraf", peer), ("ours", ours)):
-        say(
-            f"{name}: {each.rate:,.0f} values a CPU second, {each.programs_rate:,.0f} without the "
-            f"database; programs {each.programs_s:.1f} s, database {each.database_s:.1f} s, "
-            f"{each.stored:,} of {each.offered:,} values stored, {each.behind:,} after the end"
-        )
+        _tell("ours", ours)
     yield {
         "bench": "opcua_vs_telegraf",
         "value": round(ours.rate),
@@ -105,7 +108,8 @@ def run() -> Iterator[dict[str, object]]:
         "lost": ours.offered - ours.stored,
         "peer_lost": peer.offered - peer.stored,
         "programs_ratio": round(ours.programs_rate / peer.programs_rate, 2),
-        "programs_cpu_s": round(ours.programs_s, 2),
+        "gateway_cpu_s": round(ours.each_s[0], 2),
+        "historian_cpu_s": round(ours.each_s[1], 2),
         "database_cpu_s": round(ours.database_s, 2),
         "peer_programs_cpu_s": round(peer.programs_s, 2),
         "peer_database_cpu_s": round(peer.database_s, 2),
@@ -114,6 +118,15 @@ def run() -> Iterator[dict[str, object]]:
         "store": "PostgreSQL 18, native partitions; the peer's tables without index",
         "broker": "Apache Kafka, not counted",
     }
+
+
+def _tell(name: str, found: Measured) -> None:
+    each = " + ".join(f"{seconds:.2f}" for seconds in found.each_s)
+    say(
+        f"{name}: {found.rate:,.0f} values a CPU second, {found.programs_rate:,.0f} without the "
+        f"database; programs {each} s, database {found.database_s:.2f} s, "
+        f"{found.stored:,} of {found.offered:,} values stored, {found.behind:,} after the end"
+    )
 
 
 def _of_ours(postgres: servers.PostgresServer) -> Measured:
@@ -144,7 +157,11 @@ def _of_telegraf(postgres: servers.PostgresServer) -> Measured:
         database = postgres.create_database()
         with telegraf(Path(folder), url, NODES, INTERVAL_MS, database) as process:
             try:
-                _await(lambda: _has_rows(database), 60, "Telegraf stores nothing")
+                _await(
+                    lambda: process.poll() is not None or _has_rows(database),
+                    60,
+                    "Telegraf stores nothing",
+                )
                 return _measure((process.pid,), postgres.pid, database, _THEIRS)
             except BaseException:
                 say((Path(folder) / "telegraf.log").read_text()[-2000:])
@@ -172,7 +189,7 @@ def _measure(pids: Iterable[int], postmaster: int, database: str, rows: str) -> 
         expected,
         stored,
         stored - at_end,
-        cpu_after - cpu_before,
+        tuple(after - before for before, after in zip(cpu_before, cpu_after, strict=True)),
         database_after - database_before,
         peak_mb,
     )
@@ -220,8 +237,8 @@ def _await(condition: Callable[[], bool], limit_s: float, otherwise: str) -> Non
         time.sleep(0.5)
 
 
-def _cpu(pids: Iterable[int]) -> float:
-    return sum(cpu_and_memory(pid)[0] for pid in pids)
+def _cpu(pids: Iterable[int]) -> list[float]:
+    return [cpu_and_memory(pid)[0] for pid in pids]
 
 
 def _cpu_below(postmaster: int) -> float:

@@ -4,6 +4,7 @@ Go into `.cache` of the checkout (a minute), from the Go module proxy; nothing o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg.conninfo
+from asyncua import Client
 
 from tests.peers.opcua_load_server import NAMESPACE
 from tests.servers import ROOT
@@ -53,7 +55,10 @@ def telegraf(
     """Run it from the load server at `url` into a database; its log is `folder`/telegraf.log."""
     program = build()
     configuration = folder / "telegraf.conf"
-    configuration.write_text(_configuration(url, nodes, interval_ms, database))
+    # By number: its listener does not start with `namespace_uri` (1.37.2: "namespace array is not
+    # available").
+    index = asyncio.run(_namespace(url))
+    configuration.write_text(_configuration(url, index, nodes, interval_ms, database))
     with (folder / "telegraf.log").open("wb") as log:
         process = subprocess.Popen(
             [program, "--config", str(configuration)], stdout=log, stderr=subprocess.STDOUT
@@ -69,7 +74,12 @@ def telegraf(
                 process.wait()
 
 
-def _configuration(url: str, nodes: int, interval_ms: int, database: str) -> str:
+async def _namespace(url: str) -> int:
+    async with Client(url) as client:
+        return int(await client.get_namespace_index(NAMESPACE))
+
+
+def _configuration(url: str, index: int, nodes: int, interval_ms: int, database: str) -> str:
     """The values of a batch go into one COPY for each table. Tags lie in a table of their own, so
     that a row of values is narrow; large batches, a second apart: what suits it."""
     parts = psycopg.conninfo.conninfo_to_dict(database)
@@ -95,7 +105,7 @@ def _configuration(url: str, nodes: int, interval_ms: int, database: str) -> str
         lines += [
             "[[inputs.opcua_listener.group]]",
             f'  name = "{table}"',
-            f'  namespace_uri = "{NAMESPACE}"',
+            f'  namespace = "{index}"',
             '  identifier_type = "i"',
             f'  sampling_interval = "{interval_ms}ms"',
         ]
