@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -157,11 +158,7 @@ def _of_telegraf(postgres: servers.PostgresServer) -> Measured:
         database = postgres.create_database()
         with telegraf(Path(folder), url, NODES, INTERVAL_MS, database) as process:
             try:
-                _await(
-                    lambda: process.poll() is not None or _has_rows(database),
-                    60,
-                    "Telegraf stores nothing",
-                )
+                _await(lambda: _has_rows(database), process, 60)
                 return _measure((process.pid,), postgres.pid, database, _THEIRS)
             except BaseException:
                 say((Path(folder) / "telegraf.log").read_text()[-2000:])
@@ -229,11 +226,11 @@ def _has_rows(database: str) -> bool:
     return found is not None and found[0] is not None
 
 
-def _await(condition: Callable[[], bool], limit_s: float, otherwise: str) -> None:
+def _await(condition: Callable[[], bool], process: subprocess.Popen[bytes], limit_s: float) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError(otherwise)
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("Telegraf stores nothing")
         time.sleep(0.5)
 
 

@@ -23,6 +23,9 @@ TAGS = "custom,inputs.opcua_listener,outputs.postgresql"
 TABLES = ("load_double", "load_int", "load_bool")
 """By node % 3: a table's column `value` has one type."""
 
+_MOST_NODES = 1000
+"""Of one listener: it asks for all of its nodes in one call, of which servers take so many."""
+
 
 def build() -> Path:
     """Return the program.
@@ -93,24 +96,27 @@ def _configuration(url: str, index: int, nodes: int, interval_ms: int, database:
         "[[outputs.postgresql]]",
         f'  connection = "{connection}"',
         "  tags_as_foreign_keys = true",
-        "[[inputs.opcua_listener]]",
-        f'  endpoint = "{url}"',
-        '  security_policy = "None"',
-        '  security_mode = "None"',
-        '  auth_method = "Anonymous"',
-        f'  subscription_interval = "{interval_ms}ms"',
-        '  timestamp = "source"',
     ]
-    for kind, table in enumerate(TABLES):
+    for first in range(1, nodes + 1, _MOST_NODES):
         lines += [
-            "[[inputs.opcua_listener.group]]",
-            f'  name = "{table}"',
-            f'  namespace = "{index}"',
-            '  identifier_type = "i"',
-            f'  sampling_interval = "{interval_ms}ms"',
+            "[[inputs.opcua_listener]]",
+            f'  endpoint = "{url}"',
+            '  security_policy = "None"',
+            '  security_mode = "None"',
+            '  auth_method = "Anonymous"',
+            f'  subscription_interval = "{interval_ms}ms"',
+            '  timestamp = "source"',
         ]
-        for node in range(1, nodes + 1):
-            if node % 3 == kind:
+        numbers = range(first, min(first + _MOST_NODES, nodes + 1))
+        for kind, table in enumerate(TABLES):
+            lines += [
+                "[[inputs.opcua_listener.group]]",
+                f'  name = "{table}"',
+                f'  namespace = "{index}"',
+                '  identifier_type = "i"',
+                f'  sampling_interval = "{interval_ms}ms"',
+            ]
+            for node in (each for each in numbers if each % 3 == kind):
                 lines += [
                     "  [[inputs.opcua_listener.group.nodes]]",
                     '    name = "value"',
