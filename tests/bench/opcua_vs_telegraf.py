@@ -8,7 +8,7 @@ is also the publishing interval. Both store the source's time. Both run alone, o
 on one PostgreSQL server, at a rate that both hold: every value that the server offered in the time
 that is measured has to be in the tables, which the Int32 nodes' values prove, since they are the
 number of the change. Ours has a primary key, rollups, a ledger and offsets in the same
-transactions; Telegraf's tables have no index.
+transactions; Telegraf's tables have no index, and in `peer_indexed` one by node and time.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ def run() -> Iterator[dict[str, object]]:
     with servers.postgres_server(durable=True) as postgres:
         peer = _of_telegraf(postgres)
         _tell("Telegraf", peer)
+        indexed = _of_telegraf(postgres, indexed=True)
+        _tell("Telegraf, with an index", indexed)
         ours = _of_ours(postgres)
         _tell("ours", ours)
     yield {
@@ -108,6 +110,9 @@ def run() -> Iterator[dict[str, object]]:
         "samples": ours.stored,
         "lost": ours.offered - ours.stored,
         "peer_lost": peer.offered - peer.stored,
+        "peer_indexed": round(indexed.rate),
+        "peer_indexed_database_cpu_s": round(indexed.database_s, 2),
+        "indexed_ratio": round(ours.rate / indexed.rate, 2),
         "programs_ratio": round(ours.programs_rate / peer.programs_rate, 2),
         "gateway_cpu_s": round(ours.each_s[0], 2),
         "historian_cpu_s": round(ours.each_s[1], 2),
@@ -150,13 +155,13 @@ def _of_ours(postgres: servers.PostgresServer) -> Measured:
             return _measure(pids, postgres.pid, database, _OURS)
 
 
-def _of_telegraf(postgres: servers.PostgresServer) -> Measured:
+def _of_telegraf(postgres: servers.PostgresServer, *, indexed: bool = False) -> Measured:
     with (
         load_server(NODES, INTERVAL_MS) as (url, _),
         tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder,
     ):
         database = postgres.create_database()
-        with telegraf(Path(folder), url, NODES, INTERVAL_MS, database) as process:
+        with telegraf(Path(folder), url, NODES, INTERVAL_MS, database, indexed=indexed) as process:
             try:
                 _await(lambda: _has_rows(database), process, 60)
                 return _measure((process.pid,), postgres.pid, database, _THEIRS)

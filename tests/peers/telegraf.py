@@ -53,15 +53,16 @@ def build() -> Path:
 
 @contextlib.contextmanager
 def telegraf(
-    folder: Path, url: str, nodes: int, interval_ms: int, database: str
+    folder: Path, url: str, nodes: int, interval_ms: int, database: str, *, indexed: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run it from the load server at `url` into a database; its log is `folder`/telegraf.log."""
+    """Run it from the load server at `url` into a database; its log is `folder`/telegraf.log.
+    `indexed`: its tables of values have an index by node and time; by default they have none."""
     program = build()
     configuration = folder / "telegraf.conf"
     # By number: its listener does not start with `namespace_uri` (1.37.2: "namespace array is not
     # available").
     index = asyncio.run(_namespace(url))
-    configuration.write_text(_configuration(url, index, nodes, interval_ms, database))
+    configuration.write_text(_configuration(url, index, nodes, interval_ms, database, indexed))
     with (folder / "telegraf.log").open("wb") as log:
         process = subprocess.Popen(
             [program, "--config", str(configuration)], stdout=log, stderr=subprocess.STDOUT
@@ -82,7 +83,9 @@ async def _namespace(url: str) -> int:
         return int(await client.get_namespace_index(NAMESPACE))
 
 
-def _configuration(url: str, index: int, nodes: int, interval_ms: int, database: str) -> str:
+def _configuration(
+    url: str, index: int, nodes: int, interval_ms: int, database: str, indexed: bool
+) -> str:
     """The values of a batch go into one COPY for each table. Tags lie in a table of their own, so
     that a row of values is narrow; large batches, a second apart: what suits it."""
     parts = psycopg.conninfo.conninfo_to_dict(database)
@@ -97,6 +100,11 @@ def _configuration(url: str, index: int, nodes: int, interval_ms: int, database:
         f'  connection = "{connection}"',
         "  tags_as_foreign_keys = true",
     ]
+    if indexed:
+        lines.append(
+            "  create_templates = ['CREATE TABLE {{ .table }} ({{ .columns }})', "
+            "'CREATE INDEX ON {{ .table }} (tag_id, time)']"
+        )
     for first in range(1, nodes + 1, _MOST_NODES):
         lines += [
             "[[inputs.opcua_listener]]",
