@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from asyncua import ua
 
-from aurelian.edge.trust_store import TrustStore
+from aurelian.edge.applications import gateway_store
 from aurelian.model.source_model import SourceModel
 from opcua_gateway.connection import opened
 from opcua_gateway.items.asked import asked_of, fingerprint
@@ -40,7 +40,7 @@ class Dialler:
         self._asked = asked_of(model, tags)
         self.fingerprint = fingerprint(model.publishing_interval_ms / 1000, self._asked)
         self._revisions = self._make_revisions()
-        self._store = TrustStore(settings.state / "pki")
+        self._store = gateway_store(settings.state)
         self._endpoints: dict[str, Endpoints] = {}
         self._secured: set[str] = set()
 

@@ -28,6 +28,7 @@ MODULES = {
     "opcua_gateway_vs_asyncua": "opcua_gateway",
     "opcua_small_messages": "opcua_gateway:run_small",
     "opcua_overload": "opcua_gateway:run_overload",
+    "opcua_vs_telegraf": "opcua_vs_telegraf",
     "opcua_browse_100k": "opcua_browse_100k",
     "outbox": "outbox",
     "outbox_bytes": "outbox_bytes",

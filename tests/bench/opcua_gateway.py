@@ -65,8 +65,8 @@ def _compare(
     with load_server(nodes, interval_ms) as (url, _), servers.kafka_broker() as broker:
         asyncio.run(create_topics(broker.bootstrap))
         stock_rate, stock_cpu, stock_mb = _stock(url, sources, nodes, interval_ms)
-        plant = _plant(url, sources, nodes, interval_ms)
-        with _gateway(plant, broker.bootstrap) as (pid, metrics_url):
+        site = plant(url, sources, nodes, interval_ms)
+        with gateway(site, broker.bootstrap) as (pid, metrics_url):
             values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
         rate = values / cpu_s
         say(
@@ -91,8 +91,8 @@ def run_overload() -> Iterator[dict[str, object]]:
     """Yield the result of overload."""
     with load_server(OVERLOAD_NODES, INTERVAL_MS) as (url, _), servers.kafka_broker() as broker:
         asyncio.run(create_topics(broker.bootstrap))
-        plant = _plant(url, 1, OVERLOAD_NODES, INTERVAL_MS)
-        with _gateway(plant, broker.bootstrap) as (pid, metrics_url):
+        site = plant(url, 1, OVERLOAD_NODES, INTERVAL_MS)
+        with gateway(site, broker.bootstrap) as (pid, metrics_url):
             time.sleep(WARM_UP_S)
             since = time.time_ns() // 1000
             values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
@@ -134,7 +134,7 @@ def _received(url: str) -> int:
 
 
 @contextlib.contextmanager
-def _gateway(site: str, bootstrap: str) -> Iterator[tuple[int, str]]:
+def gateway(site: str, bootstrap: str) -> Iterator[tuple[int, str]]:
     """A gateway's process with a plant file, and the address of its metrics."""
     with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
         plant = Path(folder) / "plant"
@@ -175,7 +175,7 @@ def _await_values(ops: str) -> None:
     raise RuntimeError("the gateway delivers nothing")
 
 
-def _plant(url: str, sources: int, nodes: int, interval_ms: int) -> str:
+def plant(url: str, sources: int, nodes: int, interval_ms: int) -> str:
     """Lines of at most 200 signals, ten units each; no line has two sources."""
     terms = f"kind: opcua, url: '{url}', publishing_interval_ms: {interval_ms}"
     lines = [

@@ -250,7 +250,9 @@ def _remarks(signal: _Signal) -> Iterator[str]:
     state = signal.state
     if state is None:
         return
-    if not state.by_number:
+    if state.rule.effective:
+        yield f"{signal.name}: a text, of the innermost state machine that is active"
+    elif not state.by_number:
         yield (
             f"{signal.name}: a text, to be spelled as in the specification; the number of the "
             "state, by CurrentState.Id, is not there yet"

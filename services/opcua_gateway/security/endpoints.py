@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from asyncua.crypto.security_policies import SecurityPolicy
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from aurelian.edge.applications import gateway_certificate, gateway_store
 from aurelian.edge.certificates import UNREADABLE, TrustError, sha256_of, shown, utc_now
 from aurelian.edge.names import readable
 from aurelian.edge.trust_store import RENEW_BEFORE, OwnCertificate, TrustStore
@@ -183,7 +183,7 @@ class Endpoints:
 def announce_certificate(settings: OpcuaGatewaySettings) -> None:
     """Make our certificate where there is none, and say in the log which one it is: servers have
     to trust it. What goes wrong concerns only the sources that need it."""
-    store = TrustStore(settings.state / "pki")
+    store = gateway_store(settings.state)
     try:
         own_certificate(store, settings.gateway)
     except (TrustError, OSError, *UNREADABLE) as error:
@@ -197,10 +197,8 @@ def own_certificate(store: TrustStore, gateway: str) -> OwnCertificate:
     Raises:
         TrustError, OSError: it cannot be had.
     """
-    host = socket.gethostname()
-    uri = f"urn:{host}:aurelian:opcua-gateway:{gateway}"
     with _of_own:
-        own = store.own(uri, [host, "localhost", "127.0.0.1"], utc_now())
+        own = gateway_certificate(store, gateway)
         metrics.CERTIFICATE_ENDS.set(own.ends.timestamp())
         sha256, warnings = _announced.get(own.file, ("", ()))
         if own.sha256 != sha256 or set(own.warnings) - set(warnings):
