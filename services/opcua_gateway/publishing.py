@@ -64,6 +64,9 @@ class Subscription:
         """Whether a message came yet; keep-alives count."""
         self.heard = time.monotonic()
         self.has_items = False
+        self.left_behind = 0
+        """Publish requests that the server may still have from the connection before. Eclipse Milo
+        answers them first, one in each keep-alive, to nobody."""
         self._session, self._out = session, out
         self._sequence = Sequence(standing.expected)
         self._replay_from_list = standing.expected is None
@@ -76,7 +79,7 @@ class Subscription:
     @property
     def silence_limit_s(self) -> float:
         """After so long without a Publish response something is wrong."""
-        return 2 * max(self.terms.keep_alive_s, self.terms.publishing_interval_s)
+        return (2 + self.left_behind) * max(self.terms.keep_alive_s, self.terms.publishing_interval_s)
 
     async def replay(self) -> None:
         """After a break: fetch what the server had sent and we did not get, before any new
@@ -98,7 +101,7 @@ class Subscription:
             SessionLost: the server ended the subscription.
         """
         self.heard = time.monotonic()
-        self.has_delivered = True
+        self.has_delivered, self.left_behind = True, 0
         if published.ended is not None:
             raise SessionLost(f"the server ended the subscription (0x{published.ended:08X})")
         lost = 0
@@ -181,7 +184,9 @@ class Publishing:
     def resume(self, standings: Items[Standing], refused: dict[int, int]) -> None:
         """Go on with the subscriptions of the session before, and the nodes that it refused."""
         for standing in standings:
-            self._add(standing).has_items = True
+            subscription = self._add(standing)
+            subscription.has_items = True
+            subscription.left_behind = self._settings.opcua_publish_requests
         self.refused = dict(refused)
 
     async def watch_all(self) -> None:
