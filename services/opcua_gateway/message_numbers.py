@@ -90,10 +90,21 @@ class Observation:
 
 
 class Sequence:
-    """Follows the numbers of a subscription. `expected` None: the first message sets it."""
+    """Follows the numbers of a subscription. `expected` None: the first message sets it.
+
+    A number behind the expected one is that of a message that came already, or the server counts
+    from there: it began anew, or a number before was damaged on the way. What is taken for a
+    message that came already is lost, so that this counts only where it did."""
 
     def __init__(self, expected: int | None = 1) -> None:
         self.expected = expected
+        self._taken: dict[int, None] = {}  # the newest last
+
+    def take(self, number: int) -> None:
+        """A message has come, by whatever way."""
+        self._taken[number] = None
+        if len(self._taken) > 2 * ASKED_FOR:
+            del self._taken[next(iter(self._taken))]
 
     def observe(self, number: int, *, keep_alive: bool) -> Observation:
         """Take the number of a message. A keep-alive carries the number that the next message will
@@ -106,7 +117,11 @@ class Sequence:
             self.expected = number
         ahead = (number - self.expected) % LAST
         if ahead > LAST // 2:
-            return Observation(fresh=False)
+            if number in self._taken:
+                return Observation(fresh=False)
+            ahead = 0
+        if not keep_alive:
+            self.take(number)
         missing = tuple(advance(number, -back) for back in range(min(ahead, ASKED_FOR), 0, -1))
         self.expected = number if keep_alive else advance(number, 1)
         return Observation(not keep_alive, missing, ahead)

@@ -122,6 +122,7 @@ class Subscription:
             if published is None:
                 lost += 1
             else:
+                self._sequence.take(number)
                 await self._tell(published, Observation(fresh=True), lost)
                 lost = 0
         return lost
