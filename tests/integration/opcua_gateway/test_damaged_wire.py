@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.opcua_gateway.test_chaos import births, newest, resident_mb
 from tests.integration.opcua_gateway.test_chaos_more import now_ms, sent, uncovered
-from tests.integration.opcua_gateway.test_node_opcua import make_source, values
+from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.long_tests import LONG_TESTS
 from tests.peers.between import between
 from tests.peers.node_opcua_server import node_opcua, url_at

@@ -1,5 +1,5 @@
-"""The OPC UA gateway and secured servers of Eclipse Milo: every policy, mode and way to sign in, and
-what is refused with which next step, by a stack that is not node-opcua's."""
+"""The OPC UA gateway and secured servers of Eclipse Milo: every policy, mode and way to sign in,
+and what is refused with which next step, by a stack that is not node-opcua's."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ async def test_users_sign_in_by_another_policy_than_the_channels(
                 await try_once(source_of(tmp_path, server.url, **user, security=security), tmp_path)
 
 
-async def test_tokens_without_a_policy_have_that_of_the_channel(
-    peer: Milo, tmp_path: Path
-) -> None:
+async def test_tokens_without_a_policy_have_that_of_the_channel(peer: Milo, tmp_path: Path) -> None:
     certificate = user_certificate(tmp_path)
     trusting = {"trust": "first_use"}
     async with peer.serving(
@@ -206,6 +204,7 @@ MIDDLE = authority("middle", ROOT)
 LEAF = make("leaf", MIDDLE, uris=(URI,))
 STRANGER = authority("stranger")
 LISTS = (revocation_list(ROOT), revocation_list(MIDDLE))
+REVOKING = revocation_list(MIDDLE, LEAF)
 
 
 def keep(folder: Path, trusted: Sequence[Made], issuers: Sequence[Made], lists: Any) -> None:
@@ -231,14 +230,14 @@ CERTIFICATES: list[tuple[str, Made, dict[str, Any], str, str]] = [
     (
         "revoked",
         LEAF,
-        {"trusted": (ROOT,), "issuers": (MIDDLE,), "lists": (LISTS[0], revocation_list(MIDDLE, LEAF))},
+        {"trusted": (ROOT,), "issuers": (MIDDLE,), "lists": (LISTS[0], REVOKING)},
         "it was revoked by its issuer CN=middle",
         "",
     ),
     (
         "revoked, the list in DER",
         LEAF,
-        {"trusted": (MIDDLE,), "lists": (revocation_list(MIDDLE, LEAF),)},
+        {"trusted": (MIDDLE,), "lists": (REVOKING,)},
         "it was revoked by its issuer CN=middle",
         "",
     ),
@@ -345,9 +344,7 @@ async def test_a_session_is_resumed_at_its_own_server_only(peer: Milo, tmp_path:
     impostor = make("milo", uris=(URI,))
     async with AsyncExitStack() as stack:
         right, wrong = [
-            await stack.enter_async_context(
-                peer.serving(tmp_path / name, made, password=PASSWORD)
-            )
+            await stack.enter_async_context(peer.serving(tmp_path / name, made, password=PASSWORD))
             for name, made in (("right", SERVER), ("wrong", impostor))
         ]
         proxy = await stack.enter_async_context(fault_proxy(right.port))
