@@ -41,8 +41,10 @@ def install(locked: Path, name: str, what: str) -> tuple[Path, list[Path]]:
     try:
         if missing:
             _fetch(missing, folder)
-    except (KafkaJarsError, OSError, RuntimeError) as error:  # requests' errors are OSErrors
-        cannot_run(f"Maven cannot bring {what}: {str(error).splitlines()[0]}")
+    except KafkaJarsError as error:
+        cannot_run(f"no {what}: {error}")
+    except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
+        cannot_run(f"Maven cannot bring {what} ({type(error).__name__})")
     return java, [folder / each.file_name for each in jars]
 
 
@@ -83,8 +85,8 @@ def _fetch(missing: list[Jar], folder: Path) -> None:
             artifact = context.project(group, name).at_version(version).artifact()
             local = context.local_repos[0] / artifact.component.path_prefix / artifact.filename
             found = local if local.exists() else context.resolver.download(artifact)
-            if found is None or sha256_of(found) != jar.sha256:
-                raise KafkaJarsError(f"{jar.file_name} is not the one that was locked")
+            assert found is not None, f"{jar.file_name} is in no Maven repository"
+            assert sha256_of(found) == jar.sha256, f"{jar.file_name} is not the one of the lock"
             copied = Path(unfinished) / f"{jar.file_name}.copy"
             shutil.copyfile(found, copied)
             copied.replace(folder / jar.file_name)

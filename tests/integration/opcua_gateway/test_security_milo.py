@@ -24,6 +24,7 @@ from tests.integration.opcua_gateway.test_security import (
     trust_server,
     try_once,
 )
+from tests.long_tests import LONG_TESTS
 from tests.peers.certificates import DAY, NOW, Made, authority, make, revocation_list
 from tests.peers.fault_proxy import fault_proxy
 from tests.peers.milo_server import NAMESPACE, URI, Milo, milo
@@ -83,7 +84,8 @@ async def test_every_policy_mode_and_user(peer: Milo, tmp_path: Path) -> None:
         trust_server(tmp_path)
         for policy in (*TODAY, *BROKEN):
             for mode in MODES:
-                for user in users:
+                # Of the broken ones, by name only, one user says whether they work.
+                for user in users if policy in TODAY or LONG_TESTS else users[1:2]:
                     security = {"policy": policy, "mode": mode}
                     source = source_of(tmp_path, server.url, **user, security=security)
                     await try_once(source, tmp_path)
