@@ -4,12 +4,16 @@ decode left out one by one; called by type_definitions.py, older_types.py and pr
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from asyncua import ua
 
 from opcua_gateway.decode.variants import UNREADABLE
 from opcua_gateway.session import TOO_LARGE, Session, SessionLost, translated
+
+_NO_TIME = datetime(1601, 1, 1, tzinfo=UTC)
+"""Of a View: asyncua's own is that of now, which servers refuse that have no views."""
 
 _Wanted = TypeVar("_Wanted")
 _Found = TypeVar("_Found")
@@ -38,6 +42,7 @@ async def browse_in_parts(
 
     async def ask(part: Sequence[ua.BrowseDescription]) -> list[ua.BrowseResult]:
         request = ua.BrowseParameters()
+        request.View.Timestamp = _NO_TIME
         request.NodesToBrowse = list(part)
         return list(await session.services.browse(request))
 

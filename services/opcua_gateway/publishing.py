@@ -102,7 +102,9 @@ class Publishing:
     def resume(self, standings: Items[Standing], refused: dict[int, int]) -> None:
         """Go on with the subscriptions of the session before, and the nodes that it refused."""
         for standing in standings:
-            self._add(standing).has_items = True
+            subscription = self._add(standing)
+            subscription.has_items = True
+            subscription.left_behind = self._settings.opcua_publish_requests
         self.refused = dict(refused)
 
     async def watch_all(self) -> dict[int, int]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from asyncua import ua
-from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
+from asyncua.ua.ua_binary import nodeid_from_binary
 from numpy.typing import NDArray
 
 from aurelian.edge.columns import NO_TIME, Numbers
 from aurelian.model.sample import Flag, ValueType
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.publish_decoder import Damage, Items
+from opcua_gateway.decode.response_header import open_response
 from opcua_gateway.decode.values import to_value
 from opcua_gateway.decode.variants import UNREADABLE, Reader
 from opcua_gateway.mapping import Notification
@@ -30,13 +31,8 @@ __all__ = [
     "Undecodable",
     "decode_publish",
     "decode_republish",
-    "open_response",
     "to_value",
 ]
-
-_PLAIN_HEADER_ENDS = (b"\0\xff\xff\xff\xff\0\0\0", b"\0\0\0\0\0\0\0\0")
-"""A ResponseHeader behind its result: no diagnostics, no texts (null or empty), nothing more."""
-
 
 _STANDARD = Types()
 
@@ -164,25 +160,6 @@ def decode_republish(
         raise
     except UNREADABLE as error:
         raise Undecodable(f"head of a Republish response: {error!r}") from error
-
-
-def open_response(body: ua.utils.Buffer) -> Reader:
-    """A reader of a response behind its ResponseHeader.
-
-    Raises:
-        ua.UaStatusCodeError: the service result is Bad.
-    """
-    data = body.copy().read(len(body))
-    reader = Reader(data, 0, len(data))
-    nodeid_from_binary(reader)
-    start = reader.position
-    if data[start + 16 : start + 24] in _PLAIN_HEADER_ENDS:
-        reader.skip(12)  # Timestamp, RequestHandle
-        ua.StatusCode(_uint32(reader)).check()
-        reader.skip(8)
-    else:
-        struct_from_binary(ua.ResponseHeader, reader).ServiceResult.check()
-    return reader
 
 
 def _decode_message(

@@ -392,6 +392,22 @@ def test_a_message_that_was_seen_is_not_fresh() -> None:
     ]
 
 
+@pytest.mark.parametrize("wrong", [2 + 512, 2 + 2**20, LAST // 3])
+def test_after_a_number_that_was_damaged_the_right_ones_count(wrong: int) -> None:
+    """They were taken for messages that had come already, for as long as the number was ahead."""
+    sequence = Sequence(1)
+    assert [sequence.observe(n, keep_alive=False).fresh for n in (1, wrong)] == [True, True]
+    assert [sequence.observe(n, keep_alive=False).fresh for n in (3, 4, 3)] == [True, True, False]
+    assert sequence.observe(7, keep_alive=False).missing == (5, 6)
+
+
+def test_a_keep_alive_that_is_overtaken_by_its_message_takes_nothing_back() -> None:
+    sequence = Sequence(5)
+    assert sequence.observe(5, keep_alive=False).fresh
+    assert not sequence.observe(5, keep_alive=True).fresh
+    assert sequence.expected == 6
+
+
 @given(st.integers(1, LAST), st.lists(st.integers(1, 5), max_size=30))
 def test_seen_and_missing_numbers_together_are_all_numbers(start: int, steps: list[int]) -> None:
     sequence, number, known = Sequence(start), advance(start, -1), []
