@@ -110,7 +110,7 @@ def test_aliases_without_end_are_refused_as_before() -> None:
     assert "too much for a plant file" in describe_error(caught.value)[1]
 
 
-@pytest.mark.parametrize("deep", ["[" * 100_000, "- " * 100_000 + "a", "{a: " * 100_000])
+@pytest.mark.parametrize("deep", ["[" * 20_000, "- " * 20_000 + "a", "{a: " * 20_000])
 def test_what_is_nested_without_end_is_refused_and_ends_no_process(deep: str) -> None:
     with pytest.raises(YAMLError):
         read_yaml(f"a: {deep}" if deep[0] != "-" else deep)
@@ -120,7 +120,7 @@ def test_a_large_plant_file_is_read_many_times_as_fast(tmp_path: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_text(_plant(units=20), "utf-8")
     text = file.read_text("utf-8")
-    slow, fast = min(_seconds(read_slowly, text) for _ in range(2)), _seconds(read_yaml, text)
+    slow, fast = (min(_seconds(read, text) for _ in range(3)) for read in (read_slowly, read_yaml))
     assert slow > 5 * fast, (slow, fast)
     assert len(list(load_plant(file).units())) == 20
 
