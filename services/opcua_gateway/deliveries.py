@@ -55,13 +55,15 @@ class Deliveries:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
         stored_at: the same of the last one up to which all is on the disk: there a gap begins for
             whoever comes after us.
+        data_at: microseconds since 1970 of the last values, 0: none yet.
+        server_down: the state in which the server says that it is not at work; empty: it is.
         names: by handle the names of the numbers of nodes that are enumerations.
     """
 
     def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
         self.model, self.owner = model, owner
         self._holes = holes
-        self.heard_at = self.stored_at = 0
+        self.heard_at = self.stored_at = self.data_at = 0
         self._on_the_way = 0
         # By how much live values are dated after they come; before: negative, as it is the rule.
         self._ahead = 0
@@ -75,7 +77,12 @@ class Deliveries:
         self._initial = np.zeros(len(tags), np.bool_)
         self._last_time = np.full(len(tags), NO_TIME, np.int64)
         self._beat_at = 0
-        self._is_down = False
+        self.server_down = ""
+
+    @property
+    def silent_units(self) -> int:
+        """How many units the server does not reach."""
+        return self._units.silent
 
     def of(self, happening: Happening) -> Delivery:
         """The delivery of what happened; in the order in which it happened."""
@@ -103,7 +110,7 @@ class Deliveries:
             case Connected(resumed, at):
                 self._initial[:] = not resumed
                 if not resumed:
-                    self._is_down = False
+                    self.server_down = ""
                 events = (
                     []
                     if resumed or not self.heard_at
@@ -153,7 +160,7 @@ class Deliveries:
             )
         if (
             at - self._beat_at >= _HEARTBEAT_US
-            and not self._is_down
+            and not self.server_down
             and (heard := self._units.heard)
         ):
             self._beat_at = at
@@ -173,6 +180,8 @@ class Deliveries:
         self._last_time[handles[timed]] = times[timed]
         self._holes.delivered(published, at)
         self.heard_at = at
+        if len(handles):
+            self.data_at = at
         if message.acknowledgements is not None:
             self._on_the_way += 1
         elif not self._on_the_way:
@@ -185,16 +194,16 @@ class Deliveries:
             rejects=rejects,
             events=events,
             ack=self._ack(message),
-            vouches=not self._is_down,
+            vouches=not self.server_down,
         )
 
     def _of_state(self, state: int | None, at: int) -> Iterable[codec.SourceEvent]:
         """What the server says of itself: while it is not at work, it vouches for nobody."""
-        if state is None or (state in _DOWN) == self._is_down:
+        if state is None or (state in _DOWN) == bool(self.server_down):
             return
-        self._is_down = state in _DOWN
-        if self._is_down:
-            reason = f"the server says that it is in state {_DOWN[state]}"
+        self.server_down = _DOWN.get(state, "")
+        if self.server_down:
+            reason = f"the server says that it is in state {self.server_down}"
             log.warning(reason, extra={"fields": {"source": self.model.key}})
             yield self._event(at, death=codec.Death(reason=reason))
         else:
@@ -265,6 +274,7 @@ class Deliveries:
             lost = self._gap(at, f"{message.lost} messages were lost on the way")
             yield self._holes.missed_by_all(lost)
         if message.published.unreadable:
+            metrics.UNREADABLE.labels(self.model.key).inc()
             yield self._holes.missed_by_all(self._gap(at, message.published.why))
         full = overflowed(statuses)
         if full.any():

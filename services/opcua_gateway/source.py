@@ -15,6 +15,7 @@ from asyncua import ua
 from aurelian.backbone.cancellation import in_own_task
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
+from aurelian.edge.source_state import Condition
 from aurelian.edge.trust_store import TrustStore
 from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
@@ -25,16 +26,14 @@ from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.clock import watch_clock
+from opcua_gateway.condition import condition_of, export_revised
 from opcua_gateway.connection import NotResumed, opened
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.happenings import Connected, Happening, Lost, Message
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
-from opcua_gateway.mapping import (
-    Tag,
-    tags_of,
-)
+from opcua_gateway.mapping import Tag, tags_of
 from opcua_gateway.message_numbers import Acknowledgements, Window
 from opcua_gateway.publishing import Publishing, Standing
 from opcua_gateway.resume import Resume, load, save
@@ -101,8 +100,14 @@ class OpcuaSource:
         self._silent_ends = 0
         self._resumptions = 0  # in a row, without a message
         self._not_resumed = 0  # in a row
+        self._ended: BaseException | None = None  # by what, or what kept one from beginning
         self._make_parts()
         self._saved_at = 0
+
+    def condition(self) -> Condition:
+        """How the source is now."""
+        publishing = self._live[1] if self._live is not None else None
+        return condition_of(publishing, self._ended, self._deliveries, self._holes)
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the server sends, until cancelled. A cancelled source leaves its session to be
@@ -164,6 +169,7 @@ class OpcuaSource:
             try:
                 await in_own_task(self._connect_and_run())
             except* SessionLost as group:
+                self._ended = _first(group)
                 asks_for_fewer = self._asks_for_fewer(group)
                 reason = readable(str(_first(group)))  # it may quote what the server sent
                 # What waits for a person is told on the pages too, once.
@@ -264,6 +270,7 @@ class OpcuaSource:
                 await publishing.watch_all()
             types = await self._read_types(session, limits)
             self._live = session, publishing
+            export_revised(self.model.key, session, publishing)
             metrics.CONNECTED.labels(self.model.key).set(1)
             metrics.OPENED.labels(self.model.key, "yes" if session.resumed else "no").inc()
             log.info(

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Summary
 
 from aurelian.backbone.client import Consumer, Producer, RecordRefused, Unavailable
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED
@@ -68,6 +68,11 @@ SENT = Counter(
     "Records that Kafka has acknowledged, repeated ones included; flat while rows wait: is Kafka "
     "there?",
     ["topic"],
+)
+TO_KAFKA = Summary(
+    "gateway_outbox_to_kafka_seconds",
+    "From our disk to Kafka's acknowledgement, the oldest of what was sent together; long: Kafka "
+    "was away, or is slow.",
 )
 KAFKA_UP = Gauge(
     "gateway_kafka_up", "1 while Kafka takes records; 0: the outbox fills, look at the brokers."
@@ -196,6 +201,7 @@ class Drain:
             self._acknowledged.append(
                 (time.monotonic(), {row.stream_key: row.sequence for row in rows})
             )
+            TO_KAFKA.observe(max(0.0, time.time() - rows[0].appended_at / 1e6))
             for kind, topic in _TOPIC.items():
                 SENT.labels(topic.name).inc(sum(row.kind is kind for row in rows))
         # A new log was seen while these were under way: the position must stay at the start.
