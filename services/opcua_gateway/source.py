@@ -30,7 +30,7 @@ from opcua_gateway.condition import condition_of, export_revised
 from opcua_gateway.connection import NotResumed, opened
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
-from opcua_gateway.happenings import Connected, Happening, Lost, Message
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, next_of
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.mapping import Tag, tags_of
@@ -41,6 +41,7 @@ from opcua_gateway.security.endpoints import Endpoints, announce_certificate
 from opcua_gateway.security.policies import Unacceptable
 from opcua_gateway.session import Limits, ResponseTooLarge, Session, SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
         PlantError: an address is no node id.
     """
     sources = []
+    turns = Turns()
     for plant in plants:
         for model in plant.sources:
             if model.kind == "opcua":
@@ -68,7 +70,7 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
                     tags = tags_of(plant, model)
                 except AddressError as error:
                     raise PlantError(str(error)) from error
-                sources.append(OpcuaSource(model, plant.owner, tags, settings))
+                sources.append(OpcuaSource(model, plant.owner, tags, settings, turns))
     if sources:
         announce_certificate(settings)
     return sources
@@ -78,9 +80,15 @@ class OpcuaSource:
     """One server. `deliveries` may run once at a time."""
 
     def __init__(
-        self, model: SourceModel, owner: str, tags: Sequence[Tag], settings: OpcuaGatewaySettings
+        self,
+        model: SourceModel,
+        owner: str,
+        tags: Sequence[Tag],
+        settings: OpcuaGatewaySettings,
+        turns: Turns | None = None,
     ) -> None:
         self.model, self.owner = model, owner
+        self._turns = turns or Turns()
         self._tags, self._settings = tags, settings
         self._addresses = tuple(tag.model.address for tag in tags)
         self._endpoints = Endpoints(
@@ -118,7 +126,7 @@ class OpcuaSource:
         keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.key}")
         try:
             while True:
-                happening = await _next(keeper, self._out)
+                happening = await next_of(keeper, self._out)
                 delivery = self._deliveries.of(happening)
                 if isinstance(happening, Message):
                     self._remember(happening)
@@ -163,13 +171,15 @@ class OpcuaSource:
     async def _keep_connected(self) -> None:
         backoff = Backoff()
         logged = ""
+        turn = await self._turns.take()
         while True:
             began = time.monotonic()
             asks_for_fewer = delivered = False
             try:
-                await in_own_task(self._connect_and_run())
+                await in_own_task(self._connect_and_run(turn))
             except* SessionLost as group:
                 self._ended = _first(group)
+                turn.end()
                 asks_for_fewer = self._asks_for_fewer(group)
                 reason = readable(str(_first(group)))  # it may quote what the server sent
                 # What waits for a person is told on the pages too, once.
@@ -209,6 +219,8 @@ class OpcuaSource:
                 backoff.reset()
             if not asks_for_fewer:
                 await backoff.wait()
+            if delivered:  # those that try again and again take no turns: their pauses are enough
+                turn = await self._turns.take()
 
     def _is_refused(self, group: BaseExceptionGroup[SessionLost]) -> bool:
         """Whether the server itself says of a session that was resumed, and had no message yet,
@@ -240,7 +252,7 @@ class OpcuaSource:
         )
         return True
 
-    async def _connect_and_run(self) -> None:
+    async def _connect_and_run(self, turn: Turn) -> None:
         """Open a session and take its messages until it is lost."""
         resume = self._resume if self._resume is not None and self._resume.secret else None
         way = await self._endpoints.find_way(self._settings.opcua_timeout_s)
@@ -270,6 +282,7 @@ class OpcuaSource:
                 await publishing.watch_all()
             types = await self._read_types(session, limits)
             self._live = session, publishing
+            turn.end()
             export_revised(self.model.key, session, publishing)
             metrics.CONNECTED.labels(self.model.key).set(1)
             metrics.OPENED.labels(self.model.key, "yes" if session.resumed else "no").inc()
@@ -373,20 +386,6 @@ class OpcuaSource:
                 self._resume, heard_at=self._deliveries.stored_at, unread=self._holes.unread
             )
             save(self._file, resume)
-
-
-async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:
-    """The next of `out`. Raises what ended `keeper`."""
-    if not out.empty():
-        return out.get_nowait()
-    getting = asyncio.ensure_future(out.get())
-    try:
-        await asyncio.wait({keeper, getting}, return_when=asyncio.FIRST_COMPLETED)
-        if not getting.done():
-            keeper.result()
-        return await getting
-    finally:
-        getting.cancel()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

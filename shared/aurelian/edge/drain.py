@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import Counter, Gauge, Summary
 
@@ -94,7 +94,7 @@ RELEASED_AT = Gauge(
 
 class Drain:
     """Publishes what one gateway keeps. `heartbeats` gives events that are published and not
-    kept."""
+    kept; `assets` is gone through at each connection."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Drain:
         gateway: str,
         outbox: OutboxThread,
         *,
-        assets: Sequence[Asset] = (),
+        assets: Iterable[Asset] = (),
         replication: int = 1,
         heartbeats: Callable[[], list[codec.SourceEvent]] = list,
         pace: Pace | None = None,
@@ -165,7 +165,7 @@ class Drain:
 
     async def _send_assets(self, producer: Producer) -> None:
         posted = []
-        for asset in list(self._assets):
+        for asset in self._assets:
             value = asset.encode()
             if len(value) > ASSETS.max_message_bytes - _OVERHEAD_BYTES:
                 log.error(
