@@ -36,9 +36,9 @@ from tests.waiting import until
 
 SOURCES = 200
 NODES = 2
-STORM_NODES, STORM_MS = 3_000, 100
+STORM_NODES, STORM_MS = 1_000, 100
 FRESH_S = 2.0
-LOOK_S = 15.0
+LOOK_S = 10.0
 
 _BAD_SERVER = """
 import os, socket, struct, sys, threading, time
@@ -179,10 +179,15 @@ async def test_one_bad_source_of_200_costs_no_other_its_freshness(tmp_path: Path
             await until(lambda: all(each.condition().data_at for each in others), "values", 30)
             each_kb = (resident_mb() - before_mb) / good * 1000
             alone_s = await worst_age_s(others, LOOK_S)
+        print(f"{good} sources live after {start_s:.1f} s, {each_kb:.0f} kB each")
         failing = Failing(others[0].model.model_copy(update={"id": "failing"}), "x")
         async with forwarding([*sources, failing], tmp_path / "together"):
             await until(lambda: live(others), states, 120)
-            await until(lambda: storming.condition().data_at > 0, "the storm", 60)
+            await until(
+                lambda: storming.condition().data_at > 0,
+                lambda: f"the storm: {storming.condition()}",
+                60,
+            )
             together_s = await worst_age_s(others, LOOK_S)
             assert live(others)
             # Each of the bad is seen as what it is, by its reason.
@@ -190,9 +195,6 @@ async def test_one_bad_source_of_200_costs_no_other_its_freshness(tmp_path: Path
                 assert each.condition().state is SourceState.CONNECTING, each.model.id
                 assert each.condition().reason
         assert SOURCE_RESTARTS.labels(failing.model.key)._value.get() >= 2
-    print(
-        f"{good} sources live after {start_s:.1f} s, {each_kb:.0f} kB each; oldest value "
-        f"{alone_s:.2f} s alone, {together_s:.2f} s beside bad ones"
-    )
+    print(f"oldest value {alone_s:.2f} s alone, {together_s:.2f} s beside bad ones")
     # On a machine that has no time for us the same test without bad sources says what is possible.
     assert together_s < max(FRESH_S, 2 * alone_s)
