@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.certificates import shown
 from opcua_gateway.security.endpoints import Way, confirmed_token
-from opcua_gateway.security.policies import Unacceptable
+from opcua_gateway.security.policies import CertificateRefused, SignInRefused, Unacceptable
 from opcua_gateway.security.server_certificate import split_chain
 from opcua_gateway.security.sign_in import shown_identity
 from opcua_gateway.session import Session, SessionLost, translated
@@ -173,16 +173,16 @@ def _trusted(way: Way) -> Iterator[None]:
     except ua.UaStatusCodeError as error:
         if way.own is None or not _is_of_certificates(error):
             raise
-        raise Unacceptable(_distrusted(way, error)) from error
+        raise CertificateRefused(_distrusted(way, error)) from error
     except InvalidSignature as error:
-        raise Unacceptable(
+        raise CertificateRefused(
             "the server does not prove that it has the key of its certificate: is it the server "
             "that it says it is?"
         ) from error
     except _HUNG_UP as error:
         if way.own is None:
             raise
-        raise Unacceptable(_distrusted(way, error)) from error
+        raise CertificateRefused(_distrusted(way, error)) from error
     except ua.UaError as error:
         # Another certificate than before, or not the endpoint that we speak to.
         raise Unacceptable(
@@ -201,14 +201,14 @@ def _admitted(way: Way) -> Iterator[None]:
         raise
     except ua.UaStatusCodeError as error:
         if way.identity.certificate is not None and _is_of_certificates(error):
-            raise Unacceptable(
+            raise SignInRefused(
                 f"the server refuses {who}: {error}; does it trust that certificate as a user's?"
             ) from error
         if error.code in _SIGN_IN_REFUSED or (way.identity.name and _is_of_certificates(error)):
             step = _next_step(way, error)
-            raise Unacceptable(f"the server refuses {who}: {error}{step}") from error
+            raise SignInRefused(f"the server refuses {who}: {error}{step}") from error
         if way.own is not None and _is_of_certificates(error):
-            raise Unacceptable(_distrusted(way, error)) from error
+            raise CertificateRefused(_distrusted(way, error)) from error
         raise
     except _HUNG_UP as error:
         said = str(error) or type(error).__name__

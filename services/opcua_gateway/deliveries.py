@@ -70,6 +70,7 @@ class Deliveries:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
         stored_at: the same of the last one up to which all is on the disk: there a gap begins for
             whoever comes after us.
+        data_at: microseconds since 1970 of the last values, 0: none yet.
         names: by handle the names of the numbers of nodes that are enumerations.
         status: what the server says of itself.
         untold: a gap from when to when whose record is not on the disk yet: whoever comes after us
@@ -82,7 +83,7 @@ class Deliveries:
         beats = [each.heartbeat_s for each in asked_of(model, tags)]
         self._repeats = Repeats(beats) if any(beats) else None
         self._holes = holes
-        self.heard_at = self.stored_at = 0
+        self.heard_at = self.stored_at = self.data_at = 0
         self.untold: tuple[int, int] | None = None
         self._on_the_way = 0
         # By how much live values are dated after they come; before: negative, as it is the rule.
@@ -99,6 +100,16 @@ class Deliveries:
         self._beat_at = 0
         self.status = ServerStatus()
         self._is_down = False
+
+    @property
+    def server_down(self) -> str:
+        """Why the server vouches for nobody; empty: it is at work."""
+        return self.status.why_down if self._is_down else ""
+
+    @property
+    def silent_units(self) -> int:
+        """How many units the server does not reach."""
+        return self._units.silent
 
     def of(self, happening: Happening) -> Delivery:
         """The delivery of what happened; in the order in which it happened."""
@@ -260,6 +271,8 @@ class Deliveries:
         self._last_time[handles[timed]] = times[timed]
         self._holes.delivered(published, at)
         self.heard_at = at
+        if len(handles):
+            self.data_at = at
         if message.acknowledgements is not None:
             self._on_the_way += 1
         elif not self._on_the_way:
@@ -397,6 +410,7 @@ class Deliveries:
             lost = self._gap(at, f"{message.lost} messages were lost on the way")
             yield self._holes.missed_by_all(lost)
         if message.published.unreadable:
+            metrics.UNREADABLE.labels(self.model.key).inc()
             yield self._holes.missed_by_all(self._gap(at, message.published.why))
         full = overflowed(statuses)
         if full.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -93,3 +94,17 @@ class Unfiltered:
 
 
 Happening = Message | Refused | Connected | Lost | ReadBack | Unfiltered
+
+
+async def next_of(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:
+    """The next of `out`. Raises what ended `keeper`."""
+    if not out.empty():
+        return out.get_nowait()
+    getting = asyncio.ensure_future(out.get())
+    try:
+        await asyncio.wait({keeper, getting}, return_when=asyncio.FIRST_COMPLETED)
+        if not getting.done():
+            keeper.result()
+        return await getting
+    finally:
+        getting.cancel()

@@ -225,6 +225,11 @@ class UnitsHeard:
         return self._names(~self._silent)
 
     @property
+    def silent(self) -> int:
+        """How many units are silent."""
+        return int(self._silent.sum())
+
+    @property
     def all_heard(self) -> bool:
         """True while no unit is silent."""
         return not self._silent.any()

@@ -33,6 +33,18 @@ OVERFLOWS = Counter(
     "the interval.",
     ["source"],
 )
+REVISED_LIMITS = Gauge(
+    "opcua_gateway_revised_limit",
+    "What the server allows or made of what was asked for, at the last session; a slower interval "
+    "than the plant file's, or many calls for a few nodes: look at the server's limits.",
+    ["source", "limit"],
+)
+UNREADABLE = Counter(
+    "opcua_gateway_messages_undecoded_total",
+    "Messages of which something could not be decoded; each is a gap, its bytes are in the "
+    "rejected table.",
+    ["source"],
+)
 REFUSED = Counter(
     "opcua_gateway_nodes_refused_total",
     "Nodes that a server refused to watch; not 0: an address in the plant model is wrong, or the "

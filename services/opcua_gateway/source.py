@@ -14,6 +14,7 @@ from asyncua import ua
 from aurelian.backbone.cancellation import in_own_task
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
+from aurelian.edge.source_state import Condition
 from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
@@ -23,12 +24,13 @@ from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.clock import watch_clock
+from opcua_gateway.condition import condition_of, export_revised
 from opcua_gateway.connection import NotResumed
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.dialling import Dialler
 from opcua_gateway.failures import first_of
-from opcua_gateway.happenings import Connected, Happening, Lost, Message
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, next_of
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.mapping import Tag, tags_of
@@ -44,6 +46,7 @@ from opcua_gateway.session import ResponseTooLarge, Session, SessionLost, TooMan
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.standby import Standby, Standbys
 from opcua_gateway.takeover import MovesOn, attend
+from opcua_gateway.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
         PlantError: an address is no node id.
     """
     sources = []
+    turns = Turns()
     for plant in plants:
         for model in plant.sources:
             if model.kind == "opcua":
@@ -66,7 +70,7 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
                     tags = tags_of(plant, model)
                 except AddressError as error:
                     raise PlantError(str(error)) from error
-                sources.append(OpcuaSource(model, plant.owner, tags, settings))
+                sources.append(OpcuaSource(model, plant.owner, tags, settings, turns))
     if sources:
         announce_certificate(settings)
     return sources
@@ -76,9 +80,15 @@ class OpcuaSource:
     """One server, or several redundant ones. `deliveries` may run once at a time."""
 
     def __init__(
-        self, model: SourceModel, owner: str, tags: Sequence[Tag], settings: OpcuaGatewaySettings
+        self,
+        model: SourceModel,
+        owner: str,
+        tags: Sequence[Tag],
+        settings: OpcuaGatewaySettings,
+        turns: Turns | None = None,
     ) -> None:
         self.model, self.owner = model, owner
+        self._turns = turns or Turns()
         self._tags, self._settings = tags, settings
         self._servers = Servers(model.url, model.redundant, model.redundancy)
         self._dialler = Dialler(model, tags, settings)
@@ -91,11 +101,17 @@ class OpcuaSource:
         self._is_told = False  # of the live session, as far as deliveries went
         self._types: TypeDefinitions | None = None
         self._silent_ends = 0
+        self._ended: BaseException | None = None  # by what, or what kept one from beginning
         self._make_parts()
 
     @property
     def _endpoints(self) -> Endpoints:
         return self._dialler.endpoints(self._servers.all[0])
+
+    def condition(self) -> Condition:
+        """How the source is now."""
+        publishing = self._live[1] if self._live is not None else None
+        return condition_of(publishing, self._ended, self._deliveries, self._holes)
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the server sends, until cancelled. A cancelled source leaves its session to be
@@ -105,7 +121,7 @@ class OpcuaSource:
         keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.key}")
         try:
             while True:
-                happening = await _next(keeper, self._out)
+                happening = await next_of(keeper, self._out)
                 delivery = self._deliveries.of(happening)
                 self._remember(happening)
                 yield delivery
@@ -155,23 +171,30 @@ class OpcuaSource:
         backoff = Backoff()
         self._logged = ""
         standbys = Standbys(self._servers, self._stand_by)
+        turn = await self._turns.take()
         try:
             while True:
                 began = time.monotonic()
-                pauses = True
+                pauses, has_delivered = True, False
                 try:
-                    await in_own_task(self._connect_and_run(standbys))
+                    await in_own_task(self._connect_and_run(turn, standbys))
                 except* SessionLost as group:
+                    self._ended = first_of(group)
+                    turn.end()
                     has_delivered = self._live is not None and self._live[1].has_delivered
                     asks_for_fewer = self._asks_for_fewer(group)
                     if has_delivered or asks_for_fewer:
                         backoff.reset()
-                    pauses = await self._lose(first_of(group), standbys) and not asks_for_fewer
+                    pauses = await self._lose(self._ended, standbys) and not asks_for_fewer
                 if time.monotonic() - began > STEADY_AFTER_S:
                     backoff.reset()
                 if pauses:
                     await backoff.wait()
+                if has_delivered:
+                    # Those that try again and again take no turns: their pauses are enough.
+                    turn = await self._turns.take()
         finally:
+            turn.end()
             await standbys.close()
 
     async def _lose(self, error: BaseException, standbys: Standbys) -> bool:
@@ -233,13 +256,13 @@ class OpcuaSource:
         )
         return True
 
-    async def _connect_and_run(self, standbys: Standbys) -> None:
+    async def _connect_and_run(self, turn: Turn, standbys: Standbys) -> None:
         """Have a session with the active server and take its messages until it is lost."""
         server = self._servers.active
         standby = await standbys.take(server)
         if standby is not None:
             try:
-                await self._take_over(standby, standbys)
+                await self._take_over(standby, turn, standbys)
             finally:
                 await standby.close()
             return
@@ -264,9 +287,9 @@ class OpcuaSource:
                 await publishing.tell(refused)
             types = await self._read_types(session, publishing)
             work = publishing.run(lambda: self._read_back(session, publishing))
-            await self._run(session, publishing, types, standbys, work)
+            await self._run(session, publishing, types, turn, standbys, work)
 
-    async def _take_over(self, standby: Standby, standbys: Standbys) -> None:
+    async def _take_over(self, standby: Standby, turn: Turn, standbys: Standbys) -> None:
         """Make a standby's session the source's own, and take its messages until it is lost."""
         session, publishing = standby.session, standby.publishing
         if session is None or publishing is None:
@@ -275,18 +298,21 @@ class OpcuaSource:
         self._resumption.began()
         types = await self._read_types(session, publishing)
         await standby.promote(self._out, self._shown(standby.server))
-        await self._run(session, publishing, types, standbys, standby.ended())
+        await self._run(session, publishing, types, turn, standbys, standby.ended())
 
     async def _run(
         self,
         session: Session,
         publishing: Publishing,
         types: TypeDefinitions,
+        turn: Turn,
         standbys: Standbys,
         work: Awaitable[None],
     ) -> None:
         self._live = session, publishing
+        turn.end()
         self._servers.connected()
+        export_revised(self.model.key, session, publishing)
         metrics.CONNECTED.labels(self.model.key).set(1)
         metrics.OPENED.labels(self.model.key, "yes" if session.resumed else "no").inc()
         fields = {
@@ -386,17 +412,3 @@ async def _watch_all(session: Session, publishing: Publishing) -> dict[int, int]
         with suppress(SessionLost):
             await session.close()
         raise
-
-
-async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:
-    """The next of `out`. Raises what ended `keeper`."""
-    if not out.empty():
-        return out.get_nowait()
-    getting = asyncio.ensure_future(out.get())
-    try:
-        await asyncio.wait({keeper, getting}, return_when=asyncio.FIRST_COMPLETED)
-        if not getting.done():
-            keeper.result()
-        return await getting
-    finally:
-        getting.cancel()

@@ -143,6 +143,11 @@ class Holes:
         self.completed: list[Gap] = []
 
     @property
+    def are_being_read(self) -> bool:
+        """Whether some are read now, or are next."""
+        return bool(self._ready or self._taken)
+
+    @property
     def unread(self) -> tuple[int, int] | None:
         """From when to when something is missing, all nodes together; None: nothing."""
         holes = {id(h): h for h in (*self._waiting.values(), *self._ready, *self._taken)}.values()

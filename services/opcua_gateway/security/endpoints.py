@@ -28,6 +28,7 @@ from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
     POLICIES,
+    CertificateRefused,
     Unacceptable,
     described,
     policy_of,
@@ -124,7 +125,7 @@ class Endpoints:
             try:
                 own = await asyncio.to_thread(own_certificate, self._store, self._gateway)
             except (TrustError, OSError, *UNREADABLE) as error:
-                raise Unacceptable(f"no certificate of our own: {error}") from error
+                raise CertificateRefused(f"no certificate of our own: {error}") from error
         mode = chosen.SecurityMode
         return Way(policy, mode, certificate, own, token, identity, chosen, security)
 
@@ -138,7 +139,7 @@ class Endpoints:
         try:
             chain = split_chain(endpoint.ServerCertificate or b"")
         except ValueError as error:
-            raise Unacceptable(f"the server's certificate cannot be read: {error}") from error
+            raise CertificateRefused(f"the server's certificate cannot be read: {error}") from error
         expected = Expected(
             security.server_uri
             or (endpoint.Server.ApplicationUri if endpoint.Server else "")
@@ -150,7 +151,7 @@ class Endpoints:
         try:
             lists = self._store.lists()
         except OSError as error:
-            raise Unacceptable(f"the list of trusted certificates: {error}") from error
+            raise CertificateRefused(f"the list of trusted certificates: {error}") from error
         faults = find_faults(chain, lists, expected, utc_now(), security.waive)
         first_use = security.trust == "first_use" and not security.server_sha256
         if first_use and {each.check for each in faults} <= {UNTRUSTED}:
@@ -158,7 +159,9 @@ class Endpoints:
             try:
                 is_first = self._store.first_used(own, self._first_of)
             except OSError as error:
-                raise Unacceptable(f"the first certificate cannot be kept: {error}") from error
+                raise CertificateRefused(
+                    f"the first certificate cannot be kept: {error}"
+                ) from error
             if is_first:
                 return _der(own)
         if not faults:
@@ -174,7 +177,7 @@ class Endpoints:
             listed = ", ".join(waivable)
             steps.append(f"mend it there, or do without the check: security: {{waive: [{listed}]}}")
         unreadable = f" (beside that: {'; '.join(lists.unreadable)})" if lists.unreadable else ""
-        raise Unacceptable(
+        raise CertificateRefused(
             f"the server's certificate {shown(sha256_of(own))} is refused: {reason}{unreadable}. "
             f"If it is the right server, {'; '.join(steps) or 'it needs another certificate'}"
         )

@@ -17,7 +17,7 @@ from aurelian.model.source_model import OpcuaSecurity, SourceModel
 from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
-    Unacceptable,
+    SignInRefused,
     described,
     is_known,
     policy_of,
@@ -59,7 +59,7 @@ def read_identity(model: SourceModel) -> Identity:
     """As whom a source signs in; its secrets are read anew each time.
 
     Raises:
-        Unacceptable: a file or variable is not there, or is not what it should be.
+        SignInRefused: a file or variable is not there, or is not what it should be.
     """
     try:
         if model.user_certificate:
@@ -73,18 +73,18 @@ def read_identity(model: SourceModel) -> Identity:
         if model.password_file:
             return Identity(model.user, _read_password(Path(model.password_file)))
     except OSError as error:
-        raise Unacceptable(
+        raise SignInRefused(
             f"cannot sign in: {error.filename}: {error.strerror}; the plant file names it in "
             f"{_field_of(model, str(error.filename))}: put the file there and let the gateway's "
             "user read it; it is looked at again by itself"
         ) from error
     except UNREADABLE as error:
-        raise Unacceptable(f"cannot sign in: {error}") from error
+        raise SignInRefused(f"cannot sign in: {error}") from error
     if not model.password_env:
         return Identity(model.user)
     password = os.environ.get(model.password_env)
     if password is None:
-        raise Unacceptable(
+        raise SignInRefused(
             f"cannot sign in: the environment variable {model.password_env}, which the plant file "
             "names for the password, is not set"
         )
@@ -117,7 +117,7 @@ def choose_token(
     strongest policy.
 
     Raises:
-        Unacceptable: it has none, or none that keeps the password secret or proves whose the
+        SignInRefused: it has none, or none that keeps the password secret or proves whose the
             certificate is.
     """
     wanted = ua.UserTokenType.Anonymous
@@ -130,7 +130,7 @@ def choose_token(
     if not tokens:
         kinds = {_TOKENS.get(each.TokenType, "something unknown") for each in offered}
         hint = "say `user` and `password_file`" if wanted == ua.UserTokenType.Anonymous else ""
-        raise Unacceptable(
+        raise SignInRefused(
             f"the server does not let {_TOKENS[wanted]} sign in; it wants "
             f"{' or '.join(sorted(kinds)) or 'nothing that it names'}"
             + (f": {hint} for this source" if hint else "")
@@ -140,7 +140,7 @@ def choose_token(
     known = [each for each in tokens if is_known(policy_of_token(each, endpoint))]
     if not known:
         names = sorted({policy_of_token(each, endpoint) for each in tokens})
-        raise Unacceptable(
+        raise SignInRefused(
             f"the server lets {_TOKENS[wanted]} sign in by {' or '.join(names)} only, which is "
             f"not understood here: let it offer {OF_TODAY[1]} too"
         )
@@ -148,9 +148,9 @@ def choose_token(
     if is_protected(token, endpoint):
         return token
     if wanted == ua.UserTokenType.Certificate:
-        raise Unacceptable(_unproven(policy_of_token(token, endpoint)))
+        raise SignInRefused(_unproven(policy_of_token(token, endpoint)))
     if identity.password and not is_covered(endpoint) and "clear_password" not in security.waive:
-        raise Unacceptable(_uncovered(token, endpoint))
+        raise SignInRefused(_uncovered(token, endpoint))
     return token
 
 

@@ -32,10 +32,12 @@ const server = new opcua.OPCUAServer({
   ...(options.certificate ? { certificateFile: options.certificate, privateKeyFile: options.key } : {}),
   ...(options.token_lifetime_ms ? { defaultSecureTokenLifetime: options.token_lifetime_ms } : {}),
   ...(options.transport ? { transportSettings: { adjustTransportLimits: () => options.transport } } : {}),
+  maxConnectionsPerEndpoint: 400,
   serverCapabilities: {
     maxMonitoredItems: options.most_items,
     maxMonitoredItemsPerSubscription: options.items_per_subscription,
-    maxSessions: 100,
+    maxSessions: 400,
+    maxSubscriptions: 400,
     maxSubscriptionsPerSession: options.subscriptions,
     operationLimits: {
       maxMonitoredItemsPerCall: options.items_per_call,
