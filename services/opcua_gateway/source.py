@@ -28,7 +28,7 @@ from opcua_gateway.clock import watch_clock
 from opcua_gateway.connection import NotResumed, opened
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
-from opcua_gateway.happenings import Connected, Happening, Lost, Message
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, Unfiltered
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.items.asked import asked_of, fingerprint
@@ -260,6 +260,8 @@ class OpcuaSource:
                 self._resumptions += 1
                 publishing.resume(*self._left_of(resume))
                 await self._out.put(Connected(True, now_us()))
+                if summary := self._revisions.summary:
+                    await self._out.put(Unfiltered(summary, now_us()))
             else:
                 self._types = None
                 self._forget_secret()
