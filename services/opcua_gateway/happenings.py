@@ -9,6 +9,7 @@ from aurelian.model.codec import SourceEvent
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.mapping import Notification
 from opcua_gateway.message_numbers import Acknowledgements
+from opcua_gateway.server_status import ServerStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,21 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A session is up. `resumed`: with the subscriptions of before, so that nothing was missed."""
+    """A session is up.
+
+    Attributes:
+        resumed: with the subscriptions of before, so that nothing was missed.
+        status: what the server says of itself; None: it was not asked.
+        server: its address, where the source has several; else empty.
+        sampled_since: the server's queues have the values since then (microseconds since 1970),
+            and they come first; None: from now on.
+    """
 
     resumed: bool
     at: int
+    status: ServerStatus | None = None
+    server: str = ""
+    sampled_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

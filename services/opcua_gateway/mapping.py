@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +47,7 @@ class Tag:
     address: NodeAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(NamedTuple):
     """One value of one monitored item, free of the protocol library's types.
 
     Attributes:
@@ -70,6 +70,16 @@ def overflowed(statuses: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) whether the server's queue of an item lost values just before this one (part 4,
     7.39.1)."""
     found: NDArray[np.bool_] = (statuses & np.uint32(OVERFLOW_BITS)) == OVERFLOW
+    return found
+
+
+def without_overflow(statuses: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """(n,) the same without saying that values were lost."""
+    cleared = statuses & np.uint32(~0x80 & 0xFFFFFFFF)
+    has_limits = (cleared & np.uint32(0x0300)) != 0  # what is there has the same InfoType
+    found: NDArray[np.uint32] = np.where(
+        has_limits, cleared, cleared & np.uint32(~0x0C00 & 0xFFFFFFFF)
+    )
     return found
 
 

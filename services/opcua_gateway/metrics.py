@@ -81,6 +81,17 @@ CLOCK_OFFSET = Gauge(
     "values and shifts do not meet; over 300 s sessions and certificates fail.",
     ["source"],
 )
+SERVICE_LEVEL = Gauge(
+    "opcua_gateway_service_level",
+    "What a server says that it is worth: 0 maintenance, 1 no data, 2 to 199 degraded, from 200 "
+    "healthy; of redundant servers each that is connected to.",
+    ["source", "server"],
+)
+ACTIVE = Gauge(
+    "opcua_gateway_active_endpoint",
+    "1: the server that values are taken from, 0: another one of the same source.",
+    ["source", "server"],
+)
 GAPS = Counter(
     "opcua_gateway_gaps_total",
     "Gaps told to the historian; each is an interval without data.",

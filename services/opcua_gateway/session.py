@@ -7,8 +7,7 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,13 @@ from asyncua import Client, ua
 
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.notifications import Published, decode_republish
+from opcua_gateway.failures import PublishTimedOut as PublishTimedOut
+from opcua_gateway.failures import ResponseTooLarge as ResponseTooLarge
+from opcua_gateway.failures import SessionLost as SessionLost
+from opcua_gateway.failures import TooManyOperations as TooManyOperations
+from opcua_gateway.failures import TooManyPublishRequests as TooManyPublishRequests
+from opcua_gateway.failures import TooManySubscriptions as TooManySubscriptions
+from opcua_gateway.failures import translated as translated
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
@@ -37,31 +43,6 @@ _CANNOT_SEND_AGAIN = (
 )
 
 
-class SessionLost(ConnectionError):
-    """The server or the way to it is gone, or it does not do what a session needs; the text says
-    what happened."""
-
-
-class ResponseTooLarge(SessionLost):
-    """The notifications that the server has for one message make it too large: ask for fewer."""
-
-
-class TooManySubscriptions(SessionLost):
-    """The server gives no further subscription."""
-
-
-class TooManyOperations(Exception):
-    """The server takes fewer nodes in one call, or its answer would be too large."""
-
-
-class TooManyPublishRequests(Exception):
-    """The server wants fewer Publish requests to wait."""
-
-
-class PublishTimedOut(Exception):
-    """The server does not keep a Publish request waiting so long: send another one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the server said at connect: its namespaces in order, how many items one call may create,
@@ -75,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A subscription as the server revised it."""
+    """A subscription as the server revised it; `keep_alive_s`: no shorter than was asked for."""
 
     subscription: int
     publishing_interval_s: float
@@ -191,7 +172,9 @@ class Session:
         revised = made.RevisedPublishingInterval / 1000
         interval_s = revised if revised > 0 else publishing_interval_s
         count = made.RevisedMaxKeepAliveCount or request.RequestedMaxKeepAliveCount
-        return Terms(made.SubscriptionId, interval_s, interval_s * count)
+        # More signs of life than were asked for are welcome, but nobody is lost for missing them:
+        # some servers revise the count to 1.
+        return Terms(made.SubscriptionId, interval_s, max(interval_s * count, keep_alive_s))
 
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,
@@ -227,9 +210,9 @@ class Session:
         with translated("republish"):
             try:
                 body = await self._client.uaclient.session._send_request(request)
+                published = decode_republish(body, subscription, self.types)
             except _CANNOT_SEND_AGAIN:
                 return None
-            published = decode_republish(body, subscription, self.types)
         # Some servers answer with an empty message instead of a refusal.
         return published if published.sequence == number and not published.keep_alive else None
 
@@ -254,27 +237,6 @@ def _content(answer: ua.DataValue) -> Any:
     return answer.Value.Value if answer.Value is not None else None
 
 
-@contextmanager
-def translated(doing: str, *kept: type[Exception]) -> Iterator[None]:
-    """Turn whatever the library raises for a lost or unwilling server into SessionLost, but for
-    what the caller raises itself, `kept`."""
-    try:
-        yield
-    except (
-        SessionLost,
-        TooManyPublishRequests,
-        PublishTimedOut,
-        TooManyOperations,
-        MemoryError,
-    ):
-        raise
-    except kept:
-        raise
-    except ua.UaStatusCodeError as error:
-        raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
-    except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
-        raise SessionLost(f"cannot {doing}: {str(error) or type(error).__name__}") from error
-    except Exception as error:
-        # What a server sends makes the library raise nearly anything, struct.error and IndexError
-        # among it. Being cancelled is no Exception, and goes on.
-        raise SessionLost(f"cannot {doing}: {type(error).__name__}: {error}") from error
+def status_name(status: int) -> str:
+    """What part 6 calls a status code, bits of information left out."""
+    return str(ua.StatusCode(status & 0xFFFF0000).name)

@@ -26,6 +26,7 @@ MODULES = {
     "codec_decode": "codec",
     "opcua_decode": "opcua_decode",
     "opcua_gateway_vs_asyncua": "opcua_gateway",
+    "opcua_small_messages": "opcua_gateway:run_small",
     "opcua_overload": "opcua_gateway:run_overload",
     "opcua_browse_100k": "opcua_browse_100k",
     "outbox": "outbox",

@@ -30,6 +30,10 @@ class NodeOpcua:
         self._ready = asyncio.Event()
         self._done: dict[int, asyncio.Event] = {}
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
     async def count(
         self, first: int, last: int, pause_ms: int = 20, first_ms: int | None = None
     ) -> None:
@@ -59,7 +63,8 @@ class NodeOpcua:
         await self._do("range", node, low, high)
 
     async def add_namespace(self, uri: str) -> None:
-        """Add a namespace with as many variables; they count from now on, those before do not."""
+        """Add a namespace with as many variables; they count from now on, those before do not; and
+        `s=mode` of the enumeration ServerState, 4."""
         await self._do("add_namespace", uri)
 
     async def delete_node(self, node: int) -> None:
@@ -78,9 +83,18 @@ class NodeOpcua:
         """Write the value of that number to each node of a type of `types.xml`."""
         await self._do("structures", number)
 
-    async def say_state(self, number: int) -> None:
-        """Say that the server is in a state (part 5, ServerState: 0 Running, 4 Shutdown)."""
-        await self._do("state", number)
+    async def say_state(self, number: int, seconds: int = 0, reason: str = "") -> None:
+        """Say that the server is in a state (part 5, ServerState: 0 Running, 4 Shutdown), which it
+        goes to in so many seconds."""
+        await self._do("state", number, seconds, reason)
+
+    async def say_level(self, number: int) -> None:
+        """Say a ServiceLevel, 255 at first."""
+        await self._do("level", number)
+
+    async def allow_subscriptions(self, most: int) -> None:
+        """Give each session no more from now on; those that are there stay."""
+        await self._do("subscriptions", most)
 
     async def forget(self) -> None:
         """End all sessions with their subscriptions."""
@@ -145,6 +159,9 @@ async def node_opcua(
     transport: Mapping[str, int] | None = None,
     token_lifetime_ms: int = 0,
     clock_ahead_ms: int = 0,
+    uri: str = NAMESPACE,
+    redundancy: int = 0,
+    redundant: Sequence[tuple[str, str]] = (),
 ) -> AsyncIterator[NodeOpcua]:
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
@@ -166,6 +183,9 @@ async def node_opcua(
             connections; None: as it likes.
         token_lifetime_ms: after which a secure channel must be renewed; 0: its own.
         clock_ahead_ms: of all its times, negative: behind.
+        uri: its ApplicationUri.
+        redundancy: RedundancySupport, with the ApplicationUris and addresses of the others,
+            `redundant`.
     """
     node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
     port = port or ports.any_free()
@@ -196,6 +216,9 @@ async def node_opcua(
         "transport": transport,
         "token_lifetime_ms": token_lifetime_ms,
         "clock_ahead_ms": clock_ahead_ms,
+        "uri": uri,
+        "redundancy": redundancy,
+        "redundant": list(redundant),
     }
     with (folder / "node-opcua.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

@@ -80,8 +80,10 @@ def address_of(key: bytes, namespaces: Sequence[str]) -> str | None:
     if name.namespace == 0:
         return text
     uri = namespaces[name.namespace] if name.namespace < len(namespaces) else ""
-    if not uri or ";" in uri or _has_control_characters(uri):
+    if not uri or _has_control_characters(uri):
         return f"ns={name.namespace};{text}"
+    if ";" in uri:
+        uri = uri.replace("%", "%25").replace(";", "%3B")
     return f"nsu={uri};{text}"
 
 

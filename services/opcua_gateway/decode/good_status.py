@@ -40,8 +40,7 @@ class GoodStatus:
         if not self._codes:
             return list(notifications)
         return [
-            replace(
-                each,
+            each._replace(
                 status=each.status & ~_SEVERITY,
                 flags=each.flags | Flag((each.status & _SEVERITY) >> _SHIFT),
             )

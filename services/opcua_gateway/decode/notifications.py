@@ -8,7 +8,7 @@ block, no more.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from asyncua import ua
@@ -52,11 +52,14 @@ class Published:
     Attributes:
         available: numbers of messages that the server can still send again.
         keep_alive: carries nothing; `sequence` is then that of the next message.
-        numbers: the values that are numbers or bools, as columns, one entry a type at most.
+        numbers: the values that are numbers or bools, as columns, one entry a type at most; none
+            where they are few.
         others: all other values, in order.
         other_places: position of each of `others` among all values of the message, from 0.
         ended: the server's reason for ending the subscription, None while it lives.
         unreadable: bytes whose notifications could not be decoded, with `why`.
+        published_at: PublishTime as on the wire, 100 ns since 1601; one message has one, however
+            often it is sent. 0: the server gives none.
     """
 
     subscription: int
@@ -69,12 +72,16 @@ class Published:
     ended: int | None = None
     unreadable: bytes = b""
     why: str = ""
+    published_at: int = 0
 
     def __len__(self) -> int:
         return len(self.others) + sum(map(len, self.numbers))
 
     def number(self, handle: int) -> int | None:
         """The last value of an item that is an Int32, None: there is none."""
+        for other in reversed(self.others):
+            if other.handle == handle and other.type is ValueType.INT64:
+                return other.value if isinstance(other.value, int) else None
         for each in self.numbers:
             if each.type is ValueType.INT64:
                 found = each.values[each.handle == handle]
@@ -87,6 +94,12 @@ class Published:
         message."""
         others = self.others
         times = [NO_TIME if each.source_time is None else each.source_time for each in others]
+        if not self.numbers:
+            return (
+                np.array([each.handle for each in others], np.uint32),
+                np.array([each.status for each in others], np.uint32),
+                np.array(times, np.int64),
+            )
         place = np.concatenate(
             [np.array(self.other_places, np.uint32), *(each.place for each in self.numbers)]
         )
@@ -104,7 +117,10 @@ class Published:
 
     @property
     def notifications(self) -> tuple[Notification, ...]:
-        """All values one by one, in the order of the message; made anew on each call, slow."""
+        """All values one by one, in the order of the message; made anew on each call, slow where
+        there are columns."""
+        if not self.numbers:
+            return self.others
         found = dict(zip(self.other_places, self.others, strict=True))
         for numbers in self.numbers:
             for place, handle, value, status, source, server in numbers.rows():
@@ -113,7 +129,7 @@ class Published:
                 for place, flags in zip(
                     numbers.place.tolist(), numbers.flags.tolist(), strict=True
                 ):
-                    found[place] = replace(found[place], flags=Flag(flags))
+                    found[place] = found[place]._replace(flags=Flag(flags))
         return tuple(found[place] for place in sorted(found))
 
 
@@ -173,8 +189,7 @@ def _decode_message(
     reader: Reader, subscription: int, available: tuple[int, ...], types: Types
 ) -> Published:
     sequence = _uint32(reader)
-    reader.skip(8)  # PublishTime
-    (blocks,) = struct.unpack("<i", reader.read(4))
+    published_at, blocks = struct.unpack("<qi", reader.read(12))
     items = Items(reader.data, types)
     ended: int | None = None
     unreadable: list[bytes] = []
@@ -213,12 +228,11 @@ def _decode_message(
         sequence,
         available,
         blocks <= 0,
-        items.numbers(),
-        tuple(items.others),
-        tuple(items.other_places),
+        *items.values(),
         ended,
         b"".join(unreadable),
         why,
+        published_at,
     )
 
 

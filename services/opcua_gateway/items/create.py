@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from asyncua import ua
 
+from opcua_gateway.failures import TooManyItems
 from opcua_gateway.items.asked import Asked, Filter
 from opcua_gateway.session import (
     TOO_LARGE,
@@ -123,10 +124,6 @@ def with_wider_queues(
     return wider
 
 
-class _TooManyItems(Exception):
-    pass
-
-
 class ItemMaker:
     """Makes the items of one session; knows which item each handle has.
 
@@ -145,14 +142,15 @@ class ItemMaker:
         nodes: Sequence[tuple[int, str]],
         per_call: int,
         has_range: Callable[[int], bool],
+        mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
     ) -> tuple[list[Item], dict[int, Made]]:
         """Create the items of nodes, given as (handle, node id), as `create` does; return what was
         asked and what became of it. `has_range`: see `items_for`."""
         items = items_for(nodes, self._asked, terms, self._outage_s, has_range)
-        made = await self.create(terms, items, per_call)
+        made = await self.create(terms, items, per_call, mode)
         wider = with_wider_queues(items, made, self._asked, terms, self._outage_s)
         if wider:
-            again = await self.create(terms, wider, per_call)
+            again = await self.create(terms, wider, per_call, mode)
             # Who has no room for a second one keeps the first.
             better = {handle: each for handle, each in again.items() if each.is_there}
             made |= better
@@ -160,7 +158,13 @@ class ItemMaker:
             items = [wanted.get(item.handle, item) for item in items]
         return items, made
 
-    async def create(self, terms: Terms, items: Sequence[Item], per_call: int) -> dict[int, Made]:
+    async def create(
+        self,
+        terms: Terms,
+        items: Sequence[Item],
+        per_call: int,
+        mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
+    ) -> dict[int, Made]:
         """Create items; return what became of each, by handle. A refused node costs no other, a
         refused filter costs the filter; those that the subscription has no room for are
         BadTooManyMonitoredItems. An item that a handle had before is deleted."""
@@ -169,7 +173,7 @@ class ItemMaker:
         while start < len(items):
             part = self._fitting(items[start : start + per_call])
             try:
-                answers = await self._create_part(terms, part, with_filter=True)
+                answers = await self._create_part(terms, part, mode, with_filter=True)
             except TooManyOperations as error:
                 if per_call == 1:
                     raise SessionLost(
@@ -177,7 +181,7 @@ class ItemMaker:
                     ) from error
                 per_call = max(1, min(per_call, len(part)) // 2)
                 continue
-            except _TooManyItems:
+            except TooManyItems:
                 # A server that says so of the whole call: some of it may still fit.
                 if len(part) > 1:
                     per_call = len(part) // 2
@@ -187,7 +191,7 @@ class ItemMaker:
             refused = [item for item in part if answers[item.handle].status in _FILTER_REFUSED]
             if refused:
                 why = {item.handle: answers[item.handle].status for item in refused}
-                for handle, each in (await self._create_unfiltered(terms, refused)).items():
+                for handle, each in (await self._create_unfiltered(terms, refused, mode)).items():
                     answers[handle] = Made(
                         each.status, each.sampling_s, each.queue_size, why[handle]
                     )
@@ -195,17 +199,42 @@ class ItemMaker:
             start += len(part)
         return made
 
-    async def _create_unfiltered(self, terms: Terms, items: Sequence[Item]) -> dict[int, Made]:
+    async def set_mode(
+        self, handles: Sequence[int], mode: ua.MonitoringMode, per_call: int
+    ) -> dict[int, int]:
+        """Let items report, or sample only, or neither; handles without an item are left out. The
+        status of those that are refused."""
+        items: dict[int, list[tuple[int, int]]] = {}
+        refused: dict[int, int] = {}
+        for handle in handles:
+            if handle in self._item_of:
+                subscription, item = self._item_of[handle]
+                items.setdefault(subscription, []).append((handle, item))
+        for subscription, known in items.items():
+            for start in range(0, len(known), per_call):
+                part = known[start : start + per_call]
+                ids = [item for _, item in part]
+                request = ua.SetMonitoringModeParameters(subscription, mode, ids)
+                with translated("set the monitoring mode"):
+                    statuses = await self._session.services.set_monitoring_mode(request)
+                    for (handle, _), status in zip(part, statuses, strict=True):
+                        if not status.is_good():
+                            refused[handle] = int(status.value)
+        return refused
+
+    async def _create_unfiltered(
+        self, terms: Terms, items: Sequence[Item], mode: ua.MonitoringMode
+    ) -> dict[int, Made]:
         """Items whose filter the server does not have; there are few, so one by one where it does
         not take them in one call."""
         try:
-            return await self._create_part(terms, items, with_filter=False)
-        except (TooManyOperations, _TooManyItems):
+            return await self._create_part(terms, items, mode, with_filter=False)
+        except (TooManyOperations, TooManyItems):
             made: dict[int, Made] = {}
             for item in items:
                 try:
-                    made |= await self._create_part(terms, [item], with_filter=False)
-                except (TooManyOperations, _TooManyItems):
+                    made |= await self._create_part(terms, [item], mode, with_filter=False)
+                except (TooManyOperations, TooManyItems):
                     made[item.handle] = Made(BAD_TOO_MANY_MONITORED_ITEMS)
             return made
 
@@ -222,19 +251,19 @@ class ItemMaker:
         return items
 
     async def _create_part(
-        self, terms: Terms, items: Sequence[Item], *, with_filter: bool
+        self, terms: Terms, items: Sequence[Item], mode: ua.MonitoringMode, *, with_filter: bool
     ) -> dict[int, Made]:
         request = ua.CreateMonitoredItemsParameters()
         request.SubscriptionId = terms.subscription
         request.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.ItemsToCreate = [_request(item, with_filter) for item in items]
-        with translated("create monitored items", _TooManyItems):
+        request.ItemsToCreate = [_request(item, mode, with_filter) for item in items]
+        with translated("create monitored items"):
             try:
                 answers = await self._session.services.create_monitored_items(request)
             except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
                 raise TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
-                raise _TooManyItems from error
+                raise TooManyItems from error
             before: dict[int, list[int]] = {}
             for item, answer in zip(items, answers, strict=True):
                 if answer.StatusCode.is_good():
@@ -261,7 +290,9 @@ def _made(item: Item, answer: ua.MonitoredItemCreateResult) -> Made:
     return Made(status, sampling_s, int(answer.RevisedQueueSize) or item.queue_size)
 
 
-def _request(item: Item, with_filter: bool) -> ua.MonitoredItemCreateRequest:
+def _request(
+    item: Item, mode: ua.MonitoringMode, with_filter: bool
+) -> ua.MonitoredItemCreateRequest:
     wanted = ua.MonitoringParameters()
     wanted.ClientHandle = item.handle
     wanted.SamplingInterval = item.sampling_s * 1000
@@ -272,7 +303,7 @@ def _request(item: Item, with_filter: bool) -> ua.MonitoredItemCreateRequest:
     request.ItemToMonitor = ua.ReadValueId(
         NodeId=ua.NodeId.from_string(item.node), AttributeId=ua.AttributeIds.Value
     )
-    request.MonitoringMode = ua.MonitoringMode.Reporting
+    request.MonitoringMode = mode
     request.RequestedParameters = wanted
     return request
 

@@ -9,7 +9,6 @@ operations on arrays of all nodes, and what is repeated, which is bounded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,7 +130,7 @@ class Repeats:
         flags = Flag(int(self._flags[handle])) | Flag.HEARTBEAT
         kind = int(self._kind[handle])
         if kind == _OTHER:
-            return replace(self._others[handle], flags=flags)
+            return self._others[handle]._replace(flags=flags)
         return Notification(
             handle,
             from_bits(self._bits[handle], ValueType(kind)),

@@ -77,6 +77,10 @@ class Revisions:
         self._unfiltered.clear()
         self._shown = ""
 
+    def resumed(self) -> None:
+        """The session goes on, and its birth is shown in place of what was said before."""
+        self._shown = ""
+
     def subscribed(self, asked_s: float, terms: Terms) -> None:
         """A subscription was made with these terms; `asked_s`: the publishing interval."""
         self._interval_s = asked_s, terms.publishing_interval_s

@@ -78,12 +78,19 @@ class Way:
 
 
 class Endpoints:
-    """Finds the way to the server of one source. `clear_hosts`: may be spoken to in the clear, as
-    this machine may."""
+    """Finds the way to a server of one source. `clear_hosts`: may be spoken to in the clear, as
+    this machine may; `first_of`: under which name its first certificate is kept, empty: the
+    source's."""
 
     def __init__(
-        self, model: SourceModel, clear_hosts: Collection[str], store: TrustStore, gateway: str
+        self,
+        model: SourceModel,
+        clear_hosts: Collection[str],
+        store: TrustStore,
+        gateway: str,
+        first_of: str = "",
     ) -> None:
+        self._first_of = first_of or model.key
         self._model, self._security = model, model.security_in(clear_hosts)
         self._refused = model.refused_in_clear(clear_hosts)
         self._store, self._gateway = store, gateway
@@ -149,7 +156,7 @@ class Endpoints:
         if first_use and {each.check for each in faults} <= {UNTRUSTED}:
             # Noted also where it is trusted anyway: whoever comes with another one is the second.
             try:
-                is_first = self._store.first_used(own, source)
+                is_first = self._store.first_used(own, self._first_of)
             except OSError as error:
                 raise Unacceptable(f"the first certificate cannot be kept: {error}") from error
             if is_first:

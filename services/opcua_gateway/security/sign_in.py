@@ -18,6 +18,7 @@ from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
     Unacceptable,
+    described,
     is_known,
     policy_of,
     policy_of_token,
@@ -70,10 +71,13 @@ def read_identity(model: SourceModel) -> Identity:
         if not model.user:
             return NOBODY
         if model.password_file:
-            text = Path(model.password_file).read_text(encoding="utf-8")
-            return Identity(model.user, text.rstrip("\r\n"))
+            return Identity(model.user, _read_password(Path(model.password_file)))
     except OSError as error:
-        raise Unacceptable(f"cannot sign in: {error.filename}: {error.strerror}") from error
+        raise Unacceptable(
+            f"cannot sign in: {error.filename}: {error.strerror}; the plant file names it in "
+            f"{_field_of(model, str(error.filename))}: put the file there and let the gateway's "
+            "user read it; it is looked at again by itself"
+        ) from error
     except UNREADABLE as error:
         raise Unacceptable(f"cannot sign in: {error}") from error
     if not model.password_env:
@@ -85,6 +89,25 @@ def read_identity(model: SourceModel) -> Identity:
             "names for the password, is not set"
         )
     return Identity(model.user, password)
+
+
+def _read_password(file: Path) -> str:
+    """The text of a password file without the end of its line; a byte order mark is no part of it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}, the `password_file`, is not UTF-8: save it as UTF-8") from error
+    return text.rstrip("\r\n")
+
+
+def _field_of(model: SourceModel, file: str) -> str:
+    names = ("password_file", "user_certificate", "user_key")
+    return next((f"`{n}`" for n in names if str(Path(getattr(model, n))) == file), "its source")
 
 
 def choose_token(
@@ -126,7 +149,7 @@ def choose_token(
         return token
     if wanted == ua.UserTokenType.Certificate:
         raise Unacceptable(_unproven(policy_of_token(token, endpoint)))
-    if identity.password and "clear_password" not in security.waive:
+    if identity.password and not is_covered(endpoint) and "clear_password" not in security.waive:
         raise Unacceptable(_uncovered(token, endpoint))
     return token
 
@@ -143,6 +166,13 @@ def is_protected(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) ->
     return policy in OF_TODAY or named
 
 
+def is_covered(endpoint: ua.EndpointDescription) -> bool:
+    """Whether the channel itself keeps a password secret (part 4, 7.40.4): it encrypts, by a policy
+    that can be relied on."""
+    encrypts = endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
+    return encrypts and policy_of(endpoint) in OF_TODAY
+
+
 def _uncovered(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> str:
     policy = policy_of_token(token, endpoint)
     wants = (
@@ -150,11 +180,11 @@ def _uncovered(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> s
         if policy == NONE
         else f"the server would have the password encrypted by {policy}, which is broken"
     )
-    if endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt:
+    if endpoint.SecurityMode != ua.MessageSecurityMode.None_:
         return (
-            f"{wants}: only the channel would protect it. Let the server offer a policy of today, "
-            f"say {OF_TODAY[1]}, for user names, or, if the channel is enough, say security: "
-            "{waive: [clear_password]}"
+            f"{wants}, and the channel ({described(endpoint)}) does not protect it: let the server "
+            f"offer {OF_TODAY[1]} with SignAndEncrypt, or that policy for user names; or say "
+            "security: {waive: [clear_password]} if the network between is closed"
         )
     return (
         f"{wants}: choose an endpoint with security, or say security: {{waive: [clear_password]}} "

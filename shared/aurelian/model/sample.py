@@ -261,6 +261,9 @@ class SampleBatch:
         )
 
 
+_KINDS = len(ValueType)
+
+
 def make_batch(
     samples: Sequence[Sample], *, owner: str, gateway: str, boot: int, sequence: int, line: str
 ) -> SampleBatch:
@@ -277,9 +280,9 @@ def make_batch(
     place = np.empty(len(index), np.uint32)
     place[[index[signal] for signal in signals]] = np.arange(len(index), dtype=np.uint32)
 
-    def pick(kind: ValueType) -> list[Value]:
-        return [s.value for s in samples if s.type == kind]
-
+    values: list[list[Value]] = [[] for _ in range(_KINDS)]
+    for each in samples:
+        values[each.type].append(each.value)
     try:
         return SampleBatch(
             owner=owner,
@@ -296,13 +299,13 @@ def make_batch(
             status=np.array([s.status for s in samples], np.uint32),
             flags=np.array([s.flags for s in samples], np.uint32),
             sub=np.array([s.sub for s in samples], np.uint32),
-            doubles=np.array(pick(ValueType.DOUBLE), np.float64),
-            ints=np.array(pick(ValueType.INT64), np.int64),
-            uints=np.array(pick(ValueType.UINT64), np.uint64),
-            bools=np.array(pick(ValueType.BOOL), np.bool_),
-            texts=_of(str, pick(ValueType.TEXT)),
-            blobs=_of(bytes, pick(ValueType.BYTES)),
-            jsons=_of(str, pick(ValueType.JSON)),
+            doubles=np.array(values[ValueType.DOUBLE], np.float64),
+            ints=np.array(values[ValueType.INT64], np.int64),
+            uints=np.array(values[ValueType.UINT64], np.uint64),
+            bools=np.array(values[ValueType.BOOL], np.bool_),
+            texts=_of(str, values[ValueType.TEXT]),
+            blobs=_of(bytes, values[ValueType.BYTES]),
+            jsons=_of(str, values[ValueType.JSON]),
         )
     except (TypeError, OverflowError) as error:
         raise ValueError(f"a sample of line {line!r} does not fit its type: {error}") from error

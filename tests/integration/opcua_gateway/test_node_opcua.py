@@ -158,4 +158,4 @@ async def test_messages_that_are_too_large_are_asked_for_smaller(
             await until(lambda: have_reached(taken, 10.0, MANY), "the last value of each node")
             for each in values(taken).values():
                 assert each[-10:] == [float(n) for n in range(1, 11)]
-            assert limited.refused and source._most_notifications < MANY
+            assert limited.refused and source._dialler.most_notifications < MANY

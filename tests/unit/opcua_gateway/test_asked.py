@@ -22,7 +22,7 @@ from opcua_gateway.items.asked import (
 from opcua_gateway.items.create import Made, items_for, with_wider_queues
 from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import tags_of
-from opcua_gateway.resume import Resume, save
+from opcua_gateway.resume import Resume
 from opcua_gateway.session import Limits, Terms
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
@@ -128,11 +128,11 @@ def test_a_session_goes_on_only_where_its_items_are_what_the_plant_file_asks(
         plant = make_plant(("a",), monitoring=monitoring)
         (source,) = make_sources(OpcuaGatewaySettings(state=tmp_path), [plant])
         addresses = tuple(tag.model.address for tag in source._tags)
-        asked = source._fingerprint if said == "the same" else said
+        asked = source._dialler.fingerprint if said == "the same" else said
         resume = Resume("secret", (), Limits(("",), 1), addresses, (), 5, asked=asked)
-        save(source._file, resume)
-        source._load()
-        return source._resume is not None
+        source._resumption._file.save(resume)
+        source._resumption.load(source._deliveries, source._holes, source.model.url)
+        return bool(source._resumption.url)
 
     assert found("the same", deadband=1)
     assert found("", deadband=1)  # a file of a version that did not say it
@@ -154,6 +154,8 @@ def test_a_filter_that_is_not_had_is_logged_once_and_shown_in_each_session(
         assert revisions.tell() == f"{shown} (0x80450000)"
         assert revisions.tell() == ""
     assert [record.message for record in caplog.records] == ["nodes come without their filter"]
+    revisions.resumed()
+    assert revisions.tell() == f"{shown} (0x80450000)"
     # Another time it is taken.
     revisions.made(terms, items, {0: Made(0, 0.25, 243)})
     assert revisions.tell() == revisions.summary == ""

@@ -99,6 +99,14 @@ def notification(handle: int = 0, status: int = 0, **changes: object) -> Notific
         ("ns=4;i=1001", [""], "ns=4;i=1001"),
         ("i=2258", [""], "ns=0;i=2258"),
         ("nsu=urn:a;s=odd;name=1", ["", "urn:a"], "ns=1;s=odd;name=1"),
+        ("nsu=urn:a%3Bb%25;s=x", ["", "urn:a;b%"], "ns=1;s=x"),
+        ("nsu=urn:a%3bb;s=x", ["", "urn:a;b"], "ns=1;s=x"),
+        # As it stands it comes first: not everybody escapes.
+        ("nsu=http://a/%25b;s=x", ["http://a/%b", "http://a/%25b"], "ns=1;s=x"),
+        ("nsu=http://a/%20b;s=x", ["", "http://a/%20b"], "ns=1;s=x"),
+        ("nsu=urn:größe b;s= Maß ", ["", "urn:größe b"], "ns=1;s= Maß "),
+        ("ns=1;b=AP8=", [""], "ns=1;b=0x00ff"),
+        ("ns=1;b=0xABCD==", [""], "ns=1;b=0xd3100108"),
         (
             "ns=1;g=09087e75-8e5e-499b-954f-f2a9603db28a",
             [""],
@@ -128,6 +136,12 @@ def test_an_unusable_address_is_refused_with_its_signal(text: str) -> None:
     ("url", "why"),
     [
         ("opc.tcp://user:word@127.0.0.1:4840", "`password_file`"),
+        ("opc.tcp://host:99999", "a port is 0 to 65535"),
+        ("opc.tcp://::1:4840", "in brackets"),
+        (" opc.tcp://host:4840", "a space stands before"),
+        ("opc.tcp://a..b:4840", "can be no host"),
+        (f"opc.tcp://{64 * 'a'}:4840", "can be no host"),
+        ("opc.tcp://host:4840?x", "no place in an address"),
         ("http://127.0.0.1:4840", "no address of kind opcua"),
         ("opc.tcp://127.0.0.1", "names no port"),
     ],
