@@ -145,8 +145,12 @@ class Deliveries:
                 ]
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
             case Unfiltered(text, at):
-                told = codec.Birth(assets=self._units.heard, detail=text)
-                return self._delivery(at, events=[self._event(at, birth=told)])
+                # The detail of a birth is what people read of a source; it must bear nobody who is
+                # silent, and a birth that names nobody bears all.
+                heard = [] if self._is_down else self._units.heard
+                told = codec.Birth(assets=heard, detail=text)
+                events = [self._event(at, birth=told)] if heard else []
+                return self._delivery(at, events=events)
         assert_never(happening)
 
     def _of_session(self, connected: Connected) -> Delivery:

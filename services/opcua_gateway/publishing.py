@@ -106,6 +106,7 @@ class Publishing:
             subscription.has_items = True
             subscription.left_behind = self._settings.opcua_publish_requests
         self.refused = dict(refused)
+        self._revisions.resumed()
 
     async def watch_all(self) -> dict[int, int]:
         """Watch all nodes in new subscriptions; the status of those that are refused, by handle:

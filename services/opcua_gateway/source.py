@@ -278,6 +278,7 @@ class OpcuaSource:
                 self._save()
                 publishing.resume(*self._resumption.left_of(resume, self._window))
                 await self._out.put(Connected(True, now_us(), status, self._shown(server)))
+                await publishing.tell({})
             else:
                 self._types = None
                 self._resumption.began()

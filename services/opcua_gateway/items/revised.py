@@ -51,6 +51,7 @@ class Revisions:
         self._unfiltered: dict[int, str] = {}  # by handle: why
         self._named: set[int] = set()  # that the log has named
         self._said: dict[str, object] = {}
+        self._shown = ""
         self._interval_s: tuple[float, float] | None = None
 
     def name(self, handle: int) -> str:
@@ -58,14 +59,27 @@ class Revisions:
         return self._names[handle]
 
     @property
-    def unfiltered(self) -> Mapping[int, str]:
-        """Nodes that are watched without the filter that the plant file says, with the reason."""
-        return self._unfiltered
+    def summary(self) -> str:
+        """For a person: that nodes are watched without the filter that the plant file says. Empty:
+        none is."""
+        if not self._unfiltered:
+            return ""
+        first = min(self._unfiltered)
+        count = len(self._unfiltered)
+        return (
+            f"{count} {'node comes' if count == 1 else 'nodes come'} without the filter of the "
+            f"plant file, first {self._names[first]}: {self._unfiltered[first]}"
+        )
 
     def begin(self) -> None:
         """A new session: all is asked anew."""
         self._given.clear()
         self._unfiltered.clear()
+        self._shown = ""
+
+    def resumed(self) -> None:
+        """The session goes on, and its birth is shown in place of what was said before."""
+        self._shown = ""
 
     def subscribed(self, asked_s: float, terms: Terms) -> None:
         """A subscription was made with these terms; `asked_s`: the publishing interval."""
@@ -96,7 +110,7 @@ class Revisions:
 
     def tell(self) -> str:
         """Say what is new, in the log and as metrics; return what a person shall read on the pages:
-        that some filters are not had. Empty: nothing new."""
+        `summary`, where it is another one than in this session before."""
         self._count()
         self._say("publishing interval", self._of_interval(), "s")
         given = self._given.values()
@@ -116,12 +130,15 @@ class Revisions:
                     "next": "a longer sampling interval, or a server with longer queues",
                 }
                 log.warning("queues are too short for an outage", extra={"fields": fields})
-        return self._tell_filters()
-
-    def _tell_filters(self) -> str:
-        new = sorted(handle for handle in self._unfiltered if handle not in self._named)
-        if not new:
+        self._tell_filters()
+        if self.summary == self._shown:
             return ""
+        self._shown = self.summary
+        return self._shown
+
+    def _tell_filters(self) -> None:
+        """Each node is named in the log once, however many sessions follow."""
+        new = sorted(handle for handle in self._unfiltered if handle not in self._named)
         self._named.update(new)
         reasons: dict[str, list[int]] = {}
         for handle in new:
@@ -134,11 +151,6 @@ class Revisions:
                 "reason": reason,
             }
             log.warning("nodes come without their filter", extra={"fields": fields})
-        first = new[0]
-        return (
-            f"{len(self._unfiltered)} nodes come without their filter, first "
-            f"{self._names[first]}: {self._unfiltered[first]}"
-        )
 
     def _say(self, what: str, pairs: Sequence[tuple[float, float]], unit: str) -> None:
         """Once for each kind of difference, and again when it is another."""

@@ -82,11 +82,8 @@ def read_status_code(given: object) -> int:
         except ValueError:
             if given in _GOOD or given.startswith("Good"):
                 raise ValueError(f"{given!r} counts as good already; take it out") from None
-            meant = suggest(given, STATUS_CODES)
-            raise ValueError(
-                f"{given!r} is no status code of a value{meant or '; write its number'}, say "
-                "UncertainLastUsableValue or 0x40900000"
-            ) from None
+            meant = suggest(given, STATUS_CODES) or "; say UncertainLastUsableValue or 0x40900000"
+            raise ValueError(f"{given!r} is no status code of a value{meant}") from None
     if code is None or not 0 <= code < 1 << 32:
         raise ValueError(f"{given!r} is no status code; say UncertainLastUsableValue or 0x40900000")
     if code < 1 << 30:

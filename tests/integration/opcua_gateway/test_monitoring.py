@@ -84,7 +84,7 @@ async def test_filters_are_applied_by_the_server_survive_a_new_session_and_fall_
             assert "no EURange" in named["x/s/a/l/press/v3",]
             assert metric("opcua_gateway_nodes_unfiltered") == 2
             births = [e.birth.detail for d in taken for e in d.events if e.HasField("birth")]
-            assert [each for each in births if "2 nodes come without their filter" in each]
+            assert [each for each in births if "2 nodes come without the filter" in each]
 
             # The subscriptions are made anew, with their filters.
             await server.forget()

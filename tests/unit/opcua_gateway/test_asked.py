@@ -20,6 +20,7 @@ from opcua_gateway.items.asked import (
     needed_queue,
 )
 from opcua_gateway.items.create import Made, items_for, with_wider_queues
+from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import tags_of
 from opcua_gateway.resume import Resume
 from opcua_gateway.session import Limits, Terms
@@ -136,3 +137,25 @@ def test_a_session_goes_on_only_where_its_items_are_what_the_plant_file_asks(
     assert found("the same", deadband=1)
     assert found("", deadband=1)  # a file of a version that did not say it
     assert not found(fingerprint(0.25, [Asked()]), deadband=1)
+
+
+def test_a_filter_that_is_not_had_is_logged_once_and_shown_in_each_session(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = [Asked(filter=Filter(Trigger.STATUS_VALUE, 1.0), is_chosen=True), Asked()]
+    revisions, terms = Revisions("x/s/peer", ["a", "b"], asked, 60), Terms(1, 0.25, 2)
+    items = items_for([(0, "i=0"), (1, "i=1")], asked, terms, 60, lambda handle: False)
+    # That the usual filter is refused is nothing that the plant file said.
+    refused = {handle: Made(0, 0.25, 243, 0x80450000) for handle in (0, 1)}
+    shown = "1 node comes without the filter of the plant file, first a: the server refuses it"
+    for _ in range(2):
+        revisions.begin()
+        revisions.made(terms, items, refused)
+        assert revisions.tell() == f"{shown} (0x80450000)"
+        assert revisions.tell() == ""
+    assert [record.message for record in caplog.records] == ["nodes come without their filter"]
+    revisions.resumed()
+    assert revisions.tell() == f"{shown} (0x80450000)"
+    # Another time it is taken.
+    revisions.made(terms, items, {0: Made(0, 0.25, 243)})
+    assert revisions.tell() == revisions.summary == ""
