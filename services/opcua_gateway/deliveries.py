@@ -183,7 +183,8 @@ class Deliveries:
             events.append(self._died(at))
         else:
             detail = "resumed" if connected.resumed else "connected"
-            detail += f" to {connected.server}" if connected.server else ""
+            if connected.server:
+                detail += f" {'at' if connected.resumed else 'to'} {connected.server}"
             events.append(self._event(at, birth=codec.Birth(assets=self._assets, detail=detail)))
         self._beat_at = at
         return self._delivery(at, events=events, ack=self._told(gaps))

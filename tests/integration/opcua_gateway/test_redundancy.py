@@ -108,6 +108,10 @@ async def test_when_the_active_server_is_killed_the_other_takes_over(
             for server, active in ((first, 0), (other, 1)):
                 gauge = metrics.ACTIVE.labels("x/s/peer", server.url)
                 await until(lambda g=gauge, a=active: g._value.get() == a, "metric")  # type: ignore[misc]
+        # The next process goes on with the session at the other one.
+        async with taking(source_of(tmp_path, first, other, mode)) as taken:
+            await until(lambda: births(taken) == [f"resumed at {other.url}"], "the same session")
+            assert not gaps(taken) and not deaths(taken)
 
 
 @pytest.mark.parametrize("mode", [pytest.param("cold", marks=LONG), "hot"])

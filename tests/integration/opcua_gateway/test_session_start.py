@@ -72,7 +72,7 @@ async def test_a_server_that_gives_no_subscription_is_one_gap_and_leaves_no_sess
 async def test_nodes_of_a_namespace_that_comes_later_have_a_history_and_names(
     tmp_path: Path,
 ) -> None:
-    late, last = "urn:aurelian-test:late", 50
+    late, last = "urn:aurelian-test:late", 25
     async with (
         node_opcua(tmp_path, nodes=1, historized=1) as server,
         fault_proxy(server.port) as proxy,
