@@ -18,7 +18,7 @@ from tests.source_alone import taking
 from tests.waiting import until
 
 NODES, PAUSE_MS, ROUND = 5, 150, 20
-TIMES = 40 if LONG_TESTS else 1
+TIMES = 20 if LONG_TESTS else 1
 EVERY = 3
 """One of so many messages is damaged."""
 
@@ -47,6 +47,7 @@ class BitFlips:
         return bytes(changed)
 
 
+@pytest.mark.timeout(150 + 40 * TIMES)
 @pytest.mark.parametrize("where", [HEAD, 100_000], ids=["heads", "anywhere"])
 async def test_bits_that_flip_on_the_way_end_nothing_for_good(tmp_path: Path, where: int) -> None:
     """In the head they cost no value that is not in a gap. Among the values they may: one flip
