@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import OpcuaSource, make_sources
 from pilot_factory.factory import Factory
 from pilot_factory.faults import Fault, FaultKind
+from pilot_factory.opcua_server import OpcuaServer
 from pilot_factory.packml_machine import PACKML
 from tests.integration.pilot_factory.test_pilot_factory import CNC_2, running
 from tests.peers.certificates import make
@@ -177,3 +179,30 @@ async def test_the_state_is_that_of_the_innermost_state_machine_that_is_active(
                     return bool(await blocked.read_value())
 
                 await until(is_blocked, "no room before the machine that stands", 40)
+
+
+async def test_an_aborted_machine_has_no_active_state_machine_inside_the_outermost() -> None:
+    server = OpcuaServer("127.0.0.1", 0, "urn:aurelian:pilot", [], ["m"])
+    await server.build()
+    now = ua.DataValue(SourceTimestamp=datetime.now(UTC))
+    index = await server.server.get_namespace_index("urn:aurelian:pilot")
+
+    async def states() -> list[object]:
+        found: list[object] = []
+        for name in ("", ".MachineState", ".MachineState.ExecuteState"):
+            node = server.server.get_node(
+                ua.NodeId(f"m.BaseStateMachine{name}.CurrentState.Number", index)
+            )
+            value = await node.read_data_value(raise_on_bad_status=False)
+            assert value.StatusCode is not None and value.Value is not None
+            found.append(value.StatusCode.value or value.Value.Value)
+        return found
+
+    for state, shown in (
+        ("Execute", [19, 18, 6]),
+        ("Aborted", [9, NOT_ACTIVE, NOT_ACTIVE]),
+        ("Clearing", [19, 1, NOT_ACTIVE]),
+        ("Held", [19, 18, 11]),
+    ):
+        await server.packml["m"].show(Role.STATE, state, now)
+        assert await states() == shown, state
