@@ -16,7 +16,7 @@ from asyncua import Client, ua
 
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.notifications import Published, decode_republish
-from opcua_gateway.no_connection import why
+from opcua_gateway.no_connection import next_step, why
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
@@ -196,7 +196,8 @@ class Session:
                     request, callback=lambda _: None
                 )
             except ua.uaerrors.BadTooManySubscriptions as error:
-                raise TooManySubscriptions(f"cannot create a subscription: {error}") from error
+                said = f"cannot create a subscription: {error}{next_step(error.code)}"
+                raise TooManySubscriptions(said) from error
         # Servers that say 0 do not mean it.
         revised = made.RevisedPublishingInterval / 1000
         interval_s = revised if revised > 0 else publishing_interval_s
@@ -400,7 +401,8 @@ def translated(doing: str) -> Iterator[None]:
     ):
         raise
     except ua.UaStatusCodeError as error:
-        raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
+        said = f"cannot {doing}: {error} (0x{error.code:08X}){next_step(error.code)}"
+        raise SessionLost(said) from error
     except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
         raise SessionLost(f"cannot {doing}: {why(error)}") from error
     except Exception as error:
