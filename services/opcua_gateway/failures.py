@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from asyncua import ua
 
-from opcua_gateway.no_connection import why
+from opcua_gateway.no_connection import next_step, why
 
 
 class SessionLost(ConnectionError):
@@ -62,7 +62,8 @@ def translated(doing: str) -> Iterator[None]:
     ):
         raise
     except ua.UaStatusCodeError as error:
-        raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
+        said = f"cannot {doing}: {error} (0x{error.code:08X}){next_step(error.code)}"
+        raise SessionLost(said) from error
     except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
         raise SessionLost(f"cannot {doing}: {why(error)}") from error
     except Exception as error:

@@ -1,11 +1,37 @@
-"""Why there is no connection, in words that say where to look next; called by session.py."""
+"""Why there is no connection, in words that say where to look next; called by session.py. Pure."""
 
 from __future__ import annotations
 
 import errno
 import socket
 
+from asyncua import ua
+
 _NO_WAY = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+
+_STEPS = {
+    ua.StatusCodes.BadTooManySessions: (
+        "end one there that nobody needs, or let the server allow more; one of ours that was left "
+        "ends by itself after AURELIAN_OPCUA_SESSION_TIMEOUT_S"
+    ),
+    ua.StatusCodes.BadTooManySubscriptions: (
+        "end one there that nobody needs, or let the server allow more; one of ours that was left "
+        "ends by itself after AURELIAN_OPCUA_SESSION_TIMEOUT_S"
+    ),
+    ua.StatusCodes.BadTcpEndpointUrlInvalid: (
+        "is what stands behind the port in the url as the server has it? "
+        "`aurelian browse URL --endpoints` shows it"
+    ),
+    ua.StatusCodes.BadOutOfMemory: "the server needs more memory, or a restart",
+    ua.StatusCodes.BadLicenseExpired: "the server's licence has ended: ask its maker",
+}
+
+
+def next_step(status: int) -> str:
+    """What to do about a status that a server gives for a session, with `; ` in front; empty: it is
+    not known."""
+    step = _STEPS.get(status & 0xFFFF0000)
+    return f"; {step}" if step else ""
 
 
 def why(error: BaseException) -> str:

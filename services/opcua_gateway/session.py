@@ -167,7 +167,8 @@ class Session:
                     request, callback=lambda _: None
                 )
             except ua.uaerrors.BadTooManySubscriptions as error:
-                raise TooManySubscriptions(f"cannot create a subscription: {error}") from error
+                said = f"cannot create a subscription: {error}{next_step(error.code)}"
+                raise TooManySubscriptions(said) from error
         # Servers that say 0 do not mean it.
         revised = made.RevisedPublishingInterval / 1000
         interval_s = revised if revised > 0 else publishing_interval_s

@@ -18,6 +18,9 @@ from aurelian.model.written import suggest
 from aurelian.model.yaml_text import Lines, YAMLError, describe_error, read_yaml
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_CUT = re.compile(r"\s*(?:- )?\s*address:\s+([^\s\"'#{\[|>&*!].*?)\s+#[^\s#]")
+"""An address as a line of its own that ends at a `#` which may be part of it: `s=Motor #1`."""
+
 _FIELDS = sorted(
     {
         name
@@ -97,7 +100,8 @@ def _read(path: Path) -> str:
 
     Raises:
         OSError: it cannot be read.
-        PlantError: it is no UTF-8, or a name without default is not set.
+        PlantError: it is no UTF-8, a name without default is not set, or a comment may have cut an
+            address.
     """
     data = path.read_bytes()
     try:
@@ -107,6 +111,11 @@ def _read(path: Path) -> str:
         raise PlantError(f"{path}:{line}: this is not UTF-8; save the file as UTF-8") from error
     lines = text.split("\n")
     for place, written in enumerate(lines):
+        if " #" in written and (cut := _CUT.match(written)):
+            raise PlantError(
+                f"{path}:{place + 1}: address: ` #` begins a comment, so that {cut[1]!r} is all of "
+                "it; put the address in quotes, or a space behind the `#`"
+            )
         comment = re.search(r"(^|\s)#", written)
         for name in _VARIABLE.finditer(written, 0, comment.start() if comment else len(written)):
             if name[2] is None and not os.environ.get(name[1]):
@@ -138,6 +147,8 @@ def _check_calendars(path: Path, lines: Lines, plant: Plant) -> None:
 def _sentence(problem: ErrorDetails) -> str:
     """What is wrong, with what was written where pydantic does not say it."""
     said, given = problem["msg"].removeprefix("Value error, "), problem.get("input")
+    if given is None and not problem["loc"]:
+        return "the file is empty; the README shows one to start from"
     if given is None and problem["type"] != "missing":
         return "nothing stands here; give a value, or leave the field out"
     match problem["type"]:
@@ -150,6 +161,13 @@ def _sentence(problem: ErrorDetails) -> str:
             comma = isinstance(given, str) and re.fullmatch(r"[+-]?\d+,\d+", given)
             hint = f"; write {str(given).replace(',', '.')}" if comma else ""
             return f"{said}: {str(given)!r}{hint}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"fields are wanted here, as `name: value`, and {str(given)[:80]!r} stands here"
+        case "tuple_type" | "list_type":
+            return (
+                "a list is wanted here, each of it with `- ` in front, and "
+                f"{str(given)[:80]!r} stands here"
+            )
         case "string_pattern_mismatch":
             return (
                 f"{str(given)!r} is no name; letters, digits, `_`, `.` and `-` make one, the first "

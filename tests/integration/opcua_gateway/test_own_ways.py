@@ -207,3 +207,16 @@ async def test_signs_of_life_at_each_interval_are_not_waited_for(
         way.delay_s = 0.3
         await peer.tell(taken, 2)
     assert births(taken) == ["connected"]
+
+
+async def test_the_session_of_one_server_is_not_shown_to_another(
+    peer: Peer, tmp_path: Path
+) -> None:
+    """Its secret would be; and where servers count their sessions it may be somebody else's there.
+    What came between is a gap all the same."""
+    async with watched(peer, tmp_path, lambda answer: answer) as (taken, _):
+        await peer.tell(taken)
+    async with watched(peer, tmp_path, lambda answer: answer) as (taken, _):  # of another port
+        await peer.tell(taken)
+    assert births(taken) == ["connected"]
+    assert gaps(taken) == ["no session with the server"]

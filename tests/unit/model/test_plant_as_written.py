@@ -321,3 +321,45 @@ def test_a_file_that_is_damaged_anywhere_is_read_or_refused_with_its_line(tmp_pa
             refused += 1
             assert str(error).startswith(f"{file}:"), error
     assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("ns=2;s=Motor # the first one", "ns=2;s=Motor"),
+        ("ns=2;s=Motor#1", "ns=2;s=Motor#1"),
+        ('"ns=2;s=Motor #1"', "ns=2;s=Motor #1"),
+        ("'ns=2;s=Motor #1'  #1", "ns=2;s=Motor #1"),
+        ("ns=2;s=Motor  ## wrong?", "ns=2;s=Motor"),
+        ("ns=2;s=Motor #1", None),
+        ("ns=2;s=Motor  #1 Force", None),
+    ],
+)
+def test_an_address_that_a_comment_may_have_cut_is_refused(
+    tmp_path: Path, written: str, address: str | None
+) -> None:
+    """`s=Motor #1` was read as `s=Motor`, a node of another name or of none."""
+    if address is None:
+        with pytest.raises(PlantError, match=r"plant.yaml:30: address: ` #` begins a comment"):
+            load(tmp_path, "ns=2;s=Force", written)
+    else:
+        (unit,) = load(tmp_path, "ns=2;s=Force", written).units()
+        assert unit.model.signals[1].address == address
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "the file is empty"),
+        ("hello", "fields are wanted here"),
+        ("- a", "fields are wanted here"),
+        (FILE.replace("areas:", "areas: hall\nx:"), "a list is wanted here"),
+        (FILE.replace("sources:", "sources: {id: plc}\nx:"), "a list is wanted here"),
+    ],
+)
+def test_a_file_of_another_shape_is_answered_in_words_of_the_file(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    (tmp_path / "plant.yaml").write_text(text)
+    with pytest.raises(PlantError, match=says):
+        load_plant(tmp_path / "plant.yaml")

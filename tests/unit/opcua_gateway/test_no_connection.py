@@ -6,8 +6,10 @@ import errno
 import socket
 
 import pytest
+from asyncua import ua
 
 from opcua_gateway.no_connection import why
+from opcua_gateway.session import SessionLost, translated
 
 CASES: list[tuple[BaseException, str]] = [
     (socket.gaierror(-2, "Name or service not known"), "spelled right"),
@@ -29,3 +31,13 @@ def test_a_next_step_stands_behind_the_systems_words(error: BaseException, step:
 @pytest.mark.parametrize("error", [AssertionError(), ValueError("a"), OSError(5, "I/O error")])
 def test_what_has_no_step_stays_as_it_is(error: BaseException) -> None:
     assert why(error) == (str(error) or type(error).__name__)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("BadTooManySessions", "let the server allow more"), ("BadTcpEndpointUrlInvalid", "the port")],
+)
+def test_what_a_server_has_too_many_of_is_said_with_what_to_do(name: str, step: str) -> None:
+    with pytest.raises(SessionLost) as lost, translated("open a session"):
+        raise ua.UaStatusCodeError(getattr(ua.StatusCodes, name))
+    assert name in str(lost.value) and step in str(lost.value)
