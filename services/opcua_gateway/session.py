@@ -22,6 +22,7 @@ from opcua_gateway.failures import TooManyOperations as TooManyOperations
 from opcua_gateway.failures import TooManyPublishRequests as TooManyPublishRequests
 from opcua_gateway.failures import TooManySubscriptions as TooManySubscriptions
 from opcua_gateway.failures import translated as translated
+from opcua_gateway.no_connection import next_step
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
