@@ -4,7 +4,7 @@ source.py, in the order in which it happened."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -15,8 +15,18 @@ from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
+from opcua_gateway.alarms.deliveries import OVERFLOWED, AlarmDeliveries, Sent
 from opcua_gateway.decode.notifications import Published
-from opcua_gateway.happenings import Connected, Happening, Lost, Message, ReadBack, Refused
+from opcua_gateway.happenings import (
+    Connected,
+    Happening,
+    Lost,
+    Message,
+    ReadBack,
+    RefreshAsked,
+    RefreshRefused,
+    Refused,
+)
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import (
     Notification,
@@ -58,9 +68,16 @@ class Deliveries:
         names: by handle the names of the numbers of nodes that are enumerations.
     """
 
-    def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
+    def __init__(
+        self,
+        model: SourceModel,
+        owner: str,
+        tags: Sequence[Tag],
+        holes: Holes,
+        alarms: AlarmDeliveries | None = None,
+    ) -> None:
         self.model, self.owner = model, owner
-        self._holes = holes
+        self._holes, self._alarms = holes, alarms
         self.heard_at = self.stored_at = 0
         self._on_the_way = 0
         # By how much live values are dated after they come; before: negative, as it is the rule.
@@ -101,6 +118,8 @@ class Deliveries:
                 self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
             case Connected(resumed, at):
+                if self._alarms is not None:
+                    self._alarms.session_began()
                 self._initial[:] = not resumed
                 if not resumed:
                     self._is_down = False
@@ -128,6 +147,17 @@ class Deliveries:
                     for each in found
                 ]
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
+            case RefreshAsked(at):
+                if self._alarms is not None:
+                    self._alarms.refresh_asked()
+                return self._delivery(at)
+            case RefreshRefused(missed, at):
+                if self._alarms is None:
+                    return self._delivery(at)
+                sent = self._alarms.refresh_refused(at, missed=missed)
+                return self._delivery(
+                    at, events=list(self._stamped(sent.events, at)), ack=sent.stored
+                )
         assert_never(happening)
 
     def _of_message(self, message: Message) -> Delivery:
@@ -169,6 +199,14 @@ class Deliveries:
                     published.unreadable,
                 )
             )
+        sent = Sent()
+        if self._alarms is not None:
+            missed = bool(message.lost or published.unreadable)
+            sent = self._alarms.of(message.events, at, missed=missed)
+            if sent.overflows:
+                events.append(self._gap(at, OVERFLOWED))
+            events += self._stamped(sent.events, at)
+            rejects += sent.rejects
         timed = times != NO_TIME
         self._last_time[handles[timed]] = times[timed]
         self._holes.delivered(published, at)
@@ -184,7 +222,7 @@ class Deliveries:
             readings=readings,
             rejects=rejects,
             events=events,
-            ack=self._ack(message),
+            ack=self._ack(message, sent.stored),
             vouches=not self._is_down,
         )
 
@@ -311,13 +349,22 @@ class Deliveries:
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
         return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
 
-    def _ack(self, message: Message) -> Callable[[], None] | None:
+    def _stamped(self, events: Iterable[codec.SourceEvent], at: int) -> Iterator[codec.SourceEvent]:
+        for each in events:
+            each.owner, each.source, each.time = self.owner, self.model.key, at
+            yield each
+
+    def _ack(
+        self, message: Message, alarms_stored: Callable[[], None] | None
+    ) -> Callable[[], None] | None:
         book = message.acknowledgements
         if book is None:
             return None
 
         def stored() -> None:
             self._on_the_way -= 1
+            if alarms_stored is not None:
+                alarms_stored()
             self.stored_at = max(self.stored_at, message.received_at + min(self._ahead, 0))
             book.stored(message.published.sequence)
 

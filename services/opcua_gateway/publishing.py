@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Coroutine
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from functools import partial
 
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
+from opcua_gateway.alarms.watch import EventWatch
 from opcua_gateway.decode.notifications import Published, Undecodable, decode_publish
 from opcua_gateway.happenings import Happening, Message, Refused
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
@@ -57,14 +59,20 @@ class Standing:
 class Subscription:
     """Takes the messages of one subscription to `out`, in order and each once."""
 
-    def __init__(self, session: Session, standing: Standing, out: asyncio.Queue[Happening]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        standing: Standing,
+        out: asyncio.Queue[Happening],
+        events: EventWatch | None = None,
+    ) -> None:
         self.terms = standing.terms
         self.acknowledgements = standing.acknowledgements
         self.has_delivered = False
         """Whether a message came yet; keep-alives count."""
         self.heard = time.monotonic()
         self.has_items = False
-        self._session, self._out = session, out
+        self._session, self._out, self._events = session, out, events
         self._sequence = Sequence(standing.expected)
         self._replay_from_list = standing.expected is None
 
@@ -128,7 +136,9 @@ class Subscription:
             await self._out.put(Message(published, None, lost, now_us()))
         elif seen.fresh:
             self.acknowledgements.delivered(published.sequence, len(published))
-            await self._out.put(Message(published, self.acknowledgements, lost, now_us()))
+            at = now_us()
+            said = await self._events.read(published, lost) if self._events is not None else ()
+            await self._out.put(Message(published, self.acknowledgements, lost, at, said))
         else:
             self.acknowledgements.repeated(published.sequence)
 
@@ -142,6 +152,7 @@ class Publishing:
     Args:
         addresses: of the nodes, by handle.
         most_notifications: in one message; 0: as the server likes.
+        events: of the server, watched too; None: they are not.
     """
 
     def __init__(
@@ -154,6 +165,7 @@ class Publishing:
         most_notifications: int,
         window: Window,
         out: asyncio.Queue[Happening],
+        events: EventWatch | None = None,
     ) -> None:
         self.limits = limits
         self.subscriptions: dict[int, Subscription] = {}
@@ -162,6 +174,7 @@ class Publishing:
         self._nodes = [each.node_id(limits.namespaces) for each in addresses]
         self._interval_s, self._most = publishing_interval_s, most_notifications
         self._window, self._out = window, out
+        self.events = events
         self.refused: dict[int, int] = {}
         """Nodes that the server does not give, by handle with the status that was told."""
         self._order = asyncio.Lock()
@@ -178,6 +191,13 @@ class Publishing:
         """Whether any message came yet; keep-alives count."""
         return any(each.has_delivered for each in self.subscriptions.values())
 
+    @property
+    def _newest(self) -> Subscription:
+        return list(self.subscriptions.values())[-1]
+
+    def _newest_number(self) -> int:
+        return self._newest.terms.subscription
+
     def resume(self, standings: Items[Standing], refused: dict[int, int]) -> None:
         """Go on with the subscriptions of the session before, and the nodes that it refused."""
         for standing in standings:
@@ -189,6 +209,8 @@ class Publishing:
         await self._open_subscription()
         await self._watch(range(len(self._nodes)))
         await self._watch_state()
+        if self.events is not None:
+            await self.events.create(self._newest.terms.subscription)
 
     async def run(self, read_back: Callable[[], Coroutine[None, None, None]]) -> None:
         """Work until cancelled; `read_back` runs beside, once a message came.
@@ -206,13 +228,16 @@ class Publishing:
             tasks.create_task(self._renew(), name="renew the channel")
             tasks.create_task(self._retry(), name="retry refused nodes")
             tasks.create_task(self._after_message(read_back), name="read history back")
+            if self.events is not None:
+                watch = partial(self.events.run, self._newest_number, self._order, self._out)
+                tasks.create_task(self._after_message(watch), name="refresh conditions")
 
     async def delete_subscriptions(self) -> None:
         """Tell the server that they are not wanted any more."""
         await self._session.delete_subscriptions(list(self.subscriptions))
 
     def _add(self, standing: Standing) -> Subscription:
-        made = Subscription(self._session, standing, self._out)
+        made = Subscription(self._session, standing, self._out, self.events)
         self.subscriptions[standing.terms.subscription] = made
         return made
 
@@ -245,16 +270,15 @@ class Publishing:
     async def _watch_state(self) -> None:
         """Watch the server's own state, under the handle after the last node's; a server that has
         no room for it is watched by its messages alone."""
-        subscription = list(self.subscriptions.values())[-1]
         await self._session.create_items(
-            subscription.terms, [(len(self._nodes), SERVER_STATE)], queue_size=10, per_call=1
+            self._newest.terms, [(len(self._nodes), SERVER_STATE)], queue_size=10, per_call=1
         )
 
     async def _create_items(self, items: Items[tuple[int, str]]) -> dict[int, int]:
         """Create items in the newest subscription, and in further ones where it is full. The status
         of each handle."""
         statuses: dict[int, int] = {}
-        subscription = list(self.subscriptions.values())[-1]
+        subscription = self._newest
         while items:
             sampling_s = subscription.terms.publishing_interval_s
             queue_size = min(10_000, max(10, int(self._settings.opcua_queue_s / sampling_s) + 1))

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from opcua_gateway.alarms.fields import EventField, EventTerms
 from opcua_gateway.session import Limits, Terms
 
 
@@ -21,6 +23,7 @@ class Resume:
         refused: handles of the nodes that the server did not give.
         heard_at: microseconds since 1970 of the last sign of life up to which all is on our disk: a
             gap begins here.
+        events: the item of events; None: there is none.
         unread: from when to when something is to be read out of the server's history yet.
     """
 
@@ -31,6 +34,7 @@ class Resume:
     refused: tuple[int, ...]
     heard_at: int
     unread: tuple[int, int] | None = None
+    events: EventTerms | None = None
 
 
 def load(file: Path) -> Resume | None:
@@ -45,6 +49,7 @@ def load(file: Path) -> Resume | None:
             tuple(found["refused"]),
             found["heard_at"],
             _span(found.get("unread")),
+            _events(found.get("events")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -52,6 +57,13 @@ def load(file: Path) -> Resume | None:
 
 def _span(found: list[int] | None) -> tuple[int, int] | None:
     return None if found is None else (int(found[0]), int(found[1]))
+
+
+def _events(found: dict[str, Any] | None) -> EventTerms | None:
+    if found is None:
+        return None
+    fields = [EventField(**each | {"path": tuple(each["path"])}) for each in found["fields"]]
+    return EventTerms(found["subscription"], tuple(fields))
 
 
 def save(file: Path, resume: Resume) -> None:

@@ -29,6 +29,9 @@ class OpcuaGatewaySettings(GatewaySettings):
         gt=0,
         description="queue size asked for each node = this time / sampling interval, 10 to 10000",
     )
+    opcua_event_queue: int = Field(
+        10_000, ge=2, description="queue size asked for the events of a server"
+    )
     opcua_publish_requests: int = Field(
         2, ge=1, le=10, description="Publish requests that wait at a server"
     )

@@ -17,13 +17,17 @@ from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
 from aurelian.edge.trust_store import TrustStore
 from aurelian.model.addresses import AddressError
-from aurelian.model.plant import Plant
+from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_file import PlantError
 from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
+from opcua_gateway.alarms.deliveries import AlarmDeliveries
+from opcua_gateway.alarms.fields import EventTerms
+from opcua_gateway.alarms.places import Places
+from opcua_gateway.alarms.watch import EventWatch
 from opcua_gateway.clock import watch_clock
 from opcua_gateway.connection import NotResumed, opened
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
@@ -69,7 +73,8 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
                     tags = tags_of(plant, model)
                 except AddressError as error:
                     raise PlantError(str(error)) from error
-                sources.append(OpcuaSource(model, plant.owner, tags, settings))
+                units = [each for each in plant.units() if each.model.source == model.id]
+                sources.append(OpcuaSource(model, plant.owner, tags, settings, units))
     if sources:
         announce_certificate(settings)
     return sources
@@ -79,11 +84,18 @@ class OpcuaSource:
     """One server. `deliveries` may run once at a time."""
 
     def __init__(
-        self, model: SourceModel, owner: str, tags: Sequence[Tag], settings: OpcuaGatewaySettings
+        self,
+        model: SourceModel,
+        owner: str,
+        tags: Sequence[Tag],
+        settings: OpcuaGatewaySettings,
+        units: Sequence[Unit] = (),
     ) -> None:
         self.model, self.owner = model, owner
-        self._tags, self._settings = tags, settings
+        self._tags, self._settings, self._units = tags, settings, units
         self._addresses = tuple(tag.model.address for tag in tags)
+        if model.alarms is not None:  # another item of events needs other subscriptions
+            self._addresses += (f"alarms {model.alarms.model_dump_json()}",)
         self._endpoints = Endpoints(
             model,
             settings.opcua_insecure_hosts,
@@ -117,11 +129,15 @@ class OpcuaSource:
                 delivery = self._deliveries.of(happening)
                 if isinstance(happening, Message):
                     self._remember(happening)
+                if self._alarms is not None:
+                    await self._alarms.write()
                 yield delivery
         finally:
             keeper.cancel()
             await asyncio.wait({keeper})
             self._save()
+            if self._alarms is not None:
+                self._alarms.close()
 
     def _make_parts(self) -> None:
         """What takes values from a session to the outbox, and remembers how far it is."""
@@ -141,7 +157,16 @@ class OpcuaSource:
             self._out,
             self._window,
         )
-        self._deliveries = Deliveries(self.model, self.owner, self._tags, self._holes)
+        self._alarms: AlarmDeliveries | None = None
+        if self.model.alarms is not None:
+            self._alarms = AlarmDeliveries(
+                self.model.key,
+                self.model.url,
+                self.model.alarms,
+                self._units,
+                settings.state / f"opcua-{self.model.slug}-conditions.jsonl",
+            )
+        self._deliveries = Deliveries(self.model, self.owner, self._tags, self._holes, self._alarms)
 
     def _begin_anew(self) -> None:
         """What was on its way when this ended before was not stored, and nobody will acknowledge
@@ -248,8 +273,11 @@ class OpcuaSource:
         ) as session:
             limits = await session.read_limits()
             nodes = [tag.address.node_id(limits.namespaces) for tag in self._tags]
-            publishing = self._publishing(session, limits, nodes)
-            if resume is not None and session.resumed and limits == resume.limits:
+            goes_on = resume is not None and session.resumed and limits == resume.limits
+            publishing = self._publishing(
+                session, limits, nodes, resume.events if resume and goes_on else None, goes_on
+            )
+            if resume is not None and goes_on:
                 # What we sign next time is for what the server gave us just now.
                 self._resume = replace(resume, secret=session.secret)
                 self._save()
@@ -303,8 +331,28 @@ class OpcuaSource:
         return self._types
 
     def _publishing(
-        self, session: Session, limits: Limits, nodes: Sequence[str | None]
+        self,
+        session: Session,
+        limits: Limits,
+        nodes: Sequence[str | None],
+        terms: EventTerms | None,
+        goes_on: bool,
     ) -> Publishing:
+        """`terms`: of the events of the session that this one goes on with."""
+        events = None
+        if self.model.alarms is not None:
+            events = EventWatch(
+                session,
+                self.model.key,
+                self.model.alarms,
+                Places(self.model.key, self._tags, self._units),
+                limits.namespaces,
+                handle=len(nodes) + 1,  # behind that of the server's state
+                queue_size=self._settings.opcua_event_queue,
+                retry_s=self._settings.opcua_retry_s,
+                terms=terms,
+                missed=not goes_on,
+            )
         return Publishing(
             session,
             limits,
@@ -314,6 +362,7 @@ class OpcuaSource:
             self._most_notifications,
             self._window,
             self._out,
+            events,
         )
 
     def _left_of(self, resume: Resume) -> tuple[list[Standing], dict[int, int]]:
@@ -340,6 +389,7 @@ class OpcuaSource:
                     self._addresses,
                     tuple(publishing.refused),
                     at,
+                    events=publishing.events.terms if publishing.events is not None else None,
                 )
         if at - self._saved_at >= _SAVE_US:
             self._save()

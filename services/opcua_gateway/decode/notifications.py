@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from aurelian.edge.columns import NO_TIME, Numbers
 from aurelian.model.sample import ValueType
 from opcua_gateway.data_types.structures import Types
+from opcua_gateway.decode.events import EventFields, read_events
 from opcua_gateway.decode.publish_decoder import Damage, Items
 from opcua_gateway.decode.values import to_value
 from opcua_gateway.decode.variants import UNREADABLE, Reader
@@ -57,6 +58,7 @@ class Published:
         other_places: position of each of `others` among all values of the message, from 0.
         ended: the server's reason for ending the subscription, None while it lives.
         unreadable: bytes whose notifications could not be decoded, with `why`.
+        events: in order.
     """
 
     subscription: int
@@ -69,9 +71,10 @@ class Published:
     ended: int | None = None
     unreadable: bytes = b""
     why: str = ""
+    events: tuple[EventFields, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.others) + sum(map(len, self.numbers))
+        return len(self.others) + sum(map(len, self.numbers)) + len(self.events)
 
     def number(self, handle: int) -> int | None:
         """The last value of an item that is an Int32, None: there is none."""
@@ -171,6 +174,7 @@ def _decode_message(
     reader.skip(8)  # PublishTime
     (blocks,) = struct.unpack("<i", reader.read(4))
     items = Items(reader.data, types)
+    events: list[EventFields] = []
     ended: int | None = None
     unreadable: list[bytes] = []
     why = ""
@@ -190,6 +194,8 @@ def _decode_message(
                 case ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary:
                     (count,) = struct.unpack("<i", block.read(4))
                     items.read(block.position, block_end, count)
+                case ua.ObjectIds.EventNotificationList_Encoding_DefaultBinary:
+                    read_events(Reader(block.data, block.position, block_end, types), events)
                 case ua.ObjectIds.StatusChangeNotification_Encoding_DefaultBinary:
                     ended = _uint32(block)
             if length > len(reader):
@@ -214,6 +220,7 @@ def _decode_message(
         ended,
         b"".join(unreadable),
         why,
+        tuple(events),
     )
 
 

@@ -99,12 +99,38 @@ class Plant(PlantPart):
                         raise problem_at(*place, field, said=said)
                 for u, unit in enumerate(line.units):
                     _check_unit(unit, kinds, paths, (*place, "units", u))
+                    self._check_alarm_nodes(unit, addresses, (*place, "units", u))
                     if kinds[unit.model.source] != "opcua":
                         _check_addresses(unit, addresses, (*place, "units", u))
                     _take(taken, unit.model.id, *place, "units", u, "id")
                     for s, signal in enumerate(unit.model.signals):
                         _take(taken, signal.id, *place, "units", u, "signals", s, "id")
         return self
+
+    def _check_alarm_nodes(
+        self, unit: Unit, taken: set[tuple[str, ...]], place: tuple[int | str, ...]
+    ) -> None:
+        """Refuse nodes of events that are no node ids, belong to two units, or nobody watches."""
+        name = unit.model.source
+        source = next(each for each in self.sources if each.id == name)
+        for number, node in enumerate(unit.model.alarm_nodes):
+            at = (*place, "alarm_nodes", number)
+            if source.alarms is None:
+                said = (
+                    f"unit {unit.path!r}: its source {name!r} takes no events; say `alarms: true` "
+                    "there (kind opcua), or take `alarm_nodes` out"
+                )
+                raise problem_at(*at, said=said)
+            try:
+                parse_address(node)
+            except AddressError as error:
+                raise problem_at(*at, said=f"unit {unit.path!r}: {error}") from error
+            if ("alarms", name, node) in taken:
+                said = (
+                    f"unit {unit.path!r}: {node!r} is an alarm node already; events have one unit"
+                )
+                raise problem_at(*at, said=said)
+            taken.add(("alarms", name, node))
 
     @property
     def owner(self) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from aurelian.model.addresses import check_topic, check_url
+from aurelian.model.alarms_model import AlarmsModel, as_mapping
 from aurelian.model.plant_parts import Name, PlantPart, check_zone
 from aurelian.model.written import CalendarDate, suggest
 
@@ -127,6 +128,7 @@ class SourceModel(PlantPart):
             key's (DER or PEM).
         security: opcua. None: a server on this machine is spoken to in the clear, any other as
             the defaults of `OpcuaSecurity` say.
+        alarms: opcua: its events and alarms are taken. None: they are not.
         oldest: no live value of it is older than this day; an older time is a wrong clock's. None:
             400 days before the gateway's first start.
     """
@@ -147,6 +149,7 @@ class SourceModel(PlantPart):
     user_certificate: str = ""
     user_key: str = ""
     security: OpcuaSecurity | None = None
+    alarms: AlarmsModel | None = None
     _site: str = PrivateAttr("")
 
     @field_validator("time_zone")
@@ -175,6 +178,11 @@ class SourceModel(PlantPart):
             raise ValueError(f"{oldest} is in the future: the time of every value would be refused")
         return oldest
 
+    @field_validator("alarms", mode="before")
+    @classmethod
+    def _on_or_off(cls, given: object) -> object:
+        return as_mapping(given)
+
     @field_validator("security", mode="before")
     @classmethod
     def _is_mapping(cls, given: object) -> object:
@@ -190,7 +198,7 @@ class SourceModel(PlantPart):
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
         if self.kind != "opcua":
-            for name in ("user", *_SIGNING_IN, "security"):
+            for name in ("user", *_SIGNING_IN, "security", "alarms"):
                 if getattr(self, name):
                     raise ValueError(f"`{name}` is there for kind opcua only; take it out")
             return self
