@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import quote
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel
@@ -17,8 +18,11 @@ from aurelian.access.keys import Principal, require
 from aurelian.model.time import to_iso, to_us
 from aurelian.runtime.problems import Problem, invalid
 from history import metrics, queries, records
+from history.alarms import Which, read_alarm_events, read_alarms
 from history.buckets import cut
 from history.schemas import (
+    AlarmEvents,
+    Alarms,
     Assets,
     BucketOut,
     Gaps,
@@ -191,6 +195,51 @@ async def gaps(
     return Gaps(gaps=found)
 
 
+@router.get("/alarms")
+async def alarms(
+    who: Who,
+    conn: Connection,
+    path: Text = "",
+    source: Text | None = None,
+    which: Annotated[
+        Which, Query(description="standing: active, or not acknowledged yet")
+    ] = "standing",
+    limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
+) -> Alarms:
+    """What machines' alarms and conditions are, the most severe first; `not_known_since` says that
+    the source is silent, so that it may be otherwise by now."""
+    return Alarms(alarms=await read_alarms(conn, who, path, source, which, limit))
+
+
+@router.get("/alarm-events")
+async def alarm_events(
+    who: Who,
+    conn: Connection,
+    range_: Range,
+    path: Text = "",
+    source: Text | None = None,
+    condition: Text | None = None,
+    min_severity: Annotated[int, Query(ge=0, le=1000)] = 0,
+    before: Annotated[Text | None, Query(description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+) -> AlarmEvents:
+    """The events of machines that were received in a time, newest first."""
+    found = await read_alarm_events(
+        conn,
+        who,
+        range_.start,
+        range_.end,
+        path,
+        source,
+        condition,
+        min_severity,
+        _event_place(before),
+        limit,
+    )
+    more = f"{to_iso(found[-1][1].received_at)}/{found[-1][0]}" if len(found) == limit else None
+    return AlarmEvents(events=[event for _, event in found], next=more)
+
+
 @router.get("/rejected")
 async def rejected(
     who: Who,
@@ -245,6 +294,18 @@ def _place(after: str | None) -> tuple[str, int] | None:
     if not (key.isascii() and key.isdigit() and len(key) < 10):
         raise invalid("after", "is not the `next` of a page")
     return path, int(key)
+
+
+def _event_place(before: str | None) -> tuple[datetime, str] | None:
+    """Receipt and id of the last event of the page before."""
+    if before is None:
+        return None
+    time, _, id = before.partition("/")
+    try:
+        at = datetime.fromisoformat(time)
+        return at if at.tzinfo else at.replace(tzinfo=UTC), str(UUID(id))
+    except ValueError as error:
+        raise invalid("before", "is not the `next` of a page") from error
 
 
 def _latest_row(value: LatestOut) -> list[object]:

@@ -140,6 +140,8 @@ def _further(fields: Sequence[EventField], event: EventFields) -> str:
     for field, (value, kind) in zip(fields, event.values, strict=True):
         if not field.own or value is None:
             continue
+        if isinstance(value, ua.StatusCode) and not value.is_good():
+            continue  # in place of what the event does not have
         plain, of_type = to_value(value, kind)
         if of_type.name == "JSON" and isinstance(plain, str):
             plain = json.loads(plain)
