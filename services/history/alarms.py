@@ -7,7 +7,7 @@ import json
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Table, and_, case, func, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, Table, and_, case, func, literal, or_, select, true, tuple_
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +15,9 @@ from aurelian.access.keys import Principal
 from aurelian.db import tables
 from aurelian.model.evidence import STALE_S
 from history.schemas import AlarmOut, AlarmStateOut
+
+EventPlace = tuple[datetime, datetime, str]
+"""Receipt, time and id of an event: its place in the order of events."""
 
 Which = Literal["standing", "active", "all"]
 
@@ -72,11 +75,11 @@ async def read_alarm_events(
     source: str | None,
     condition: str | None,
     min_severity: int,
-    before: tuple[datetime, str] | None,
+    before: EventPlace | None,
     limit: int,
 ) -> list[tuple[str, AlarmOut]]:
-    """Events received in [start, end), newest first, each with its id; `before`: receipt and id of
-    the last one of the page before."""
+    """Events received in [start, end), newest first, each with its id; `before`: the last one of
+    the page before."""
     table = tables.machine_alarm_event
     query = (
         select(table)
@@ -90,11 +93,13 @@ async def read_alarm_events(
             true() if source is None else table.c.source == source,
             true() if condition is None else table.c.condition == condition,
         )
-        .order_by(table.c.received_at.desc(), table.c.id.desc())
+        .order_by(table.c.received_at.desc(), table.c.time.desc(), table.c.id.desc())
         .limit(limit)
     )
     if before is not None:
-        query = query.where(tuple_(table.c.received_at, table.c.id) < tuple_(*before))
+        at = (literal(before[0]), literal(before[1]), literal(before[2], table.c.id.type))
+        here = tuple_(table.c.received_at, table.c.time, table.c.id)
+        query = query.where(here < tuple_(*at))
     rows = (await conn.execute(query)).mappings()
     return [(str(row["id"]), AlarmOut.model_validate(_shown(row))) for row in rows]
 

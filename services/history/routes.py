@@ -18,7 +18,7 @@ from aurelian.access.keys import Principal, require
 from aurelian.model.time import to_iso, to_us
 from aurelian.runtime.problems import Problem, invalid
 from history import metrics, queries, records
-from history.alarms import Which, read_alarm_events, read_alarms
+from history.alarms import EventPlace, Which, read_alarm_events, read_alarms
 from history.buckets import cut
 from history.schemas import (
     AlarmEvents,
@@ -236,7 +236,10 @@ async def alarm_events(
         _event_place(before),
         limit,
     )
-    more = f"{to_iso(found[-1][1].received_at)}/{found[-1][0]}" if len(found) == limit else None
+    more = None
+    if len(found) == limit:
+        id, last = found[-1]
+        more = f"{to_iso(last.received_at)}/{to_iso(last.time)}/{id}"
     return AlarmEvents(events=[event for _, event in found], next=more)
 
 
@@ -296,14 +299,15 @@ def _place(after: str | None) -> tuple[str, int] | None:
     return path, int(key)
 
 
-def _event_place(before: str | None) -> tuple[datetime, str] | None:
-    """Receipt and id of the last event of the page before."""
+def _event_place(before: str | None) -> EventPlace | None:
     if before is None:
         return None
-    time, _, id = before.partition("/")
     try:
-        at = datetime.fromisoformat(time)
-        return at if at.tzinfo else at.replace(tzinfo=UTC), str(UUID(id))
+        received, time, id = before.split("/")
+        at = [datetime.fromisoformat(each) for each in (received, time)]
+        if not all(each.tzinfo for each in at):
+            raise ValueError("a time without a zone")
+        return at[0], at[1], str(UUID(id))
     except ValueError as error:
         raise invalid("before", "is not the `next` of a page") from error
 

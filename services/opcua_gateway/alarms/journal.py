@@ -111,7 +111,9 @@ class Journal:
             self._lines = len(lines)
 
     @staticmethod
-    def _apply(line: dict[str, object], to: dict[Key, tuple[codec.MachineAlarm, bool]]) -> None:
+    def _apply(line: object, to: dict[Key, tuple[codec.MachineAlarm, bool]]) -> None:
+        if not isinstance(line, dict):
+            return
         if "add" in line:
             alarm = codec.MachineAlarm.FromString(base64.b64decode(str(line["add"])))
             to[alarm.condition, alarm.branch] = alarm, False
