@@ -56,6 +56,23 @@ _FILTER_STATUSES = frozenset(
 )
 """With these a server refuses how events are asked for; some say nothing better than the last."""
 
+_SESSION_IS_GONE = frozenset(
+    int(getattr(ua.StatusCodes, name))
+    for name in (
+        "BadConnectionClosed",
+        "BadSecureChannelClosed",
+        "BadSecureChannelIdInvalid",
+        "BadSessionClosed",
+        "BadSessionIdInvalid",
+        "BadSessionNotActivated",
+        "BadSubscriptionIdInvalid",
+        "BadNoSubscription",
+        "BadServerHalted",
+        "BadShutdown",
+    )
+)
+"""All else is what a server says to events, and costs no session."""
+
 _REFRESHES_AGAIN = frozenset({int(ua.StatusCodes.BadRefreshInProgress)})
 
 
@@ -218,7 +235,12 @@ class EventWatch:
                 self._say("conditions were not listed", "the server did not answer")
                 return "later"
             except ua.UaStatusCodeError as error:
+                if error.code in _SESSION_IS_GONE:
+                    raise
                 status = ua.StatusCode(error.code)
+            except UNREADABLE as error:
+                self._say("the server does not list its conditions", repr(error))
+                return "refused"
         if status.is_good():
             return "done"
         if status.value in _REFRESHES_AGAIN:
@@ -258,9 +280,14 @@ class EventWatch:
             try:
                 (answer,) = await self._session.services.create_monitored_items(request)
             except ua.UaStatusCodeError as error:
-                if error.code in _FILTER_STATUSES:
-                    return int(error.code), frozenset()
-                raise
+                if error.code in _SESSION_IS_GONE:
+                    raise
+                return int(error.code), frozenset()
+            except TimeoutError:
+                # The values shall not suffer: where it is the connection, they say so.
+                return int(ua.StatusCodes.BadTimeout), frozenset()
+            except UNREADABLE:
+                return int(ua.StatusCodes.BadDecodingError), frozenset()
             status, result = int(answer.StatusCode.value), answer.FilterResult
             if not isinstance(result, ua.EventFilterResult):
                 return status, frozenset()

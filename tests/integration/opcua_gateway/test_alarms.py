@@ -16,13 +16,12 @@ from opcua_gateway.source import OpcuaSource, make_sources
 from tests.peers.fault_proxy import fault_proxy
 from tests.peers.node_opcua_server import NAMESPACE, node_opcua, url_at
 from tests.peers.opcua_relay import Answer, relay
-from tests.source_alone import taking
+from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
 ALARM = f"nsu={NAMESPACE};s=alarm"
 GONE = "the source does not list the condition any more"
 CREATE_ITEMS = int(ua.ObjectIds.CreateMonitoredItemsResponse_Encoding_DefaultBinary)
-PUBLISH = int(ua.ObjectIds.PublishResponse_Encoding_DefaultBinary)
 
 
 def make_source(
@@ -69,10 +68,6 @@ def told(taken: list[Delivery]) -> list[tuple[str, str, bool, bool]]:
 
 def refreshes(result: str = "done") -> float:
     return float(metrics.REFRESHES.labels("x/s/peer", result)._value.get())
-
-
-def became(what: str) -> float:
-    return float(metrics.EVENTS.labels("x/s/peer", what)._value.get())
 
 
 async def is_refreshed(before: float) -> None:
@@ -243,6 +238,28 @@ async def test_a_server_that_refuses_the_filter_is_asked_without(tmp_path: Path)
             await until(lambda: bool(told(taken)), "the alarm")
             assert len(created) == 4
         assert told(taken) == [("alarm 0", "on", True, True)]
+
+
+async def test_a_server_that_gives_no_events_gives_its_values(tmp_path: Path) -> None:
+    created: list[int] = []
+
+    def refuse_events(answer: Answer) -> Answer:
+        if answer.kind != CREATE_ITEMS:
+            return answer
+        created.append(answer.size)
+        return answer.fault(0x801F0000) if len(created) > 2 else answer  # BadUserAccessDenied
+
+    async with (
+        node_opcua(tmp_path, nodes=1, alarms=1) as server,
+        relay(server.url, refuse_events) as between,
+    ):
+        async with taking(make_source(tmp_path, between.url, opcua_retry_s=0.3)) as taken:
+            await until(lambda: len(created) >= 4, "two attempts", 30)
+            await server.count(1, 3, 100)
+            await until(lambda: 3.0 in {r.value for d in taken for r in readings_of(d)}, "values")
+            assert not [e for d in taken for e in d.events if e.HasField("death")]
+        assert between.connections == 1
+        assert metrics.EVENTS_WATCHED.labels("x/s/peer")._value.get() == 0
 
 
 async def test_an_overflow_is_a_gap_and_conditions_are_listed_again(tmp_path: Path) -> None:
