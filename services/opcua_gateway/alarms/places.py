@@ -18,8 +18,8 @@ from opcua_gateway.session import Session, SessionLost
 log = logging.getLogger(__name__)
 
 _HIERARCHICAL = ua.NodeId(ua.ObjectIds.HierarchicalReferences)
-_SIGNALS_OF_A_UNIT = 20
-"""Whose parents are asked for; a unit's signals stand below few nodes."""
+_SIGNALS_OF_A_UNIT, _MOST_SIGNALS = 20, 4000
+"""Whose parents are asked for; a unit's signals stand below few nodes. Values wait meanwhile."""
 
 _MOST_LEVELS, _MOST_NODES, _MOST_KNOWN, _NODES_PER_CALL = 10, 500, 20_000, 200
 
@@ -31,7 +31,7 @@ class Places:
         self._source, self._tags, self._units = source, tags, units
         self._anchors: dict[ua.NodeId, Unit] = {}
         self._known: dict[ua.NodeId, Unit | None] = {}
-        self._said = False
+        self._has_failed = False
 
     def unit(self, node: ua.NodeId | None) -> Unit | None:
         """The unit of a node that `find` was asked for; None: it is of no unit."""
@@ -51,7 +51,7 @@ class Places:
             node = ua.NodeId.from_string(text)
             signals.setdefault(node, tag.unit)
             number = count[tag.unit.id] = count.get(tag.unit.id, 0) + 1
-            if number <= _SIGNALS_OF_A_UNIT:
+            if number <= _SIGNALS_OF_A_UNIT and len(asked) < _MOST_SIGNALS:
                 asked.append(node)
         parents: dict[ua.NodeId, set[str]] = {}
         of: dict[ua.NodeId, Unit] = {}
@@ -71,10 +71,10 @@ class Places:
 
     async def find(self, session: Session, nodes: Iterable[ua.NodeId]) -> None:
         """Find the units of nodes that were not looked for yet, going up from each. A server that
-        does not answer costs the place, not the event."""
-        new = [node for node in dict.fromkeys(nodes) if node not in self._known][:_MOST_NODES]
+        does not answer costs the place, not the event, and is not asked again in this session."""
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
+        new = [node for node in dict.fromkeys(nodes) if node not in self._known][:_MOST_NODES]
         paths: dict[ua.NodeId, list[ua.NodeId]] = {node: [node] for node in new}
         for _ in range(_MOST_LEVELS):
             for node, level in list(paths.items()):
@@ -82,8 +82,8 @@ class Places:
                 if unit is not None or not level:
                     self._known[node] = unit
                     del paths[node]
-            if not paths:
-                return
+            if not paths or self._has_failed:
+                break
             flat = [(node, each) for node, level in paths.items() for each in level]
             try:
                 above = await self._above(session, [each for _, each in flat])
@@ -103,7 +103,7 @@ class Places:
         return [[node for node in targets(each) if node.NamespaceIndex] for each in answers]
 
     def _say(self, why: str) -> None:
-        if not self._said:
-            self._said = True
+        if not self._has_failed:
+            self._has_failed = True
             fields = {"source": self._source, "reason": why}
             log.warning("places of events were not found", extra={"fields": fields})
