@@ -24,15 +24,15 @@ from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
-from opcua_gateway.alarms.deliveries import AlarmDeliveries
+from opcua_gateway.alarms.deliveries import make_alarms
 from opcua_gateway.alarms.fields import EventTerms
 from opcua_gateway.alarms.places import Places
-from opcua_gateway.alarms.watch import EventWatch
+from opcua_gateway.alarms.watch import make_watch
 from opcua_gateway.clock import watch_clock
 from opcua_gateway.connection import NotResumed, opened
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
-from opcua_gateway.happenings import Connected, Happening, Lost, Message
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, RefreshRefused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.mapping import (
@@ -157,15 +157,7 @@ class OpcuaSource:
             self._out,
             self._window,
         )
-        self._alarms: AlarmDeliveries | None = None
-        if self.model.alarms is not None:
-            self._alarms = AlarmDeliveries(
-                self.model.key,
-                self.model.url,
-                self.model.alarms,
-                self._units,
-                settings.state / f"opcua-{self.model.slug}-conditions.jsonl",
-            )
+        self._alarms = make_alarms(self.model, self._units, settings.state)
         self._deliveries = Deliveries(self.model, self.owner, self._tags, self._holes, self._alarms)
 
     def _begin_anew(self) -> None:
@@ -290,6 +282,8 @@ class OpcuaSource:
                 self._saved_at = 0  # the first message saves what brings us back here
                 await self._out.put(Connected(False, now_us()))
                 await publishing.watch_all()
+            if self.model.alarms is None and self._alarms is not None:
+                await self._out.put(RefreshRefused(True, now_us()))
             types = await self._read_types(session, limits)
             self._live = session, publishing
             metrics.CONNECTED.labels(self.model.key).set(1)
@@ -339,20 +333,16 @@ class OpcuaSource:
         goes_on: bool,
     ) -> Publishing:
         """`terms`: of the events of the session that this one goes on with."""
-        events = None
-        if self.model.alarms is not None:
-            events = EventWatch(
-                session,
-                self.model.key,
-                self.model.alarms,
-                Places(self.model.key, self._tags, self._units),
-                limits.namespaces,
-                handle=len(nodes) + 1,  # behind that of the server's state
-                queue_size=self._settings.opcua_event_queue,
-                retry_s=self._settings.opcua_retry_s,
-                terms=terms,
-                missed=not goes_on,
-            )
+        events = make_watch(
+            session,
+            self.model,
+            Places(self.model.key, self._tags, self._units),
+            limits.namespaces,
+            len(nodes) + 1,  # behind that of the server's state
+            self._settings,
+            terms,
+            missed=not goes_on,
+        )
         return Publishing(
             session,
             limits,

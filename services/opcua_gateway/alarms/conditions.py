@@ -21,7 +21,7 @@ NOT_LISTED = (
     "the source does not list the condition any more: it ended while no session saw its events"
 )
 NOT_KNOWN = (
-    "its state is not known: the session was lost, and the server gives no list of its conditions "
+    "its state is not known any more: the gateway gets no list of the server's conditions "
     "(ConditionRefresh)"
 )
 

@@ -13,6 +13,7 @@ from aurelian.edge.gateway import Reject
 from aurelian.model import codec
 from aurelian.model.alarms_model import AlarmsModel
 from aurelian.model.plant import Unit
+from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
 from opcua_gateway.alarms import event as events
 from opcua_gateway.alarms.conditions import Conditions, News
@@ -38,6 +39,15 @@ class Sent:
     rejects: Sequence[Reject] = ()
     overflows: int = 0
     stored: Callable[[], None] | None = None
+
+
+def make_alarms(model: SourceModel, units: Sequence[Unit], folder: Path) -> AlarmDeliveries | None:
+    """The alarms of a source, None: it has none. Also where it takes none any more and some were
+    standing: they must not stay so for ever. `folder`: of the gateway's state."""
+    file = folder / f"opcua-{model.slug}-conditions.jsonl"
+    if model.alarms is None and not file.exists():
+        return None
+    return AlarmDeliveries(model.key, model.url, model.alarms or AlarmsModel(), units, file)
 
 
 class AlarmDeliveries:

@@ -13,6 +13,7 @@ from asyncua import ua
 from aurelian.edge.names import readable
 from aurelian.model.addresses import parse_address
 from aurelian.model.alarms_model import AlarmsModel
+from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
 from opcua_gateway import metrics
 from opcua_gateway.alarms import event as events
@@ -23,6 +24,7 @@ from opcua_gateway.decode.notifications import Published
 from opcua_gateway.decode.variants import UNREADABLE
 from opcua_gateway.happenings import Happening, RefreshAsked, RefreshRefused
 from opcua_gateway.session import Session, SessionLost, translated
+from opcua_gateway.settings import OpcuaGatewaySettings
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,34 @@ _SESSION_IS_GONE = frozenset(
 """All else is what a server says to events, and costs no session."""
 
 _REFRESHES_AGAIN = frozenset({int(ua.StatusCodes.BadRefreshInProgress)})
+
+
+def make_watch(
+    session: Session,
+    model: SourceModel,
+    places: Places,
+    namespaces: Sequence[str],
+    handle: int,
+    settings: OpcuaGatewaySettings,
+    terms: EventTerms | None,
+    *,
+    missed: bool,
+) -> EventWatch | None:
+    """The watch of a source's events, as `EventWatch`; None: they are not taken."""
+    if model.alarms is None:
+        return None
+    return EventWatch(
+        session,
+        model.key,
+        model.alarms,
+        places,
+        namespaces,
+        handle,
+        settings.opcua_event_queue,
+        settings.opcua_retry_s,
+        terms,
+        missed=missed,
+    )
 
 
 class EventWatch:

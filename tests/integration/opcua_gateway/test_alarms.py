@@ -213,7 +213,14 @@ async def test_what_was_not_stored_comes_again_as_the_same(tmp_path: Path) -> No
             await is_refreshed(before)
             await server.alarm(1, active=False, message="off", severity=500, retain=False)
             await until(lambda: bool(told(rest)), "the next event")
-        assert told(rest) == [("alarm 1", "off", False, False)]
+            await server.alarm(0, active=True, message="on", severity=500, retain=True)
+            await until(lambda: len(told(rest)) == 2, "an alarm that stands")
+        assert told(rest) == [("alarm 1", "off", False, False), ("alarm 0", "on", True, True)]
+        # Nobody watches it any more: it does not stand for ever.
+        async with taking(make_source(tmp_path, server.url, alarms=False, node="")) as without:
+            await until(lambda: bool(told(without)), "its end")
+        assert told(without) == [("alarm 0", "on", False, False)]
+        assert alarms_of(without)[0].reason.startswith("its state is not known any more")
 
 
 async def test_a_server_that_refuses_the_filter_is_asked_without(tmp_path: Path) -> None:
