@@ -20,7 +20,7 @@ run: setup
 # Every test that this machine can run; says at the end what it could not run, and why.
 test: setup-dev
 	@$(PY) -m pytest -n 2 --dist loadfile tests/e2e tests/faults/test_hostile_input.py tests/faults/test_opcua_soak.py \
-		tests/integration tests/contract tests/unit $(ARGS)
+		tests/integration tests/contract tests/fuzz tests/unit $(ARGS)
 
 # Format, lint, types, import rules.
 check: setup-dev
@@ -36,7 +36,7 @@ bench: setup-dev
 # Longer suites, not part of `make test`.
 test-faults: setup-dev
 	@AURELIAN_HOSTILE_SECONDS=$${AURELIAN_HOSTILE_SECONDS:-180} AURELIAN_SOAK_SECONDS=$${AURELIAN_SOAK_SECONDS:-1800} \
-		$(PY) -m pytest tests/faults $(ARGS)
+		AURELIAN_FUZZ_SECONDS=$${AURELIAN_FUZZ_SECONDS:-60} $(PY) -m pytest tests/faults tests/fuzz $(ARGS)
 
 test-nightly: setup-dev
 	@AURELIAN_LONG_TESTS=1 $(PY) -m pytest tests $(ARGS)

@@ -7,6 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests import servers
+from tests.long_tests import LONG_TESTS
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave those marked `long` to the long run (tests/README.md)."""
+    left = [] if LONG_TESTS else [item for item in items if item.get_closest_marker("long")]
+    if left:
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,14 @@ from aurelian.model.asset import Asset, read_vocabulary
 from aurelian.model.codec import SourceEvent
 from aurelian.model.evidence import vouching
 from aurelian.model.machine_states import DEFAULT, LineState
-from aurelian.model.sample import Flag, SampleBatch, Signal, Value, ValueType
+from aurelian.model.sample import (
+    CHOSEN_TIME,
+    Flag,
+    SampleBatch,
+    Signal,
+    Value,
+    ValueType,
+)
 from dashboard.asset_tree import AssetTree
 from dashboard.encoding import to_json
 from dashboard.freshness import Freshness, Limits, freshness_of
@@ -226,15 +233,24 @@ class LivePlant:
         latest: dict[int, int] = {}
         good = vouching(batch)
         times, flags, subs = batch.time.tolist(), batch.flags.tolist(), batch.sub.tolist()
+        # A time that the plant model chose stands for the source's own, which says nothing.
+        own_times = [
+            time if flag & CHOSEN_TIME else source_time
+            for time, flag, source_time in zip(
+                times, flags, batch.source_time.tolist(), strict=True
+            )
+        ]
         received = batch.gateway_time.tolist()
         for place, signal in enumerate(batch.signal.tolist()):
             if flags[place] & Flag.HISTORICAL:
+                continue
+            if flags[place] & Flag.HEARTBEAT and self._knows(batch, place):
                 continue
             if signal not in newest or _order(times, received, subs, place) >= _order(
                 times, received, subs, newest[signal]
             ):
                 newest[signal] = place
-            if not flags[place] & Flag.RETAINED:
+            if not flags[place] & (Flag.RETAINED | Flag.HEARTBEAT):
                 latest[signal] = place
                 if good[place]:
                     heard[signal] = place
@@ -262,15 +278,24 @@ class LivePlant:
                 values[place],
                 status=int(batch.status[place]),
                 flags=flags[place],
-                source_time=int(batch.source_time[place]),
+                source_time=own_times[place],
                 gateway_time=received[place],
                 now_ms=now_ms,
             )
             at = heard.get(number, place)
             if at != place and not known.discovered:  # an earlier one of the same batch vouches
-                source_time = int(batch.source_time[at]) or received[at]
+                source_time = own_times[at] or received[at]
                 messages += self.evidence.hear(known, source_time, received[at], now_ms)
         return messages
+
+    def _knows(self, batch: SampleBatch, place: int) -> bool:
+        """Whether the value that a repeat repeats is there already, or a newer one."""
+        known = self.signals.get(batch.signals[int(batch.signal[place])].id)
+        if known is None:
+            return False
+        received = int(batch.gateway_time[place])
+        at = min(int(batch.time[place]), received)
+        return (at, int(batch.sub[place])) <= known.order
 
     def apply_source_event(self, event: SourceEvent, now_ms: int) -> list[Message]:
         """Fold what a gateway says of a source: birth, death, heartbeat; other kinds are not shown

@@ -18,7 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aurelian.db import tables
 from aurelian.model.asset import Asset
 from aurelian.model.machine_states import LineState
-from aurelian.model.sample import MAX_EXACT_INT, Flag, Signal, Value, ValueType
+from aurelian.model.sample import (
+    CHOSEN_TIME,
+    MAX_EXACT_INT,
+    Flag,
+    Signal,
+    Value,
+    ValueType,
+)
 from aurelian.model.time import to_ms, to_us
 from dashboard import business_events
 from dashboard.companies import Pictures
@@ -153,7 +160,7 @@ def _take_sample(pictures: Pictures, table: Table, row: RowMapping, now_ms: int)
     )
     if flags & Flag.RETAINED:
         return
-    if row["source_time"] is not None:
+    if row["source_time"] is not None and not flags & CHOSEN_TIME:
         source_time = to_us(row["source_time"])
     else:
         source_time = 0 if flags & Flag.TIME_REPLACED else time

@@ -14,7 +14,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian.model.sample import BAD, MAX_EXACT_INT, Flag, SampleBatch, ValueType
+from aurelian.model.sample import (
+    AT_GATEWAY_TIME,
+    BAD,
+    MAX_EXACT_INT,
+    Flag,
+    SampleBatch,
+    ValueType,
+)
 from aurelian.model.time import FIRST_US, HOUR_US, LAST_US
 
 T = TypeVar("T", bound=np.generic)
@@ -110,7 +117,7 @@ class TableColumns:
     Attributes:
         shared_numbers, shared_texts, shared_others: samples whose key comes earlier among the same
             rows with another content, in order of arrival: the store finds them a free `sub`.
-        repeated: counts samples whose key came earlier with the same content.
+        repeated: counts samples whose key came earlier with the same content, and repeats.
         origins: the (gateway, boot) that the samples came from; `arrived` counts by their index.
     """
 
@@ -130,10 +137,16 @@ def make_columns(batches: Sequence[tuple[SampleBatch, SignalKeys]], now_us: int)
 
     A time that no source can mean (before 1970, or more than an hour after its receipt) is replaced
     by the gateway's and flagged, unless the gateway did so. A double that is no number becomes a
-    null with a Bad status.
+    null with a Bad status. A repeat (HEARTBEAT) is no row: its value came before it.
     """
     everything, is_number, is_text = _join(batches, now_us)
     origins, arrived = _count_arrived(batches, everything)
+    beats = (everything.flags & np.int32(Flag.HEARTBEAT)) != 0
+    repeats: Counts = {}
+    if beats.any():
+        repeats = count_by_hour(everything, beats)
+        everything = everything.pick(~beats)
+        is_number, is_text = is_number[~beats], is_text[~beats]
     everything, shared, repeated = _sort(
         everything, np.where(is_number, 0, np.where(is_text, 1, 2)).astype(np.int8)
     )
@@ -142,6 +155,8 @@ def make_columns(batches: Sequence[tuple[SampleBatch, SignalKeys]], now_us: int)
         rows, shared_rows = (everything, none, none), (shared, none, none)
     else:
         rows, shared_rows = _by_table(everything), _by_table(shared)
+    for key, count in repeats.items():
+        repeated[key] = repeated.get(key, 0) + count
     return TableColumns(*rows, *shared_rows, repeated, origins, arrived)
 
 
@@ -242,8 +257,11 @@ def _join(
     absurd = (gateway_time <= 0) | (gateway_time > LAST_US)
     if absurd.any():
         gateway_time = np.where(absurd, now_us, gateway_time)
-    replaced = (flags & Flag.TIME_REPLACED) != 0
-    unusable = ~replaced & ((source_time <= 0) | (source_time > gateway_time + FUTURE_LIMIT_US))
+    server_time = np.clip(_concat([b.server_time for b in parts], np.int64), FIRST_US, LAST_US)
+    replaced = (flags & np.int32(AT_GATEWAY_TIME)) != 0
+    at_server = ~replaced & ((flags & np.int32(Flag.AT_SERVER_TIME)) != 0)
+    own_time = np.where(at_server, server_time, source_time) if at_server.any() else source_time
+    unusable = ~replaced & ((own_time <= 0) | (own_time > gateway_time + FUTURE_LIMIT_US))
     if unusable.any():
         flags = np.where(unusable, flags | Flag.TIME_REPLACED, flags)
         replaced |= unusable
@@ -252,9 +270,10 @@ def _join(
         value = np.where(none, np.nan, value)
         kind = np.where(none, np.uint8(ValueType.NULL), kind)
         status = np.where(none & (status >> np.uint32(30) != BAD >> 30), np.uint32(BAD), status)
-    if replaced.any():
-        time = np.where(replaced, gateway_time, source_time)
-        original = np.where(replaced, np.clip(source_time, FIRST_US, LAST_US), 0)
+    moved = replaced | at_server
+    if moved.any():
+        time = np.where(replaced, gateway_time, own_time)
+        original = np.where(moved, np.clip(source_time, FIRST_US, LAST_US), 0)
     else:
         time, original = source_time, np.zeros(len(kind), np.int64)
     columns = Columns(
@@ -264,7 +283,7 @@ def _join(
             np.int32
         ),
         original,
-        np.clip(_concat([b.server_time for b in parts], np.int64), FIRST_US, LAST_US),
+        server_time,
         gateway_time,
         status,
         flags,

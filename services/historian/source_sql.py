@@ -108,7 +108,7 @@ async def _insert_gap(conn: Connection, event: SourceEvent) -> None:
         "reason, recovered, recorded_at) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now()) "
         "ON CONFLICT (id) DO UPDATE SET recovered = g.recovered OR excluded.recovered, "
-        "count = greatest(g.count, excluded.count)",
+        "count = greatest(g.count, excluded.count) RETURNING xmax = 0",
         (
             str(uuid.uuid5(NAMESPACE, name)),
             event.owner,
@@ -121,7 +121,9 @@ async def _insert_gap(conn: Connection, event: SourceEvent) -> None:
             gap.recovered,
         ),
     )
-    metrics.GAPS.labels("gateway").inc(cursor.rowcount)
+    (is_new,) = (await cursor.fetchone()) or (False,)
+    if is_new:  # told again, as recovered, it is the same gap
+        metrics.GAPS.labels("gateway").inc()
 
 
 async def _replace_received(conn: Connection, event: SourceEvent) -> None:

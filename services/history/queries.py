@@ -31,7 +31,13 @@ from sqlalchemy.sql.selectable import FromClause
 
 from aurelian.access.keys import Principal
 from aurelian.db import tables
-from aurelian.model.sample import MAX_EXACT_INT, Flag, ValueType
+from aurelian.model.sample import (
+    MAX_EXACT_INT,
+    NOT_AT_SOURCE_TIME,
+    Flag,
+    ValueType,
+    raw_status,
+)
 from aurelian.model.time import to_datetime
 from history.buckets import Cut, ReadFrom
 from history.schemas import (
@@ -279,15 +285,15 @@ def _signal(row: RowMapping) -> SignalOut:
 
 
 def _sample(row: RowMapping) -> SampleOut:
-    replaced = row["flags"] & Flag.TIME_REPLACED
+    moved = row["flags"] & NOT_AT_SOURCE_TIME
     return SampleOut.model_construct(
         time=row["time"],
         value=shown_value(row),
         type=_TYPE_NAMES[row["type"]],
         quality=quality(row["status"]),
-        status=row["status"],
+        status=raw_status(row["status"], row["flags"]),
         flags=row["flags"],
-        source_time=row["source_time"] if replaced else row["time"],
+        source_time=row["source_time"] if moved else row["time"],
         server_time=row["server_time"],
         gateway_time=row["gateway_time"],
         stored_time=row["stored_time"],

@@ -33,7 +33,7 @@ _ROLES = frozenset(
         Role.BUFFER,
     }
 )
-_HISTORICAL = int(Flag.HISTORICAL)
+_NOTHING_NEW = int(Flag.HISTORICAL | Flag.HEARTBEAT)
 _OLD = int(Flag.HISTORICAL | Flag.RETAINED)
 _STALE_US = STALE_S * SECOND_US
 _NO_COMMUNICATION = (0x80050000, 0x80310000, 0x808A0000, UNCERTAIN_NO_COMMUNICATION)
@@ -69,7 +69,8 @@ class BatchContent:
 
 
 def read_batch(line: LineInfo, clocks: dict[str, MachineClock], batch: SampleBatch) -> BatchContent:
-    """Sort a batch. What is historical or of a signal that nobody declared says nothing of now.
+    """Sort a batch. What is historical, a repeat, or of a signal that nobody declared says nothing
+    of now.
 
     Args:
         line: of the batch.
@@ -95,7 +96,7 @@ def read_batch(line: LineInfo, clocks: dict[str, MachineClock], batch: SampleBat
         strict=True,
     ):
         unit = units[index]
-        if unit is None or flags & _HISTORICAL:
+        if unit is None or flags & _NOTHING_NEW:
             continue
         alive = not (status or flags) or vouches(status, flags, source_time)
         if unit in clocks:

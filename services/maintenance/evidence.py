@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aurelian.model.evidence import MachineClock, vouching
+from aurelian.model.evidence import NOT_OF_NOW, MachineClock, vouching
 from aurelian.model.machine_states import Activity
 from aurelian.model.plant_parts import LineState
-from aurelian.model.sample import Flag, SampleBatch, Value
+from aurelian.model.sample import SampleBatch, Value
 from aurelian.model.time import SECOND_US
 from maintenance.detector import Assessment, SignalState, assess, update_signal
 from maintenance.machine import Machine
@@ -31,7 +31,7 @@ CLOSE_SCORE = 0.7
 MOST_PENDING = 1000
 """Values of a signal that wait to be used; one that sends more a second loses the oldest."""
 
-_OLD = np.uint32(Flag.HISTORICAL | Flag.RETAINED)
+_OLD = np.uint32(NOT_OF_NOW)
 
 
 @dataclass(slots=True)
@@ -54,8 +54,8 @@ class Heard:
 def read_machines(
     batch: SampleBatch, machine_of: Mapping[str, Machine], clocks: dict[str, MachineClock]
 ) -> dict[str, Heard]:
-    """Sort a batch by machine. Historical and retained values say nothing of now, and those of
-    another owner nothing at all; `clocks` learns."""
+    """Sort a batch by machine. Historical, retained and repeated values say nothing of now, and
+    those of another owner nothing at all; `clocks` learns."""
     machines = [
         machine if machine is not None and machine.owner == batch.owner else None
         for machine in (machine_of.get(signal.id) for signal in batch.signals)

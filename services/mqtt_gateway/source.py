@@ -10,6 +10,8 @@ from itertools import groupby
 from urllib.parse import urlsplit
 
 from aurelian.edge.gateway import Delivery, Reading, Reject, Source
+from aurelian.edge.names import readable
+from aurelian.edge.source_state import Condition, SourceState
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
@@ -94,7 +96,13 @@ class JsonSource:
             timeout_s=settings.mqtt_timeout_s,
         )
         self._heard_at = 0
+        self._trouble = "not connected yet"
         self._last: dict[bytes, bytes] = {}
+
+    def condition(self) -> Condition:
+        """How the source is now."""
+        state = SourceState.CONNECTING if self._trouble else SourceState.LIVE
+        return Condition(state, self._trouble, self._heard_at, self._heard_at)
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
@@ -106,7 +114,7 @@ class JsonSource:
             try:
                 async with connected(self._wanted, version) as connection:
                     backoff.reset()
-                    live, logged = True, ""
+                    live, logged, self._trouble = True, "", ""
                     metrics.CONNECTED.labels(self.model.key).set(1)
                     log.info(
                         "broker is connected",
@@ -127,6 +135,7 @@ class JsonSource:
                 version, reason = other(version), str(error)
             except ConnectionLost as error:
                 reason = str(error)
+            self._trouble = readable(reason)
             if live:
                 metrics.CONNECTED.labels(self.model.key).set(0)
                 metrics.LOST.labels(self.model.key).inc()

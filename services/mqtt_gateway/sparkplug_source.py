@@ -17,6 +17,8 @@ from dataclasses import replace
 from typing import assert_never
 
 from aurelian.edge.gateway import Delivery, Reading, Reject
+from aurelian.edge.names import readable
+from aurelian.edge.source_state import Condition, SourceState
 from aurelian.model import codec
 from aurelian.model.names import NameFault
 from aurelian.model.plant import Plant
@@ -105,6 +107,12 @@ class SparkplugSource:
         self._all_stored = asyncio.Event()
         self._all_stored.set()
         self._heard_at = 0
+        self._trouble = "not connected yet"
+
+    def condition(self) -> Condition:
+        """How the source is now; edge nodes that are away have their own deaths."""
+        state = SourceState.CONNECTING if self._trouble else SourceState.LIVE
+        return Condition(state, self._trouble, self._heard_at, self._heard_at)
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
@@ -134,6 +142,7 @@ class SparkplugSource:
                 reason = str(error)
             except _OutboxStuck:
                 reason = "the outbox takes nothing more"
+            self._trouble = readable(reason)
             await self._put_actions(None, self._host.lose_all(reason))
             if reason != logged:
                 logged = reason
@@ -150,6 +159,7 @@ class SparkplugSource:
         try:
             connection.publish(self._state_topic, _state(True, began), qos=1, retain=True)
             metrics.CONNECTED.labels(self.model.key).set(1)
+            self._trouble = ""
             metrics.HOST_ONLINE.labels(self.model.key).set(1)
             log.info(
                 "host is online",

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager, contextmanager
 from asyncua import Client, ua
 from asyncua.crypto.uacrypto import CertProperties
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.certificates import shown
 from opcua_gateway.security.endpoints import Way, confirmed_token
-from opcua_gateway.security.policies import Unacceptable
+from opcua_gateway.security.policies import CertificateRefused, SignInRefused, Unacceptable
+from opcua_gateway.security.server_certificate import split_chain
 from opcua_gateway.security.sign_in import shown_identity
 from opcua_gateway.session import Session, SessionLost, translated
 from opcua_gateway.transport_limits import keep_limits
@@ -70,7 +72,7 @@ async def opened(
             session.resumed = await _reactivate(client, way, secret)
         if not session.resumed:
             with translated(f"open a session with {url}"), _trusted(way):
-                made = await client.create_session()
+                made = await _create_session(client, way)
             with translated("compare the server's endpoints"):
                 token = confirmed_token(way, made.ServerEndpoints)
             with translated(f"sign in at {url}"), _admitted(way):
@@ -90,9 +92,27 @@ async def _secure(client: Client, way: Way) -> None:
                 server_certificate=way.server_certificate,
                 mode=way.mode,
             )
-    elif way.server_certificate is not None:
-        # In the clear, but the password is encrypted: for the holder of the certificate that was
-        # checked, not of any that CreateSession brings.
+
+
+async def _create_session(client: Client, way: Way) -> ua.CreateSessionResult:
+    if way.policy is not None or way.server_certificate is None:
+        return await client.create_session()
+    # In the clear the library would take any certificate that the server brings, or refuse one that
+    # brings none here: that is left to it (part 4, 5.6.2.2), and Eclipse Milo does not.
+    client.security_policy.peer_certificate = None
+    made = await client.create_session()
+    if made.ServerCertificate:
+        (brought, *_) = split_chain(made.ServerCertificate)
+        if brought.public_bytes(Encoding.DER) != way.server_certificate:
+            raise ua.UaError("it has another certificate")
+    _encrypt_for_holder(client, way)
+    return made
+
+
+def _encrypt_for_holder(client: Client, way: Way) -> None:
+    """In the clear, where a password is encrypted all the same: for the holder of the certificate
+    that was checked."""
+    if way.policy is None and way.server_certificate is not None:
         client.security_policy.peer_certificate = way.server_certificate
 
 
@@ -119,6 +139,7 @@ async def _activate_again(client: Client, way: Way, secret: str) -> bool:
                 # No CreateSession says what the server really offers, so it is asked again.
                 user = confirmed_token(way, await client.get_endpoints())
             client.uaclient.session.restore_authentication_token(ua.NodeId.from_string(token))
+            _encrypt_for_holder(client, way)
             # We prove that we have our key by signing what the server gave us last.
             client._server_nonce = bytes.fromhex(nonce) or None
             await _sign_in(client, way, user)
@@ -152,16 +173,16 @@ def _trusted(way: Way) -> Iterator[None]:
     except ua.UaStatusCodeError as error:
         if way.own is None or not _is_of_certificates(error):
             raise
-        raise Unacceptable(_distrusted(way, error)) from error
+        raise CertificateRefused(_distrusted(way, error)) from error
     except InvalidSignature as error:
-        raise Unacceptable(
+        raise CertificateRefused(
             "the server does not prove that it has the key of its certificate: is it the server "
             "that it says it is?"
         ) from error
     except _HUNG_UP as error:
         if way.own is None:
             raise
-        raise Unacceptable(_distrusted(way, error)) from error
+        raise CertificateRefused(_distrusted(way, error)) from error
     except ua.UaError as error:
         # Another certificate than before, or not the endpoint that we speak to.
         raise Unacceptable(
@@ -180,20 +201,26 @@ def _admitted(way: Way) -> Iterator[None]:
         raise
     except ua.UaStatusCodeError as error:
         if way.identity.certificate is not None and _is_of_certificates(error):
-            raise Unacceptable(
+            raise SignInRefused(
                 f"the server refuses {who}: {error}; does it trust that certificate as a user's?"
             ) from error
         if error.code in _SIGN_IN_REFUSED or (way.identity.name and _is_of_certificates(error)):
-            raise Unacceptable(f"the server refuses {who}: {error}{_next_step(way)}") from error
+            step = _next_step(way, error)
+            raise SignInRefused(f"the server refuses {who}: {error}{step}") from error
         if way.own is not None and _is_of_certificates(error):
-            raise Unacceptable(_distrusted(way, error)) from error
+            raise CertificateRefused(_distrusted(way, error)) from error
         raise
     except _HUNG_UP as error:
         said = str(error) or type(error).__name__
         raise SessionLost(f"the connection ends while {who} signs in: {said}") from error
 
 
-def _next_step(way: Way) -> str:
+def _next_step(way: Way, error: ua.UaStatusCodeError) -> str:
+    if error.code == ua.StatusCodes.BadSecurityPolicyRejected:
+        return (
+            "; it does not take the policy by which the password is encrypted: let it name one of "
+            "today, say Basic256Sha256, in its user token policy for names"
+        )
     if way.identity.name:
         return "; is the password right, and may that user sign in there?"
     if way.identity.certificate is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
@@ -16,6 +17,7 @@ from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
 from opcua_gateway.alarms.deliveries import OVERFLOWED, AlarmDeliveries, Sent
+from opcua_gateway.decode.good_status import GoodStatus
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import (
     Connected,
@@ -26,9 +28,14 @@ from opcua_gateway.happenings import (
     RefreshAsked,
     RefreshRefused,
     Refused,
+    Unfiltered,
 )
 from opcua_gateway.history.holes import Holes
+from opcua_gateway.items.asked import asked_of
+from opcua_gateway.items.heartbeat import Repeats
 from opcua_gateway.mapping import (
+    BAD_NODE_ID_INVALID,
+    BAD_NODE_ID_UNKNOWN,
     Notification,
     Tag,
     UnitsHeard,
@@ -36,25 +43,26 @@ from opcua_gateway.mapping import (
     overflowed,
     refused_reading,
     to_reading,
+    without_overflow,
 )
+from opcua_gateway.server_status import ServerStatus
+from opcua_gateway.session import status_name
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
-_DOWN = {
-    1: "Failed",
-    2: "NoConfiguration",
-    3: "Suspended",
-    4: "Shutdown",
-    6: "CommunicationFault",
-}
-"""Server states in which values are no sign of life (part 5, 12.6)."""
+_NO_SESSION = "no session with the server"
+
+_SAMPLED_BEFORE_US = 2_000_000
+"""So long before the last message of the server before another one must have sampled, for nothing
+to be missed: longer than values wait for their message."""
 
 _MOST_AHEAD_US = 3_600_000_000
 """What is dated further away is no live value, or its clock means nothing."""
 
-_FEWEST_IN_COLUMNS = 32
-"""Numbers in a message from which columns cost less than a reading each."""
+_SET_BACK_US = 60_000_000
+"""Our clock was set back where a message is dated so long before the last one; a gap must not begin
+ahead of its end."""
 
 
 class Deliveries:
@@ -65,7 +73,11 @@ class Deliveries:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
         stored_at: the same of the last one up to which all is on the disk: there a gap begins for
             whoever comes after us.
+        data_at: microseconds since 1970 of the last values, 0: none yet.
         names: by handle the names of the numbers of nodes that are enumerations.
+        status: what the server says of itself.
+        untold: a gap from when to when whose record is not on the disk yet: whoever comes after us
+            tells it, also where the session is resumed.
     """
 
     def __init__(
@@ -77,8 +89,12 @@ class Deliveries:
         alarms: AlarmDeliveries | None = None,
     ) -> None:
         self.model, self.owner = model, owner
+        self._good_status = GoodStatus(model.good_status)
+        beats = [each.heartbeat_s for each in asked_of(model, tags)]
+        self._repeats = Repeats(beats) if any(beats) else None
         self._holes, self._alarms = holes, alarms
-        self.heard_at = self.stored_at = 0
+        self.heard_at = self.stored_at = self.data_at = 0
+        self.untold: tuple[int, int] | None = None
         self._on_the_way = 0
         # By how much live values are dated after they come; before: negative, as it is the rule.
         self._ahead = 0
@@ -92,7 +108,18 @@ class Deliveries:
         self._initial = np.zeros(len(tags), np.bool_)
         self._last_time = np.full(len(tags), NO_TIME, np.int64)
         self._beat_at = 0
+        self.status = ServerStatus()
         self._is_down = False
+
+    @property
+    def server_down(self) -> str:
+        """Why the server vouches for nobody; empty: it is at work."""
+        return self.status.why_down if self._is_down else ""
+
+    @property
+    def silent_units(self) -> int:
+        """How many units the server does not reach."""
+        return self._units.silent
 
     def of(self, happening: Happening) -> Delivery:
         """The delivery of what happened; in the order in which it happened."""
@@ -104,47 +131,27 @@ class Deliveries:
                     refused_reading(self._tags[handle], status, at)
                     for handle, status in statuses.items()
                 ]
-                log.warning(
-                    "nodes are refused",
-                    extra={
-                        "fields": {
-                            "source": self.model.key,
-                            "count": len(readings),
-                            "first": readings[0].signal.path,
-                        }
-                    },
-                )
+                self._say_refused(statuses)
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
+                if self._repeats is not None:
+                    self._repeats.forget(list(statuses))
                 self._holes.refused(statuses)
                 return self._delivery(at, readings=readings)
-            case Connected(resumed, at):
-                if self._alarms is not None:
-                    self._alarms.session_began()
-                self._initial[:] = not resumed
-                if not resumed:
-                    self._is_down = False
-                events = (
-                    []
-                    if resumed or not self.heard_at
-                    else [
-                        self._holes.missed_by_all(
-                            self._gap(at, "no session with the server"), new_session=True
-                        )
-                    ]
-                )
-                born = codec.Birth(
-                    assets=self._assets, detail="resumed" if resumed else "connected"
-                )
-                self._beat_at = at
-                return self._delivery(at, events=[*events, self._event(at, birth=born)])
+            case Connected():
+                return self._of_session(happening)
             case Lost(reason, at):
                 return self._delivery(
                     at, events=[self._event(at, death=codec.Death(reason=reason))]
                 )
             case ReadBack(found, filled, stored, at):
                 readings = [
-                    historical_reading(self._tags[each.handle], each, self.names.get(each.handle))
-                    for each in found
+                    historical_reading(
+                        self._tags[each.handle],
+                        each,
+                        self.names.get(each.handle),
+                        self.model.event_time,
+                    )
+                    for each in self._good_status.of_notifications(found)
                 ]
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
             case RefreshAsked(at):
@@ -155,20 +162,103 @@ class Deliveries:
                 if self._alarms is None:
                     return self._delivery(at)
                 sent = self._alarms.refresh_refused(at, missed=missed)
-                return self._delivery(
-                    at, events=list(self._stamped(sent.events, at)), ack=sent.stored
-                )
+                told_ = list(self._stamped(sent.events, at))
+                return self._delivery(at, events=told_, ack=sent.stored)
+            case Unfiltered(text, at):
+                told = codec.Birth(assets=self._units.heard, detail=text)
+                return self._delivery(at, events=[self._event(at, birth=told)])
         assert_never(happening)
 
+    def _of_session(self, connected: Connected) -> Delivery:
+        """A session is up: what was missed before it, and who lives now."""
+        at, untold = connected.at, self.untold
+        if self._alarms is not None:
+            self._alarms.session_began()
+        events: list[codec.SourceEvent] = []
+        self._initial[:] = not connected.resumed
+        if self._repeats is not None and connected.resumed:
+            self._repeats.resume(at)
+        elif self._repeats is not None:
+            self._repeats.forget()
+        since = connected.sampled_since
+        is_covered = since is not None and since + _SAMPLED_BEFORE_US <= self.heard_at
+        if not connected.resumed and self.heard_at and not (is_covered and untold is None):
+            gap = self._gap(at, _NO_SESSION)
+            if untold is not None:
+                gap.gap.from_time = min(gap.gap.from_time, untold[0])
+            events.append(self._holes.missed_by_all(gap, new_session=True))
+        elif connected.resumed and untold is not None and not self._on_the_way:
+            # It was on its way when the process before this one ended; its holes are known.
+            again = codec.Gap(from_time=untold[0], to_time=untold[1], reason=_NO_SESSION)
+            events.append(self._event(at, gap=again))
+        gaps = list(events)
+        if connected.status is not None:
+            self.status = connected.status
+        elif not connected.resumed:
+            self.status = ServerStatus()
+        self._is_down = self.status.is_down
+        if self._is_down:
+            events.append(self._died(at))
+        else:
+            detail = "resumed" if connected.resumed else "connected"
+            detail += f" to {connected.server}" if connected.server else ""
+            events.append(self._event(at, birth=codec.Birth(assets=self._assets, detail=detail)))
+        self._beat_at = at
+        return self._delivery(at, events=events, ack=self._told(gaps))
+
+    def _told(self, gaps: Sequence[codec.SourceEvent]) -> Callable[[], None] | None:
+        """What notes that the gap is on the disk; before, nothing after it counts as stored."""
+        if not gaps:
+            return None
+        begin, to = gaps[0].gap.from_time, gaps[0].gap.to_time
+        # If it does not come to the disk, what is on its way there before it does not either.
+        gap = self.untold = min(begin, self.stored_at or begin), to
+        self._on_the_way += 1
+
+        def stored() -> None:
+            self._on_the_way -= 1
+            if self.untold is gap:
+                self.untold = None
+
+        return stored
+
+    def _died(self, at: int) -> codec.SourceEvent:
+        reason = self.status.why_down
+        log.warning(reason, extra={"fields": {"source": self.model.key}})
+        return self._event(at, death=codec.Death(reason=reason))
+
+    def _say_refused(self, statuses: Mapping[int, int]) -> None:
+        handle, status = next(iter(statuses.items()))
+        tag, name = self._tags[handle], status_name(status)
+        step = "the others go on, it is tried again by itself"
+        if status in (BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID):
+            browse = f"aurelian browse {self.model.url} --filter {tag.model.name}"
+            step = f"is it called so there? `{browse}` shows node ids; {step}"
+        log.warning(
+            "nodes are refused",
+            extra={
+                "fields": {
+                    "source": self.model.key,
+                    "count": len(statuses),
+                    "first": tag.signal.path,
+                    "address": tag.model.address,
+                    "status": f"{name} (0x{status:08X})",
+                    "next": step,
+                }
+            },
+        )
+
     def _of_message(self, message: Message) -> Delivery:
-        published, at = message.published, message.received_at
-        events = list(self._of_state(published.number(len(self._tags)), at))
+        message = self._without_known_losses(message)
+        published, at = self._good_status.of(message.published), message.received_at
+        events = list(self._of_state(published, at))
         handles, statuses, times = published.heads()
         known = handles < len(self._tags)
         if not known.all():
             handles, statuses, times = handles[known], statuses[known], times[known]
         columns, readings = self._values(published)
         live = times[(times != NO_TIME) & ~self._initial[handles]]
+        beats = self._beats(message, published)
         self._initial[handles] = False
         events += self._losses(message, handles, statuses, times)
         if len(live) and abs(int(live.max()) - at) < _MOST_AHEAD_US:
@@ -182,7 +272,7 @@ class Deliveries:
                 self._event(at, birth=codec.Birth(assets=back, detail="communication is back"))
             )
         if (
-            at - self._beat_at >= _HEARTBEAT_US
+            not 0 <= at - self._beat_at < _HEARTBEAT_US  # before: our clock was set back
             and not self._is_down
             and (heard := self._units.heard)
         ):
@@ -211,6 +301,8 @@ class Deliveries:
         self._last_time[handles[timed]] = times[timed]
         self._holes.delivered(published, at)
         self.heard_at = at
+        if len(handles):
+            self.data_at = at
         if message.acknowledgements is not None:
             self._on_the_way += 1
         elif not self._on_the_way:
@@ -219,22 +311,60 @@ class Deliveries:
         return self._delivery(
             at,
             columns=columns,
-            readings=readings,
+            readings=[*readings, *beats] if beats else readings,
             rejects=rejects,
             events=events,
             ack=self._ack(message, sent.stored),
             vouches=not self._is_down,
         )
 
-    def _of_state(self, state: int | None, at: int) -> Iterable[codec.SourceEvent]:
-        """What the server says of itself: while it is not at work, it vouches for nobody."""
-        if state is None or (state in _DOWN) == self._is_down:
-            return
-        self._is_down = state in _DOWN
+    def _without_known_losses(self, message: Message) -> Message:
+        """Where the queue of a server that takes over lost values that came of the one before, its
+        next value is as that one gave it: else it would be another value at the same time."""
+        published = message.published
+        if not self._initial.any():
+            return message
+        last = np.append(self._last_time, NO_TIME)  # of all other handles
+        numbers, others = [], []
+        for each in published.numbers:
+            known = each.source_time <= last[np.minimum(each.handle, len(self._tags))]
+            known &= overflowed(each.status) & (each.source_time != NO_TIME)
+            status = np.where(known, without_overflow(each.status), each.status)
+            numbers.append(replace(each, status=status) if known.any() else each)
+        for one in published.others:
+            time = NO_TIME if one.source_time is None else one.source_time
+            if time != NO_TIME and time <= last[min(one.handle, len(self._tags))]:
+                status = np.array([one.status], np.uint32)
+                if overflowed(status)[0]:
+                    one = one._replace(status=int(without_overflow(status)[0]))
+            others.append(one)
+        published = replace(published, numbers=tuple(numbers), others=tuple(others))
+        return replace(message, published=published)
+
+    def _beats(self, message: Message, published: Published) -> list[Reading]:
+        """What is repeated now that the server was heard. After a loss a node's last value may not
+        be the one that we know."""
+        if self._repeats is None:
+            return []
+        if message.lost:
+            self._repeats.forget()
+        self._repeats.take(published, message.received_at, self._initial)
+        if published.unreadable:
+            self._repeats.forget()
         if self._is_down:
-            reason = f"the server says that it is in state {_DOWN[state]}"
-            log.warning(reason, extra={"fields": {"source": self.model.key}})
-            yield self._event(at, death=codec.Death(reason=reason))
+            return []
+        found = self._repeats.take_due(message.received_at)
+        metrics.REPEATED.labels(self.model.key).inc(len(found))
+        return self._readings(found, repeated=True)
+
+    def _of_state(self, published: Published, at: int) -> Iterable[codec.SourceEvent]:
+        """What the server says of itself: while it is not at work, it vouches for nobody."""
+        self.status.take(published, len(self._tags))
+        if self.status.is_down == self._is_down:
+            return
+        self._is_down = self.status.is_down
+        if self._is_down:
+            yield self._died(at)
         else:
             detail = "the server is at work again"
             yield self._event(at, birth=codec.Birth(assets=self._units.heard, detail=detail))
@@ -243,9 +373,13 @@ class Deliveries:
         """A message's values: many numbers as columns, all else as readings."""
         numbers = published.numbers
         others = {each.handle for each in published.others}
-        if sum(map(len, numbers)) < _FEWEST_IN_COLUMNS or (
-            # Not beside each other: the order of a signal's values must stay.
-            others and any(np.isin(each.handle, list(others)).any() for each in numbers)
+        if (
+            not numbers
+            or self.model.event_time != "source"
+            or (
+                # Not beside each other: the order of a signal's values must stay.
+                others and any(np.isin(each.handle, list(others)).any() for each in numbers)
+            )
         ):
             return None, self._readings(published.notifications)
         if any((each.handle >= len(self._tags)).any() for each in numbers):
@@ -277,13 +411,16 @@ class Deliveries:
         ]
         return self._columns(rest), self._readings([*one_by_one, *others])
 
-    def _readings(self, notifications: Iterable[Notification]) -> list[Reading]:
+    def _readings(
+        self, notifications: Iterable[Notification], *, repeated: bool = False
+    ) -> list[Reading]:
         return [
             to_reading(
                 self._tags[each.handle],
                 each,
-                initial=bool(self._initial[each.handle]),
+                initial=not repeated and bool(self._initial[each.handle]),
                 names=self.names.get(each.handle),
+                event_time=self.model.event_time,
             )
             for each in notifications
             if each.handle < len(self._tags)
@@ -303,17 +440,19 @@ class Deliveries:
             lost = self._gap(at, f"{message.lost} messages were lost on the way")
             yield self._holes.missed_by_all(lost)
         if message.published.unreadable:
+            metrics.UNREADABLE.labels(self.model.key).inc()
             yield self._holes.missed_by_all(self._gap(at, message.published.why))
         full = overflowed(statuses)
         if full.any():
             nodes = handles[full]
             metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))
-            starts, ends = self._last_time[nodes], times[full]
-            starts = np.where(starts == NO_TIME, self.heard_at or at, starts)
-            ends = np.where(ends == NO_TIME, at, ends)
+            starts = _usable(self._last_time[nodes], at, self.heard_at or at)
+            ends = _usable(times[full], at, at)
             first = self._tags[int(nodes[0])].signal.path
             reason = f"the server's queue was too small for {len(nodes)} nodes, first {first}"
-            gap = codec.Gap(from_time=int(starts.min()), to_time=int(ends.max()), reason=reason)
+            # Both ends of both: a clock may have been set back between.
+            begin, end = min(starts.min(), ends.min()), max(starts.max(), ends.max())
+            gap = codec.Gap(from_time=int(begin), to_time=int(end), reason=reason)
             yield self._holes.overflowed(self._event(at, gap=gap), message.published)
 
     def _delivery(
@@ -342,7 +481,8 @@ class Deliveries:
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
         """What may be missing, by the times that values carry: those of the server's clock."""
         metrics.GAPS.labels(self.model.key).inc()
-        begin = (self.heard_at or to) + min(self._ahead, 0)
+        # After our clock was set back, the last message lies ahead.
+        begin = min(self.heard_at or to, to) + min(self._ahead, 0)
         gap = codec.Gap(from_time=begin, to_time=to + max(self._ahead, 0), reason=reason)
         return self._event(to, gap=gap)
 
@@ -365,7 +505,15 @@ class Deliveries:
             self._on_the_way -= 1
             if alarms_stored is not None:
                 alarms_stored()
-            self.stored_at = max(self.stored_at, message.received_at + min(self._ahead, 0))
+            at = message.received_at + min(self._ahead, 0)
+            is_set_back = self.stored_at - at > _SET_BACK_US
+            self.stored_at = at if is_set_back else max(self.stored_at, at)
             book.stored(message.published.sequence)
 
         return stored
+
+
+def _usable(times: NDArray[np.int64], at: int, otherwise: int) -> NDArray[np.int64]:
+    """Times of values, `otherwise` in place of those that no clock of today has: a gap up to the
+    year 2300 would cover all that follows."""
+    return np.where((times <= 0) | (times > at + _MOST_AHEAD_US), otherwise, times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from opcua_gateway.alarms.event import EventSaid
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.mapping import Notification
 from opcua_gateway.message_numbers import Acknowledgements
+from opcua_gateway.server_status import ServerStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,21 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A session is up. `resumed`: with the subscriptions of before, so that nothing was missed."""
+    """A session is up.
+
+    Attributes:
+        resumed: with the subscriptions of before, so that nothing was missed.
+        status: what the server says of itself; None: it was not asked.
+        server: its address, where the source has several; else empty.
+        sampled_since: the server's queues have the values since then (microseconds since 1970),
+            and they come first; None: from now on.
+    """
 
     resumed: bool
     at: int
+    status: ServerStatus | None = None
+    server: str = ""
+    sampled_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,15 @@ class ReadBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfiltered:
+    """Nodes come without the filter that the plant file says; `text` is for a person, said once for
+    each node."""
+
+    text: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class RefreshAsked:
     """The server is asked to list its conditions; messages before this one are not of that list."""
 
@@ -89,4 +111,20 @@ class RefreshRefused:
     at: int
 
 
-Happening = Message | Refused | Connected | Lost | ReadBack | RefreshAsked | RefreshRefused
+Happening = (
+    Message | Refused | Connected | Lost | ReadBack | Unfiltered | RefreshAsked | RefreshRefused
+)
+
+
+async def next_of(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:
+    """The next of `out`. Raises what ended `keeper`."""
+    if not out.empty():
+        return out.get_nowait()
+    getting = asyncio.ensure_future(out.get())
+    try:
+        await asyncio.wait({keeper, getting}, return_when=asyncio.FIRST_COMPLETED)
+        if not getting.done():
+            keeper.result()
+        return await getting
+    finally:
+        getting.cancel()

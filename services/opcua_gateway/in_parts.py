@@ -1,15 +1,19 @@
 """Reading and browsing many nodes in calls as large as the server takes, with what asyncua cannot
-decode left out one by one; called by type_definitions.py and older_types.py."""
+decode left out one by one; called by type_definitions.py, older_types.py and properties.py."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from asyncua import ua
 
 from opcua_gateway.decode.variants import UNREADABLE
 from opcua_gateway.session import TOO_LARGE, Session, SessionLost, translated
+
+_NO_TIME = datetime(1601, 1, 1, tzinfo=UTC)
+"""Of a View: asyncua's own is that of now, which servers refuse that have no views."""
 
 _Wanted = TypeVar("_Wanted")
 _Found = TypeVar("_Found")
@@ -38,10 +42,22 @@ async def browse_in_parts(
 
     async def ask(part: Sequence[ua.BrowseDescription]) -> list[ua.BrowseResult]:
         request = ua.BrowseParameters()
+        request.View.Timestamp = _NO_TIME
         request.NodesToBrowse = list(part)
         return list(await session.services.browse(request))
 
     return await _in_parts("browse", ask, wanted, per_call)
+
+
+async def translate_in_parts(
+    session: Session, wanted: Sequence[ua.BrowsePath], per_call: int
+) -> list[ua.BrowsePathResult | None]:
+    """Nodes at the ends of paths, in order, as `read_in_parts`."""
+
+    async def ask(part: Sequence[ua.BrowsePath]) -> list[ua.BrowsePathResult]:
+        return list(await session.services.translate_browsepaths_to_nodeids(list(part)))
+
+    return await _in_parts("translate browse paths", ask, wanted, per_call)
 
 
 async def _in_parts(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from aurelian.model.evidence import UNCERTAIN_NO_COMMUNICATION
 from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import Flag, Signal, Value, ValueType
-from aurelian.model.source_model import SourceModel
+from aurelian.model.source_model import EventTime, SourceModel
 
 BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN = 0x80330000, 0x80340000
 """Status of an item whose node or namespace the server does not have, or has no more."""
@@ -24,7 +25,7 @@ BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN = 0x80330000, 0x80340000
 OVERFLOW_BITS, OVERFLOW = 0x0C80, 0x0480
 """Of a status code: the bits, and what they are where values were lost before it."""
 
-_NO_COMMUNICATION = (
+NO_COMMUNICATION = (
     0x80050000,  # BadCommunicationError
     0x80310000,  # BadNoCommunication
     0x808A0000,  # BadNotConnected
@@ -33,6 +34,7 @@ _NO_COMMUNICATION = (
     0x808D0000,  # BadOutOfService
     UNCERTAIN_NO_COMMUNICATION,
 )
+"""Status of a value whose machine the server does not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,14 @@ class Tag:
     address: NodeAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(NamedTuple):
     """One value of one monitored item, free of the protocol library's types.
 
     Attributes:
         handle: number of the tag, from 0.
         status: the raw 32-bit status code.
         source_time, server_time: microseconds since 1970; None where the server gave none.
+        flags: what is known of it beside.
     """
 
     handle: int
@@ -61,12 +63,23 @@ class Notification:
     status: int
     source_time: int | None
     server_time: int | None
+    flags: Flag = Flag.NONE
 
 
 def overflowed(statuses: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """(n,) whether the server's queue of an item lost values just before this one (part 4,
     7.39.1)."""
     found: NDArray[np.bool_] = (statuses & np.uint32(OVERFLOW_BITS)) == OVERFLOW
+    return found
+
+
+def without_overflow(statuses: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """(n,) the same without saying that values were lost."""
+    cleared = statuses & np.uint32(~0x80 & 0xFFFFFFFF)
+    has_limits = (cleared & np.uint32(0x0300)) != 0  # what is there has the same InfoType
+    found: NDArray[np.uint32] = np.where(
+        has_limits, cleared, cleared & np.uint32(~0x0C00 & 0xFFFFFFFF)
+    )
     return found
 
 
@@ -97,16 +110,28 @@ def to_reading(
     *,
     initial: bool,
     names: Mapping[int, str] | None = None,
+    event_time: EventTime = "source",
 ) -> Reading:
     """A notification as a reading of its signal; `initial`: the first of this node since the
     subscription began; `names`: of the numbers, where its type is an enumeration.
 
-    A value without source time counts at the server's. A number of an enumeration stays a number,
+    A value without source time counts at the server's; `event_time`: at which time each value does
+    where it has one. A number of an enumeration stays a number,
     but where the signal is declared text it is the name, and where JSON code and name.
     """
     value, kind = notification.value, notification.type
     if names is not None:
         value, kind = _named(value, kind, tag.model.type, names)
+    flags = notification.flags
+    if initial:
+        flags |= Flag.INITIAL
+    source_time = notification.source_time
+    if event_time == "gateway":
+        flags |= Flag.AT_GATEWAY_TIME
+    elif event_time == "server" and notification.server_time is not None:
+        flags |= Flag.AT_SERVER_TIME
+    elif source_time is None:
+        source_time = notification.server_time
     return Reading(
         unit=tag.unit,
         model=tag.model,
@@ -114,21 +139,25 @@ def to_reading(
         line=tag.unit.line.path,
         value=value,
         type=kind,
-        source_time=notification.server_time
-        if notification.source_time is None
-        else notification.source_time,
+        source_time=source_time,
         server_time=notification.server_time or 0,
         status=notification.status,
-        flags=Flag.INITIAL if initial else Flag.NONE,
+        flags=flags,
     )
 
 
 def historical_reading(
-    tag: Tag, notification: Notification, names: Mapping[int, str] | None = None
+    tag: Tag,
+    notification: Notification,
+    names: Mapping[int, str] | None = None,
+    event_time: EventTime = "source",
 ) -> Reading:
-    """A value out of the server's history as a reading of its signal; `names` as `to_reading`."""
-    reading = to_reading(tag, notification, initial=False, names=names)
-    return replace(reading, flags=Flag.HISTORICAL)
+    """A value out of the server's history as a reading of its signal; `names`, `event_time` as
+    `to_reading`, but that it never counts at its receipt."""
+    if event_time == "gateway":
+        event_time = "source"
+    reading = to_reading(tag, notification, initial=False, names=names, event_time=event_time)
+    return replace(reading, flags=reading.flags | Flag.HISTORICAL)
 
 
 def _named(
@@ -196,6 +225,11 @@ class UnitsHeard:
         return self._names(~self._silent)
 
     @property
+    def silent(self) -> int:
+        """How many units are silent."""
+        return int(self._silent.sum())
+
+    @property
     def all_heard(self) -> bool:
         """True while no unit is silent."""
         return not self._silent.any()
@@ -207,7 +241,7 @@ class UnitsHeard:
         are heard again."""
         silent = np.zeros(len(handles), np.bool_)
         if statuses.any():
-            silent = np.isin(statuses & np.uint32(0xFFFF0000), _NO_COMMUNICATION)
+            silent = np.isin(statuses & np.uint32(0xFFFF0000), NO_COMMUNICATION)
         if (self._silent_nodes[handles] == silent).all():
             return [], []
         self._silent_nodes[handles] = silent  # of a node that is there twice the last one counts

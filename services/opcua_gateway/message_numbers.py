@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 LAST = 2**32 - 1
@@ -12,6 +13,17 @@ LAST = 2**32 - 1
 
 ASKED_FOR = 1000
 """At most this many missing messages are asked for again; servers keep far fewer."""
+
+UNLISTED = 20
+"""Of the missing messages that a server does not list as kept the newest are asked for all the
+same, as some have no list. Asking for a thousand in vain at each message starves a subscription."""
+
+REMEMBERED = 1000
+"""Messages whose number and time are remembered, so that one that comes again is known."""
+
+LATE = 100
+"""A message that is behind by at most so many, and was not seen, is late; another one shows that
+the server numbers anew."""
 
 
 VALUES_ON_THE_WAY = 40_000
@@ -90,12 +102,22 @@ class Observation:
 
 
 class Sequence:
-    """Follows the numbers of a subscription. `expected` None: the first message sets it."""
+    """Follows the numbers of a subscription.
 
-    def __init__(self, expected: int | None = 1) -> None:
+    Some servers begin anew in the middle of a subscription, or go from 65535 to 1: what is behind
+    was seen only where its PublishTime is the same.
+
+    Args:
+        expected: None: the first message sets it.
+        seen: PublishTime by number of the messages before, oldest first.
+    """
+
+    def __init__(self, expected: int | None = 1, seen: dict[int, int] | None = None) -> None:
         self.expected = expected
+        self.seen = {} if seen is None else seen
+        self.restarts = 0
 
-    def observe(self, number: int, *, keep_alive: bool) -> Observation:
+    def observe(self, number: int, *, keep_alive: bool, published_at: int = 0) -> Observation:
         """Take the number of a message. A keep-alive carries the number that the next message will
         have."""
         if number == 0:
@@ -106,10 +128,40 @@ class Sequence:
             self.expected = number
         ahead = (number - self.expected) % LAST
         if ahead > LAST // 2:
-            return Observation(fresh=False)
+            return Observation(fresh=False) if keep_alive else self._behind(number, published_at)
         missing = tuple(advance(number, -back) for back in range(min(ahead, ASKED_FOR), 0, -1))
         self.expected = number if keep_alive else advance(number, 1)
+        if not keep_alive:
+            self.note(number, published_at)
         return Observation(not keep_alive, missing, ahead)
+
+    def note(self, number: int, published_at: int) -> None:
+        """Remember a message that was seen."""
+        self.seen.pop(number, None)  # to the end
+        self.seen[number] = published_at
+        if len(self.seen) > REMEMBERED:
+            del self.seen[next(iter(self.seen))]
+
+    def _behind(self, number: int, published_at: int) -> Observation:
+        before = self.seen.get(number)
+        if before is not None and published_at in (before, 0):
+            return Observation(fresh=False)
+        back = ((self.expected or 1) - number) % LAST
+        self.note(number, published_at)
+        if before is None and back <= LATE:
+            return Observation(fresh=True)
+        self.restarts += 1
+        self.expected = advance(number, 1)
+        # From 1 on nothing is missing; else nobody knows how much.
+        return Observation(fresh=True, skipped=int(number != 1))
+
+
+def to_ask_for(missing: Items[int], available: Items[int]) -> tuple[int, ...]:
+    """Which of the missing messages, oldest first, are asked for: those that the server lists as
+    kept, and the newest ones that it does not list."""
+    listed = set(available)
+    unlisted = set([number for number in missing if number not in listed][-UNLISTED:])
+    return tuple(number for number in missing if number in listed or number in unlisted)
 
 
 def advance(number: int, by: int) -> int:

@@ -33,10 +33,52 @@ OVERFLOWS = Counter(
     "the interval.",
     ["source"],
 )
+REVISED_LIMITS = Gauge(
+    "opcua_gateway_revised_limit",
+    "What the server allows or made of what was asked for, at the last session; a slower interval "
+    "than the plant file's, or many calls for a few nodes: look at the server's limits.",
+    ["source", "limit"],
+)
+UNREADABLE = Counter(
+    "opcua_gateway_messages_undecoded_total",
+    "Messages of which something could not be decoded; each is a gap, its bytes are in the "
+    "rejected table.",
+    ["source"],
+)
 REFUSED = Counter(
     "opcua_gateway_nodes_refused_total",
     "Nodes that a server refused to watch; not 0: an address in the plant model is wrong, or the "
     "server changed.",
+    ["source"],
+)
+REVISED = Gauge(
+    "opcua_gateway_revised",
+    "Nodes (of the publishing interval: subscriptions) for which the server gives another value "
+    "than was asked; see the log line 'the server revised what was asked'.",
+    ["source", "what"],
+)
+SHORT_QUEUES = Gauge(
+    "opcua_gateway_short_queues",
+    "Nodes whose queue at the server cannot bridge AURELIAN_OPCUA_QUEUE_S; not 0: a break of that "
+    "length loses values: a longer sampling interval, or a server with longer queues.",
+    ["source"],
+)
+UNFILTERED = Gauge(
+    "opcua_gateway_nodes_unfiltered",
+    "Nodes that come without the deadband or trigger of the plant file; not 0: the server does not "
+    "have it for them, see the log line 'nodes come without their filter'.",
+    ["source"],
+)
+SEMANTICS_CHANGED = Counter(
+    "opcua_gateway_semantics_changed_total",
+    "Nodes whose range or unit the server changed; rising: compare the plant file's, see the log "
+    "line 'a node means something else'.",
+    ["source"],
+)
+REPEATED = Counter(
+    "opcua_gateway_heartbeats_total",
+    "Values repeated because nothing new came; standing still with `heartbeat_s`: the server is "
+    "gone, or says so of itself.",
     ["source"],
 )
 UNDECODED = Counter(
@@ -50,6 +92,17 @@ CLOCK_OFFSET = Gauge(
     "How far a server's clock is ahead of ours, asked every minute; over 1 s: set it (NTP), or "
     "values and shifts do not meet; over 300 s sessions and certificates fail.",
     ["source"],
+)
+SERVICE_LEVEL = Gauge(
+    "opcua_gateway_service_level",
+    "What a server says that it is worth: 0 maintenance, 1 no data, 2 to 199 degraded, from 200 "
+    "healthy; of redundant servers each that is connected to.",
+    ["source", "server"],
+)
+ACTIVE = Gauge(
+    "opcua_gateway_active_endpoint",
+    "1: the server that values are taken from, 0: another one of the same source.",
+    ["source", "server"],
 )
 GAPS = Counter(
     "opcua_gateway_gaps_total",

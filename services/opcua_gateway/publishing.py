@@ -5,142 +5,43 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 from functools import partial
+
+from asyncua import ua
 
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
 from opcua_gateway.alarms.watch import EventWatch
-from opcua_gateway.decode.notifications import Published, Undecodable, decode_publish
-from opcua_gateway.happenings import Happening, Message, Refused
+from opcua_gateway.decode.notifications import decode_publish
+from opcua_gateway.happenings import Refused, Unfiltered
+from opcua_gateway.items.asked import Asked
+from opcua_gateway.items.create import BAD_TOO_MANY_MONITORED_ITEMS, Item, ItemMaker
+from opcua_gateway.items.meanings import Meanings
+from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
-from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, Window
+from opcua_gateway.message_numbers import Acknowledgements, Window
+from opcua_gateway.server_status import WATCHED
 from opcua_gateway.session import (
-    BAD_TOO_MANY_MONITORED_ITEMS,
     Limits,
     PublishTimedOut,
     Session,
     SessionLost,
-    Terms,
     TooManyPublishRequests,
     TooManySubscriptions,
+    translated,
 )
 from opcua_gateway.settings import OpcuaGatewaySettings
+from opcua_gateway.subscription import Outlet, Standing, Subscription
 
 MOST_SUBSCRIPTIONS = 100
 """Of one session. A server that takes fewer nodes in each gets its other nodes as refused."""
 
 _NODE_IS_GONE = frozenset({BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID})
 
-SERVER_STATE = "i=2259"
-"""Node Server/ServerStatus/State (part 5, 12.10)."""
-
 MOST_REQUESTS = 10
 """Publish requests that wait at one server."""
-
-
-@dataclass(slots=True)
-class Standing:
-    """How far a subscription is; what the next session goes on with.
-
-    Attributes:
-        terms: as the server revised them.
-        acknowledgements: of its messages.
-        expected: number of the next message. None: it is not known, as after a restart of ours.
-    """
-
-    terms: Terms
-    acknowledgements: Acknowledgements
-    expected: int | None = 1
-
-
-class Subscription:
-    """Takes the messages of one subscription to `out`, in order and each once."""
-
-    def __init__(
-        self,
-        session: Session,
-        standing: Standing,
-        out: asyncio.Queue[Happening],
-        events: EventWatch | None = None,
-    ) -> None:
-        self.terms = standing.terms
-        self.acknowledgements = standing.acknowledgements
-        self.has_delivered = False
-        """Whether a message came yet; keep-alives count."""
-        self.heard = time.monotonic()
-        self.has_items = False
-        self._session, self._out, self._events = session, out, events
-        self._sequence = Sequence(standing.expected)
-        self._replay_from_list = standing.expected is None
-
-    @property
-    def standing(self) -> Standing:
-        """How far it is now."""
-        return Standing(self.terms, self.acknowledgements, self._sequence.expected)
-
-    @property
-    def silence_limit_s(self) -> float:
-        """After so long without a Publish response something is wrong."""
-        return 2 * max(self.terms.keep_alive_s, self.terms.publishing_interval_s)
-
-    async def replay(self) -> None:
-        """After a break: fetch what the server had sent and we did not get, before any new
-        message."""
-        expected = self._sequence.expected
-        if expected is None:
-            return
-        while (
-            published := await self._session.republish(self.terms.subscription, expected)
-        ) is not None:
-            self.has_delivered = True
-            await self._tell(published, self._sequence.observe(expected, keep_alive=False), 0)
-            expected = self._sequence.expected or 1
-
-    async def accept(self, published: Published) -> None:
-        """Take a message, asking for those that are missing before it.
-
-        Raises:
-            SessionLost: the server ended the subscription.
-        """
-        self.heard = time.monotonic()
-        self.has_delivered = True
-        if published.ended is not None:
-            raise SessionLost(f"the server ended the subscription (0x{published.ended:08X})")
-        lost = 0
-        if self._replay_from_list:
-            self._replay_from_list = False
-            before = [number for number in published.available if number != published.sequence]
-            lost = await self._ask_again(before, 0)
-        seen = self._sequence.observe(published.sequence, keep_alive=published.keep_alive)
-        lost += seen.skipped - len(seen.missing)
-        await self._tell(published, seen, await self._ask_again(seen.missing, lost))
-
-    async def _ask_again(self, numbers: Items[int], lost: int) -> int:
-        """Fetch messages that were sent before; return how many the server does not have any more
-        since the last one that it had: each gap is told before what came after it. `lost`: before
-        all of them."""
-        for number in numbers:
-            published = await self._session.republish(self.terms.subscription, number)
-            if published is None:
-                lost += 1
-            else:
-                await self._tell(published, Observation(fresh=True), lost)
-                lost = 0
-        return lost
-
-    async def _tell(self, published: Published, seen: Observation, lost: int) -> None:
-        if published.keep_alive:
-            await self._out.put(Message(published, None, lost, now_us()))
-        elif seen.fresh:
-            self.acknowledgements.delivered(published.sequence, len(published))
-            at = now_us()
-            said = await self._events.read(published, lost) if self._events is not None else ()
-            await self._out.put(Message(published, self.acknowledgements, lost, at, said))
-        else:
-            self.acknowledgements.repeated(published.sequence)
 
 
 class Publishing:
@@ -150,9 +51,11 @@ class Publishing:
     Publish request is sent and the values wait in the server's queues.
 
     Args:
-        addresses: of the nodes, by handle.
+        addresses, asked: of the nodes, and what is asked for each, by handle.
+        revisions: told what the server gives; of the source.
         most_notifications: in one message; 0: as the server likes.
-        events: of the server, watched too; None: they are not.
+        mode: of the nodes' items; a standby's do not report until `report`.
+        events: of the server, watched too once the items report; None: they are not.
     """
 
     def __init__(
@@ -160,21 +63,34 @@ class Publishing:
         session: Session,
         limits: Limits,
         addresses: Items[NodeAddress],
+        asked: Items[Asked],
+        revisions: Revisions,
         settings: OpcuaGatewaySettings,
         publishing_interval_s: float,
         most_notifications: int,
         window: Window,
-        out: asyncio.Queue[Happening],
+        out: Outlet,
+        mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
         events: EventWatch | None = None,
     ) -> None:
         self.limits = limits
         self.subscriptions: dict[int, Subscription] = {}
         self._session, self._addresses, self._settings = session, addresses, settings
         # None where the server does not have the namespace.
-        self._nodes = [each.node_id(limits.namespaces) for each in addresses]
+        self.nodes = [each.node_id(limits.namespaces) for each in addresses]
+        """Node id by handle; namespaces that come later change it in place."""
+        self.on_namespaces: Callable[[], Awaitable[None]] | None = None
+        """Awaited when it changed, before values of the new ones come."""
+        self._revisions = revisions
+        self._items = ItemMaker(session, asked, settings.opcua_queue_s)
+        percent = [handle for handle, each in enumerate(asked) if each.filter.is_percent]
+        self._meanings = Meanings(session, revisions, percent)
         self._interval_s, self._most = publishing_interval_s, most_notifications
-        self._window, self._out = window, out
+        self._window, self._out, self._mode = window, out, mode
         self.events = events
+        self._reports = asyncio.Event()
+        if mode is ua.MonitoringMode.Reporting:
+            self._reports.set()
         self.refused: dict[int, int] = {}
         """Nodes that the server does not give, by handle with the status that was told."""
         self._order = asyncio.Lock()
@@ -191,26 +107,31 @@ class Publishing:
         """Whether any message came yet; keep-alives count."""
         return any(each.has_delivered for each in self.subscriptions.values())
 
-    @property
-    def _newest(self) -> Subscription:
-        return list(self.subscriptions.values())[-1]
-
-    def _newest_number(self) -> int:
-        return self._newest.terms.subscription
-
     def resume(self, standings: Items[Standing], refused: dict[int, int]) -> None:
         """Go on with the subscriptions of the session before, and the nodes that it refused."""
         for standing in standings:
-            self._add(standing).has_items = True
+            subscription = self._add(standing)
+            subscription.has_items = True
+            subscription.left_behind = self._settings.opcua_publish_requests
         self.refused = dict(refused)
 
-    async def watch_all(self) -> None:
-        """Watch all nodes in new subscriptions."""
+    async def watch_all(self) -> dict[int, int]:
+        """Watch all nodes in new subscriptions; the status of those that are refused, by handle:
+        `tell` it once the session is told."""
+        self._revisions.begin()
         await self._open_subscription()
-        await self._watch(range(len(self._nodes)))
-        await self._watch_state()
-        if self.events is not None:
-            await self.events.create(self._newest.terms.subscription)
+        news = await self._watch(range(len(self.nodes)))
+        await self._watch_server()
+        if self.events is not None and self._reports.is_set():
+            await self.events.create(self._newest_number())
+        return news
+
+    def _newest_number(self) -> int:
+        return list(self.subscriptions.values())[-1].terms.subscription
+
+    async def _watch_events(self, events: EventWatch) -> None:
+        await self._reports.wait()
+        await events.run(self._newest_number, self._order, self._out)
 
     async def run(self, read_back: Callable[[], Coroutine[None, None, None]]) -> None:
         """Work until cancelled; `read_back` runs beside, once a message came.
@@ -227,10 +148,25 @@ class Publishing:
             tasks.create_task(self._watch_silence(), name="watch for silence")
             tasks.create_task(self._renew(), name="renew the channel")
             tasks.create_task(self._retry(), name="retry refused nodes")
+            tasks.create_task(self._follow_meanings(), name="read what nodes mean")
             tasks.create_task(self._after_message(read_back), name="read history back")
             if self.events is not None:
-                watch = partial(self.events.run, self._newest_number, self._order, self._out)
+                watch = partial(self._watch_events, self.events)
                 tasks.create_task(self._after_message(watch), name="refresh conditions")
+
+    def held(self) -> asyncio.Lock:
+        """While it is held no message goes on."""
+        return self._order
+
+    async def report(self) -> dict[int, int]:
+        """Let all items report from now on, beginning with what their queues have. The status of
+        those that are refused, by handle; they are made anew later."""
+        self._mode = ua.MonitoringMode.Reporting
+        self._reports.set()
+        handles = range(len(self.nodes))
+        refused = await self._items.set_mode(handles, self._mode, self.limits.items_per_call)
+        self.refused |= refused
+        return refused
 
     async def delete_subscriptions(self) -> None:
         """Tell the server that they are not wanted any more."""
@@ -248,15 +184,17 @@ class Publishing:
             self._settings.opcua_session_timeout_s,
             self._most,
         )
+        self._revisions.subscribed(self._interval_s, terms)
         return self._add(Standing(terms, Acknowledgements(self._window)))
 
-    async def _watch(self, handles: Items[int]) -> None:
-        """Watch the nodes of `handles`; those that are refused are told once and tried again
-        later."""
-        known = [(handle, node) for handle in handles if (node := self._nodes[handle]) is not None]
+    async def _watch(self, handles: Items[int]) -> dict[int, int]:
+        """Watch the nodes of `handles`; those that are refused are tried again later. Returns the
+        statuses that were not told yet."""
+        known = [(handle, node) for handle in handles if (node := self.nodes[handle]) is not None]
         statuses: dict[int, int] = {
-            handle: BAD_NODE_ID_UNKNOWN for handle in handles if self._nodes[handle] is None
+            handle: BAD_NODE_ID_UNKNOWN for handle in handles if self.nodes[handle] is None
         }
+        await self._meanings.know(handles, self.nodes, self.limits.nodes_per_read)
         statuses |= await self._create_items(known)
         news = {}
         for handle, status in statuses.items():
@@ -264,40 +202,49 @@ class Publishing:
                 self.refused.pop(handle, None)
             elif self.refused.get(handle) != status:
                 self.refused[handle] = news[handle] = status
+        return news
+
+    async def tell(self, news: dict[int, int]) -> None:
+        """Say which nodes are refused, and what the server gives instead of what was asked."""
         if news:
             await self._out.put(Refused(news, now_us()))
+        if told := self._revisions.tell():
+            await self._out.put(Unfiltered(told, now_us()))
 
-    async def _watch_state(self) -> None:
-        """Watch the server's own state, under the handle after the last node's; a server that has
-        no room for it is watched by its messages alone."""
-        await self._session.create_items(
-            self._newest.terms, [(len(self._nodes), SERVER_STATE)], queue_size=10, per_call=1
-        )
+    async def _watch_server(self) -> None:
+        """Watch what the server says of itself, under the handles after the last node's; a server
+        that has no room for it is watched by its messages alone."""
+        subscription = list(self.subscriptions.values())[-1]
+        interval_s = subscription.terms.publishing_interval_s
+        items = [
+            Item(len(self.nodes) + n, node, interval_s, queue_size=10)
+            for n, node in enumerate(WATCHED)
+        ]
+        await self._items.create(subscription.terms, items, self.limits.items_per_call)
 
-    async def _create_items(self, items: Items[tuple[int, str]]) -> dict[int, int]:
+    async def _create_items(self, nodes: Items[tuple[int, str]]) -> dict[int, int]:
         """Create items in the newest subscription, and in further ones where it is full. The status
         of each handle."""
         statuses: dict[int, int] = {}
-        subscription = self._newest
-        while items:
-            sampling_s = subscription.terms.publishing_interval_s
-            queue_size = min(10_000, max(10, int(self._settings.opcua_queue_s / sampling_s) + 1))
-            made = await self._session.create_items(
+        subscription = list(self.subscriptions.values())[-1]
+        while nodes:
+            items, made = await self._items.watch(
                 subscription.terms,
-                items,
-                queue_size=queue_size,
-                per_call=self.limits.items_per_call,
+                nodes,
+                self.limits.items_per_call,
+                self._meanings.has_range,
+                self._mode,
             )
-            statuses |= made
-            took = any(not status & 0x80000000 for status in made.values())
-            subscription.has_items |= took
+            self._revisions.made(subscription.terms, items, made)
+            statuses |= {handle: each.status for handle, each in made.items()}
+            subscription.has_items |= any(each.is_there for each in made.values())
             if not subscription.has_items and len(self.subscriptions) > 1:
                 # It is the server that is full: one more subscription brings no room.
                 await self._session.delete_subscriptions([subscription.terms.subscription])
                 del self.subscriptions[subscription.terms.subscription]
                 break
-            items = [each for each in items if made[each[0]] == BAD_TOO_MANY_MONITORED_ITEMS]
-            if not items or not subscription.has_items:
+            nodes = [each for each in nodes if statuses[each[0]] == BAD_TOO_MANY_MONITORED_ITEMS]
+            if not nodes or not subscription.has_items:
                 break
             if len(self.subscriptions) >= MOST_SUBSCRIPTIONS:
                 break
@@ -344,18 +291,17 @@ class Publishing:
             except (SessionLost, asyncio.CancelledError):
                 self._put_back(stored)
                 raise
-            try:
+            with translated("publish"):
                 published = decode_publish(body, self._session.types)
-            except Undecodable as error:
-                raise SessionLost(str(error)) from error
             async with self._order:
                 subscription = self.subscriptions.get(published.subscription)
                 if subscription is not None:
                     await subscription.accept(published)
+                self._meanings.note(published)
                 for each in published.others:
                     # Its item stays dead when the node is there again: a new program was loaded.
                     status = each.status & 0xFFFF0000
-                    if status in _NODE_IS_GONE and each.handle < len(self._nodes):
+                    if status in _NODE_IS_GONE and each.handle < len(self.nodes):
                         self.refused[each.handle] = status
 
     async def _after_message(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -390,11 +336,20 @@ class Publishing:
     async def _retry(self) -> None:
         while True:
             await asyncio.sleep(self._settings.opcua_retry_s)
-            if any(self._nodes[handle] is None for handle in self.refused):
+            if any(self.nodes[handle] is None for handle in self.refused):
                 await self._read_namespaces_again()
             if self.refused:
-                await self._watch(sorted(self.refused))
+                await self.tell(await self._watch(sorted(self.refused)))
                 self._start_pumps()
+
+    async def _follow_meanings(self) -> None:
+        """A filter in percent of a range that is another one now is made anew."""
+        while True:
+            changed = await self._meanings.changed(
+                self.nodes, self.limits.nodes_per_read, self._settings.opcua_retry_s
+            )
+            if again := [handle for handle in changed if handle not in self.refused]:
+                await self.tell(await self._watch(again))
 
     async def _read_namespaces_again(self) -> None:
         """Some servers take connections before they have all of theirs."""
@@ -403,4 +358,6 @@ class Publishing:
         if limits.namespaces[: len(known)] != known:
             raise SessionLost("the server has numbered its namespaces anew")
         self.limits = limits
-        self._nodes = [each.node_id(limits.namespaces) for each in self._addresses]
+        self.nodes[:] = [each.node_id(limits.namespaces) for each in self._addresses]
+        if limits.namespaces != known and self.on_namespaces is not None:
+            await self.on_namespaces()

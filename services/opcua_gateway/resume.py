@@ -4,12 +4,26 @@ source.py."""
 from __future__ import annotations
 
 import json
+import logging
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from aurelian.model.time import SECOND_US
 from opcua_gateway.alarms.fields import EventField, EventTerms
 from opcua_gateway.session import Limits, Terms
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SAVE_US = 5 * SECOND_US
+"""The file is no older than this while messages come."""
+
+_LAST_US = 2**53
+"""The year 2255; what is said to be later, or before 1970, is garbled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +37,14 @@ class Resume:
         refused: handles of the nodes that the server did not give.
         heard_at: microseconds since 1970 of the last sign of life up to which all is on our disk: a
             gap begins here.
-        events: the item of events; None: there is none.
         unread: from when to when something is to be read out of the server's history yet.
+        untold: a gap from when to when whose record was not on our disk yet.
+        url: of the server whose session it is; another one must not be shown its secret. "" in
+            files of before there could be several.
+        servers: url and ApplicationUri of those that the server named as redundant.
+        asked: fingerprint of what was asked for the nodes; other items need other subscriptions.
+            "": not known.
+        events: the item of events; None: there is none.
     """
 
     secret: str
@@ -34,41 +54,154 @@ class Resume:
     refused: tuple[int, ...]
     heard_at: int
     unread: tuple[int, int] | None = None
+    untold: tuple[int, int] | None = None
+    url: str = ""
+    servers: tuple[tuple[str, str], ...] = ()
+    asked: str = ""
     events: EventTerms | None = None
 
 
-def load(file: Path) -> Resume | None:
-    """Read what the run before this one left; None where there is nothing readable."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return Resume(
-            found["secret"],
-            tuple(Terms(**each) for each in found["terms"]),
-            Limits(tuple(found["limits"]["namespaces"]), found["limits"]["items_per_call"]),
-            tuple(found["addresses"]),
-            tuple(found["refused"]),
-            found["heard_at"],
-            _span(found.get("unread")),
-            _events(found.get("events")),
+class ResumeFile:
+    """Where it stands on the disk. What is wrong with the file never stops a source, and is said
+    once."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        self._path, self._source = path, source
+        self._said = ""
+
+    def load(self) -> Resume | None:
+        """Read what the run before this one left; None where there is nothing. Of a file that
+        cannot be used its own time is left: there the gap begins."""
+        try:
+            written_at = self._path.stat().st_mtime_ns // 1000
+        except FileNotFoundError:
+            return None
+        try:
+            return _parsed(json.loads(self._path.read_bytes()))
+        except OSError as error:
+            self._say_unusable(error.strerror or str(error))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            self._say_unusable(f"{type(error).__name__}: {str(error)[:200]}")
+        return Resume("", (), Limits((), 1), (), (), max(0, written_at - SAVE_US))
+
+    def save(self, resume: Resume) -> None:
+        """Replace the file, readable by us alone: it has the session's secret."""
+        new = self._path.with_suffix(".new")
+        try:
+            new.touch(mode=0o600)
+            new.write_text(json.dumps(asdict(resume)), encoding="utf-8")
+            new.replace(self._path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if reason != self._said:
+                self._said = reason
+                log.error(
+                    "the session cannot be remembered: values go on, but a restart of this "
+                    "gateway will leave a gap; make room on its disk, or let it write this file",
+                    extra={"fields": self._fields(reason)},
+                )
+        else:
+            self._said = ""
+
+    def _say_unusable(self, reason: str) -> None:
+        log.warning(
+            "the file of the session before cannot be used: a new session begins, and what came "
+            "since then is told as a gap; nothing has to be done, the file is written anew",
+            extra={"fields": self._fields(reason)},
         )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+
+    def _fields(self, reason: str) -> dict[str, str]:
+        return {"source": self._source, "file": str(self._path), "reason": reason}
 
 
-def _span(found: list[int] | None) -> tuple[int, int] | None:
-    return None if found is None else (int(found[0]), int(found[1]))
+def _parsed(found: dict[str, object]) -> Resume:
+    """Raises ValueError, KeyError, TypeError and the like where anything is not as it was saved."""
+    limits = _is(dict, found["limits"])
+    return Resume(
+        _text(found["secret"]),
+        _all(_terms, found["terms"]),
+        Limits(_all(_text, limits["namespaces"]), max(1, _whole(limits["items_per_call"]))),
+        _all(_text, found["addresses"]),
+        _all(_whole, found["refused"]),
+        _time(found["heard_at"]),
+        _span(found.get("unread")),
+        _span(found.get("untold")),
+        _text(found.get("url", "")),
+        _all(_server, found.get("servers", [])),
+        _text(found.get("asked", "")),
+        _events(found.get("events")),
+    )
 
 
-def _events(found: dict[str, Any] | None) -> EventTerms | None:
+def _span(found: object) -> tuple[int, int] | None:
+    """Its ends are times of the server's values, 1601 among them."""
     if found is None:
         return None
-    fields = [EventField(**each | {"path": tuple(each["path"])}) for each in found["fields"]]
-    return EventTerms(found["subscription"], tuple(fields))
+    begin, end = _all(_any_time, found)
+    return begin, end
 
 
-def save(file: Path, resume: Resume) -> None:
-    """Replace the file, readable by us alone: it has the session's secret."""
-    new = file.with_suffix(".new")
-    new.touch(mode=0o600)
-    new.write_text(json.dumps(asdict(resume)), encoding="utf-8")
-    new.replace(file)
+def _server(found: object) -> tuple[str, str]:
+    url, uri = _all(_text, found)
+    return url, uri
+
+
+def _events(found: object) -> EventTerms | None:
+    if found is None:
+        return None
+    each = _is(dict, found)
+    return EventTerms(_whole(each["subscription"]), _all(_field, each["fields"]))
+
+
+def _field(found: object) -> EventField:
+    each = _is(dict, found)
+    path = _all(_text, each["path"])
+    return EventField(_text(each["key"]), _text(each["type"]), path, own=_is(bool, each["own"]))
+
+
+def _terms(found: object) -> Terms:
+    each = _is(dict, found)
+    interval_s, keep_alive_s = _length(each["publishing_interval_s"]), _length(each["keep_alive_s"])
+    return Terms(_whole(each["subscription"]), interval_s, keep_alive_s)
+
+
+def _is(kind: type[T], found: object) -> T:
+    if type(found) is not kind:
+        raise TypeError(f"{str(found)[:40]!r} is no {kind.__name__}")
+    return found
+
+
+def _all(read: Callable[[object], T], found: object) -> tuple[T, ...]:
+    return tuple(read(each) for each in _is(list, found))
+
+
+def _text(found: object) -> str:
+    return _is(str, found)
+
+
+def _whole(found: object) -> int:
+    number = _is(int, found)
+    if not 0 <= number < 2**32:
+        raise ValueError(f"{str(number)[:40]} is no number of 32 bits")
+    return number
+
+
+def _time(found: object) -> int:
+    time = _is(int, found)
+    if not 0 <= time < _LAST_US:
+        raise ValueError(f"{str(time)[:40]} is no time of today")
+    return time
+
+
+def _any_time(found: object) -> int:
+    time = _is(int, found)
+    if not -(2**63) <= time < 2**63:
+        raise ValueError(f"{str(time)[:40]} is no time")
+    return time
+
+
+def _length(found: object) -> float:
+    length = float(found) if isinstance(found, int | float) else math.nan
+    if not length > 0:
+        raise ValueError(f"{str(found)[:40]!r} is no length of time")
+    return length

@@ -7,8 +7,7 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +15,19 @@ from asyncua import Client, ua
 
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.notifications import Published, decode_republish
+from opcua_gateway.failures import PublishTimedOut as PublishTimedOut
+from opcua_gateway.failures import ResponseTooLarge as ResponseTooLarge
+from opcua_gateway.failures import SessionLost as SessionLost
+from opcua_gateway.failures import TooManyOperations as TooManyOperations
+from opcua_gateway.failures import TooManyPublishRequests as TooManyPublishRequests
+from opcua_gateway.failures import TooManySubscriptions as TooManySubscriptions
+from opcua_gateway.failures import translated as translated
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
 NODES_PER_READ = 1000
 HISTORY_NODES_PER_CALL = 100
 """Where a server names no limit of its own."""
-
-_REQUEST_HEAD_BYTES, _ITEM_BYTES = 512, 96
-"""Of a call that creates items, and of an item in it beside its node id as text: at most."""
-
-BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
 
 TOO_LARGE = (
     ua.uaerrors.BadResponseTooLarge,
@@ -40,39 +41,6 @@ _CANNOT_SEND_AGAIN = (
     ua.uaerrors.BadNotImplemented,
     ua.uaerrors.BadNotSupported,
 )
-_STATUS_AND_TIMES = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
-_FILTER_REFUSED = frozenset(
-    {
-        ua.StatusCodes.BadMonitoredItemFilterUnsupported,
-        ua.StatusCodes.BadMonitoredItemFilterInvalid,
-        ua.StatusCodes.BadFilterNotAllowed,
-    }
-)
-
-
-class SessionLost(ConnectionError):
-    """The server or the way to it is gone, or it does not do what a session needs; the text says
-    what happened."""
-
-
-class ResponseTooLarge(SessionLost):
-    """The notifications that the server has for one message make it too large: ask for fewer."""
-
-
-class TooManySubscriptions(SessionLost):
-    """The server gives no further subscription."""
-
-
-class TooManyOperations(Exception):
-    """The server takes fewer nodes in one call, or its answer would be too large."""
-
-
-class TooManyPublishRequests(Exception):
-    """The server wants fewer Publish requests to wait."""
-
-
-class PublishTimedOut(Exception):
-    """The server does not keep a Publish request waiting so long: send another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A subscription as the server revised it."""
+    """A subscription as the server revised it; `keep_alive_s`: no shorter than was asked for."""
 
     subscription: int
     publishing_interval_s: float
@@ -110,7 +78,6 @@ class Session:
         client.uaclient.session.ensure_publish_loop = lambda: None
         self.resumed = False
         self.types = Types()
-        self._item_of: dict[int, tuple[int, int]] = {}  # subscription and item, by handle
 
     @property
     def secret(self) -> str:
@@ -124,6 +91,11 @@ class Session:
     def channel_lifetime_s(self) -> float:
         """The secure channel must be renewed before this time is over."""
         return float(self._client.secure_channel_timeout) / 1000
+
+    @property
+    def request_bytes(self) -> int:
+        """The largest request that the server takes; 0: any."""
+        return request_bytes(self._client)
 
     @property
     def services(self) -> Any:
@@ -200,56 +172,9 @@ class Session:
         revised = made.RevisedPublishingInterval / 1000
         interval_s = revised if revised > 0 else publishing_interval_s
         count = made.RevisedMaxKeepAliveCount or request.RequestedMaxKeepAliveCount
-        return Terms(made.SubscriptionId, interval_s, interval_s * count)
-
-    async def create_items(
-        self, terms: Terms, items: Sequence[tuple[int, str]], *, queue_size: int, per_call: int
-    ) -> dict[int, int]:
-        """Watch nodes, given as (handle, node id); return the status of each handle. A refused node
-        costs no other; those that the subscription has no room for are BadTooManyMonitoredItems. An
-        item that a handle had before is deleted."""
-        statuses: dict[int, int] = {}
-        start = 0
-        while start < len(items):
-            part = self._fitting(items[start : start + per_call])
-            try:
-                answers = await self._create_part(terms, part, queue_size, _STATUS_AND_TIMES)
-            except TooManyOperations as error:
-                if per_call == 1:
-                    raise SessionLost(
-                        f"the server refuses to create even one item in a call: {error.__cause__}"
-                    ) from error
-                per_call = max(1, min(per_call, len(part)) // 2)
-                continue
-            except _TooManyItems:
-                # A server that says so of the whole call: some of it may still fit.
-                if len(part) > 1:
-                    per_call = len(part) // 2
-                    continue
-                left = items[start:]
-                return statuses | {handle: BAD_TOO_MANY_MONITORED_ITEMS for handle, _ in left}
-            unfiltered = [item for item in part if answers[item[0]] in _FILTER_REFUSED]
-            if unfiltered:
-                answers.update(await self._create_unfiltered(terms, unfiltered, queue_size))
-            statuses.update(answers)
-            start += len(part)
-        return statuses
-
-    async def _create_unfiltered(
-        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int
-    ) -> dict[int, int]:
-        """Items of a server that does not have our filter; there are few, so one by one where it
-        does not take them in one call."""
-        try:
-            return await self._create_part(terms, items, queue_size, None)
-        except (TooManyOperations, _TooManyItems):
-            statuses: dict[int, int] = {}
-            for item in items:
-                try:
-                    statuses |= await self._create_part(terms, [item], queue_size, None)
-                except (TooManyOperations, _TooManyItems):
-                    statuses[item[0]] = BAD_TOO_MANY_MONITORED_ITEMS
-            return statuses
+        # More signs of life than were asked for are welcome, but nobody is lost for missing them:
+        # some servers revise the count to 1.
+        return Terms(made.SubscriptionId, interval_s, max(interval_s * count, keep_alive_s))
 
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,
@@ -285,9 +210,9 @@ class Session:
         with translated("republish"):
             try:
                 body = await self._client.uaclient.session._send_request(request)
+                published = decode_republish(body, subscription, self.types)
             except _CANNOT_SEND_AGAIN:
                 return None
-            published = decode_republish(body, subscription, self.types)
         # Some servers answer with an empty message instead of a refusal.
         return published if published.sequence == number and not published.keep_alive else None
 
@@ -306,96 +231,12 @@ class Session:
         with translated("close the session"):
             await self.services.close_session(True)
 
-    def _fitting(self, items: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
-        """The first of `items`, at least one, that a request has room for."""
-        room = request_bytes(self._client)
-        if not room:
-            return items
-        room -= _REQUEST_HEAD_BYTES
-        for count, (_, node) in enumerate(items):
-            room -= _ITEM_BYTES + len(node.encode())
-            if room < 0:
-                return items[: max(count, 1)]
-        return items
-
-    async def _create_part(
-        self, terms: Terms, items: Sequence[tuple[int, str]], queue_size: int, data_filter: object
-    ) -> dict[int, int]:
-        request = ua.CreateMonitoredItemsParameters()
-        request.SubscriptionId = terms.subscription
-        request.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.ItemsToCreate = [
-            _item(handle, node, terms.publishing_interval_s, queue_size, data_filter)
-            for handle, node in items
-        ]
-        with translated("create monitored items"):
-            try:
-                answers = await self._client.uaclient.session.create_monitored_items(request)
-            except (ua.uaerrors.BadTooManyOperations, *TOO_LARGE) as error:
-                raise TooManyOperations from error
-            except ua.uaerrors.BadTooManyMonitoredItems as error:
-                raise _TooManyItems from error
-            before: dict[int, list[int]] = {}
-            for (handle, _), answer in zip(items, answers, strict=True):
-                if answer.StatusCode.is_good():
-                    if handle in self._item_of:
-                        subscription, item = self._item_of[handle]
-                        before.setdefault(subscription, []).append(item)
-                    self._item_of[handle] = terms.subscription, answer.MonitoredItemId
-            for subscription, old in before.items():
-                gone = ua.DeleteMonitoredItemsParameters(subscription, old)
-                await self._client.uaclient.session.delete_monitored_items(gone)
-        return {
-            item[0]: answer.StatusCode.value for item, answer in zip(items, answers, strict=True)
-        }
-
-
-class _TooManyItems(Exception):
-    pass
-
-
-def _item(
-    handle: int, node: str, sampling_s: float, queue_size: int, data_filter: object
-) -> ua.MonitoredItemCreateRequest:
-    wanted = ua.MonitoringParameters()
-    wanted.ClientHandle = handle
-    wanted.SamplingInterval = sampling_s * 1000
-    wanted.QueueSize = queue_size
-    wanted.DiscardOldest = True
-    wanted.Filter = data_filter
-    request = ua.MonitoredItemCreateRequest()
-    request.ItemToMonitor = ua.ReadValueId(
-        NodeId=ua.NodeId.from_string(node), AttributeId=ua.AttributeIds.Value
-    )
-    request.MonitoringMode = ua.MonitoringMode.Reporting
-    request.RequestedParameters = wanted
-    return request
-
 
 def _content(answer: ua.DataValue) -> Any:
     """A value that was read; None where the server gives none."""
     return answer.Value.Value if answer.Value is not None else None
 
 
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
-    try:
-        yield
-    except (
-        SessionLost,
-        TooManyPublishRequests,
-        PublishTimedOut,
-        TooManyOperations,
-        _TooManyItems,
-        MemoryError,
-    ):
-        raise
-    except ua.UaStatusCodeError as error:
-        raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
-    except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
-        raise SessionLost(f"cannot {doing}: {str(error) or type(error).__name__}") from error
-    except Exception as error:
-        # What a server sends makes the library raise nearly anything, struct.error and IndexError
-        # among it. Being cancelled is no Exception, and goes on.
-        raise SessionLost(f"cannot {doing}: {type(error).__name__}: {error}") from error
+def status_name(status: int) -> str:
+    """What part 6 calls a status code, bits of information left out."""
+    return str(ua.StatusCode(status & 0xFFFF0000).name)

@@ -27,7 +27,7 @@ class OpcuaGatewaySettings(GatewaySettings):
     opcua_queue_s: float = Field(
         60.0,
         gt=0,
-        description="queue size asked for each node = this time / sampling interval, 10 to 10000",
+        description="longest outage that the queues of the servers shall bridge",
     )
     opcua_event_queue: int = Field(
         10_000, ge=2, description="queue size asked for the events of a server"

@@ -133,7 +133,9 @@ def _make_outlets(
             logs.append(sent := SendLog(Path(settings.state) / "sendlog", source.slug))
         if source.kind == "opcua":
             host = settings.pilot_opcua_host
-            outlets[name] = OpcuaOutlet(source, found, host, port, sent, settings.pilot_retry_s)
+            outlets[name] = OpcuaOutlet(
+                source, found, host, port, sent, settings.state, settings.pilot_retry_s
+            )
             port = None
         elif source.kind == "sparkplug":
             outlets[name] = SparkplugOutlet(

@@ -1,21 +1,26 @@
-"""A real OPC UA server with a folder per machine: the plant's OPC UA source. The only importer of
-asyncua here, beside replay.
+"""A real OPC UA server with a folder per machine: the plant's OPC UA source. With
+its parts `opcua_security.py` and `packml_machine.py` the only importer of asyncua here, beside
+replay.
 
-Called by `factory.py` (machines) and `replay.py` (recordings). Security None: it is for loopback
-and test networks.
+Called by `factory.py` (machines) and `replay.py` (recordings). In the clear for loopback and test
+networks; the machines also secured.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from asyncua import Server, ua
 
+from aurelian.edge.applications import pilot_certificate, pilot_store
+from aurelian.edge.certificates import UNREADABLE, TrustError
 from aurelian.model.plant import Unit
 from aurelian.model.plant_file import PlantError
 from aurelian.model.sample import GOOD, Value, ValueType
@@ -23,6 +28,8 @@ from aurelian.model.source_model import SourceModel
 from aurelian.model.time import to_datetime
 from aurelian.runtime.retry import Backoff
 from pilot_factory.metrics import SENT
+from pilot_factory.opcua_security import Secured, SecuredServer, password_of
+from pilot_factory.packml_machine import EFFECTIVE_STATE, PackMlMachine, load_packml
 from pilot_factory.sendlog import SendLog
 from pilot_factory.simulation import Measurement, SimulatedSignal
 
@@ -58,11 +65,25 @@ class OpcuaServer:
     """An asyncua server with one variable per node. `start`, then `write`; `silence` and `listen`
     pull the plug and back."""
 
-    def __init__(self, host: str, port: int, namespace: str, nodes: Iterable[Node]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        namespace: str,
+        nodes: Iterable[Node],
+        machines: Collection[str] = (),
+        secured: Secured | None = None,
+    ) -> None:
+        """Args:
+        machines: names of PackML machines; nodes with such a `folder` are below it.
+        secured: endpoints with security, beside the one in the clear.
+        """
         self._endpoint = f"opc.tcp://{host}:{port}"
         self._namespace, self._nodes = namespace, list(nodes)
+        self._machines = dict.fromkeys(machines)
         self._ids: dict[str, ua.NodeId] = {}
-        self.server = Server()
+        self.server = Server() if secured is None else SecuredServer(secured)
+        self.packml: dict[str, PackMlMachine] = {}
 
     async def start(self, first: Iterable[tuple[str, ua.DataValue]] = ()) -> None:
         """Build the address space, give nodes their `first` values and listen.
@@ -70,14 +91,29 @@ class OpcuaServer:
         Raises:
             OSError: the port is taken.
         """
+        await self.build()
+        for name, value in first:
+            await self.write(name, value)
+        await self.open()
+
+    async def build(self) -> None:
+        """Build the address space; nobody sees it before `open`."""
         server = self.server
         await server.init()
         server.set_endpoint(self._endpoint)
         server.set_server_name("Aurelian pilot plant")
         await server.set_application_uri(f"{self._namespace}:server")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        if isinstance(server, SecuredServer):
+            await server.load()
+        types = await load_packml(server) if self._machines else None
         index = await server.register_namespace(self._namespace)
         folders = {}
+        if types is not None:
+            for name in self._machines:
+                machine = PackMlMachine(server, types, index, name)
+                folders[name] = server.get_node(await machine.create())
+                self.packml[name] = machine
         for node in self._nodes:
             if node.folder not in folders:
                 folders[node.folder] = await server.nodes.objects.add_folder(
@@ -87,9 +123,14 @@ class OpcuaServer:
             await folders[node.folder].add_variable(
                 node_id, ua.QualifiedName(node.name, index), _zero(node.type), VARIANT[node.type]
             )
-        for name, value in first:
-            await self.write(name, value)
-        await server.start()
+
+    async def open(self) -> None:
+        """Listen, after `build`.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        await self.server.start()
 
     async def write(self, id: str, value: ua.DataValue) -> None:
         """Set a node's value, status and times; monitored items see it at once.
@@ -147,16 +188,21 @@ class OpcuaOutlet:
         host: str,
         port: int | None,
         sent: SendLog | None,
+        state: Path,
         retry_s: float = 10.0,
     ) -> None:
         self.source = source
+        self._state = state
         self.listening = asyncio.Event()
         self._host = host
         self._port = port or urlsplit(source.url).port or 4840
         self._sent = sent
         self._ids = {each: _address(each) for each in signals}
+        self._machines = [s.unit.model.name for s in signals if self._is_of_packml(s)]
         self._nodes = [
-            Node(s.unit.model.name, self._ids[s], s.model.name, s.model.type) for s in signals
+            Node(s.unit.model.name, self._ids[s], s.model.name, s.model.type)
+            for s in signals
+            if not self._is_of_packml(s)
         ]
         self._cut: set[str] = set()
         self._last: dict[SimulatedSignal, Measurement] = {}
@@ -184,15 +230,18 @@ class OpcuaOutlet:
     async def run(self) -> None:
         """Serve until cancelled; a taken port is tried again for ever."""
         while True:
-            server = OpcuaServer(self._host, self._port, NAMESPACE, self._nodes)
+            secured = await asyncio.to_thread(self._secured)
+            server = OpcuaServer(
+                self._host, self._port, NAMESPACE, self._nodes, self._machines, secured
+            )
             try:
                 while not self._last:
                     await self._changed.wait()
                     self._changed.clear()
                 first = list(self._last.values())
-                await server.start(
-                    [(self._ids[each.signal], data_value_of(each)) for each in first]
-                )
+                await server.build()
+                await self._show(first, server)
+                await server.open()
             except OSError as error:
                 fields = {
                     "source": self.source.key,
@@ -223,12 +272,36 @@ class OpcuaOutlet:
                 await server.listen()
                 silent = False
             taken, self._pending = self._pending, []
-            for measurement in taken:
-                await server.write(self._ids[measurement.signal], data_value_of(measurement))
+            await self._show(taken, server)
             self._note(taken)
             if not self._pending and silent == bool(self._cut):
                 await self._changed.wait()
             self._changed.clear()
+
+    async def _show(self, measured: Sequence[Measurement], server: OpcuaServer) -> None:
+        for each in measured:
+            signal, value = each.signal, data_value_of(each)
+            machine = server.packml.get(signal.unit.model.name)
+            if machine is not None:
+                await machine.show(signal.model.role, each.value, value)
+            if not self._is_of_packml(signal):
+                await server.write(self._ids[signal], value)
+
+    def _is_of_packml(self, signal: SimulatedSignal) -> bool:
+        """Whether its node is one that PackML has."""
+        return self._ids[signal] == _effective(signal.unit.model.name)
+
+    def _secured(self) -> Secured | None:
+        """None: without a certificate it speaks in the clear only."""
+        store = pilot_store(self._state)
+        try:
+            own = pilot_certificate(store)
+        except (TrustError, OSError, *UNREADABLE) as error:
+            extra = {"fields": {"source": self.source.key, "error": str(error)}}
+            log.error("no certificate of our own: no secured endpoints", extra=extra)
+            return None
+        password = functools.partial(password_of, self.source)
+        return Secured(own, store, self.source.user, password)
 
     def _note(self, shown: Sequence[Measurement]) -> None:
         SENT.labels("opcua").inc(len(shown))
@@ -257,6 +330,11 @@ def data_value(type: ValueType, value: Value, source_time: int, status: int = GO
         SourceTimestamp=to_datetime(source_time),
         ServerTimestamp=datetime.now(UTC),
     )
+
+
+def _effective(unit: str) -> str:
+    """Id of the node with the state of a PackML machine."""
+    return f"{unit}.{EFFECTIVE_STATE}"
 
 
 def _address(signal: SimulatedSignal) -> str:

@@ -168,6 +168,8 @@ def _simulated_signals(unit: Unit) -> Iterator[SimulatedSignal]:
                 f"it has {', '.join(_READ)}"
             )
         steady, type_, read = _READ[key]
+        if key == Role.STATE.value and model.type is ValueType.TEXT:
+            type_, read = ValueType.TEXT, lambda line, m: m.state.name.capitalize()
         if type_ is not model.type:
             raise PlantError(
                 f"signal {signal.path!r}: the pilot plant's {key} is {type_.name.lower()}, not "

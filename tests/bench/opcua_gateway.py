@@ -7,6 +7,9 @@ percentile of the age of what is taken when it is sent to Kafka, in s.
 
 Both: nodes of three types in turn (Double, Int32, Boolean), all changed at once every 100 ms, which
 is also the publishing interval.
+
+`opcua_small_messages`: as the first, of 100 sources with 10 nodes each that change twice a second:
+2,000 values a message become 10, and what a message costs by itself counts.
 """
 
 from __future__ import annotations
@@ -38,16 +41,32 @@ NODES = 2_000
 INTERVAL_MS = 100
 WARM_UP_S, SECONDS = 8.0, 20.0
 OVERLOAD_NODES = 20_000
+SMALL_SOURCES, SMALL_NODES, SMALL_INTERVAL_MS = 100, 10, 500
 
 _TYPES = ("double", "int64", "bool")
 
 
 def run() -> Iterator[dict[str, object]]:
     """Yield the result of the comparison."""
-    with load_server(NODES, INTERVAL_MS) as (url, _), servers.kafka_broker() as broker:
+    yield from _compare("opcua_gateway_vs_asyncua", 1, NODES, INTERVAL_MS, target=3.0)
+
+
+def run_small() -> Iterator[dict[str, object]]:
+    """Yield the result of the comparison with many sources of small messages."""
+    yield from _compare(
+        "opcua_small_messages", SMALL_SOURCES, SMALL_NODES, SMALL_INTERVAL_MS, target=1.0
+    )
+
+
+def _compare(
+    bench: str, sources: int, nodes: int, interval_ms: int, target: float
+) -> Iterator[dict[str, object]]:
+    """`nodes`: of each source; all of them at one server, each with a session of its own."""
+    with load_server(nodes, interval_ms) as (url, _), servers.kafka_broker() as broker:
         asyncio.run(create_topics(broker.bootstrap))
-        stock_rate, stock_cpu, stock_mb = _stock(url, NODES)
-        with _gateway(url, broker.bootstrap, NODES) as (pid, metrics_url):
+        stock_rate, stock_cpu, stock_mb = _stock(url, sources, nodes, interval_ms)
+        site = plant(url, sources, nodes, interval_ms)
+        with gateway(site, broker.bootstrap) as (pid, metrics_url):
             values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
         rate = values / cpu_s
         say(
@@ -55,16 +74,16 @@ def run() -> Iterator[dict[str, object]]:
             f"{stock_rate:,.0f} ({stock_cpu:.1f} s, {stock_mb:.0f} MB)"
         )
         yield {
-            "bench": "opcua_gateway_vs_asyncua",
+            "bench": bench,
             "value": round(rate),
             "unit": "values/cpu_s",
             "peer": round(stock_rate),
             "ratio": round(rate / stock_rate, 2),
-            "target": 3.0,
+            "target": target,
             "cpu_s": round(cpu_s, 2),
             "peak_mb": round(peak_mb, 1),
             "samples": values,
-            "offered_per_s": NODES * 1000 // INTERVAL_MS,
+            "offered_per_s": sources * nodes * 1000 // interval_ms,
         }
 
 
@@ -72,7 +91,8 @@ def run_overload() -> Iterator[dict[str, object]]:
     """Yield the result of overload."""
     with load_server(OVERLOAD_NODES, INTERVAL_MS) as (url, _), servers.kafka_broker() as broker:
         asyncio.run(create_topics(broker.bootstrap))
-        with _gateway(url, broker.bootstrap, OVERLOAD_NODES) as (pid, metrics_url):
+        site = plant(url, 1, OVERLOAD_NODES, INTERVAL_MS)
+        with gateway(site, broker.bootstrap) as (pid, metrics_url):
             time.sleep(WARM_UP_S)
             since = time.time_ns() // 1000
             values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
@@ -106,19 +126,20 @@ def _measure(pid: int, received: object) -> tuple[int, float, float]:
 
 def _received(url: str) -> int:
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
-        for line in answer.read().decode().splitlines():
-            if line.startswith("gateway_received_values_total{"):
-                return int(float(line.rpartition(" ")[2]))
-    return 0
+        return sum(
+            int(float(line.rpartition(" ")[2]))
+            for line in answer.read().decode().splitlines()
+            if line.startswith("gateway_received_values_total{")
+        )
 
 
 @contextlib.contextmanager
-def _gateway(url: str, bootstrap: str, nodes: int) -> Iterator[tuple[int, str]]:
-    """A gateway's process, and the address of its metrics."""
+def gateway(site: str, bootstrap: str) -> Iterator[tuple[int, str]]:
+    """A gateway's process with a plant file, and the address of its metrics."""
     with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
         plant = Path(folder) / "plant"
         plant.mkdir()
-        (plant / "site.yaml").write_text(_plant(url, nodes))
+        (plant / "site.yaml").write_text(site)
         port = ports.any_free()
         env = {
             **os.environ,
@@ -154,39 +175,44 @@ def _await_values(ops: str) -> None:
     raise RuntimeError("the gateway delivers nothing")
 
 
-def _plant(url: str, nodes: int) -> str:
-    """Lines of 200 signals, ten units each."""
+def plant(url: str, sources: int, nodes: int, interval_ms: int) -> str:
+    """Lines of at most 200 signals, ten units each; no line has two sources."""
+    terms = f"kind: opcua, url: '{url}', publishing_interval_ms: {interval_ms}"
     lines = [
         "company: {id: bench, name: Bench}",
         "site: site",
         "time_zone: UTC",
         "sources:",
-        f"  - {{id: load, kind: opcua, url: '{url}', publishing_interval_ms: {INTERVAL_MS}}}",
+        *(f"  - {{id: load-{source}, {terms}}}" for source in range(sources)),
         "areas:",
         "  - name: hall",
         "    lines:",
     ]
-    for node in range(1, nodes + 1):
-        if node % 200 == 1:
-            lines += [
-                f"      - name: line-{node // 200 + 1}",
-                "        products: [{id: part, ideal_cycle_s: 5}]",
-                "        units:",
-            ]
-        if node % 20 == 1:
-            lines += [f"          - name: unit-{node // 20 + 1}", "            source: load"]
-            lines += ["            signals:"]
-        kind = _TYPES[node % 3]
-        lines.append(
-            f'              - {{name: n{node}, address: "nsu={NAMESPACE};i={node}", type: {kind}}}'
-        )
+    for source in range(sources):
+        for node in range(1, nodes + 1):
+            if node % 200 == 1:
+                lines += [
+                    f"      - name: line-{source}-{node // 200 + 1}",
+                    "        products: [{id: part, ideal_cycle_s: 5}]",
+                    "        units:",
+                ]
+            if node % 20 == 1:
+                lines += [
+                    f"          - name: unit-{node // 20 + 1}",
+                    f"            source: load-{source}",
+                    "            signals:",
+                ]
+            address = f'"nsu={NAMESPACE};i={node}"'
+            kind = _TYPES[node % 3]
+            lines.append(f"              - {{name: n{node}, address: {address}, type: {kind}}}")
     return "\n".join(lines)
 
 
-def _stock(url: str, nodes: int) -> tuple[float, float, float]:
+def _stock(url: str, sources: int, nodes: int, interval_ms: int) -> tuple[float, float, float]:
     """Values a CPU second, CPU seconds and peak MB of asyncua's own client, in its own process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.opcua_gateway", url, str(nodes)],
+        [sys.executable, "-m", "tests.bench.opcua_gateway", url]
+        + [str(each) for each in (sources, nodes, interval_ms)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=servers.ROOT,
@@ -200,8 +226,8 @@ def _stock(url: str, nodes: int) -> tuple[float, float, float]:
     return int(counted) / float(cpu_s), float(cpu_s), float(peak_mb)
 
 
-async def _count_with_asyncua(url: str, nodes: int) -> None:
-    """Subscribe as asyncua's documentation says, and count."""
+async def _count_with_asyncua(url: str, sources: int, nodes: int, interval_ms: int) -> None:
+    """Subscribe as asyncua's documentation says, a client for each source, and count."""
     from asyncua import Client, ua
 
     class Handler:
@@ -210,13 +236,15 @@ async def _count_with_asyncua(url: str, nodes: int) -> None:
         def datachange_notification(self, node: object, value: object, data: object) -> None:
             self.count += 1
 
-    async with Client(url) as client:
-        namespace = await client.get_namespace_index(NAMESPACE)
-        handler = Handler()
-        subscription = await client.create_subscription(INTERVAL_MS, handler)
-        wanted = [client.get_node(ua.NodeId(n, namespace)) for n in range(1, nodes + 1)]
-        for start in range(0, nodes, 100):
-            await subscription.subscribe_data_change(wanted[start : start + 100], queuesize=10)
+    handler = Handler()
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(sources):
+            client = await stack.enter_async_context(Client(url))
+            namespace = await client.get_namespace_index(NAMESPACE)
+            subscription = await client.create_subscription(interval_ms, handler)
+            wanted = [client.get_node(ua.NodeId(n, namespace)) for n in range(1, nodes + 1)]
+            for start in range(0, nodes, 100):
+                await subscription.subscribe_data_change(wanted[start : start + 100], queuesize=10)
         await asyncio.sleep(WARM_UP_S)
         before, (cpu_before, _) = handler.count, cpu_and_memory(os.getpid())
         await asyncio.sleep(SECONDS)
@@ -240,4 +268,4 @@ async def _ages(bootstrap: str, since: int, until: int) -> np.ndarray:  # type: 
 
 
 if __name__ == "__main__":
-    asyncio.run(_count_with_asyncua(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(_count_with_asyncua(sys.argv[1], *map(int, sys.argv[2:])))

@@ -2,7 +2,8 @@
 -- services/line_health. Given: the shift, its breaks, the signals; nothing that line_health wrote.
 --
 -- Rules, from services/line_health/README.md:
---   state      the newest state value of the constraint unit; 3, 6 and 16 (PackML) produce
+--   state      the newest state value of the constraint unit; 3, 6 and 16 (PackML) produce,
+--              also by their names Starting, Execute, Completing
 --   no data    from the last good value of any signal of the constraint unit, where the next comes
 --              more than 30 s later (what was received over 30 s late vouches for nothing), or where the source was declared dead in between
 --   PBT        the shift up to now without breaks
@@ -26,9 +27,18 @@ WITH given AS (
     FROM historian.sample_number n JOIN historian.signal s ON s.key = n.signal, given g
     WHERE n.status < 1073741824 AND n.time > g.start - interval '1 day' AND n.time <= g.until
       AND least(n.time, n.gateway_time) <= g.until
+), raw_state AS (
+    SELECT at, sub, stored_time, value FROM raw_number WHERE id = %(state)s
+    UNION ALL
+    SELECT least(t.time, t.gateway_time), t.sub, t.stored_time,
+        CASE lower(t.value) WHEN 'starting' THEN 3 WHEN 'execute' THEN 6 WHEN 'completing' THEN 16
+            ELSE 0 END
+    FROM historian.sample_text t JOIN historian.signal s ON s.key = t.signal, given g
+    WHERE s.id = %(state)s AND t.status < 1073741824 AND t.time > g.start - interval '1 day'
+      AND t.time <= g.until AND least(t.time, t.gateway_time) <= g.until
 ), states AS (
     SELECT at, value, coalesce(lead(at) OVER (ORDER BY at, sub, stored_time), g.until) AS next
-    FROM raw_number, given g WHERE id = %(state)s
+    FROM raw_state, given g
 ), produces AS (
     SELECT coalesce(range_agg(tstzrange(at, next)), '{}'::tstzmultirange) AS time
     FROM states WHERE value IN (3, 6, 16) AND next > at

@@ -18,11 +18,13 @@ class Between:
     Attributes:
         port: where it listens.
         change: what it does to each message of the server's; of the same length.
+        look: is shown each message of the client's.
     """
 
     def __init__(self, port: int, target: int) -> None:
         self.port, self._target = port, target
         self.change: Callable[[bytes], bytes] = lambda message: message
+        self.look: Callable[[bytes], object] = lambda message: None
         self._open: set[asyncio.StreamWriter] = set()
 
     def disconnect(self) -> None:
@@ -35,7 +37,7 @@ class Between:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         self._open |= {writer, back}
         ways = [
-            asyncio.ensure_future(_pass(reader, back, lambda message: message)),
+            asyncio.ensure_future(_pass(reader, back, self._shown)),
             asyncio.ensure_future(_pass(there, writer, lambda message: self.change(message))),
         ]
         try:
@@ -46,6 +48,10 @@ class Between:
             for each in (writer, back):
                 each.transport.abort()
                 self._open.discard(each)
+
+    def _shown(self, message: bytes) -> bytes:
+        self.look(message)
+        return message
 
 
 async def _pass(

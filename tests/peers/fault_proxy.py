@@ -39,6 +39,10 @@ class FaultProxy:
         for writer in list(self._open):
             writer.transport.abort()
 
+    def send_to(self, target: int) -> None:
+        """Make new connections to another port."""
+        self._target = target
+
     def freeze(self) -> None:
         """Hold all bytes from now on; connections stay up, and new ones are taken."""
         self._flows.clear()

@@ -30,6 +30,10 @@ class NodeOpcua:
         self._ready = asyncio.Event()
         self._done: dict[int, asyncio.Event] = {}
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
     async def count(
         self, first: int, last: int, pause_ms: int = 20, first_ms: int | None = None
     ) -> None:
@@ -50,8 +54,17 @@ class NodeOpcua:
         without."""
         await self._do("write", node, value, status, source_ms, server_ms)
 
+    async def write_bool(self, node: int, value: bool) -> None:
+        """Write a Boolean variable."""
+        await self._do("write_bool", node, value)
+
+    async def set_range(self, node: int, low: float, high: float) -> None:
+        """Write the EURange of an analog variable."""
+        await self._do("range", node, low, high)
+
     async def add_namespace(self, uri: str) -> None:
-        """Add a namespace with as many variables; they count from now on, those before do not."""
+        """Add a namespace with as many variables; they count from now on, those before do not; and
+        `s=mode` of the enumeration ServerState, 4."""
         await self._do("add_namespace", uri)
 
     async def delete_node(self, node: int) -> None:
@@ -70,9 +83,18 @@ class NodeOpcua:
         """Write the value of that number to each node of a type of `types.xml`."""
         await self._do("structures", number)
 
-    async def say_state(self, number: int) -> None:
-        """Say that the server is in a state (part 5, ServerState: 0 Running, 4 Shutdown)."""
-        await self._do("state", number)
+    async def say_state(self, number: int, seconds: int = 0, reason: str = "") -> None:
+        """Say that the server is in a state (part 5, ServerState: 0 Running, 4 Shutdown), which it
+        goes to in so many seconds."""
+        await self._do("state", number, seconds, reason)
+
+    async def say_level(self, number: int) -> None:
+        """Say a ServiceLevel, 255 at first."""
+        await self._do("level", number)
+
+    async def allow_subscriptions(self, most: int) -> None:
+        """Give each session no more from now on; those that are there stay."""
+        await self._do("subscriptions", most)
 
     async def alarm(self, number: int, **change: object) -> None:
         """An event of an alarm: active, message, severity, retain, acked, confirmed."""
@@ -133,6 +155,8 @@ async def node_opcua(
     items_per_subscription: int = 100_000,
     subscriptions: int = 10,
     items_per_call: int = 1000,
+    analog: int = 0,
+    bools: int = 0,
     historized: int = 0,
     refused: int = 0,
     history_nodes_per_call: int = 0,
@@ -152,10 +176,15 @@ async def node_opcua(
     token_lifetime_ms: int = 0,
     clock_ahead_ms: int = 0,
     alarms: int = 0,
+    uri: str = NAMESPACE,
+    redundancy: int = 0,
+    redundant: Sequence[tuple[str, str]] = (),
 ) -> AsyncIterator[NodeOpcua]:
     """Start a server with its certificates in `folder`; skip where npm cannot bring it.
 
     Args:
+        analog: the first so many nodes have an EURange, 0 to 200, and EngineeringUnits, degrees C.
+        bools: further variables, Booleans `s=b0` and so on.
         historized: the first so many nodes have a history, the next `refused` say so and refuse it.
         policies, modes: of the endpoints, by their names in node-opcua.
         anonymous: whether nobody may sign in. `operator` may with `password`.
@@ -172,6 +201,9 @@ async def node_opcua(
         token_lifetime_ms: after which a secure channel must be renewed; 0: its own.
         alarms: so many at an object `s=press`, and one of the limits of `s=press.temperature`.
         clock_ahead_ms: of all its times, negative: behind.
+        uri: its ApplicationUri.
+        redundancy: RedundancySupport, with the ApplicationUris and addresses of the others,
+            `redundant`.
     """
     node, cache = await asyncio.to_thread(npm.install, FOLDER, "node-opcua", "node-opcua")
     port = port or ports.any_free()
@@ -184,6 +216,8 @@ async def node_opcua(
         "items_per_subscription": items_per_subscription,
         "subscriptions": subscriptions,
         "items_per_call": items_per_call,
+        "analog": analog,
+        "bools": bools,
         "historized": historized,
         "refused": refused,
         "history_nodes_per_call": history_nodes_per_call,
@@ -201,6 +235,9 @@ async def node_opcua(
         "token_lifetime_ms": token_lifetime_ms,
         "alarms": alarms,
         "clock_ahead_ms": clock_ahead_ms,
+        "uri": uri,
+        "redundancy": redundancy,
+        "redundant": list(redundant),
     }
     with (folder / "node-opcua.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

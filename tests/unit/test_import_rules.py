@@ -36,6 +36,7 @@ SOLE_IMPORTERS = {
         "shared/aurelian/backbone/topics.py",
     },
     "ruamel": {"shared/aurelian/model/yaml_text.py"},
+    "yaml": {"shared/aurelian/model/yaml_events.py"},
     "cramjam": {"shared/aurelian/edge/outbox/compact.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {

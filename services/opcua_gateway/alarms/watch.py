@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from asyncua import ua
 
@@ -85,9 +86,6 @@ def make_watch(
     namespaces: Sequence[str],
     handle: int,
     settings: OpcuaGatewaySettings,
-    terms: EventTerms | None,
-    *,
-    missed: bool,
 ) -> EventWatch | None:
     """The watch of a source's events, as `EventWatch`; None: they are not taken."""
     if model.alarms is None:
@@ -101,9 +99,15 @@ def make_watch(
         handle,
         settings.opcua_event_queue,
         settings.opcua_retry_s,
-        terms,
-        missed=missed,
     )
+
+
+class Outlet(Protocol):
+    """Where happenings go, as in subscription.py, which is built upon this."""
+
+    async def put(self, happening: Happening) -> None:
+        """Take one; waits while there is no room."""
+        ...
 
 
 class EventWatch:
@@ -114,8 +118,6 @@ class EventWatch:
 
     Args:
         handle: of the item.
-        terms: of the session before, where this one goes on with it.
-        missed: events may have been missed before this session.
     """
 
     def __init__(
@@ -128,20 +130,21 @@ class EventWatch:
         handle: int,
         queue_size: int,
         retry_s: float,
-        terms: EventTerms | None,
-        *,
-        missed: bool,
     ) -> None:
-        self.terms = terms
+        self.terms: EventTerms | None = None
         self._session, self._source, self._model = session, source, model
         self._places, self._namespaces = places, namespaces
         self._handle, self._queue_size, self._retry_s = handle, queue_size, retry_s
-        self._missed = missed
+        self._missed = True  # until `go_on` says otherwise
         self._is_prepared = False
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._not_before = self._refreshed = 0.0  # by time.monotonic
         self._said: set[tuple[str, str]] = set()
+
+    def go_on(self, terms: EventTerms | None) -> None:
+        """Go on with the item of the session before, of which nothing was missed."""
+        self.terms, self._missed = terms, terms is None
 
     async def create(self, subscription: int) -> bool:
         """Ask for the events, in a subscription; with less where the server refuses. Whether it
@@ -217,9 +220,7 @@ class EventWatch:
             said.append(events.EventSaid(kind, alarm))
         return tuple(said)
 
-    async def run(
-        self, subscription: Callable[[], int], order: asyncio.Lock, out: asyncio.Queue[Happening]
-    ) -> None:
+    async def run(self, subscription: Callable[[], int], order: asyncio.Lock, out: Outlet) -> None:
         """Ask for the item until the server takes it, and for its conditions whenever they are to
         be listed; until cancelled.
 

@@ -49,12 +49,15 @@ class StateRule:
         states: its numbers and words.
         rank: the lowest of a machine is its state.
         below: the type that the object above must have; None: any.
+        effective: it is the EffectiveDisplayName of CurrentState, which names the innermost state
+            of the machines inside it too (part 5, StateVariableType); none where it has none.
         missing: what the state does not say.
     """
 
     states: Vocabulary
     rank: int
     below: TypeId | None = None
+    effective: bool = False
     missing: str = ""
 
 
@@ -73,6 +76,7 @@ _PRODUCTION = {
 """ProductionStateMachineType of 40501-1: Initializing, Running, Ended, Interrupted, Aborted."""
 
 _STATE_RULES = {
+    TypeId(PACKML, 3): StateRule("packml", 0, effective=True),
     TypeId(PACKML, 1): StateRule(
         "packml",
         1,
@@ -83,8 +87,8 @@ _STATE_RULES = {
     TypeId(MACHINE_TOOL, 24): StateRule(_PRODUCTION, 3, TypeId(MACHINE_TOOL, 32)),
     TypeId(MACHINERY, 1008): StateRule("operation_mode", 4),
 }
-"""PackMLExecuteStateMachineType, MachineryItemState_StateMachineType, ProductionStateMachineType of
-the active program, MachineryOperationModeStateMachineType."""
+"""PackMLBaseStateMachineType, PackMLExecuteStateMachineType, MachineryItemState_StateMachineType,
+ProductionStateMachineType of the active program, MachineryOperationModeStateMachineType."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,8 @@ class StateFound:
 
     Attributes:
         machine: the state machine, an object.
-        variable: its CurrentState, or that one's Number.
-        by_number: which of the two.
+        variable: its CurrentState, or that one's Number or EffectiveDisplayName.
+        by_number: it is the Number.
     """
 
     machine: Node
@@ -177,7 +181,13 @@ def recognise(
         ):
             continue
         current = _named(children.get(node, ()), "CurrentState")
-        if current is not None:
+        if current is None:
+            continue
+        if rule.effective:
+            name = _named(children.get(current, ()), "EffectiveDisplayName")
+            if name is not None:
+                found.states.append(StateFound(node, name, False, rule))
+        else:
             number = _named(children.get(current, ()), "Number")
             found.states.append(StateFound(node, number or current, number is not None, rule))
     for key in folders:

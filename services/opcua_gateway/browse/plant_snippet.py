@@ -80,8 +80,10 @@ def address_of(key: bytes, namespaces: Sequence[str]) -> str | None:
     if name.namespace == 0:
         return text
     uri = namespaces[name.namespace] if name.namespace < len(namespaces) else ""
-    if not uri or ";" in uri or _has_control_characters(uri):
+    if not uri or _has_control_characters(uri):
         return f"ns={name.namespace};{text}"
+    if ";" in uri:
+        uri = uri.replace("%", "%25").replace(";", "%3B")
     return f"nsu={uri};{text}"
 
 
@@ -248,7 +250,9 @@ def _remarks(signal: _Signal) -> Iterator[str]:
     state = signal.state
     if state is None:
         return
-    if not state.by_number:
+    if state.rule.effective:
+        yield f"{signal.name}: a text, of the innermost state machine that is active"
+    elif not state.by_number:
         yield (
             f"{signal.name}: a text, to be spelled as in the specification; the number of the "
             "state, by CurrentState.Id, is not there yet"

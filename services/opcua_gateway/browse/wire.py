@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from asyncua import ua
-from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
+from asyncua.ua.ua_binary import struct_from_binary
 
+from opcua_gateway.decode.response_header import open_response
 from opcua_gateway.decode.variants import UNREADABLE, Reader, read_variant
 
 NULL_NODE = b"\0\0"
@@ -169,7 +170,7 @@ def decode_browse(body: ua.utils.Buffer, indices: Mapping[str, int]) -> list[Bro
         ua.UaStatusCodeError: the service result is Bad.
     """
     try:
-        reader = _open(body)
+        reader = open_response(body)
         data, at = reader.data, reader.position
         (count,) = _INT32(data, at)
         at += 4
@@ -194,7 +195,7 @@ def decode_browse(body: ua.utils.Buffer, indices: Mapping[str, int]) -> list[Bro
 def decode_read(body: ua.utils.Buffer) -> list[Attribute]:
     """The results of a ReadResponse. Raises as `decode_browse`."""
     try:
-        reader = _open(body)
+        reader = open_response(body)
         count = reader.length()
         return [_attribute(reader) for _ in range(max(count, 0))]
     except ua.UaStatusCodeError:
@@ -249,15 +250,6 @@ def _encoded(elements: Sequence[object], content: bytes) -> _Encoded:
     found = _Encoded(content)
     found.elements = len(elements)
     return found
-
-
-def _open(body: ua.utils.Buffer) -> Reader:
-    """A reader behind the ResponseHeader."""
-    data = body.copy().read(len(body))
-    reader = Reader(data, 0, len(data))
-    nodeid_from_binary(reader)
-    struct_from_binary(ua.ResponseHeader, reader).ServiceResult.check()
-    return reader
 
 
 def _reference(data: bytes, at: int, indices: Mapping[str, int]) -> tuple[Reference, int]:

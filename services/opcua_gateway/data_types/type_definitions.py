@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from asyncua import ua
 
@@ -54,6 +55,8 @@ class TypeDefinitions:
         self.names: dict[int, Mapping[int, str]] = {}
         self._source, self._retry_s = source, retry_s
         self._nodes = dict(nodes)
+        self._seen = set(self._nodes)
+        self._loop = asyncio.get_running_loop()
         self._asked: set[ua.NodeId] = set()
         self._reported: set[ua.NodeId] = set()
         self._unknown: dict[ua.NodeId, None] = {}  # and not answered yet
@@ -94,9 +97,20 @@ class TypeDefinitions:
                 self._log("types were not read", str(error))
                 return
 
+    def watch(self, nodes: Sequence[tuple[int, str]]) -> None:
+        """The server has these nodes now, handle and id: the next `read` reads those that are
+        new too."""
+        self._nodes.update(each for each in nodes if each[0] not in self._seen)
+        self._seen.update(handle for handle, _ in nodes)
+
     def _ask_for(self, type_id: ua.NodeId) -> None:
-        """A value has a type that is not known: ask, once."""
+        """A value has a type that is not known. Called in any thread: large answers are decoded
+        beside the event loop."""
         metrics.UNDECODED.labels(self._source).inc()
+        self._in_loop(self._want, type_id)
+
+    def _want(self, type_id: ua.NodeId) -> None:
+        """Ask for a type, once."""
         if type_id in self._unknown:
             return
         if type_id in self._asked or is_named(type_id) or len(self._asked) >= MOST_TYPES:
@@ -107,9 +121,13 @@ class TypeDefinitions:
         self._has_unknown.set()
 
     def _note(self, type_id: ua.NodeId, why: str) -> None:
-        """A value could not be decoded."""
+        """A value could not be decoded. Called in any thread."""
         metrics.UNDECODED.labels(self._source).inc()
-        self._report(type_id, why)
+        self._in_loop(self._report, type_id, why)
+
+    def _in_loop(self, call: Callable[..., None], *given: object) -> None:
+        with suppress(RuntimeError):  # the loop ended while a thread still decodes
+            self._loop.call_soon_threadsafe(call, *given)
 
     def _report(self, type_id: ua.NodeId, why: str) -> None:
         if type_id not in self._reported and len(self._reported) < MOST_TYPES:
@@ -160,7 +178,7 @@ class TypeDefinitions:
                     read[handle] = data_type
             await self._read_types(session, read.values())
             for handle, data_type in read.items():
-                del self._nodes[handle]
+                self._nodes.pop(handle, None)
                 if (names := self.types.names_of(data_type)) is not None:
                     self.names[handle] = names
 

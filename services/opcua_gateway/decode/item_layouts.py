@@ -44,6 +44,17 @@ NUMBERS: dict[int, tuple[str, ValueType]] = {
 }
 """Types of the wire that become columns."""
 
+_CODES = {"u1": "B", "i1": "b", "<i2": "<h", "<u2": "<H", "<i4": "<i", "<u4": "<I"}
+_CODES |= {"<i8": "<q", "<u8": "<Q", "<f4": "<f", "<f8": "<d"}
+
+PLAIN_NUMBERS = {
+    number: (form.unpack_from, form.size, kind)
+    for number, (letter, kind) in NUMBERS.items()
+    # Any byte but 0 is true.
+    for form in [struct.Struct("?" if kind is ValueType.BOOL else _CODES[letter])]
+}
+"""The same, to be read one by one: how to unpack, size, type."""
+
 
 def read_at(data: bytes, positions: NDArray[np.int64], letter: str) -> NDArray[Any]:
     """What stands at each position."""

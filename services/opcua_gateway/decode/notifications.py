@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from asyncua import ua
-from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
+from asyncua.ua.ua_binary import nodeid_from_binary
 from numpy.typing import NDArray
 
 from aurelian.edge.columns import NO_TIME, Numbers
-from aurelian.model.sample import ValueType
+from aurelian.model.sample import Flag, ValueType
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.events import EventFields, read_events
 from opcua_gateway.decode.publish_decoder import Damage, Items
+from opcua_gateway.decode.response_header import open_response
 from opcua_gateway.decode.values import to_value
 from opcua_gateway.decode.variants import UNREADABLE, Reader
 from opcua_gateway.mapping import Notification
@@ -31,13 +32,8 @@ __all__ = [
     "Undecodable",
     "decode_publish",
     "decode_republish",
-    "open_response",
     "to_value",
 ]
-
-_PLAIN_HEADER_ENDS = (b"\0\xff\xff\xff\xff\0\0\0", b"\0\0\0\0\0\0\0\0")
-"""A ResponseHeader behind its result: no diagnostics, no texts (null or empty), nothing more."""
-
 
 _STANDARD = Types()
 
@@ -53,11 +49,14 @@ class Published:
     Attributes:
         available: numbers of messages that the server can still send again.
         keep_alive: carries nothing; `sequence` is then that of the next message.
-        numbers: the values that are numbers or bools, as columns, one entry a type at most.
+        numbers: the values that are numbers or bools, as columns, one entry a type at most; none
+            where they are few.
         others: all other values, in order.
         other_places: position of each of `others` among all values of the message, from 0.
         ended: the server's reason for ending the subscription, None while it lives.
         unreadable: bytes whose notifications could not be decoded, with `why`.
+        published_at: PublishTime as on the wire, 100 ns since 1601; one message has one, however
+            often it is sent. 0: the server gives none.
         events: in order.
     """
 
@@ -71,6 +70,7 @@ class Published:
     ended: int | None = None
     unreadable: bytes = b""
     why: str = ""
+    published_at: int = 0
     events: tuple[EventFields, ...] = ()
 
     def __len__(self) -> int:
@@ -78,6 +78,9 @@ class Published:
 
     def number(self, handle: int) -> int | None:
         """The last value of an item that is an Int32, None: there is none."""
+        for other in reversed(self.others):
+            if other.handle == handle and other.type is ValueType.INT64:
+                return other.value if isinstance(other.value, int) else None
         for each in self.numbers:
             if each.type is ValueType.INT64:
                 found = each.values[each.handle == handle]
@@ -90,6 +93,12 @@ class Published:
         message."""
         others = self.others
         times = [NO_TIME if each.source_time is None else each.source_time for each in others]
+        if not self.numbers:
+            return (
+                np.array([each.handle for each in others], np.uint32),
+                np.array([each.status for each in others], np.uint32),
+                np.array(times, np.int64),
+            )
         place = np.concatenate(
             [np.array(self.other_places, np.uint32), *(each.place for each in self.numbers)]
         )
@@ -107,11 +116,19 @@ class Published:
 
     @property
     def notifications(self) -> tuple[Notification, ...]:
-        """All values one by one, in the order of the message; made anew on each call, slow."""
+        """All values one by one, in the order of the message; made anew on each call, slow where
+        there are columns."""
+        if not self.numbers:
+            return self.others
         found = dict(zip(self.other_places, self.others, strict=True))
         for numbers in self.numbers:
             for place, handle, value, status, source, server in numbers.rows():
                 found[place] = Notification(handle, value, numbers.type, status, source, server)
+            if numbers.flags is not None:
+                for place, flags in zip(
+                    numbers.place.tolist(), numbers.flags.tolist(), strict=True
+                ):
+                    found[place] = found[place]._replace(flags=Flag(flags))
         return tuple(found[place] for place in sorted(found))
 
 
@@ -148,31 +165,11 @@ def decode_republish(
         raise Undecodable(f"head of a Republish response: {error!r}") from error
 
 
-def open_response(body: ua.utils.Buffer) -> Reader:
-    """A reader of a response behind its ResponseHeader.
-
-    Raises:
-        ua.UaStatusCodeError: the service result is Bad.
-    """
-    data = body.copy().read(len(body))
-    reader = Reader(data, 0, len(data))
-    nodeid_from_binary(reader)
-    start = reader.position
-    if data[start + 16 : start + 24] in _PLAIN_HEADER_ENDS:
-        reader.skip(12)  # Timestamp, RequestHandle
-        ua.StatusCode(_uint32(reader)).check()
-        reader.skip(8)
-    else:
-        struct_from_binary(ua.ResponseHeader, reader).ServiceResult.check()
-    return reader
-
-
 def _decode_message(
     reader: Reader, subscription: int, available: tuple[int, ...], types: Types
 ) -> Published:
     sequence = _uint32(reader)
-    reader.skip(8)  # PublishTime
-    (blocks,) = struct.unpack("<i", reader.read(4))
+    published_at, blocks = struct.unpack("<qi", reader.read(12))
     items = Items(reader.data, types)
     events: list[EventFields] = []
     ended: int | None = None
@@ -214,12 +211,11 @@ def _decode_message(
         sequence,
         available,
         blocks <= 0,
-        items.numbers(),
-        tuple(items.others),
-        tuple(items.other_places),
+        *items.values(),
         ended,
         b"".join(unreadable),
         why,
+        published_at,
         tuple(events),
     )
 

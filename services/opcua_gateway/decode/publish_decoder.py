@@ -2,7 +2,8 @@
 by notifications.py, once per block of a message.
 
 Python only finds where each number begins: one look into a table an item, and none an item in runs
-of one layout. The fields of all numbers are then read by numpy, as columns.
+of one layout. The fields of all numbers are then read by numpy, as columns; where a message has
+few, one by one, which costs less than making the columns.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from opcua_gateway.decode.item_layouts import (
     HEAD,
     LARGEST,
     NUMBERS,
+    PLAIN_NUMBERS,
     SERVER_AT,
     SIZES,
     SOURCE_AT,
@@ -54,6 +56,9 @@ _PATIENCE = 16
 _SHORTEST_RUN = 64
 """Items of a run that is read by itself; a shorter one costs less with the others."""
 
+FEWEST_IN_COLUMNS = 32
+"""Numbers in a message from which columns cost less, from here to the outbox."""
+
 
 class Damage(ValueError):
     """An item that cannot be read; where the next one begins is not known.
@@ -72,14 +77,13 @@ class Items:
 
     Attributes:
         count: items so far.
-        others: what is no number, in order, with its places.
     """
 
     def __init__(self, data: bytes, types: Types) -> None:
         self.count = 0
-        self.others: list[Notification] = []
-        self.other_places: list[int] = []
         self._data, self._types = data, types
+        self._others: list[Notification] = []
+        self._other_places: list[int] = []
         self._starts: list[int] = []
         self._runs: list[_Run] = []
 
@@ -123,15 +127,33 @@ class Items:
         finally:
             self.count = place
 
-    def numbers(self) -> tuple[Numbers, ...]:
-        """The numbers so far, by type."""
+    def values(self) -> tuple[tuple[Numbers, ...], tuple[Notification, ...], tuple[int, ...]]:
+        """The numbers so far as columns, by type, and all else with its places; where they are few,
+        the numbers are among the others."""
+        if not self._runs and len(self._starts) < FEWEST_IN_COLUMNS:
+            return (), tuple(self._one_by_one()), tuple(range(self.count))
         parts: dict[ValueType, list[Numbers]] = {}
         for part in self._scattered():
             parts.setdefault(part.type, []).append(part)
         for run in self._runs:
             part = run.numbers(self._data)
             parts.setdefault(part.type, []).append(part)
-        return tuple(_joined(parts[kind]) for kind in _COLUMNS if kind in parts)
+        numbers = tuple(_joined(parts[kind]) for kind in _COLUMNS if kind in parts)
+        return numbers, tuple(self._others), tuple(self._other_places)
+
+    def _one_by_one(self) -> Iterable[Notification]:
+        """All items, in order; there are no runs."""
+        data = self._data
+        if not self._others:
+            return [_number_at(data, start) for start in self._starts]
+        starts, others = (
+            iter(self._starts),
+            dict(zip(self._other_places, self._others, strict=True)),
+        )
+        return [
+            others[place] if place in others else _number_at(data, next(starts))
+            for place in range(self.count)
+        ]
 
     def _read_run(self, place: int, position: int, end: int, most: int, key: int) -> int:
         """Take the items of one layout that follow each other; return how many."""
@@ -197,8 +219,8 @@ class Items:
         found = Notification(
             handle, value, kind, tail[status], to_us(tail[source]), to_us(tail[server])
         )
-        self.others.append(found)
-        self.other_places.append(place)
+        self._others.append(found)
+        self._other_places.append(place)
         return at + size
 
     def _scattered(self) -> Iterable[Numbers]:
@@ -235,7 +257,7 @@ class Items:
     def _places(self) -> NDArray[np.uint32]:
         """Places of the numbers beside the runs: those that nothing else has."""
         free = np.ones(self.count, np.bool_)
-        free[self.other_places] = False
+        free[self._other_places] = False
         for run in self._runs:
             free[run.place : run.place + run.length] = False
         return np.flatnonzero(free).astype(np.uint32)
@@ -269,6 +291,16 @@ class _Run:
             to_us_column(optional(int(SOURCE_AT[self.key]), "<i8")),
             to_us_column(optional(int(SERVER_AT[self.key]), "<i8")),
         )
+
+
+def _number_at(data: bytes, start: int) -> Notification:
+    """The number that begins at a position; all of it is there."""
+    unpack, size, kind = PLAIN_NUMBERS[data[start + 5]]
+    (value,) = unpack(data, start + HEAD)
+    unpack_tail, _, status, source, server = TAILS[data[start + 4] >> 1 & 0x1F]
+    tail = (*unpack_tail(data, start + HEAD + size), 0)
+    (handle,) = _UINT32(data, start)
+    return Notification(handle, value, kind, tail[status], to_us(tail[source]), to_us(tail[server]))
 
 
 def _size_near_end(data: bytes, position: int, end: int) -> int:

@@ -15,7 +15,8 @@ from asyncua.ua.ua_binary import nodeid_from_binary
 
 from opcua_gateway.data_types.structures import Types
 from opcua_gateway.decode.item_layouts import TAILS, VALUE, to_us
-from opcua_gateway.decode.notifications import Undecodable, open_response
+from opcua_gateway.decode.notifications import Undecodable
+from opcua_gateway.decode.response_header import open_response
 from opcua_gateway.decode.values import to_value
 from opcua_gateway.decode.variants import UNREADABLE, Reader, read_variant
 from opcua_gateway.mapping import Notification

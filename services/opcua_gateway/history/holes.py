@@ -62,6 +62,10 @@ class Gap:
     values: int = 0
 
 
+_Content = tuple[str, str, int]
+"""Type, value as text (no number is equal to NaN) and status."""
+
+
 @dataclass(slots=True, eq=False)
 class Hole:
     """What is missing of one node, strictly between two times (microseconds since 1970).
@@ -72,6 +76,7 @@ class Hole:
         until: read up to this time where `before` does not come.
         gaps: that it is part of.
         edge: time of the last value before that was delivered; None: not known.
+        seen: what was read of the values at `after`: a response may end between values of one time.
         unstored: where `after` was before values that are on their way to our disk; None: none are.
         needs_first: without `before` nobody knows whether more is missing after `until`.
         settles_at: `before` is not waited for any longer.
@@ -88,6 +93,7 @@ class Hole:
     until: int
     gaps: list[Gap]
     edge: int | None
+    seen: set[_Content] | None = None
     unstored: int | None = None
     needs_first: bool = False
     settles_at: int = 0
@@ -101,6 +107,16 @@ class Hole:
     def end(self) -> int:
         """Exclusive end of what is missing."""
         return self.until + 1 if self.before is None else self.before
+
+    def note(self, value: Notification) -> None:
+        """A value of it is on its way: what was read goes up to there."""
+        time = time_of(value) or self.after
+        if time != self.after or self.seen is None:
+            self.seen = set()
+        self.after = time
+        self.seen.add(_content(value))
+        self.values += 1
+        self.attempts = 0
 
 
 class Holes:
@@ -124,8 +140,12 @@ class Holes:
         self._taken: list[Hole] = []
         self._is_sorted = True
         self._settles_at = 0
-        self._ahead = 0  # of the server's clock
         self.completed: list[Gap] = []
+
+    @property
+    def are_being_read(self) -> bool:
+        """Whether some are read now, or are next."""
+        return bool(self._ready or self._taken)
 
     @property
     def unread(self) -> tuple[int, int] | None:
@@ -145,9 +165,9 @@ class Holes:
             # All wait for their next value as it is: with a gap in each message they would
             # otherwise collect gaps without end. This one is not told as recovered.
             return event
-        gap, to = Gap(event), event.gap.to_time
-        until = to + self._ahead
-        settles_at = to + (_PATIENCE_US if new_session else _SHORT_PATIENCE_US)
+        # By the server's clock, as the gap is.
+        gap, until = Gap(event), event.gap.to_time
+        settles_at = event.time + (_PATIENCE_US if new_session else _SHORT_PATIENCE_US)
         for handle, last in enumerate(self._last.tolist()):
             hole = self._waiting.get(handle)
             if hole is None:
@@ -175,7 +195,8 @@ class Holes:
                 continue
             last = previous.get(each.handle, int(self._last[each.handle]))
             is_open = each.handle in self._waiting and each.handle not in previous
-            if each.status & OVERFLOW_BITS == OVERFLOW and last != NO_TIME and not is_open:
+            is_full = each.status & OVERFLOW_BITS == OVERFLOW and time > last
+            if is_full and last != NO_TIME and not is_open:
                 self._close(self._join(Hole(each.handle, last, None, 0, [], last), gap), time)
             previous[each.handle] = time
         return event
@@ -274,7 +295,6 @@ class Holes:
                     self._is_waiting[handle] = False
                     self._close(hole, time)
         self._last[handles] = times  # the last one of a node counts
-        self._ahead = max(int(times.max()) - at, 0)
 
     def _join(self, hole: Hole, gap: Gap) -> Hole:
         hole.gaps.append(gap)
@@ -318,18 +338,27 @@ class Holes:
 
 
 def missing(hole: Hole, found: Sequence[Notification]) -> list[Notification]:
-    """Those of a node's values that lie in its hole, by time; notes whether its edge is among
-    `found`."""
+    """Those of a node's values that lie in its hole, by time, equal ones of one time once; notes
+    whether its edge is among `found`."""
     inside: list[tuple[int, Notification]] = []
+    taken = {(hole.after, each) for each in hole.seen or ()}
     for each in found:
         time = time_of(each)
         if time is None:
             continue
         hole.reached |= time == hole.edge
-        if hole.after < time < hole.end:
-            inside.append((time, each))
+        # At `after` itself only where that is a value that was read, not one that came live.
+        if (hole.after < time or (time == hole.after and hole.seen)) and time < hole.end:
+            content = time, _content(each)
+            if content not in taken:
+                taken.add(content)
+                inside.append((time, each))
     inside.sort(key=lambda each: each[0])
     return [each for _, each in inside]
+
+
+def _content(value: Notification) -> _Content:
+    return value.type.name, repr(value.value), value.status
 
 
 def time_of(each: Notification) -> int | None:

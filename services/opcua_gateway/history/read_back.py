@@ -22,7 +22,7 @@ from aurelian.model.time import now_us, to_iso, to_nearest_datetime
 from opcua_gateway import metrics
 from opcua_gateway.happenings import Happening, ReadBack
 from opcua_gateway.history.decoder import NodeHistory
-from opcua_gateway.history.holes import Gap, Hole, Holes, Outcome, missing, time_of
+from opcua_gateway.history.holes import Gap, Hole, Holes, Outcome, missing
 from opcua_gateway.history.service import HistoryRefused, HistoryService
 from opcua_gateway.mapping import Notification, Tag
 from opcua_gateway.message_numbers import Window
@@ -135,7 +135,8 @@ class HistoryReader:
         self._lost = 0  # sessions in a row, while asking
 
     async def run(self, session: Session, limits: Limits, nodes: Sequence[str | None]) -> None:
-        """Read until cancelled. `nodes`: node id by handle."""
+        """Read until cancelled. `nodes`: node id by handle; namespaces that come to the server
+        later change it in place."""
         way = _Way(
             HistoryService(session), limits, nodes, min(MOST_NODES, limits.history_nodes_per_call)
         )
@@ -282,9 +283,7 @@ class HistoryReader:
                 raise
             for hole, value in part:
                 hole.unstored = hole.after if hole.unstored is None else hole.unstored
-                hole.after = time_of(value) or hole.after
-                hole.values += 1
-                hole.attempts = 0
+                hole.note(value)
             metrics.READ_BACK.labels(self._model.key).inc(len(part))
             await self._stored.wait()
             for hole, _ in part:

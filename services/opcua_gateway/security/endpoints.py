@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from asyncua.crypto.security_policies import SecurityPolicy
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from aurelian.edge.applications import gateway_certificate, gateway_store
 from aurelian.edge.certificates import UNREADABLE, TrustError, sha256_of, shown, utc_now
 from aurelian.edge.names import readable
 from aurelian.edge.trust_store import RENEW_BEFORE, OwnCertificate, TrustStore
@@ -28,6 +28,7 @@ from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
     POLICIES,
+    CertificateRefused,
     Unacceptable,
     described,
     policy_of,
@@ -78,12 +79,19 @@ class Way:
 
 
 class Endpoints:
-    """Finds the way to the server of one source. `clear_hosts`: may be spoken to in the clear, as
-    this machine may."""
+    """Finds the way to a server of one source. `clear_hosts`: may be spoken to in the clear, as
+    this machine may; `first_of`: under which name its first certificate is kept, empty: the
+    source's."""
 
     def __init__(
-        self, model: SourceModel, clear_hosts: Collection[str], store: TrustStore, gateway: str
+        self,
+        model: SourceModel,
+        clear_hosts: Collection[str],
+        store: TrustStore,
+        gateway: str,
+        first_of: str = "",
     ) -> None:
+        self._first_of = first_of or model.key
         self._model, self._security = model, model.security_in(clear_hosts)
         self._refused = model.refused_in_clear(clear_hosts)
         self._store, self._gateway = store, gateway
@@ -117,7 +125,7 @@ class Endpoints:
             try:
                 own = await asyncio.to_thread(own_certificate, self._store, self._gateway)
             except (TrustError, OSError, *UNREADABLE) as error:
-                raise Unacceptable(f"no certificate of our own: {error}") from error
+                raise CertificateRefused(f"no certificate of our own: {error}") from error
         mode = chosen.SecurityMode
         return Way(policy, mode, certificate, own, token, identity, chosen, security)
 
@@ -131,7 +139,7 @@ class Endpoints:
         try:
             chain = split_chain(endpoint.ServerCertificate or b"")
         except ValueError as error:
-            raise Unacceptable(f"the server's certificate cannot be read: {error}") from error
+            raise CertificateRefused(f"the server's certificate cannot be read: {error}") from error
         expected = Expected(
             security.server_uri
             or (endpoint.Server.ApplicationUri if endpoint.Server else "")
@@ -143,15 +151,17 @@ class Endpoints:
         try:
             lists = self._store.lists()
         except OSError as error:
-            raise Unacceptable(f"the list of trusted certificates: {error}") from error
+            raise CertificateRefused(f"the list of trusted certificates: {error}") from error
         faults = find_faults(chain, lists, expected, utc_now(), security.waive)
         first_use = security.trust == "first_use" and not security.server_sha256
         if first_use and {each.check for each in faults} <= {UNTRUSTED}:
             # Noted also where it is trusted anyway: whoever comes with another one is the second.
             try:
-                is_first = self._store.first_used(own, source)
+                is_first = self._store.first_used(own, self._first_of)
             except OSError as error:
-                raise Unacceptable(f"the first certificate cannot be kept: {error}") from error
+                raise CertificateRefused(
+                    f"the first certificate cannot be kept: {error}"
+                ) from error
             if is_first:
                 return _der(own)
         if not faults:
@@ -167,7 +177,7 @@ class Endpoints:
             listed = ", ".join(waivable)
             steps.append(f"mend it there, or do without the check: security: {{waive: [{listed}]}}")
         unreadable = f" (beside that: {'; '.join(lists.unreadable)})" if lists.unreadable else ""
-        raise Unacceptable(
+        raise CertificateRefused(
             f"the server's certificate {shown(sha256_of(own))} is refused: {reason}{unreadable}. "
             f"If it is the right server, {'; '.join(steps) or 'it needs another certificate'}"
         )
@@ -176,7 +186,7 @@ class Endpoints:
 def announce_certificate(settings: OpcuaGatewaySettings) -> None:
     """Make our certificate where there is none, and say in the log which one it is: servers have
     to trust it. What goes wrong concerns only the sources that need it."""
-    store = TrustStore(settings.state / "pki")
+    store = gateway_store(settings.state)
     try:
         own_certificate(store, settings.gateway)
     except (TrustError, OSError, *UNREADABLE) as error:
@@ -190,10 +200,8 @@ def own_certificate(store: TrustStore, gateway: str) -> OwnCertificate:
     Raises:
         TrustError, OSError: it cannot be had.
     """
-    host = socket.gethostname()
-    uri = f"urn:{host}:aurelian:opcua-gateway:{gateway}"
     with _of_own:
-        own = store.own(uri, [host, "localhost", "127.0.0.1"], utc_now())
+        own = gateway_certificate(store, gateway)
         metrics.CERTIFICATE_ENDS.set(own.ends.timestamp())
         sha256, warnings = _announced.get(own.file, ("", ()))
         if own.sha256 != sha256 or set(own.warnings) - set(warnings):

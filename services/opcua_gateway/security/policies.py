@@ -30,6 +30,14 @@ class Unacceptable(SessionLost):
     says what to do."""
 
 
+class SignInRefused(Unacceptable):
+    """The user of the source cannot sign in."""
+
+
+class CertificateRefused(Unacceptable):
+    """A certificate, the server's or ours, is not accepted."""
+
+
 def name_of(uri: str | None) -> str:
     """A policy's name; of no URI `None`."""
     return (uri or NONE).rpartition("#")[2]

@@ -17,7 +17,8 @@ from aurelian.model.source_model import OpcuaSecurity, SourceModel
 from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
-    Unacceptable,
+    SignInRefused,
+    described,
     is_known,
     policy_of,
     policy_of_token,
@@ -58,7 +59,7 @@ def read_identity(model: SourceModel) -> Identity:
     """As whom a source signs in; its secrets are read anew each time.
 
     Raises:
-        Unacceptable: a file or variable is not there, or is not what it should be.
+        SignInRefused: a file or variable is not there, or is not what it should be.
     """
     try:
         if model.user_certificate:
@@ -70,21 +71,43 @@ def read_identity(model: SourceModel) -> Identity:
         if not model.user:
             return NOBODY
         if model.password_file:
-            text = Path(model.password_file).read_text(encoding="utf-8")
-            return Identity(model.user, text.rstrip("\r\n"))
+            return Identity(model.user, _read_password(Path(model.password_file)))
     except OSError as error:
-        raise Unacceptable(f"cannot sign in: {error.filename}: {error.strerror}") from error
+        raise SignInRefused(
+            f"cannot sign in: {error.filename}: {error.strerror}; the plant file names it in "
+            f"{_field_of(model, str(error.filename))}: put the file there and let the gateway's "
+            "user read it; it is looked at again by itself"
+        ) from error
     except UNREADABLE as error:
-        raise Unacceptable(f"cannot sign in: {error}") from error
+        raise SignInRefused(f"cannot sign in: {error}") from error
     if not model.password_env:
         return Identity(model.user)
     password = os.environ.get(model.password_env)
     if password is None:
-        raise Unacceptable(
+        raise SignInRefused(
             f"cannot sign in: the environment variable {model.password_env}, which the plant file "
             "names for the password, is not set"
         )
     return Identity(model.user, password)
+
+
+def _read_password(file: Path) -> str:
+    """The text of a password file without the end of its line; a byte order mark is no part of it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}, the `password_file`, is not UTF-8: save it as UTF-8") from error
+    return text.rstrip("\r\n")
+
+
+def _field_of(model: SourceModel, file: str) -> str:
+    names = ("password_file", "user_certificate", "user_key")
+    return next((f"`{n}`" for n in names if str(Path(getattr(model, n))) == file), "its source")
 
 
 def choose_token(
@@ -94,7 +117,7 @@ def choose_token(
     strongest policy.
 
     Raises:
-        Unacceptable: it has none, or none that keeps the password secret or proves whose the
+        SignInRefused: it has none, or none that keeps the password secret or proves whose the
             certificate is.
     """
     wanted = ua.UserTokenType.Anonymous
@@ -107,7 +130,7 @@ def choose_token(
     if not tokens:
         kinds = {_TOKENS.get(each.TokenType, "something unknown") for each in offered}
         hint = "say `user` and `password_file`" if wanted == ua.UserTokenType.Anonymous else ""
-        raise Unacceptable(
+        raise SignInRefused(
             f"the server does not let {_TOKENS[wanted]} sign in; it wants "
             f"{' or '.join(sorted(kinds)) or 'nothing that it names'}"
             + (f": {hint} for this source" if hint else "")
@@ -117,7 +140,7 @@ def choose_token(
     known = [each for each in tokens if is_known(policy_of_token(each, endpoint))]
     if not known:
         names = sorted({policy_of_token(each, endpoint) for each in tokens})
-        raise Unacceptable(
+        raise SignInRefused(
             f"the server lets {_TOKENS[wanted]} sign in by {' or '.join(names)} only, which is "
             f"not understood here: let it offer {OF_TODAY[1]} too"
         )
@@ -125,9 +148,9 @@ def choose_token(
     if is_protected(token, endpoint):
         return token
     if wanted == ua.UserTokenType.Certificate:
-        raise Unacceptable(_unproven(policy_of_token(token, endpoint)))
-    if identity.password and "clear_password" not in security.waive:
-        raise Unacceptable(_uncovered(token, endpoint))
+        raise SignInRefused(_unproven(policy_of_token(token, endpoint)))
+    if identity.password and not is_covered(endpoint) and "clear_password" not in security.waive:
+        raise SignInRefused(_uncovered(token, endpoint))
     return token
 
 
@@ -143,6 +166,13 @@ def is_protected(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) ->
     return policy in OF_TODAY or named
 
 
+def is_covered(endpoint: ua.EndpointDescription) -> bool:
+    """Whether the channel itself keeps a password secret (part 4, 7.40.4): it encrypts, by a policy
+    that can be relied on."""
+    encrypts = endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt
+    return encrypts and policy_of(endpoint) in OF_TODAY
+
+
 def _uncovered(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> str:
     policy = policy_of_token(token, endpoint)
     wants = (
@@ -150,11 +180,11 @@ def _uncovered(token: ua.UserTokenPolicy, endpoint: ua.EndpointDescription) -> s
         if policy == NONE
         else f"the server would have the password encrypted by {policy}, which is broken"
     )
-    if endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt:
+    if endpoint.SecurityMode != ua.MessageSecurityMode.None_:
         return (
-            f"{wants}: only the channel would protect it. Let the server offer a policy of today, "
-            f"say {OF_TODAY[1]}, for user names, or, if the channel is enough, say security: "
-            "{waive: [clear_password]}"
+            f"{wants}, and the channel ({described(endpoint)}) does not protect it: let the server "
+            f"offer {OF_TODAY[1]} with SignAndEncrypt, or that policy for user names; or say "
+            "security: {waive: [clear_password]} if the network between is closed"
         )
     return (
         f"{wants}: choose an endpoint with security, or say security: {{waive: [clear_password]}} "

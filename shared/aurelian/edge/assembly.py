@@ -16,7 +16,7 @@ from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.rows import EVENTS, REJECTED, HourCount, OutboxEntry, RecordKind
 from aurelian.model import codec
 from aurelian.model.evidence import vouches
-from aurelian.model.sample import Flag, Sample, Signal, make_batch
+from aurelian.model.sample import AT_GATEWAY_TIME, Flag, Sample, Signal, make_batch
 from aurelian.model.source_model import SourceModel
 
 HOUR = 3_600_000_000
@@ -31,6 +31,7 @@ MAX_PAYLOAD_BYTES = 512 * 1024
 REFUSED_EVERY = 10_000_000
 """Microseconds between two events that say that a signal's values are still refused."""
 
+_HEARTBEAT = int(Flag.HEARTBEAT)
 _SAMPLE_BYTES = 64
 _MOST_NAMES = 200_000
 
@@ -112,7 +113,7 @@ class Assembly:
         counts: dict[tuple[str, int], HourCount] = {}
         all_heard: list[dict[str, int]] = []
         for delivery in deliveries:
-            rejects = list(delivery.rejects)
+            rejects, unusable = list(delivery.rejects), 0
             heard: dict[str, int] = {}
             readings = delivery.readings
             if delivery.columns is not None:
@@ -123,6 +124,9 @@ class Assembly:
                 if isinstance(made, Reject):
                     rejects.append(made)
                     continue
+                if int.__and__(made.flags, _HEARTBEAT) and made.flags & AT_GATEWAY_TIME:
+                    unusable += 1  # a repeat that would count at its receipt is a new value
+                    continue
                 entries += self._add(lines, reading.line, made)
                 # Most values are good and unflagged: a call for each would cost a tenth of all.
                 if reading.model is not None and (
@@ -131,7 +135,7 @@ class Assembly:
                 ):
                     if self._refused:
                         self._refused.pop(made.signal.id, None)
-                    at, asset = made.source_time or made.gateway_time, made.signal.asset
+                    at, asset = made.time, made.signal.asset
                     if at > heard.get(asset, 0):
                         heard[asset] = min(at, made.gateway_time)
             all_heard.append(heard)
@@ -142,7 +146,7 @@ class Assembly:
                 for each in delivery.events
                 if not each.HasField("heartbeat")
             ]
-            _count(counts, delivery, sum(reject.samples for reject in rejects))
+            _count(counts, delivery, sum(reject.samples for reject in rejects), unusable)
         entries += [
             self._batch(line, batch)
             for line, batch in lines.items()
@@ -354,7 +358,10 @@ def event_entry(event: codec.SourceEvent) -> OutboxEntry:
     return OutboxEntry(RecordKind.EVENTS, EVENTS, event.source, 0, lambda _: data)
 
 
-def _count(counts: dict[tuple[str, int], HourCount], delivery: Delivery, rejected: int) -> None:
+def _count(
+    counts: dict[tuple[str, int], HourCount], delivery: Delivery, rejected: int, skipped: int
+) -> None:
+    """Count a delivery; `skipped`: of its values, beside those that it says itself."""
     received = delivery.values + sum(reject.samples for reject in delivery.rejects)
     received += delivery.dropped + delivery.skipped
     if not received:
@@ -365,7 +372,7 @@ def _count(counts: dict[tuple[str, int], HourCount], delivery: Delivery, rejecte
         delivery.owner,
         received,
         dropped=delivery.dropped,
-        skipped=delivery.skipped,
+        skipped=delivery.skipped + skipped,
         rejected=rejected,
     )
     before = counts.get(key)

@@ -4,6 +4,7 @@ itself. Used by the trust store and by whoever checks a certificate."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,12 +26,30 @@ UNREADABLE = (
 )
 """What the library raises of a certificate that it cannot understand."""
 
-_NAME = "Aurelian OPC UA gateway"
 _MOST_BYTES = 20_000_000  # a revocation list of a large authority
 _LEAST_RSA_BITS = 2048
 _LEAST_CURVE_BITS = 224  # as strong as RSA of 2048 bits
 _SHA2 = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _WITHOUT_HASH = (SignatureAlgorithmOID.ED25519, SignatureAlgorithmOID.ED448)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a certificate of ours is for.
+
+    Attributes:
+        name: its common name.
+        usage: what its key is for beside signing and encrypting.
+        shown: that in a sentence.
+    """
+
+    name: str
+    usage: x509.ObjectIdentifier
+    shown: str
+
+
+GATEWAY = Kind("Aurelian OPC UA gateway", ExtendedKeyUsageOID.CLIENT_AUTH, "client")
+PILOT_PLANT = Kind("Aurelian pilot plant", ExtendedKeyUsageOID.SERVER_AUTH, "server")
 
 
 class TrustError(Exception):
@@ -148,8 +167,8 @@ def weak_signature(signed: x509.Certificate | x509.CertificateRevocationList) ->
     return f"a signature with {name}, SHA-2 is needed"
 
 
-def unfit_for_client(certificate: x509.Certificate, now: datetime) -> list[str]:
-    """Why servers may refuse a certificate as that of a client (part 6, 6.2.2), as sentences
+def unfit_for(kind: Kind, certificate: x509.Certificate, now: datetime) -> list[str]:
+    """Why others may refuse a certificate as one of that kind (part 6, 6.2.2), as sentences
     without their end; empty: they have no reason to."""
     weak = (weak_key(certificate), weak_signature(certificate))
     found = [f"it has {each}" for each in weak if each]
@@ -167,25 +186,26 @@ def unfit_for_client(certificate: x509.Certificate, now: datetime) -> list[str]:
             value.digital_signature and (value.key_encipherment or value.data_encipherment)
         ):
             found.append("its key may not be used to sign and encrypt")
-        clients = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-        if isinstance(value, x509.ExtendedKeyUsage) and clients.isdisjoint(value):
-            found.append("it is not made for a client")
+        usages = {kind.usage, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+        if isinstance(value, x509.ExtendedKeyUsage) and usages.isdisjoint(value):
+            found.append(f"it is not made for a {kind.shown}")
     return found
 
 
 def is_made_here(certificate: x509.Certificate) -> bool:
     """Whether a certificate is one of `self_signed`."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return certificate.issuer == certificate.subject and any(n.value == _NAME for n in names)
+    ours = {GATEWAY.name, PILOT_PLANT.name}
+    return certificate.issuer == certificate.subject and any(n.value in ours for n in names)
 
 
 def self_signed(
-    key: rsa.RSAPrivateKey, uri: str, hosts: Sequence[str], now: datetime
+    key: rsa.RSAPrivateKey, uri: str, hosts: Sequence[str], now: datetime, kind: Kind = GATEWAY
 ) -> x509.Certificate:
     """What part 6, 6.2.2 asks of an application instance certificate: all four usages, one URI."""
     name = x509.Name(
         [
-            x509.NameAttribute(NameOID.COMMON_NAME, _NAME),
+            x509.NameAttribute(NameOID.COMMON_NAME, kind.name),
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Aurelian"),
         ]
     )
@@ -223,7 +243,7 @@ def self_signed(
             critical=True,
         )
         .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),
+            x509.ExtendedKeyUsage([kind.usage]),
             critical=False,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

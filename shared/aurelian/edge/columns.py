@@ -20,6 +20,8 @@ from aurelian.model.sample import Flag, Signal, Value, ValueType
 NO_TIME = -(2**63)
 """Of a time column: the source gave none."""
 
+_INITIAL = int(Flag.INITIAL)
+
 NUMBER_TYPES = (ValueType.DOUBLE, ValueType.INT64, ValueType.UINT64, ValueType.BOOL)
 
 
@@ -35,6 +37,7 @@ class Numbers:
         values: float64, int64, uint64 or bool; NaN and infinity as the source gave them.
         status: uint32 OPC UA status codes, 0 where the source gave none.
         source_time, server_time: int64 microseconds since 1970; `NO_TIME` where there is none.
+        flags: uint32 `Flag`s that the adapter knows; None: of no value.
     """
 
     type: ValueType
@@ -44,6 +47,7 @@ class Numbers:
     status: NDArray[np.uint32]
     source_time: NDArray[np.int64]
     server_time: NDArray[np.int64]
+    flags: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return len(self.place)
@@ -58,6 +62,7 @@ class Numbers:
             self.status[chosen],
             self.source_time[chosen],
             self.server_time[chosen],
+            None if self.flags is None else self.flags[chosen],
         )
 
     def rows(self) -> Iterable[tuple[int, int, Value, int, int | None, int | None]]:
@@ -142,7 +147,9 @@ class Columns:
         those of these handles."""
         found: list[tuple[int, Reading]] = []
         for numbers in self.numbers:
-            for place, handle, value, status, source, server in numbers.rows():
+            of_values = [0] * len(numbers) if numbers.flags is None else numbers.flags.tolist()
+            for row, known in zip(numbers.rows(), of_values, strict=True):
+                place, handle, value, status, source, server = row
                 if wanted is not None and not wanted[handle]:
                     continue
                 unit, model, signal, line = self.table.entries[handle]
@@ -157,7 +164,7 @@ class Columns:
                     server if source is None else source,
                     server or 0,
                     status,
-                    Flag.INITIAL if initial else Flag.NONE,
+                    Flag(known | (_INITIAL if initial else 0)) if known or initial else Flag.NONE,
                 )
                 found.append((place, reading))
         found.sort(key=lambda each: each[0])

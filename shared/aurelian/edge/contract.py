@@ -32,6 +32,7 @@ BAD_OUT_OF_RANGE = 0x803C0000
 
 _SEVERITY = 0xC0000000
 _MIN_INT64, _MAX_INT64, _MAX_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
+_CHOSEN = int(Flag.AT_SERVER_TIME | Flag.AT_GATEWAY_TIME)
 _OLD_BY_NATURE = Flag.HISTORICAL | Flag.RETAINED | Flag.INITIAL
 _CLASS = {
     ValueType.DOUBLE: float,
@@ -112,6 +113,8 @@ def apply(reading: Reading, received_at: int, not_before: int = 0) -> Sample | R
     - No time, a time up to 1970 (so also 1601), over an hour ahead, or that of a live value from
       before `not_before`: TIME_REPLACED, the original kept (0: none). Over 5 minutes from the
       gateway's: TIME_UNCERTAIN, unless it is old by nature (history, retained, initial).
+    - AT_SERVER_TIME of a reading: the server's time is judged so in place of the source's, and
+      where it cannot be the source's counts. AT_GATEWAY_TIME: none is judged.
     - Outside the declared range: OUT_OF_RANGE, or rejected (`range`) under a closed contract.
     """
     signal, model, status = reading.signal, reading.model, reading.status & 0xFFFFFFFF
@@ -139,22 +142,42 @@ def apply(reading: Reading, received_at: int, not_before: int = 0) -> Sample | R
                 return _reject(reading, "range", f"{value!r} is outside {low}..{high}")
             flags |= Flag.OUT_OF_RANGE
     source_time = reading.source_time
-    if source_time is None:
-        source_time = 0
-        flags |= Flag.TIME_REPLACED
-    elif (
-        source_time <= 0
-        or source_time > received_at + MAX_AHEAD
-        or (source_time < not_before and not flags & _OLD_BY_NATURE)
-    ):
-        source_time = min(max(source_time, _MIN_INT64), _MAX_INT64)
-        flags |= Flag.TIME_REPLACED
-    elif source_time > received_at + MAX_SKEW or (
-        source_time < received_at - MAX_SKEW and not flags & _OLD_BY_NATURE
-    ):
-        flags |= Flag.TIME_UNCERTAIN
     server_time = reading.server_time if 0 < reading.server_time <= _MAX_INT64 else 0
+    if int.__and__(flags, _CHOSEN):
+        flags = _at_chosen_time(flags, source_time, server_time, received_at, not_before)
+    elif (doubt := judge_time(source_time, flags, received_at, not_before)) is not Flag.NONE:
+        flags |= doubt
+    source_time = 0 if source_time is None else min(max(source_time, _MIN_INT64), _MAX_INT64)
     return Sample(signal, value, kind, source_time, received_at, server_time, status, flags)
+
+
+def judge_time(time: int | None, flags: Flag, received_at: int, not_before: int) -> Flag:
+    """What a time says of itself: NONE, TIME_REPLACED or TIME_UNCERTAIN; see `apply`."""
+    if (
+        time is None
+        or time <= 0
+        or time > received_at + MAX_AHEAD
+        or (time < not_before and not flags & _OLD_BY_NATURE)
+    ):
+        return Flag.TIME_REPLACED
+    if time > received_at + MAX_SKEW or (
+        time < received_at - MAX_SKEW and not flags & (_OLD_BY_NATURE | Flag.HEARTBEAT)
+    ):
+        return Flag.TIME_UNCERTAIN
+    return Flag.NONE
+
+
+def _at_chosen_time(
+    flags: Flag, source_time: int | None, server_time: int, received_at: int, not_before: int
+) -> Flag:
+    """The flags of a reading whose adapter chose another time than the source's."""
+    if flags & Flag.AT_GATEWAY_TIME:
+        return flags & ~Flag.AT_SERVER_TIME
+    of_server = judge_time(server_time or None, flags, received_at, not_before)
+    if not of_server & Flag.TIME_REPLACED:
+        return flags | of_server
+    flags &= ~Flag.AT_SERVER_TIME
+    return flags | judge_time(source_time, flags, received_at, not_before)
 
 
 def _checked(value: Value, kind: ValueType) -> tuple[Value, ValueType]:

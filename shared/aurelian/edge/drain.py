@@ -12,9 +12,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Summary
 
 from aurelian.backbone.client import Consumer, Producer, RecordRefused, Unavailable
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED
@@ -69,6 +69,11 @@ SENT = Counter(
     "there?",
     ["topic"],
 )
+TO_KAFKA = Summary(
+    "gateway_outbox_to_kafka_seconds",
+    "From our disk to Kafka's acknowledgement, the oldest of what was sent together; long: Kafka "
+    "was away, or is slow.",
+)
 KAFKA_UP = Gauge(
     "gateway_kafka_up", "1 while Kafka takes records; 0: the outbox fills, look at the brokers."
 )
@@ -89,7 +94,7 @@ RELEASED_AT = Gauge(
 
 class Drain:
     """Publishes what one gateway keeps. `heartbeats` gives events that are published and not
-    kept."""
+    kept; `assets` is gone through at each connection."""
 
     def __init__(
         self,
@@ -97,7 +102,7 @@ class Drain:
         gateway: str,
         outbox: OutboxThread,
         *,
-        assets: Sequence[Asset] = (),
+        assets: Iterable[Asset] = (),
         replication: int = 1,
         heartbeats: Callable[[], list[codec.SourceEvent]] = list,
         pace: Pace | None = None,
@@ -160,7 +165,7 @@ class Drain:
 
     async def _send_assets(self, producer: Producer) -> None:
         posted = []
-        for asset in list(self._assets):
+        for asset in self._assets:
             value = asset.encode()
             if len(value) > ASSETS.max_message_bytes - _OVERHEAD_BYTES:
                 log.error(
@@ -196,6 +201,7 @@ class Drain:
             self._acknowledged.append(
                 (time.monotonic(), {row.stream_key: row.sequence for row in rows})
             )
+            TO_KAFKA.observe(max(0.0, time.time() - rows[0].appended_at / 1e6))
             for kind, topic in _TOPIC.items():
                 SENT.labels(topic.name).inc(sum(row.kind is kind for row in rows))
         # A new log was seen while these were under way: the position must stay at the start.

@@ -147,7 +147,7 @@ class FastLane:
         for slot in np.argsort(times).tolist():
             if times[slot] != _NEVER:
                 at, status = int(times[slot]), int(self._status[slot, handle])
-                value = _value(self._bits[slot, handle], kind)
+                value = from_bits(self._bits[slot, handle], kind)
                 self._ordinals.remember(Sample(signal, value, kind, at, at, 0, status))
         self._times[:, handle] = _NEVER
         self._untold[handle] = False
@@ -252,7 +252,7 @@ def _by_contract(
     came = np.repeat(
         np.array([each.type for each in numbers], np.uint8), [len(each) for each in numbers]
     )[order]
-    bits = np.concatenate([_bits(each.values) for each in numbers])[order]
+    bits = np.concatenate([to_bits(each.values) for each in numbers])[order]
     server = _column(numbers, "server_time")[order]
     time = _column(numbers, "source_time")[order]
     time = np.where(time == NO_TIME, server, time)
@@ -276,7 +276,7 @@ def _by_contract(
         np.maximum(server, 0),
         np.full(len(handle), received_at, np.int64),
         _column(numbers, "status")[order],
-        initial * _INITIAL,
+        _flags(numbers, order) | initial * _INITIAL,
     )
     return part, fine
 
@@ -333,13 +333,25 @@ def _column(numbers: Sequence[Numbers], name: str) -> NDArray[Any]:
     return np.concatenate([getattr(each, name) for each in numbers])
 
 
-def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
+def _flags(
+    numbers: Sequence[Numbers], order: slice | NDArray[np.intp]
+) -> NDArray[np.uint32] | np.uint32:
+    """(n,) what the adapter knows of each value, or 0 for all."""
+    if all(each.flags is None for each in numbers):
+        return np.uint32(0)
+    parts = [np.zeros(len(n), np.uint32) if n.flags is None else n.flags for n in numbers]
+    return np.concatenate(parts)[order]
+
+
+def to_bits(values: NDArray[Any]) -> NDArray[np.uint64]:
+    """(n,) the bits of numbers of a column; 0 or 1 of bools."""
     if values.dtype == np.bool_:
         return values.astype(np.uint64)
     return np.ascontiguousarray(values).view(np.uint64)
 
 
-def _value(bits: np.uint64, kind: ValueType) -> float | int | bool:
+def from_bits(bits: np.uint64, kind: ValueType) -> float | int | bool:
+    """The number that `to_bits` made bits of."""
     one = np.array([bits], np.uint64)
     match kind:
         case ValueType.DOUBLE:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Histogram, Summary
 
 from aurelian.backbone.cancellation import in_own_task
 from aurelian.edge.assembly import Assembly, Delivery, Group, LastSeen
@@ -65,6 +65,12 @@ COMMIT_SECONDS = Histogram(
     "From a group of values to its sync on the disk, waiting for the commit before included; "
     "long: the disk is slow or full.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+TO_OUTBOX = Summary(
+    "gateway_source_to_outbox_seconds",
+    "From the receipt of a source's values to the sync on our disk, the oldest of each commit; "
+    "rising for one source: it brings too much, for all: the disk is slow.",
+    ["source"],
 )
 SOURCE_RESTARTS = Counter(
     "gateway_source_restarts_total",
@@ -150,6 +156,9 @@ async def forward(
                     last_seen.note(delivery, heard)
             await _append(outbox, source.model.key, group)
             pace.appended(sum(entry.samples for entry in group.entries))
+            TO_OUTBOX.labels(source.model.key).observe(
+                max(0.0, time.time() - deliveries[0].received_at / 1e6)
+            )
             for delivery in deliveries:
                 if delivery.ack is not None:
                     delivery.ack()

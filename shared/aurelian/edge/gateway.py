@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,7 @@ from aurelian.edge.outbox.rows import OutboxRow
 from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.edge.pace import Pace
+from aurelian.edge.source_state import SourceStates
 from aurelian.model.asset import Asset
 from aurelian.model.codec import Gap, SourceEvent, decode
 from aurelian.model.plant import Plant
@@ -110,6 +111,8 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
     # In a thread: a large plant takes seconds, and /livez answers meanwhile.
     plants = await asyncio.to_thread(load_plants, settings.plant)
     sources = make_sources(settings, plants)
+    states = SourceStates(sources)
+    health.sources = states.shown
     limits = Limits(
         max_bytes=settings.outbox_max_bytes,
         max_age_s=settings.outbox_max_age_s,
@@ -125,7 +128,7 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
             settings,
             settings.gateway,
             outbox,
-            assets=_assets_of(sources, plants),
+            assets=_PlantAssets(sources, plants),
             replication=settings.kafka_replication,
             heartbeats=lambda: last_seen.take_heartbeats(_now()),
             pace=pace,
@@ -137,7 +140,7 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
             kafka_side.create_task(drain.send(), name="send")
             kafka_side.create_task(drain.listen(), name="listen")
             kafka_side.create_task(
-                _watch(outbox, sources, settings.gateway, health), name="watch outbox"
+                _watch(outbox, sources, settings.gateway, health, states), name="watch outbox"
             )
             # The sources end first, so that the drain's last round has all of theirs.
             async with asyncio.TaskGroup() as machine_side:
@@ -184,11 +187,16 @@ def _not_before(state: Path) -> int:
 
 
 async def _watch(
-    outbox: OutboxThread, sources: Sequence[Source], gateway: str, health: Health
+    outbox: OutboxThread,
+    sources: Sequence[Source],
+    gateway: str,
+    health: Health,
+    states: SourceStates,
 ) -> None:
-    """Every second: readiness, metrics, gap records for damaged files, counts too old to be
-    published again."""
+    """Every second: states of the sources, readiness, metrics, gap records for damaged files,
+    counts too old to be published again."""
     while True:
+        states.look()
         try:
             await _look(outbox, sources, gateway, health)
         except OSError as error:
@@ -233,15 +241,17 @@ def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThrea
     )
 
 
-def _assets_of(sources: Sequence[Source], plants: Sequence[Plant]) -> list[Asset]:
-    """All assets of the plants that the sources belong to."""
-    mine = {source.model.key for source in sources}
-    return [
-        asset
-        for plant in plants
-        if mine & {each.key for each in plant.sources}
-        for asset in plant.assets()
-    ]
+class _PlantAssets:
+    """All assets of the plants that the sources belong to, made anew each time: kept, they would
+    be a tenth of a large gateway's memory."""
+
+    def __init__(self, sources: Sequence[Source], plants: Sequence[Plant]) -> None:
+        mine = {source.model.key for source in sources}
+        self._plants = [plant for plant in plants if mine & {each.key for each in plant.sources}]
+
+    def __iter__(self) -> Iterator[Asset]:
+        for plant in self._plants:
+            yield from plant.assets()
 
 
 def _ordinals_of(rows: Sequence[OutboxRow]) -> dict[str, Ordinals]:

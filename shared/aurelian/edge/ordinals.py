@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from aurelian.model.sample import Flag, Sample
+from aurelian.model.sample import AT_GATEWAY_TIME, Flag, Sample, time_of
 
 MOST_AT_ONE_TIME = 8
 """So many different live values in a row may have one time; beyond, the source's clock stands."""
@@ -53,7 +53,7 @@ class Ordinals:
         if not ordinal:
             return sample
         flags = int(sample.flags)
-        if ordinal >= MOST_AT_ONE_TIME and not flags & (_TIME_REPLACED | _OLD) and not repeated:
+        if ordinal >= MOST_AT_ONE_TIME and not flags & (AT_GATEWAY_TIME | _OLD) and not repeated:
             sample = replace(sample, flags=Flag(flags | _TIME_REPLACED))
             ordinal = self.ordinal(sample)
         return replace(sample, sub=ordinal)
@@ -68,7 +68,7 @@ class Ordinals:
                 del recent[next(iter(recent))]
             recent[time] = content
             return 0
-        may_repeat = repeated or not int.__and__(sample.flags, _TIME_REPLACED)
+        may_repeat = repeated or not int.__and__(sample.flags, AT_GATEWAY_TIME)
         if isinstance(before, tuple):
             if before == content and may_repeat:
                 return 0
@@ -112,9 +112,8 @@ class Ordinals:
             if len(self._recent) >= self._signals:
                 del self._recent[next(iter(self._recent))]
             recent = self._recent[sample.signal.id] = {}
-        # As `Sample.time`, without the cost of an enum's `&` for each value.
-        replaced = int.__and__(sample.flags, _TIME_REPLACED)
-        return recent, sample.gateway_time if replaced else sample.source_time
+        flags, source_time = sample.flags, sample.source_time
+        return recent, time_of(flags, source_time, sample.server_time, sample.gateway_time)
 
 
 def _content(sample: Sample) -> _Content:
@@ -124,7 +123,7 @@ def _content(sample: Sample) -> _Content:
     # -0.0 and 0.0, 1 and True are equal in Python and not the same value.
     if value == 0:
         value = str(value)
-    if int.__and__(sample.flags, _TIME_REPLACED) and sample.source_time:
+    if int.__and__(sample.flags, AT_GATEWAY_TIME) and sample.source_time:
         # Only the time that it came with tells a repeated one from another.
         return (int(sample.type), value, sample.status, sample.source_time)
     return (int(sample.type), value, sample.status)

@@ -28,7 +28,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from aurelian.edge.certificates import (
+    GATEWAY,
     UNREADABLE,
+    Kind,
     TrustError,
     hosts_of,
     is_made_here,
@@ -36,7 +38,7 @@ from aurelian.edge.certificates import (
     read_crls,
     self_signed,
     sha256_of,
-    unfit_for_client,
+    unfit_for,
     uris_of,
 )
 
@@ -106,10 +108,11 @@ class Listed:
 
 
 class TrustStore:
-    """The folder. Every method reads or writes files and may raise OSError."""
+    """The folder. Every method reads or writes files and may raise OSError. `kind`: what our own
+    certificate is for."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, kind: Kind = GATEWAY) -> None:
+        self.folder, self._kind = folder, kind
 
     def own(self, uri: str, hosts: Sequence[str], now: datetime) -> OwnCertificate:
         """Our certificate; made where there is none, and made anew where one of ours ends soon.
@@ -136,7 +139,7 @@ class TrustStore:
                 )
             # One that somebody put there is theirs to renew.
             if not is_made_here(found) or now < found.not_valid_after_utc - RENEW_BEFORE:
-                return _own(found, key, certificate_file, warnings, now)
+                return self._own(found, key, certificate_file, warnings, now)
             uri, hosts = (*uris_of(found), uri)[0], hosts_of(found) or hosts
             ends = f"{found.not_valid_after_utc:%Y-%m-%d}"
             warnings.append(f"it was made anew, the one before ends on {ends}: servers that know "
@@ -150,9 +153,9 @@ class TrustStore:
         if key is None:
             key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
             _write(key_file, _pem(key), 0o600)
-        made = self_signed(key, uri, hosts, now)
+        made = self_signed(key, uri, hosts, now, self._kind)
         _write(certificate_file, made.public_bytes(serialization.Encoding.DER), 0o644)
-        return replace(_own(made, key, certificate_file, warnings, now), made_now=True)
+        return replace(self._own(made, key, certificate_file, warnings, now), made_now=True)
 
     def lists(self) -> Lists:
         """What is trusted now. What cannot be read costs itself alone."""
@@ -255,6 +258,33 @@ class TrustStore:
         listed.path.unlink()
         listed.path.with_suffix(".json").unlink(missing_ok=True)
 
+    def _own(
+        self,
+        certificate: x509.Certificate,
+        key: rsa.RSAPrivateKey,
+        file: Path,
+        warnings: Sequence[str],
+        now: datetime,
+    ) -> OwnCertificate:
+        uris = uris_of(certificate)
+        unfit = unfit_for(self._kind, certificate, now)
+        if unfit:
+            warnings = (
+                *warnings,
+                f"others may refuse it: {'; '.join(unfit)}. Put a better one there with its key, "
+                f"or delete both files of {file.parent}, and new ones are made",
+            )
+        return OwnCertificate(
+            certificate.public_bytes(serialization.Encoding.DER),
+            _pem(key),
+            uris[0] if uris else "",
+            sha256_of(certificate),
+            certificate.not_valid_after_utc,
+            made_now=False,
+            file=file,
+            warnings=tuple(warnings),
+        )
+
     def _files(self, name: str) -> Iterator[Path]:
         folder = self.folder / name
         if folder.is_dir():
@@ -296,33 +326,6 @@ def _closed(key_file: Path) -> list[str]:
         f"{could}; only we can now. If somebody may have done so, delete both files of "
         f"{key_file.parent}, and trust the new certificate at the servers"
     ]
-
-
-def _own(
-    certificate: x509.Certificate,
-    key: rsa.RSAPrivateKey,
-    file: Path,
-    warnings: Sequence[str],
-    now: datetime,
-) -> OwnCertificate:
-    uris = uris_of(certificate)
-    unfit = unfit_for_client(certificate, now)
-    if unfit:
-        warnings = (
-            *warnings,
-            f"servers may refuse it: {'; '.join(unfit)}. Put a better one there with its key, or "
-            f"delete both files of {file.parent}, and new ones are made",
-        )
-    return OwnCertificate(
-        certificate.public_bytes(serialization.Encoding.DER),
-        _pem(key),
-        uris[0] if uris else "",
-        sha256_of(certificate),
-        certificate.not_valid_after_utc,
-        made_now=False,
-        file=file,
-        warnings=tuple(warnings),
-    )
 
 
 def _note(path: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from aurelian.local import home, kafka_jars, mqtt
 from aurelian.local.ports import LOOPBACK, accepts, is_free
-from aurelian.local.status import is_ready
+from aurelian.local.status import get_json, is_ready
 
 ENOUGH_FREE_MB = 2000
 _USUAL_PORTS = {
@@ -58,6 +58,7 @@ async def examine(folder: Path) -> list[Finding]:
         await asyncio.to_thread(check_database, status),
         await asyncio.to_thread(check_features, status),
         *await check_services(status),
+        *await check_sources(status),
     ]
     return findings
 
@@ -256,6 +257,25 @@ async def check_services(status: dict[str, Any]) -> list[Finding]:
             findings.append(Finding("service", Verdict.WARNING, text, fix))
         else:
             findings.append(Finding("service", Verdict.WELL, f"{name} is ready"))
+    return findings
+
+
+async def check_sources(status: dict[str, Any]) -> list[Finding]:
+    """Is each machine, server or broker of the gateways of the running stack live?"""
+    findings = []
+    for service in status["services"].values():
+        if not service["ops_url"] or service["pid"] is None:
+            continue
+        answer = await get_json(int(service["ops_url"].rpartition(":")[2]), "/sources")
+        for each in (answer or {}).get("sources", ()):
+            text = f"{each['source']} is {each['state']}"
+            if not each["reason"]:
+                findings.append(Finding("source", Verdict.WELL, text))
+            else:
+                fix = f"all of it: curl {service['ops_url']}/sources"
+                findings.append(
+                    Finding("source", Verdict.WARNING, f"{text}: {each['reason']}", fix)
+                )
     return findings
 
 

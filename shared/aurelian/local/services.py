@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aurelian.local.pilot_trust import password_file
 from aurelian.local.processes import Program
 
 
@@ -130,6 +131,7 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_PILOT_OPCUA_URL": f"opc.tcp://127.0.0.1:{around.pilot_opcua_port}",
             "AURELIAN_PILOT_OPCUA_PORT": str(around.pilot_opcua_port),
             "AURELIAN_PILOT_CONTROL_PORT": str(around.pilot_control_port),
+            "AURELIAN_PILOT_PASSWORD_FILE": str(password_file(around.home)),
             "PYTHONUNBUFFERED": "1",
             **urls,
         },

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from aurelian.local import aot_cache, home, kafka, kafka_jars, postgres
+from aurelian.local import aot_cache, home, kafka, kafka_jars, pilot_trust, postgres
 from aurelian.local.options import Options, Stack, StackError, choose_ports, pilot_plant
 from aurelian.local.ports import LOOPBACK
 from aurelian.local.preparation import is_log_of
@@ -142,6 +142,7 @@ class _Launch:
         await self.declare_log(owner_url, kafka_up.result())
         await await_up(self.kept["mqtt"], 15)
         keys = await self.make_keys(owner_url)
+        await self.introduce_pilot()
         options.tell(f"starting {len(self.services)} services")
         self.start_services(database)
         await self.await_ready(self.kept[self.services[-1].name])
@@ -250,6 +251,17 @@ class _Launch:
         (home_folder / "state").mkdir(exist_ok=True, mode=0o700)
         create_keys = self.options.preparation.create_keys
         return await asyncio.to_thread(create_keys, owner_url, home_folder, self.plant)
+
+    async def introduce_pilot(self) -> None:
+        """Have the pilot plant's OPC UA server and the gateway trust each other, now and later."""
+        names = {each.name for each in self.services}
+        if {pilot_trust.GATEWAY, pilot_trust.PILOT} <= names:
+            home_folder, tell = self.options.home, self.options.tell
+            wrong = await asyncio.to_thread(pilot_trust.introduce, home_folder)
+            if wrong:
+                tell(wrong)
+            keeping = pilot_trust.keep_introduced(home_folder, tell)
+            self.start_beside(keeping, "keep the pilot plant trusted")
 
     def start_services(self, database: postgres.Postgres) -> None:
         """Start every service of the table at once, and what watches them."""

@@ -6,8 +6,9 @@ Called by `stack.py`; read by the dashboard, `aurelian doctor` and `aurelian up`
 
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,33 @@ async def get_status(port: int, path: str, timeout_s: float = 2.0) -> int | None
     questions.
     """
     with contextlib.suppress(OSError, TimeoutError, ValueError, IndexError):
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(LOOPBACK, port)
-            try:
-                writer.write(
-                    f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode()
-                )
-                return int((await reader.readline()).split()[1])
-            finally:
-                writer.close()
+        async with asyncio.timeout(timeout_s), _asked(port, path) as reader:
+            return int((await reader.readline()).split()[1])
     return None
+
+
+async def get_json(port: int, path: str, timeout_s: float = 2.0) -> dict[str, Any] | None:
+    """GET a JSON object of a local service; None where nobody answers with one in time."""
+    with contextlib.suppress(OSError, TimeoutError, ValueError, IndexError):
+        async with asyncio.timeout(timeout_s), _asked(port, path) as reader:
+            if int((await reader.readline()).split()[1]) != 200:
+                return None
+            _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            found = json.loads(body)
+            return found if isinstance(found, dict) else None
+    return None
+
+
+@contextlib.asynccontextmanager
+async def _asked(port: int, path: str) -> AsyncIterator[asyncio.StreamReader]:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode()
+        )
+        yield reader
+    finally:
+        writer.close()
 
 
 async def _ask(kept: Kept) -> None:

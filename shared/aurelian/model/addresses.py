@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _ADDRESS = re.compile(
-    r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>\d+);)?(?P<kind>[isgb])=(?P<identifier>.+)", re.DOTALL
+    r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>[0-9]+);)?(?P<kind>[isgb])=(?P<identifier>.+)", re.DOTALL
 )
+_ESCAPES = {"%3b": ";", "%25": "%"}
+_ESCAPED = re.compile("|".join(_ESCAPES), re.IGNORECASE)
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -39,18 +41,23 @@ class NodeAddress:
     identifier: str
 
     def node_id(self, namespaces: Sequence[str]) -> str | None:
-        """The node id in the server's own numbering, say `ns=2;s=press.state`; None: it lacks the
-        namespace."""
+        """The node id in the server's own numbering, say `ns=2;s=press.state`, bytes as `b=0x`
+        with their hexadecimal digits; None: it lacks the namespace."""
         index = self.index
         if self.uri is not None:
-            if self.uri not in namespaces:
+            uri = self.uri if self.uri in namespaces else _unescaped(self.uri)
+            if uri not in namespaces:
                 return None
-            index = namespaces.index(self.uri)
-        return f"ns={index};{self.kind}={self.identifier}"
+            index = namespaces.index(uri)
+        text = self.identifier
+        if self.kind == "b":  # asyncua takes base64 that begins with `0x` for such digits
+            text = f"0x{base64.b64decode(text).hex()}"
+        return f"ns={index};{self.kind}={text}"
 
 
 def parse_address(text: str) -> NodeAddress:
-    """Read `nsu=URI;s=…`, `ns=N;s=…`, `s=…` (namespace 0), each also with `i=`, `g=` or `b=`.
+    """Read `nsu=URI;s=…`, `ns=N;s=…`, `s=…` (namespace 0), each also with `i=`, `g=` or `b=`. In
+    the URI `%3B` and `%25` may stand for `;` and `%` (part 6, 5.3.1.11).
 
     Raises:
         AddressError: none of these.
@@ -61,10 +68,43 @@ def parse_address(text: str) -> NodeAddress:
         or not _is_identifier(found["kind"], found["identifier"])
         or int(found["index"] or 0) > 65_535
     ):
-        raise AddressError(
-            f"{text!r} is no node id; say nsu=urn:maker:machine;s=Press.State, or ns=2;i=1001"
-        )
+        raise AddressError(f"{text!r} is no node id{_hint(text, found)}")
     return NodeAddress(found["uri"], int(found["index"] or 0), found["kind"], found["identifier"])
+
+
+_FORMS = "say nsu=urn:maker:machine;s=Press.State, or ns=2;i=1001"
+_KINDS = {
+    "i": "behind `i=` stands a number from 0 to 4294967295",
+    "g": "behind `g=` stands a GUID, say 09087e75-8e5e-499b-954f-f2a9603db28a",
+    "b": "behind `b=` stand bytes as base64, their number of characters a multiple of 4",
+}
+
+
+def _hint(text: str, found: re.Match[str] | None) -> str:
+    """What is wrong with what was written, and what to write."""
+    if found is not None:
+        if int(found["index"] or 0) > 65_535:
+            return ": a namespace index is 65535 at most"
+        return f": {_KINDS[found['kind']]}"
+    plain = re.sub(r"\s*([;=])\s*", r"\1", text.strip())
+    plain = re.sub(r"(?i)\b(nsu|ns|[isgb])=", lambda m: m[0].lower(), plain, count=2)
+    meant = _ADDRESS.fullmatch(plain) if plain != text else None
+    if meant is not None and _is_identifier(meant["kind"], meant["identifier"]):
+        return f"; did you mean {plain!r}? Small letters, and no space before `=` or around `;`"
+    if text.startswith("nsu=") and re.search(r";[isgb]=.", text):
+        return "; a `;` in the URI of a namespace is written %3B, and a `%` before it %25"
+    if text.startswith("svr="):
+        return ": nodes of another server are not there; name that server as a source of its own"
+    if "=" not in text:
+        return (
+            ", and paths of names are not followed; `aurelian browse URL --filter NAME` shows the "
+            f"node id of it. {_FORMS[0].upper()}{_FORMS[1:]}"
+        )
+    return f"; {_FORMS}"
+
+
+def _unescaped(uri: str) -> str:
+    return _ESCAPED.sub(lambda found: _ESCAPES[found[0].lower()], uri)
 
 
 def check_url(url: str, kind: str) -> None:
@@ -79,12 +119,25 @@ def check_url(url: str, kind: str) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:
-        raise AddressError(f"{url!r} is no address; say {example}") from None
+    except ValueError as error:
+        why = "a port is 0 to 65535" if "range" in str(error) else ""
+        if url.count(":") > 2 and "[" not in url:
+            why = "a number of IPv6 stands in brackets, say opc.tcp://[fd00::7]:4840"
+        raise AddressError(
+            f"{url!r} is no address{f': {why}' if why else ''}; say {example}"
+        ) from None
+    if url != url.strip():
+        raise AddressError(f"{url!r}: a space stands before or behind it; take it out")
     if parts.scheme != scheme or not parts.hostname or " " in url:
         tls = parts.scheme in ("mqtts", "ssl", "opc.https", "opc.wss", "ws", "wss")
         why = "TLS and WebSocket are not there yet; " if tls else ""
         raise AddressError(f"{url!r} is no address of kind {kind}; {why}say {example}")
+    if not _is_host(parts.hostname):
+        raise AddressError(
+            f"{url!r}: {parts.hostname!r} can be no host: parts between dots have 1 to 63 letters"
+        )
+    if parts.query or parts.fragment:
+        raise AddressError(f"{url!r}: `?` and `#` have no place in an address; say {example}")
     if port == 0 or (port is None and kind == "opcua"):
         raise AddressError(f"{url!r} names no port; say {example}")
     if parts.username is not None:
@@ -94,6 +147,15 @@ def check_url(url: str, kind: str) -> None:
             else "signing in is not there yet"
         )
         raise AddressError(f"a user name does not belong into the url: {how}")
+
+
+def _is_host(host: str) -> bool:
+    """Whether a name can be looked up at all; nobody is asked."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def check_topic(topic: str) -> None:

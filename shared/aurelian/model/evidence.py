@@ -40,18 +40,21 @@ LEARN_US = 10 * SECOND_US
 
 _FEWEST, _MOST = 3, 64
 _CODE = 0xFFFF0000
-_OLD = int(Flag.HISTORICAL | Flag.RETAINED)
+NOT_OF_NOW = int(Flag.HISTORICAL | Flag.RETAINED | Flag.HEARTBEAT)
+"""Flags of a sample that says nothing of now: read back, kept by a broker, or the value of before
+once more, whose age would be taken for a slow clock."""
+
 _TIME_REPLACED = int(Flag.TIME_REPLACED)
 
 
 def vouches(status: int, flags: int, source_time: int) -> bool:
     """Whether an accepted sample of a declared signal is a sign of life of its machine.
 
-    Not: a Bad status, a value that its server did not read now, a historical or retained one, and
-    one whose own time cannot be (no time at all is fine: then its receipt is its time). Its age is
-    judged apart, see `MachineClock`.
+    Not: a Bad status, a value that its server did not read now, a historical, retained or repeated
+    one, and one whose own time cannot be (no time at all is fine: then its receipt is its time).
+    Its age is judged apart, see `MachineClock`.
     """
-    if status & BAD or status & _CODE in _NOT_READ_NOW or flags & _OLD:
+    if status & BAD or status & _CODE in _NOT_READ_NOW or flags & NOT_OF_NOW:
         return False
     return not (flags & _TIME_REPLACED and source_time != 0)
 
@@ -76,7 +79,7 @@ def vouching(batch: Judged) -> NDArray[np.bool_]:
         good &= (status & np.uint32(BAD)) == 0
         good &= ~np.isin(status & np.uint32(_CODE), _NOT_READ_NOW)
     if flags.any():
-        good &= (flags & np.uint32(_OLD)) == 0
+        good &= (flags & np.uint32(NOT_OF_NOW)) == 0
         good &= ((flags & np.uint32(_TIME_REPLACED)) == 0) | (batch.source_time == 0)
     return good
 

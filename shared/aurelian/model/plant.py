@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from aurelian.model.addresses import AddressError, parse_address
+from aurelian.model.alarm_nodes import check_alarm_nodes
 from aurelian.model.asset import Asset
 from aurelian.model.plant_parts import (
     NAMESPACE,
@@ -57,6 +58,7 @@ class Plant(PlantPart):
     @model_validator(mode="after")
     def _consistent(self) -> Plant:
         kinds: dict[str, str] = {}
+        sources = {source.id: source for source in self.sources}
         for number, source in enumerate(self.sources):
             if source.id in kinds:
                 raise problem_at(
@@ -99,38 +101,18 @@ class Plant(PlantPart):
                         raise problem_at(*place, field, said=said)
                 for u, unit in enumerate(line.units):
                     _check_unit(unit, kinds, paths, (*place, "units", u))
-                    self._check_alarm_nodes(unit, addresses, (*place, "units", u))
+                    _check_monitoring(
+                        unit, sources[unit.model.source], (*place, "units", u, "signals")
+                    )
+                    check_alarm_nodes(
+                        unit, sources[unit.model.source], addresses, (*place, "units", u)
+                    )
                     if kinds[unit.model.source] != "opcua":
                         _check_addresses(unit, addresses, (*place, "units", u))
                     _take(taken, unit.model.id, *place, "units", u, "id")
                     for s, signal in enumerate(unit.model.signals):
                         _take(taken, signal.id, *place, "units", u, "signals", s, "id")
         return self
-
-    def _check_alarm_nodes(
-        self, unit: Unit, taken: set[tuple[str, ...]], place: tuple[int | str, ...]
-    ) -> None:
-        """Refuse nodes of events that are no node ids, belong to two units, or nobody watches."""
-        name = unit.model.source
-        source = next(each for each in self.sources if each.id == name)
-        for number, node in enumerate(unit.model.alarm_nodes):
-            at = (*place, "alarm_nodes", number)
-            if source.alarms is None:
-                said = (
-                    f"unit {unit.path!r}: its source {name!r} takes no events; say `alarms: true` "
-                    "there (kind opcua), or take `alarm_nodes` out"
-                )
-                raise problem_at(*at, said=said)
-            try:
-                parse_address(node)
-            except AddressError as error:
-                raise problem_at(*at, said=f"unit {unit.path!r}: {error}") from error
-            if ("alarms", name, node) in taken:
-                said = (
-                    f"unit {unit.path!r}: {node!r} is an alarm node already; events have one unit"
-                )
-                raise problem_at(*at, said=said)
-            taken.add(("alarms", name, node))
 
     @property
     def owner(self) -> str:
@@ -348,6 +330,26 @@ def _check_unit(
             except AddressError as error:
                 said = f"signal {signal.path!r}: address {error}"
                 raise problem_at(*place, "signals", number, "address", said=said) from error
+
+
+def _check_monitoring(unit: Unit, source: SourceModel, place: tuple[int | str, ...]) -> None:
+    """Refuse what is said of how a signal's values are asked for and cannot be done."""
+    for number, model in enumerate(unit.model.signals):
+        own = model.monitoring
+        if own is None:
+            continue
+        if source.kind != "opcua":
+            fault = f"`monitoring` is there for signals of kind opcua only; {source.id!r} is none"
+        elif own.heartbeat_s and source.event_time == "gateway":
+            fault = (
+                f"`heartbeat_s` repeats a value with its time, and with `event_time: gateway` of "
+                f"{source.id!r} each would be a new one; take one of them out"
+            )
+        else:
+            fault = own.fault_with(model.type)
+        if fault:
+            said = f"signal {unit.path + '/' + model.name!r}: {fault}"
+            raise problem_at(*place, number, "monitoring", said=said)
 
 
 def _check_addresses(unit: Unit, taken: set[tuple[str, ...]], place: tuple[int | str, ...]) -> None:

@@ -15,7 +15,7 @@ from aurelian.model import plant_parts, source_model
 from aurelian.model.calendar import CalendarError, check_calendar
 from aurelian.model.plant import Plant
 from aurelian.model.written import suggest
-from aurelian.model.yaml_text import Node, YAMLError, describe_error, line_of, read_yaml
+from aurelian.model.yaml_text import Lines, YAMLError, describe_error, read_yaml
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _FIELDS = sorted(
@@ -39,7 +39,7 @@ def load_plant(path: Path) -> Plant:
         PlantError: unreadable, no YAML, or not a valid plant; each problem with its line and field.
     """
     try:
-        node, content = read_yaml(_read(path))
+        lines, content = read_yaml(_read(path))
     except YAMLError as error:
         line_number, reason = describe_error(error)
         where = path if line_number is None else f"{path}:{line_number}"
@@ -50,13 +50,13 @@ def load_plant(path: Path) -> Plant:
         plant = Plant.model_validate(content)
     except ValidationError as error:
         problems = [
-            f"{path}:{line_of(node, place)}: {'.'.join(map(str, place)) or 'plant'}: "
+            f"{path}:{lines.of(place)}: {'.'.join(map(str, place)) or 'plant'}: "
             f"{_sentence(problem)}"
             for problem in _root_problems(error)
             for place in (problem.get("ctx", {}).get("at", problem["loc"]),)
         ]
         raise PlantError("\n".join(dict.fromkeys(problems))) from error
-    _check_calendars(path, node, plant)
+    _check_calendars(path, lines, plant)
     return plant
 
 
@@ -80,9 +80,9 @@ def load_plants(folder: Path) -> list[Plant]:
     ids: dict[str, Path] = {}
     for path, plant in files.items():
         if plant.path in found:
-            node, _ = read_yaml(_read(path))
+            lines, _ = read_yaml(_read(path))
             raise PlantError(
-                f"{path}:{line_of(node, ('site',))}: site: "
+                f"{path}:{lines.of(('site',))}: site: "
                 f"site {plant.path!r} stands in more than one place, in {found[plant.path]} too"
             )
         found[plant.path] = path
@@ -124,14 +124,14 @@ def _ids(plant: Plant) -> Iterator[str]:
     yield from (signal.id for unit in plant.units() for signal in unit.signals())
 
 
-def _check_calendars(path: Path, node: Node | None, plant: Plant) -> None:
+def _check_calendars(path: Path, lines: Lines, plant: Plant) -> None:
     for a, area in enumerate(plant.areas):
         for n, line in enumerate(area.lines):
             own = ("areas", a, "lines", n, "calendar") if line.calendar else ("calendar",)
             try:
                 check_calendar(line.calendar or plant.calendar)
             except CalendarError as error:
-                where = f"{path}:{line_of(node, own)}: {'.'.join(map(str, own))}"
+                where = f"{path}:{lines.of(own)}: {'.'.join(map(str, own))}"
                 raise PlantError(f"{where}: {error}") from error
 
 

@@ -58,6 +58,37 @@ class Flag(IntFlag):
     OUT_OF_RANGE = 128
     TIME_SHARED = 256
     TIME_AMBIGUOUS = 512
+    WAS_UNCERTAIN = 1024
+    WAS_BAD = 2048
+    AT_SERVER_TIME = 4096
+    AT_GATEWAY_TIME = 8192
+
+
+AT_GATEWAY_TIME = int(Flag.TIME_REPLACED | Flag.AT_GATEWAY_TIME)
+"""Flags of a sample that counts at its receipt."""
+
+NOT_AT_SOURCE_TIME = AT_GATEWAY_TIME | int(Flag.AT_SERVER_TIME)
+"""Flags of a sample that counts at another time than its source's."""
+
+CHOSEN_TIME = int(Flag.AT_SERVER_TIME | Flag.AT_GATEWAY_TIME)
+"""Flags of a sample whose time the plant model chose: the source's says nothing of its machine."""
+
+_AT_SERVER_TIME = int(Flag.AT_SERVER_TIME)
+_SEVERITY = 0xC0000000
+
+
+def time_of(flags: int, source_time: int, server_time: int, gateway_time: int) -> int:
+    """The one of its times that a sample counts at."""
+    # `int.__and__`: an enum's own `&` would cost more than all else here, for each value.
+    other = int.__and__(flags, NOT_AT_SOURCE_TIME)
+    if not other:
+        return source_time
+    return server_time if other == _AT_SERVER_TIME else gateway_time
+
+
+def raw_status(status: int, flags: int) -> int:
+    """The status code as the source gave it; the plant model may count its severity as good."""
+    return status | (flags << 20 & _SEVERITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +139,8 @@ class Sample:
     @property
     def time(self) -> int:
         """The time that the sample counts at: the source's, or the gateway's where that was
-        unusable."""
-        return self.gateway_time if self.flags & Flag.TIME_REPLACED else self.source_time
+        unusable, or the one that the plant model chose."""
+        return time_of(self.flags, self.source_time, self.server_time, self.gateway_time)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,10 +179,12 @@ class SampleBatch:
     @property
     def time(self) -> NDArray[np.int64]:
         """(n,) microseconds: the time that each sample counts at."""
-        replaced = (self.flags & np.uint32(Flag.TIME_REPLACED)) != 0
-        if not replaced.any():
+        other = self.flags & np.uint32(NOT_AT_SOURCE_TIME)
+        if not other.any():
             return self.source_time
-        return np.where(replaced, self.gateway_time, self.source_time)
+        of_server = other == np.uint32(Flag.AT_SERVER_TIME)
+        changed = np.where(of_server, self.server_time, self.gateway_time)
+        return np.where(other != 0, changed, self.source_time)
 
     def values(self) -> list[Value]:
         """The n values in order, as Python objects. For tests, pages and single values: not for the
@@ -228,6 +261,9 @@ class SampleBatch:
         )
 
 
+_KINDS = len(ValueType)
+
+
 def make_batch(
     samples: Sequence[Sample], *, owner: str, gateway: str, boot: int, sequence: int, line: str
 ) -> SampleBatch:
@@ -244,9 +280,9 @@ def make_batch(
     place = np.empty(len(index), np.uint32)
     place[[index[signal] for signal in signals]] = np.arange(len(index), dtype=np.uint32)
 
-    def pick(kind: ValueType) -> list[Value]:
-        return [s.value for s in samples if s.type == kind]
-
+    values: list[list[Value]] = [[] for _ in range(_KINDS)]
+    for each in samples:
+        values[each.type].append(each.value)
     try:
         return SampleBatch(
             owner=owner,
@@ -263,13 +299,13 @@ def make_batch(
             status=np.array([s.status for s in samples], np.uint32),
             flags=np.array([s.flags for s in samples], np.uint32),
             sub=np.array([s.sub for s in samples], np.uint32),
-            doubles=np.array(pick(ValueType.DOUBLE), np.float64),
-            ints=np.array(pick(ValueType.INT64), np.int64),
-            uints=np.array(pick(ValueType.UINT64), np.uint64),
-            bools=np.array(pick(ValueType.BOOL), np.bool_),
-            texts=_of(str, pick(ValueType.TEXT)),
-            blobs=_of(bytes, pick(ValueType.BYTES)),
-            jsons=_of(str, pick(ValueType.JSON)),
+            doubles=np.array(values[ValueType.DOUBLE], np.float64),
+            ints=np.array(values[ValueType.INT64], np.int64),
+            uints=np.array(values[ValueType.UINT64], np.uint64),
+            bools=np.array(values[ValueType.BOOL], np.bool_),
+            texts=_of(str, values[ValueType.TEXT]),
+            blobs=_of(bytes, values[ValueType.BYTES]),
+            jsons=_of(str, values[ValueType.JSON]),
         )
     except (TypeError, OverflowError) as error:
         raise ValueError(f"a sample of line {line!r} does not fit its type: {error}") from error

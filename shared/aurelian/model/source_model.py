@@ -12,7 +12,9 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 
 from aurelian.model.addresses import check_topic, check_url
 from aurelian.model.alarms_model import AlarmsModel, as_mapping
+from aurelian.model.monitoring import Monitoring
 from aurelian.model.plant_parts import Name, PlantPart, check_zone
+from aurelian.model.status_codes import StatusCode
 from aurelian.model.written import CalendarDate, suggest
 
 SecurityPolicy = Literal[
@@ -36,6 +38,14 @@ Waiver = Literal[
     "validity",
 ]
 """A check that a source does without, since its server cannot pass it."""
+
+
+Redundancy = Literal["none", "cold", "warm", "hot"]
+"""How further servers are kept ready: connected to when they are needed; connected to, nothing
+sampled; connected to, values sampled and waiting there."""
+
+EventTime = Literal["source", "server", "gateway"]
+"""Whose time a value counts at."""
 
 
 class OpcuaSecurity(PlantPart):
@@ -119,7 +129,11 @@ class SourceModel(PlantPart):
         topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say
             `plant/{unit}/state`.
         group, edge_node: sparkplug: which edge nodes; `+` for all.
-        publishing_interval_ms: opcua.
+        publishing_interval_ms: opcua; a day at most.
+        monitoring: opcua: how values are asked for; a signal may say otherwise.
+        good_status: opcua: odd status codes, by name or number, whose values count as good.
+        event_time: opcua: which time a value counts at. Where it is not there or cannot be: the
+            server's after the source's, the source's after the server's, the gateway's after both.
         closed: reject unknown signals instead of registering them as discovered.
         time_zone: of times without a zone.
         user: signs in by this name, with the password that is in the file `password_file` or in
@@ -128,6 +142,10 @@ class SourceModel(PlantPart):
             key's (DER or PEM).
         security: opcua. None: a server on this machine is spoken to in the clear, any other as
             the defaults of `OpcuaSecurity` say.
+        redundant: opcua: addresses of further servers with the same nodes, one of which takes over
+            where the first is lost or worse (part 4, 6.6.2).
+        redundancy: opcua: how they are kept ready; `none`: the server's own list of others is not
+            looked at. None: as the server says, else cold.
         alarms: opcua: its events and alarms are taken. None: they are not.
         oldest: no live value of it is older than this day; an older time is a wrong clock's. None:
             400 days before the gateway's first start.
@@ -139,7 +157,10 @@ class SourceModel(PlantPart):
     topic: str = ""
     group: str = "+"
     edge_node: str = "+"
-    publishing_interval_ms: int = Field(250, gt=0)
+    publishing_interval_ms: int = Field(250, gt=0, le=86_400_000)
+    monitoring: Monitoring | None = None
+    good_status: tuple[StatusCode, ...] = ()
+    event_time: EventTime = "source"
     closed: bool = False
     time_zone: str = "UTC"
     oldest: CalendarDate | None = None
@@ -148,6 +169,8 @@ class SourceModel(PlantPart):
     password_env: str = ""
     user_certificate: str = ""
     user_key: str = ""
+    redundant: tuple[str, ...] = ()
+    redundancy: Redundancy | None = None
     security: OpcuaSecurity | None = None
     alarms: AlarmsModel | None = None
     _site: str = PrivateAttr("")
@@ -164,6 +187,15 @@ class SourceModel(PlantPart):
             check_url(url, info.data["kind"])
         return url
 
+    @field_validator("redundant")
+    @classmethod
+    def _usable_urls(cls, urls: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for n, url in enumerate(urls):
+            check_url(url, "opcua")
+            if url in (info.data.get("url"), *urls[:n]):
+                raise ValueError(f"{url} stands there twice; name each server once")
+        return urls
+
     @field_validator("topic")
     @classmethod
     def _usable_topic(cls, topic: str) -> str:
@@ -177,6 +209,11 @@ class SourceModel(PlantPart):
         if oldest is not None and oldest > date.today() + timedelta(days=1):
             raise ValueError(f"{oldest} is in the future: the time of every value would be refused")
         return oldest
+
+    @field_validator("good_status", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        return (given,) if isinstance(given, str | int) else given
 
     @field_validator("alarms", mode="before")
     @classmethod
@@ -198,8 +235,16 @@ class SourceModel(PlantPart):
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
         if self.kind != "opcua":
-            for name in ("user", *_SIGNING_IN, "security", "alarms"):
-                if getattr(self, name):
+            for name in (
+                "user",
+                *_SIGNING_IN,
+                "redundant",
+                "redundancy",
+                "security",
+                "alarms",
+                *_OF_VALUES,
+            ):
+                if name in self.model_fields_set and getattr(self, name):
                     raise ValueError(f"`{name}` is there for kind opcua only; take it out")
             return self
         if self.password_file and self.password_env:
@@ -233,6 +278,41 @@ class SourceModel(PlantPart):
             )
         return self
 
+    @model_validator(mode="after")
+    def _knows_its_servers(self) -> SourceModel:
+        if not self.redundant:
+            return self
+        if self.redundancy == "none":
+            raise ValueError(
+                "`redundant` names servers that `redundancy: none` does without; take one of them "
+                "out"
+            )
+        of_one = [each for each in _OF_ONE_SERVER if self.security and getattr(self.security, each)]
+        if of_one:
+            raise ValueError(
+                f"`{of_one[0]}` of `security` fits one server, and `redundant` names further ones: "
+                "take it out, and trust each certificate (`aurelian trust add`)"
+            )
+        return self
+
+    def at(self, url: str, server_uri: str = "") -> SourceModel:
+        """The same source at another of its servers alone; `server_uri`: the ApplicationUri that
+        its certificate must carry, empty: as `security` says."""
+        update: dict[str, object] = {"url": url, "redundant": ()}
+        if server_uri:
+            security = self.security or OpcuaSecurity()
+            update["security"] = security.model_copy(update={"server_uri": server_uri})
+        return self.model_copy(update=update)
+
+    @model_validator(mode="after")
+    def _repeats_keep_their_time(self) -> SourceModel:
+        if self.event_time == "gateway" and self.monitoring and self.monitoring.heartbeat_s:
+            raise ValueError(
+                "`heartbeat_s` repeats a value with its time, and with `event_time: gateway` each "
+                "would be a new one; take one of them out"
+            )
+        return self
+
     def security_in(self, clear_hosts: Collection[str]) -> OpcuaSecurity:
         """`security`, or what holds where it says nothing; `clear_hosts`: may be spoken to in the
         clear, as this machine may."""
@@ -243,6 +323,9 @@ class SourceModel(PlantPart):
     def refused_in_clear(self, clear_hosts: Collection[str]) -> str:
         """Why an OPC UA gateway does not speak to the server, and what to do: it would be in the
         clear, beyond this machine and `clear_hosts`. Empty: it does."""
+        for url in self.redundant:
+            if reason := self.at(url).refused_in_clear(clear_hosts):
+                return reason
         if self.kind != "opcua" or self.security_in(clear_hosts).policy != "None":
             return ""
         if self._may_be_clear(clear_hosts):
@@ -278,7 +361,13 @@ class SourceModel(PlantPart):
         self._site = site
 
 
+_OF_ONE_SERVER = ("server_uri", "server_sha256")
+
 _OF_CERTIFICATE = ("server_uri", "server_sha256", "trust", "waive")
+
+_OF_VALUES = ("monitoring", "good_status", "event_time")
+
+_OF_OPCUA = ("redundant", "redundancy", "security", "alarms")
 
 _SIGNING_IN = ("password_file", "password_env", "user_certificate", "user_key")
 

@@ -30,6 +30,7 @@ class Written(str):
         value: what YAML makes of it.
     """
 
+    __slots__ = ("value",)  # a plant file has some for each of its thousands of signals
     value: object
 
     def __new__(cls, text: str, value: object) -> Written:

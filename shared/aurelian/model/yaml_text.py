@@ -1,6 +1,8 @@
-"""YAML 1.2 to nodes, nodes to plain values, values to text; the only importer of the YAML library.
+"""YAML 1.2 to plain values, values to text; the only importer of the YAML library.
 
 Version 1.2 on purpose: in 1.1, which PyYAML reads, a site named `no` is false and 010 is eight.
+What a word means is always asked of the library of 1.2; where words begin and end, of libyaml
+(`yaml_events.py`), as long as both see it alike.
 """
 
 from __future__ import annotations
@@ -8,33 +10,42 @@ from __future__ import annotations
 import io
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from aurelian.model import yaml_events
 from aurelian.model.written import Written
 
-__all__ = [
-    "MappingNode",
-    "Node",
-    "ScalarNode",
-    "SequenceNode",
-    "YAMLError",
-    "describe_error",
-    "line_of",
-    "read_yaml",
-    "write_yaml",
-]
-
+__all__ = ["Lines", "YAMLError", "describe_error", "read_slowly", "read_yaml", "write_yaml"]
 
 _MAX_NODES = 2_000_000
 _TAG = "tag:yaml.org,2002:"
 
 
-def read_yaml(text: str) -> tuple[Node | None, object]:
-    """Return the root node, which knows the lines, and the document; both None for an empty text.
+_AnyNode = Node | yaml_events.Node
+"""A node of either library; their classes have the same names and attributes."""
+
+
+class Lines:
+    """Where in a document its values stand."""
+
+    def __init__(self, text: str, node: _AnyNode | None) -> None:
+        self._text, self._node = text, node
+
+    def of(self, location: Sequence[int | str]) -> int:
+        """Line (from 1) of the deepest value that `location` names, through `<<` too."""
+        if self._node is None and self._text:
+            # Only a mistake asks: a document without one is never kept as nodes.
+            self._node, self._text = yaml_events.compose(self._text), ""
+        return _line_of(self._node, location)
+
+
+def read_yaml(text: str) -> tuple[Lines, object]:
+    """Return the document, None for an empty text, and the lines of what is in it.
 
     Each plain scalar, keys included, comes as `Written`: what it means is its field's to say. An
     alias stands for what its anchor names, and `<<` takes over what the mapping does not say
@@ -44,19 +55,26 @@ def read_yaml(text: str) -> tuple[Node | None, object]:
         YAMLError: no YAML, a key twice, a tag of an application's own, a character that no name
             or text can have, or aliases without end; `describe_error` says where and why.
     """
+    if yaml_events.is_fast:
+        with suppress(yaml_events.MayDiffer):
+            return Lines(text, None), yaml_events.read_events(text, _PlainScalars().of, _MAX_NODES)
+    return read_slowly(text)
+
+
+def read_slowly(text: str) -> tuple[Lines, object]:
+    """The same as `read_yaml`, by the parser of 1.2 alone, which explains each mistake."""
     yaml = _make_yaml()
     try:
         node: Node | None = yaml.compose(text)
         if node is None:
-            return None, None
+            return Lines("", None), None
         _Size().of(node)
-        return node, _Construction(yaml).of(node)
+        return Lines("", node), _Construction(yaml).of(node)
     except RecursionError:
         raise YAMLError("it is nested too deeply") from None
 
 
-def line_of(node: Node | None, location: Sequence[int | str]) -> int:
-    """Line (from 1) of the deepest node that `location` names, through `<<` too."""
+def _line_of(node: _AnyNode | None, location: Sequence[int | str]) -> int:
     line = 1 if node is None else node.start_mark.line + 1
     for part in location:
         found = _find(node, part)
@@ -64,24 +82,24 @@ def line_of(node: Node | None, location: Sequence[int | str]) -> int:
             break
         name, node = found
         # An empty value has no place of its own: the parser puts it where the next word is.
-        empty = isinstance(node, ScalarNode) and not node.value and name is not None
+        empty = not node.value and name is not None and isinstance(node.value, str)
         line = (name if empty and name is not None else node).start_mark.line + 1
     return line
 
 
-def _find(node: Node | None, key: int | str) -> tuple[Node | None, Node] | None:
-    """The name (in a sequence None) and the node under `key`."""
-    if isinstance(node, SequenceNode):
+def _find(node: _AnyNode | None, key: int | str) -> tuple[_AnyNode | None, _AnyNode] | None:
+    """The name (in a sequence None) and the node under `key`. Nodes of either library."""
+    if node is None or _kind(node) == "ScalarNode":
+        return None
+    if _kind(node) == "SequenceNode":
         inside = isinstance(key, int) and key < len(node.value)
         return (None, node.value[key]) if inside else None
-    if not isinstance(node, MappingNode):
-        return None
     for name, value in node.value:
-        if isinstance(name, ScalarNode) and name.value == str(key) and not _is_merge(name):
+        if _kind(name) == "ScalarNode" and name.value == str(key) and not _is_merge(name):
             return name, value
     for name, value in node.value:
         if _is_merge(name):
-            for each in value.value if isinstance(value, SequenceNode) else [value]:
+            for each in value.value if _kind(value) == "SequenceNode" else [value]:
                 if (inherited := _find(each, key)) is not None:
                     return inherited
     return None
@@ -120,7 +138,7 @@ class _Construction:
         if isinstance(node, MappingNode):
             return self._mapping(node)
         assert isinstance(node, ScalarNode)
-        return self._scalar(node)
+        return self.scalar(node)
 
     def _mapping(self, node: MappingNode) -> dict[object, object]:
         _check_tag(node, "map")
@@ -136,13 +154,13 @@ class _Construction:
                     for name, taken in self._mapping(each).items():
                         inherited.setdefault(name, taken)
                 continue
-            name = self._scalar(key)
+            name = self.scalar(key)
             if name in own:
                 raise _problem(key, f"{key.value}: stands twice; which one shall count?")
             own[name] = self.of(value)
         return inherited | own
 
-    def _scalar(self, node: ScalarNode) -> object:
+    def scalar(self, node: ScalarNode) -> object:
         text = str(node.value)
         for character in text:
             if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
@@ -161,6 +179,25 @@ class _Construction:
         return Written(text, value)
 
 
+class _PlainScalars:
+    """What plain scalars mean by the library of 1.2, asked only for those that may be no text."""
+
+    def __init__(self) -> None:
+        yaml = _make_yaml()
+        self._resolver, self._construction = yaml.resolver, _Construction(yaml)
+        self._rules = self._resolver.versioned_resolver
+
+    def of(self, text: str) -> object:
+        rules = [*self._rules.get(text[:1], ()), *self._rules.get(None, ())]
+        if not any(rule.match(text) for _, rule in rules):
+            return Written(text, text)
+        tag = self._resolver.resolve(ScalarNode, text, (True, False))
+        try:
+            return self._construction.scalar(ScalarNode(tag, text))
+        except YAMLError:
+            raise yaml_events.MayDiffer from None
+
+
 def _children(node: Node) -> list[Node]:
     if isinstance(node, SequenceNode):
         return list(node.value)
@@ -169,8 +206,12 @@ def _children(node: Node) -> list[Node]:
     return []
 
 
-def _is_merge(key: Node) -> bool:
-    return isinstance(key, ScalarNode) and key.tag == f"{_TAG}merge"
+def _kind(node: _AnyNode) -> str:
+    return type(node).__name__
+
+
+def _is_merge(key: _AnyNode) -> bool:
+    return _kind(key) == "ScalarNode" and str(key.tag) == f"{_TAG}merge"
 
 
 def _check_tag(node: Node, kind: str) -> None:

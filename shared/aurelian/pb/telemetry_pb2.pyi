@@ -31,6 +31,10 @@ class Flag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FLAG_OUT_OF_RANGE: _ClassVar[Flag]
     FLAG_TIME_SHARED: _ClassVar[Flag]
     FLAG_TIME_AMBIGUOUS: _ClassVar[Flag]
+    FLAG_WAS_UNCERTAIN: _ClassVar[Flag]
+    FLAG_WAS_BAD: _ClassVar[Flag]
+    FLAG_AT_SERVER_TIME: _ClassVar[Flag]
+    FLAG_AT_GATEWAY_TIME: _ClassVar[Flag]
 VALUE_TYPE_NULL: ValueType
 VALUE_TYPE_DOUBLE: ValueType
 VALUE_TYPE_INT64: ValueType
@@ -50,6 +54,10 @@ FLAG_TIME_UNCERTAIN: Flag
 FLAG_OUT_OF_RANGE: Flag
 FLAG_TIME_SHARED: Flag
 FLAG_TIME_AMBIGUOUS: Flag
+FLAG_WAS_UNCERTAIN: Flag
+FLAG_WAS_BAD: Flag
+FLAG_AT_SERVER_TIME: Flag
+FLAG_AT_GATEWAY_TIME: Flag
 
 class Signal(_message.Message):
     __slots__ = ("id", "asset", "path", "type", "unit", "source", "discovered")

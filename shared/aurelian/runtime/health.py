@@ -1,9 +1,11 @@
-"""The ops endpoints of every process: `/livez`, `/readyz`, `/metrics`. Called by `service.py`."""
+"""The ops endpoints of every process: `/livez`, `/readyz`, `/metrics`, of a gateway `/sources` too.
+Called by `service.py`."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.applications import Starlette
@@ -29,6 +31,7 @@ class Health:
         stall_limit_s: how long the loop may go without `tick` before `/livez` fails; None: never
             checked.
         stopping: set when the process is to end; endless answers (event streams) end then.
+        sources: a gateway's sources as `/sources` shows them; None: it is no gateway.
         error: what ended it, when it was no signal.
     """
 
@@ -37,6 +40,7 @@ class Health:
         self.ready: str | None = "starting"
         self.stall_limit_s = stall_limit_s
         self.stopping = asyncio.Event()
+        self.sources: Callable[[], Sequence[Mapping[str, object]]] | None = None
         self.error: BaseException | None = None
         self._ticked = time.monotonic()
         _BUILD.labels(service, __version__).set(1)
@@ -68,6 +72,11 @@ def make_ops_app(health: Health) -> Starlette:
             return JSONResponse({"ready": False, "waiting_for": health.ready}, 503)
         return JSONResponse({"ready": True})
 
+    async def sources(_: Request) -> Response:
+        if health.sources is None:
+            return JSONResponse({"detail": "only a gateway has sources"}, 404)
+        return JSONResponse({"sources": health.sources()})
+
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
@@ -75,6 +84,7 @@ def make_ops_app(health: Health) -> Starlette:
         routes=[
             Route("/livez", livez),
             Route("/readyz", readyz),
+            Route("/sources", sources),
             Route("/metrics", metrics),
         ]
     )

@@ -11,6 +11,7 @@ import pytest
 from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, Topic
 from aurelian.model import codec
 from aurelian.pb import telemetry_pb2 as pb
+from historian import metrics
 from historian.announce import Announcer
 from historian.delivery import Settled
 from historian.settings import HistorianSettings
@@ -242,6 +243,24 @@ async def test_what_an_outbox_says_it_lost_closes_the_hole(database_url: str) ->
         assert store.ask("SELECT reason FROM historian.gap") == [("outbox file damaged",)]
         await store.put(record(SAMPLES, encoded(sample("x", 2.0, 2), sequence=2)))
         assert [row[2] for row in store.values("x")] == [1, 2, 4, 5]
+
+
+async def test_a_gap_that_is_told_again_as_recovered_counts_once(database_url: str) -> None:
+    def told(**more: bool) -> bytes:
+        gap = codec.Gap(from_time=NOW, to_time=NOW + 1, reason="the cable", **more)
+        event = codec.SourceEvent(
+            owner="oracle", gateway="g", boot=1, source="src", time=NOW, gap=gap
+        )
+        return codec.encode_event(event)
+
+    counted = metrics.GAPS.labels("gateway")._value.get
+    before = counted()
+    async with open_store(database_url, ALL) as store:
+        # The first two in one transaction.
+        await store.put(record(SOURCE_EVENTS, told()), record(SOURCE_EVENTS, told(recovered=True)))
+        await store.put(record(SOURCE_EVENTS, told(recovered=True)))
+        assert store.ask("SELECT reason, recovered FROM historian.gap") == [("the cable", True)]
+    assert counted() - before == 1
 
 
 async def test_streams_of_former_starts_end_and_are_forgotten(database_url: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import pytest
+
 from aurelian.edge.gateway import Delivery
 from aurelian.model.sample import Flag
 from aurelian.model.time import now_us
@@ -122,6 +124,7 @@ class EndsWhatIsResumed:
         return answer
 
 
+@pytest.mark.long
 async def test_a_session_that_ends_whenever_it_is_resumed_is_given_up(tmp_path: Path) -> None:
     """Fails where `source._MOST_RESUMPTIONS` is not kept to: with one node it is resumed without
     end; with several the source also asks for fewer of them before."""
@@ -153,7 +156,7 @@ async def test_a_session_that_ends_whenever_it_is_resumed_is_given_up(tmp_path: 
 
 async def test_a_session_that_cannot_be_gone_back_to_is_given_up(tmp_path: Path) -> None:
     """The connection ends at each attempt to take the session up again, without a word. Fails where
-    `source._not_resumed` is not counted: it is tried for ever, and after a restart again."""
+    `Resumption.failed` does not count it: it is tried for ever, and after a restart again."""
     last, attempts, is_new = 30, 0, set[int]()
     ends = False
 
@@ -193,6 +196,7 @@ async def test_a_server_with_messages_of_64_kb_delivers_five_thousand_nodes(tmp_
         assert each[-5:] == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
+@pytest.mark.long
 async def test_a_restart_with_a_namespace_in_front_keeps_the_whole_sequence_of_every_node(
     tmp_path: Path,
 ) -> None:

@@ -250,7 +250,7 @@ async def test_first_values_of_a_new_session_double_nothing_and_two_values_of_on
 async def test_while_kafka_is_away_and_the_outbox_full_what_the_server_cannot_hold_is_a_gap(
     tmp_path: Path,
 ) -> None:
-    away_s = 60.0 if LONG_TESTS else 15.0
+    away_s = 60.0 if LONG_TESTS else 9.0
     last = int((away_s + 8) * 1000 / PAUSE_MS)
     limits = {"outbox_max_age_s": 3.0, "opcua_queue_s": 2.0, "opcua_unacknowledged": 8}
     with servers.kafka_broker() as broker:

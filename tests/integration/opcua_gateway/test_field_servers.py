@@ -7,6 +7,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from asyncua import Server, ua
 
 from aurelian.local import ports
@@ -130,6 +131,7 @@ async def test_a_node_that_was_taken_out_and_put_back_delivers_again(tmp_path: P
         assert each[-5:] == list(sent(1, 5, start).items())
 
 
+@pytest.mark.long
 async def test_a_channel_that_is_renewed_all_the_time_loses_nothing(tmp_path: Path) -> None:
     """open62541/open62541#1754: a Publish response under the old token after the renewal, and the
     client closed the connection; apache/plc4x#1732: it was never renewed."""

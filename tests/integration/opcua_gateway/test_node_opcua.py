@@ -30,12 +30,18 @@ def make_source(
     nodes: int = NODES,
     source: Mapping[str, object] | None = None,
     namespace: str = NAMESPACE,
+    signals: Mapping[str, Mapping[str, object]] | None = None,
     **more: object,
 ) -> OpcuaSource:
-    """A source of that many nodes; `source`: further members of it, `more`: settings."""
+    """A source of that many nodes; `source`: further members of it, `signals`: of those signals by
+    name (others than v0 and so on are added), `more`: settings."""
     peer = {"id": "peer", "kind": "opcua", "url": url, "publishing_interval_ms": 100}
-    signals = [{"name": f"v{n}", "address": f"nsu={namespace};s=v{n}"} for n in range(nodes)]
-    unit = {"name": "press", "source": "peer", "signals": signals}
+    own = {f"v{n}": {} for n in range(nodes)} | dict(signals or {})
+    made_of = [
+        {"name": name, "address": f"nsu={namespace};s={name}", **members}
+        for name, members in own.items()
+    ]
+    unit = {"name": "press", "source": "peer", "signals": made_of}
     plant = Plant.model_validate(
         {
             "company": {"id": "x", "name": "X"},
@@ -152,4 +158,4 @@ async def test_messages_that_are_too_large_are_asked_for_smaller(
             await until(lambda: have_reached(taken, 10.0, MANY), "the last value of each node")
             for each in values(taken).values():
                 assert each[-10:] == [float(n) for n in range(1, 11)]
-            assert limited.refused and source._most_notifications < MANY
+            assert limited.refused and source._dialler.most_notifications < MANY

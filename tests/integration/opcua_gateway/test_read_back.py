@@ -88,6 +88,7 @@ def numbers(last: int) -> list[float]:
     return [float(n) for n in range(last + 1)]
 
 
+@pytest.mark.long
 async def test_values_written_while_the_gateway_was_cut_off_longer_than_its_session_lives_come_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -315,6 +316,7 @@ async def test_what_a_gateway_had_not_stored_when_it_ended_is_read_by_the_next(
     assert again._holes.unread is None
 
 
+@pytest.mark.long
 async def test_live_values_do_not_wait_for_what_is_read_back(tmp_path: Path) -> None:
     last, live = 4000, 60
     async with (

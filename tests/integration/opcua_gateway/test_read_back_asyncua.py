@@ -110,7 +110,7 @@ def double(value: float, at: datetime) -> ua.DataValue:
     )
 
 
-@pytest.mark.parametrize("response", [10_000, 70])
+@pytest.mark.parametrize("response", [pytest.param(10_000, marks=pytest.mark.long), 70])
 async def test_points_by_time_and_answers_that_are_cut_without_a_point_lose_nothing(
     tmp_path: Path, response: int
 ) -> None:
@@ -149,7 +149,7 @@ async def test_points_by_time_and_answers_that_are_cut_without_a_point_lose_noth
     ("code", "most"),
     [
         (ua.StatusCodes.BadTooManyOperations, 2),
-        (ua.StatusCodes.BadNoContinuationPoints, 1),
+        pytest.param(ua.StatusCodes.BadNoContinuationPoints, 1, marks=pytest.mark.long),
         (ua.StatusCodes.BadUserAccessDenied, 0),
     ],
 )
@@ -184,6 +184,7 @@ async def test_a_request_that_is_refused_as_a_whole_is_made_smaller_or_given_up(
     assert gaps(taken) == ([False, True] if most else [False])
 
 
+@pytest.mark.long
 async def test_a_server_that_hangs_up_when_asked_for_its_history_is_left_alone_soon(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

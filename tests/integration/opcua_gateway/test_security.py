@@ -4,6 +4,7 @@ what is refused with which next step."""
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.peers.between import between
 from tests.peers.certificates import NOW, make
 from tests.peers.node_opcua_server import NodeOpcua, node_opcua, url_at
+from tests.peers.opcua_relay import CREATE_SESSION
 from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
@@ -263,6 +265,33 @@ async def test_what_does_not_fit_is_refused_with_the_next_step(
 def without_the_strongest(message: bytes) -> bytes:
     """A list of endpoints without Aes256_Sha256_RsaPss: under that name nobody knows it."""
     return message.replace(b"#Aes256_Sha256_RsaPss", b"#Aes999_Sha256_RsaPss")
+
+
+async def test_in_the_clear_no_password_is_encrypted_for_a_certificate_that_was_not_checked(
+    tmp_path: Path,
+) -> None:
+    certificate, key = (server := make()).write(tmp_path / "mine")
+    other = next(made for made in iter(make, None) if len(made.der) == len(server.der))
+    swapped = []
+
+    def swap(message: bytes) -> bytes:
+        """Another certificate where the session is made, not where endpoints are listed."""
+        if message[24:28] != struct.pack("<BBH", 1, 0, CREATE_SESSION):
+            return message
+        swapped.append(message.count(server.der))
+        return message.replace(server.der, other.der)
+
+    async with (
+        secured(tmp_path, certificate=certificate, key=key) as running,
+        between(running.port) as attacker,
+    ):
+        wanted = of_operator(policy="None", trust="first_use")
+        source = make_source(tmp_path, url_at(attacker.port), NODES, source=wanted)
+        await try_once(source, tmp_path)
+        attacker.change = swap
+        with pytest.raises(SessionLost, match="it has another certificate"):
+            await try_once(source, tmp_path)
+    assert swapped[0]
 
 
 async def test_a_list_of_endpoints_that_somebody_weakened_is_found_out(tmp_path: Path) -> None:

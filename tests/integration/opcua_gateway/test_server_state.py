@@ -39,3 +39,20 @@ async def test_a_server_that_says_it_shuts_down_vouches_for_nobody(tmp_path: Pat
             await until(lambda: heartbeats(taken) > before, "a heartbeat again")
     # The node of the state is no signal of the plant.
     assert {r.signal.path.rpartition("/")[2] for d in taken for r in readings_of(d)} == {"v0", "v1"}
+
+
+async def test_a_server_that_is_down_while_the_gateway_restarts_is_down_after_it(
+    tmp_path: Path,
+) -> None:
+    async with node_opcua(tmp_path, nodes=1) as server:
+        async with taking(make_source(tmp_path, server.url, 1)) as taken:
+            await until(lambda: heartbeats(taken) > 0, "a heartbeat")
+        await server.say_state(4, 90, "new rollers")
+        async with taking(make_source(tmp_path, server.url, 1)) as taken:
+            await until(lambda: bool(deaths(taken)), "the death")
+            (said,) = deaths(taken)
+            assert said.startswith("the server says that it is in state Shutdown, in ")
+            assert said.endswith(" s: new rollers")
+            assert not births(taken)
+            await server.say_state(0)
+            await until(lambda: births(taken) == ["the server is at work again"], "the birth")

@@ -56,12 +56,12 @@ async def running(plants: list[Plant], state: Path, **settings: Any) -> AsyncIte
         "pilot_speed": 5.0,
         "pilot_retry_s": 0.2,
         "pilot_host": "",
+        "pilot_opcua_port": servers.ports.any_free(),
     } | settings
     factory = Factory(
         plants,
         PilotSettings(
             state=state,
-            pilot_opcua_port=servers.ports.any_free(),
             pilot_control_port=servers.ports.any_free(),
             pilot_send_log=True,
             **values,
@@ -71,7 +71,8 @@ async def running(plants: list[Plant], state: Path, **settings: Any) -> AsyncIte
     try:
         outlet = factory.outlets.get("pilot-a/north/pilot-a-opcua")
         if isinstance(outlet, OpcuaOutlet):
-            await until(lambda: task.done() or outlet.listening.is_set(), "the OPC UA server")
+            listening = outlet.listening
+            await until(lambda: task.done() or listening.is_set(), "the OPC UA server", 60)
         port = factory.settings.pilot_control_port
         await until(lambda: task.done() or servers.ports.accepts(port), "the control API")
         yield factory
@@ -123,7 +124,7 @@ async def test_an_opcua_client_sees_values_as_logged_until_and_after_a_pulled_ca
         seen = Seen()
         async with Client(f"opc.tcp://127.0.0.1:{factory.settings.pilot_opcua_port}") as client:
             assert "urn:aurelian:pilot" in await client.get_namespace_array()
-            await subscribe(client, ["cnc-2.vibration", "cnc-2.state", "cnc-2.product"], seen)
+            await subscribe(client, ["cnc-2.vibration", "cnc-2.good", "cnc-2.product"], seen)
             await until(lambda: len(seen.values) > 15, "values")
         logged = {
             (

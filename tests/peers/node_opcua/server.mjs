@@ -15,7 +15,7 @@ const server = new opcua.OPCUAServer({
   port: options.port,
   hostname: "127.0.0.1",
   resourcePath: "/UA/Peer",
-  serverInfo: { applicationUri: "urn:aurelian-test:node-opcua" },
+  serverInfo: { applicationUri: options.uri },
   allowAnonymous: options.anonymous,
   securityPolicies: options.policies.map((name) => opcua.SecurityPolicy[name]),
   securityModes: options.modes.map((name) => opcua.MessageSecurityMode[name]),
@@ -32,10 +32,12 @@ const server = new opcua.OPCUAServer({
   ...(options.certificate ? { certificateFile: options.certificate, privateKeyFile: options.key } : {}),
   ...(options.token_lifetime_ms ? { defaultSecureTokenLifetime: options.token_lifetime_ms } : {}),
   ...(options.transport ? { transportSettings: { adjustTransportLimits: () => options.transport } } : {}),
+  maxConnectionsPerEndpoint: 400,
   serverCapabilities: {
     maxMonitoredItems: options.most_items,
     maxMonitoredItemsPerSubscription: options.items_per_subscription,
-    maxSessions: 100,
+    maxSessions: 400,
+    maxSubscriptions: 400,
     maxSubscriptionsPerSession: options.subscriptions,
     operationLimits: {
       maxMonitoredItemsPerCall: options.items_per_call,
@@ -51,6 +53,18 @@ let counting = further.length ? further[further.length - 1] : all.getOwnNamespac
 let nodes = [];
 
 function addNode(space, n, value) {
+  if (n < options.analog) {
+    return space.addAnalogDataItem({
+      organizedBy: all.rootFolder.objects,
+      nodeId: `s=v${n}`,
+      browseName: `v${n}`,
+      dataType: "Double",
+      engineeringUnitsRange: { low: 0, high: 200 },
+      engineeringUnits: opcua.standardUnits.degree_celsius,
+      minimumSamplingInterval: 0,
+      value: { dataType: "Double", value },
+    });
+  }
   return space.addVariable({
     organizedBy: all.rootFolder.objects,
     nodeId: `s=v${n}`,
@@ -61,17 +75,36 @@ function addNode(space, n, value) {
   });
 }
 
+function keepHistory(node) {
+  all.installHistoricalDataNode(node, { maxOnlineValues: 1_000_000 });
+}
+
 for (const space of further.length ? further : [counting]) {
   for (let n = 0; n < options.nodes; n++) {
     const node = addNode(space, n, space === counting ? 0 : 999999);
     if (space !== counting) continue;
     nodes.push(node);
-    if (n < options.historized) all.installHistoricalDataNode(node, { maxOnlineValues: 1_000_000 });
+    if (n < options.historized) keepHistory(node);
     // Says that it has a history, and refuses to give it.
     else if (n < options.historized + options.refused) node.accessLevel |= opcua.AccessLevelFlag.HistoryRead;
   }
 }
 const alarms = options.alarms ? alarmNodes(options.alarms) : undefined;
+// What it says of redundancy: ServiceLevel, and, where it has others, RedundancySupport, ServerUriArray and FindServers.
+let level = 255;
+const levelNode = all.findNode("i=2267");
+levelNode.bindVariable({ get: () => new opcua.Variant({ dataType: "Byte", value: level }) }, true);
+if (options.redundancy) nameOthers(options.redundancy, options.redundant);
+const flags = Array.from({ length: options.bools }, (_, n) =>
+  counting.addVariable({
+    organizedBy: all.rootFolder.objects,
+    nodeId: `s=b${n}`,
+    browseName: `b${n}`,
+    dataType: "Boolean",
+    minimumSamplingInterval: 0,
+    value: { dataType: "Boolean", value: false },
+  }),
+);
 const writeStructures = options.types ? structureNodes() : undefined;
 await server.start();
 console.log("ready");
@@ -99,10 +132,29 @@ const commands = {
       }),
     );
   },
-  // A further namespace whose nodes count from now on, in place of those before.
+  // Writes a Boolean variable.
+  write_bool(n, value) {
+    flags[n].setValueFromSource({ dataType: "Boolean", value });
+  },
+  // Writes the EURange of an analog variable; the server then sets SemanticsChanged itself.
+  range(n, low, high) {
+    const node = nodes[n].getPropertyByName("EURange");
+    node.setValueFromSource({ dataType: "ExtensionObject", value: new opcua.Range({ low, high }) });
+  },
+  // A further namespace whose nodes count from now on, in place of those before; the first `historized` of them have
+  // a history. And s=mode of an enumeration of the standard, 4 (Shutdown).
   add_namespace(uri) {
     counting = all.registerNamespace(uri);
     nodes = Array.from({ length: options.nodes }, (_, n) => addNode(counting, n, 0));
+    nodes.slice(0, options.historized).forEach(keepHistory);
+    counting.addVariable({
+      organizedBy: all.rootFolder.objects,
+      nodeId: "s=mode",
+      browseName: "mode",
+      dataType: "ServerState",
+      minimumSamplingInterval: 0,
+      value: { dataType: "Int32", value: 4 },
+    });
   },
   delete_node(n) {
     all.deleteNode(nodes[n]);
@@ -120,8 +172,10 @@ const commands = {
   structures(n) {
     writeStructures(n);
   },
-  // The state that the server says it is in.
-  state(number) {
+  // The state that the server says it is in, until when (seconds) and why.
+  state(number, seconds, reason) {
+    server.engine.setShutdownTime(new Date(Date.now() + seconds * 1000));
+    server.engine.setShutdownReason(reason);
     server.engine.setServerState(number);
   },
   // An event of an alarm, number n: {active, message, severity, retain, acked, confirmed}, each may be left out.
@@ -147,6 +201,15 @@ const commands = {
       severity: { dataType: "UInt16", value: severity },
     });
   },
+  // The ServiceLevel from now on.
+  level(number) {
+    level = number;
+    levelNode.touchValue();
+  },
+  // How many subscriptions a session may have from now on; those that are there stay.
+  subscriptions(most) {
+    server.engine.serverCapabilities.maxSubscriptionsPerSession = most;
+  },
   // Ends all sessions with their subscriptions.
   forget() {
     for (const session of Object.values(server.engine._sessions)) {
@@ -167,6 +230,31 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 await server.shutdown(0);
 process.exit(0);
+
+function nameOthers(support, others) {
+  const redundancy = all.findNode("i=2296");
+  all.findNode("i=3709").setValueFromSource({ dataType: "Int32", value: support });
+  const uris = { dataType: "String", arrayType: opcua.VariantArrayType.Array, value: others.map(([uri]) => uri) };
+  const known = all.findNode("i=11314");
+  if (known) known.setValueFromSource(uris);
+  else
+    all.getNamespace(0).addVariable({
+      propertyOf: redundancy,
+      nodeId: "i=11314",
+      browseName: { namespaceIndex: 0, name: "ServerUriArray" },
+      dataType: "String",
+      valueRank: 1,
+      value: uris,
+    });
+  const own = server.getServers.bind(server);
+  server.getServers = (channel) => [
+    ...own(channel),
+    ...others.map(
+      ([uri, url]) =>
+        new opcua.ApplicationDescription({ applicationUri: uri, applicationName: uri, applicationType: 0, discoveryUrls: [url] }),
+    ),
+  ];
+}
 
 // Nodes s=part, parts, choice, open (of any structure), mode, grid, unit; a function that writes their n-th values.
 function structureNodes() {

@@ -3,6 +3,7 @@ I/O."""
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -115,6 +116,20 @@ def test_a_retained_value_is_shown_but_is_no_sign_of_life() -> None:
     live = plant()
     live.apply_batch(batch(7.0, flags=Flag.RETAINED), NOW)
     assert live.signals["sig"].value == 7.0
+    assert live.freshness("unit", NOW) is Freshness.STALE
+
+
+def test_a_repeated_value_is_neither_new_nor_a_sign_of_life() -> None:
+    live = plant()
+    live.apply_batch(batch(7.0, at_ms=NOW - 60_000), NOW)
+    live.take_changes()
+    repeat = batch(7.0, at_ms=NOW - 60_000, flags=Flag.HEARTBEAT)
+    live.apply_batch(replace(repeat, gateway_time=repeat.gateway_time + 60_000_000), NOW)
+    assert live.freshness("unit", NOW) is Freshness.STALE
+    assert not live.frame(*live.take_changes())["v"]
+    # One that we did not have is shown, and speaks for nobody either.
+    live.apply_batch(batch(8.0, at_ms=NOW - 50_000, flags=Flag.HEARTBEAT), NOW)
+    assert live.signals["sig"].value == 8.0
     assert live.freshness("unit", NOW) is Freshness.STALE
 
 

@@ -54,6 +54,32 @@ def test_of_samples_with_one_key_the_first_is_kept_and_other_contents_wait_for_a
     assert sum(rows.arrived.values()) == 10
 
 
+def test_a_repeat_is_no_row_and_counts_as_a_duplicate() -> None:
+    samples = [_sample(1.0, 5), _sample(2.0, 6), _sample(3.0, 7, signal=1)]
+    beats = [replace(each, flags=Flag.HEARTBEAT, gateway_time=NOW + 9) for each in samples[1:]]
+    text = replace(_sample(None, 8, signal=2, kind=ValueType.TEXT), value="a", type=ValueType.TEXT)
+    beats.append(replace(text, flags=Flag.HEARTBEAT))
+    rows = _rows([*samples, text, *beats])
+    assert rows.numbers.value.tolist() == [1.0, 2.0, 3.0]
+    assert list(rows.texts.objects) == ["a"]
+    minutes = by_minute(rows.numbers)
+    assert (minutes.count.sum(), minutes.bad.sum()) == (3, 0)
+    assert (sum(rows.arrived.values()), sum(rows.repeated.values())) == (7, 3)
+    # In a transaction of their own too, where the value that they repeat is in the table alone.
+    rows = _rows(beats)
+    assert not len(rows.numbers) and not len(rows.texts) and not len(rows.shared_numbers)
+    assert (sum(rows.arrived.values()), sum(rows.repeated.values())) == (3, 3)
+
+
+def test_rows_stand_at_the_time_that_the_plant_model_chose_and_keep_the_sources() -> None:
+    at_server = replace(_sample(1.0, NOW - 9, server=NOW - 5), flags=Flag.AT_SERVER_TIME)
+    at_gateway = replace(_sample(2.0, NOW - 9, signal=1), flags=Flag.AT_GATEWAY_TIME)
+    rows = _rows([at_server, at_gateway]).numbers
+    assert rows.time.tolist() == [at_server.time, at_gateway.time] == [NOW - 5, NOW]
+    assert rows.source_time.tolist() == [NOW - 9, NOW - 9]
+    assert not (rows.flags & Flag.TIME_REPLACED).any()
+
+
 def test_what_arrived_is_counted_by_gateway_and_boot() -> None:
     batches = oracle.make_batches([_sample(1.0, NOW + n) for n in range(5)], sizes=(5,))
     keys = SignalKeys(np.zeros(1, np.int32), np.full(1, 3, np.int32), np.zeros(1, np.bool_))

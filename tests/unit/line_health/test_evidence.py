@@ -100,6 +100,7 @@ def test_a_machine_that_reports_its_state_on_change_and_a_temperature_each_secon
         (0x40920000, 0, 1.0),
         (0, Flag.HISTORICAL, 1.0),
         (0, Flag.RETAINED, 1.0),
+        (0, Flag.HEARTBEAT, 1.0),
         (0, Flag.TIME_REPLACED, 1.0),
     ],
 )
@@ -193,8 +194,8 @@ def test_a_state_that_was_not_read_now_is_unknown_at_once_and_heartbeats_do_not_
     assert rig.state == "running"
 
 
-@pytest.mark.parametrize("flags", [Flag.RETAINED, Flag.HISTORICAL])
-def test_a_retained_or_historical_state_ends_no_doubt(flags: Flag) -> None:
+@pytest.mark.parametrize("flags", [Flag.RETAINED, Flag.HISTORICAL, Flag.HEARTBEAT])
+def test_a_retained_historical_or_repeated_state_ends_no_doubt(flags: Flag) -> None:
     rig = running_rig()
     rig.send(10, "mill/state", EXECUTE, status=NO_COMMUNICATION)
     rig.send(11, "mill/state", EXECUTE, flags=flags)
@@ -284,6 +285,26 @@ def test_a_clock_that_was_ahead_once_hides_nothing_afterwards() -> None:
 
 
 LIMITS = {"high": 80, "delay_s": 30, "action": "Look."}
+
+
+def test_repeats_teach_no_clock_raise_no_alarm_and_count_no_piece() -> None:
+    """Each repeat is as late as its value is old, which looks like a clock that is slow; here they
+    have values that would be seen if they counted."""
+    rigs = []
+    for repeated in (True, False):
+        rig = Rig(make_plant(limits=LIMITS), beats=False)
+        for at in range(120):
+            samples = [rig.sample(at, "wash/good", at // 6), rig.sample(at, "mill/state", EXECUTE)]
+            if repeated:
+                of = {"received": at + 0.1, "flags": Flag.HEARTBEAT}
+                samples.append(rig.sample(at - 10, "mill/temperature", 95.0, **of))
+                samples.append(rig.sample(at - 10, "wash/good", at, **of))
+                samples.append(rig.sample(at - 10, "mill/state", 9, **of))
+            rig.fold(rig.record(samples), at)
+            rig.tick(at + 0.5)
+        rigs.append(rig)
+    assert rigs[0].rows == rigs[1].rows and rigs[0].states() == rigs[1].states()
+    assert rigs[0].alarms() == []
 
 
 def test_a_clock_60_s_slow_is_live_once_it_is_known_and_its_alarms_wait_their_delay() -> None:

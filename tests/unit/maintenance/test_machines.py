@@ -15,7 +15,7 @@ from aurelian.events.schemas import (
 from aurelian.model import codec
 from aurelian.model.decode_errors import DecodeError
 from aurelian.model.record import Record
-from aurelian.model.sample import Sample, Signal, ValueType, make_batch
+from aurelian.model.sample import Flag, Sample, Signal, ValueType, make_batch
 from maintenance.machines import Machines
 from maintenance.settings import MaintenanceSettings
 
@@ -52,11 +52,13 @@ def _batch(
     state: int = 6,
     sequence: int | None = None,
     owner: str = "c",
+    flags: Flag = Flag.NONE,
+    received: int = 0,
 ) -> Record:
     time = START + second * SECOND
     samples = [
-        Sample(STATE, state, ValueType.INT64, time, time),
-        Sample(VIBRATION, vibration, ValueType.DOUBLE, time, time),
+        Sample(STATE, state, ValueType.INT64, time, received or time, flags=flags),
+        Sample(VIBRATION, vibration, ValueType.DOUBLE, time, received or time, flags=flags),
     ]
     batch = make_batch(
         samples, owner=owner, gateway="g", boot=1, sequence=sequence or second + 1, line=LINE
@@ -200,3 +202,14 @@ def test_what_is_saved_of_a_machine_stays_small() -> None:
     machines.changed()
     _run(machines, range(400, 401), 2.0)
     assert len(json.dumps(machines.changed())) < 1000
+
+
+def test_repeated_values_are_used_for_nothing() -> None:
+    machines = _machines()
+    _run(machines, range(0, 60), 1.0)
+    assert "machine/unit-1" in machines.changed()[LINE]
+    for second in range(60, 90):
+        late = START + second * SECOND
+        repeat = _batch(second - 10, 9.0, state=2, flags=Flag.HEARTBEAT, received=late)
+        machines.fold(repeat, late)
+    assert set(machines.changed()[LINE]) == {"seen"}  # the numbers of the records

@@ -27,6 +27,8 @@ CASES = [
     ("bad", 0x80310000, Flag.NONE, T, False),
     ("historical", 0, Flag.HISTORICAL, T, False),
     ("retained by the broker", 0, Flag.RETAINED, T, False),
+    ("a repeat", 0, Flag.HEARTBEAT, T, False),
+    ("a repeat of the first value", 0, Flag.HEARTBEAT | Flag.INITIAL, T, False),
     ("no time of its own", 0, Flag.TIME_REPLACED, 0, True),
     ("a clock of 2000", 0, Flag.TIME_REPLACED, 946_684_800_000_000, False),
     ("out of its range", 0, Flag.OUT_OF_RANGE, T, True),

@@ -151,6 +151,12 @@ def test_assets_come_parents_first_and_belong_to_the_company(tmp_path: Path) -> 
                 "security: {mode: None}": r"\.security\.mode: the mode None belongs to `policy: No",
                 f"security: {{trust: first_use, server_sha256: {'3F' * 32}}}": r"\.security: `serve"
                 r"r_sha256` names .*`trust: first_use`",
+                "redundant: [http://a:1]": r"\.redundant: .*opc\.tcp",
+                "redundant: ['opc.tcp://127.0.0.1:4840']": r"\.redundant: .* stands there twice",
+                "redundancy: tepid": r"\.redundancy: .*'cold'",
+                "redundant: ['opc.tcp://a:1'], redundancy: none": ": `redundant` names ser",
+                "redundant: ['opc.tcp://a:1'], security: {server_uri: 'urn:a'}": ": `server_uri` "
+                "of `security` fits one server",
                 "security: {policy: None, server_uri: 'urn:a'}": ": with `policy: None` and no `us"
                 "er` .*`server_uri` of `security` counts for nothing",
                 f"security: {{policy: None, server_sha256: {'3F' * 32}}}": ".*`server_sha256` of",

@@ -90,6 +90,23 @@ def test_packml_comes_before_the_state_of_machinery() -> None:
     assert not found.states[0].by_number and found.states[0].rule.missing
 
 
+def test_the_effective_state_of_packml_comes_before_its_innermost_state_machine() -> None:
+    server = Server()
+    unit = server.add("unit", numeric_key(PACK, 6))
+    execute = server.add_state("inner", numeric_key(PACK, 1), unit, number=True)
+    current = server.add_state("outer", numeric_key(PACK, 3), unit, number=False)
+    assert [each.variable for each in server.recognised().states] == [execute]
+    key = numeric_key(MAKER, 1_000 + len(server.nodes))
+    name = "EffectiveDisplayName"
+    effective = Node(
+        key, current, HAS_PROPERTY, 0, name, name, VARIABLE, numeric_key(0, 68), current.depth + 1
+    )
+    server.nodes.append(effective)
+    found = server.recognised()
+    assert [each.variable for each in found.states] == [effective, execute]
+    assert found.states[0].rule.states == "packml" and not found.states[0].rule.missing
+
+
 def test_what_the_folder_machines_refers_to_is_a_machine_wherever_it_was_found_first() -> None:
     server = Server()
     folder = server.add("Machines", FOLDER, key=numeric_key(MACH, 1001))

@@ -3,7 +3,7 @@ brought is marked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -15,21 +15,34 @@ from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag, ValueType
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.deliveries import Deliveries
-from opcua_gateway.happenings import Connected, Message, ReadBack
+from opcua_gateway.happenings import Connected, Message, ReadBack, Refused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import Notification, tags_of
+from opcua_gateway.message_numbers import Acknowledgements, Window
+from tests.source_alone import readings_of
 
 S = 1_000_000
+OVERFLOW = 0x0480
 T = 1_790_000_000 * S
 
 
-def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[Deliveries, Holes]:
-    plant = Plant.model_validate(
+def make_plant(
+    names: Sequence[str],
+    each: Mapping[str, Mapping[str, object]] | None = None,
+    monitoring: Mapping[str, object] | None = None,
+    source: Mapping[str, object] | None = None,
+    **signal: object,
+) -> Plant:
+    """A plant of one source; `each`: of a signal by its name, `signal`: of all of them."""
+    peer = {"id": "peer", "kind": "opcua", "url": "opc.tcp://127.0.0.1:4840", **(source or {})}
+    if monitoring is not None:
+        peer["monitoring"] = dict(monitoring)
+    return Plant.model_validate(
         {
             "company": {"id": "x", "name": "X"},
             "site": "s",
             "time_zone": "UTC",
-            "sources": [{"id": "peer", "kind": "opcua", "url": "opc.tcp://127.0.0.1:4840"}],
+            "sources": [peer],
             "areas": [
                 {
                     "name": "a",
@@ -42,7 +55,12 @@ def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[De
                                     "name": "press",
                                     "source": "peer",
                                     "signals": [
-                                        {"name": name, "address": f"ns=2;s={name}", **signal}
+                                        {
+                                            "name": name,
+                                            "address": f"ns=2;s={name}",
+                                            **signal,
+                                            **(each or {}).get(name, {}),
+                                        }
                                         for name in names
                                     ],
                                 }
@@ -53,6 +71,10 @@ def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[De
             ],
         }
     )
+
+
+def make(names: Sequence[str] = ("force", "name"), **signal: object) -> tuple[Deliveries, Holes]:
+    plant = make_plant(names, **signal)
     (model,) = plant.sources
     tags = tags_of(plant, model)
     holes = Holes(len(tags), is_on=True, longest_us=3600 * S)
@@ -76,6 +98,22 @@ def texts(*values: tuple[int, int, int], why: str = "") -> Published:
         unreadable=b"?" if why else b"",
         why=why,
     )
+
+
+def numbers_of(*values: tuple[int, int, int]) -> Published:
+    """A message of doubles, as `texts`."""
+    handle, time, status = np.array(values, np.int64).T
+    places = np.arange(len(values), dtype=np.uint32)
+    numbers = Numbers(
+        ValueType.DOUBLE,
+        places,
+        handle.astype(np.uint32),
+        np.zeros(len(values)),
+        status.astype(np.uint32),
+        time,
+        np.full(len(values), NO_TIME, np.int64),
+    )
+    return Published(1, 1, (), False, (numbers,))
 
 
 def reasons(delivery: Delivery) -> list[str]:
@@ -158,3 +196,126 @@ def test_an_enumeration_has_its_names_in_messages_of_any_size(count: int) -> Non
     columns = [] if delivery.columns is None else delivery.columns.readings()
     found = {r.signal.path.rpartition("/")[2]: r.value for r in (*columns, *delivery.readings)}
     assert found == {f"n{n}": "Setup" if n == 2 else 7 for n in range(count)}
+
+
+def test_where_the_servers_clock_is_ahead_the_history_is_read_up_to_the_gaps_end() -> None:
+    made, holes = make()
+    ahead = 30 * S
+    made.of(Message(texts((0, T + ahead, 0), (1, T + ahead, 0)), None, 0, T))
+    delivery = made.of(Message(texts((0, T + ahead + 2 * S, 0)), None, 1, T + 2 * S))
+    (gap,) = [event.gap for event in delivery.events if event.HasField("gap")]
+    assert gap.to_time == T + 2 * S + ahead
+    of_other = {hole.handle: hole for hole in holes.take(10, T + 600 * S)}[1]
+    assert of_other.end == gap.to_time + 1
+
+
+@pytest.mark.parametrize("with_columns", [False, True])
+def test_what_a_hot_servers_queue_lost_before_it_took_over_is_no_loss(with_columns: bool) -> None:
+    made, holes = make()
+
+    def message(*values: tuple[int, int, int]) -> Published:
+        return numbers_of(*values) if with_columns else texts(*values)
+
+    made.of(Connected(False, T))
+    made.of(Message(message((0, T + 9 * S, 0)), None, 0, T + 9 * S))
+    taken_over = Connected(False, T + 12 * S, None, "opc.tcp://b", T + 5 * S)
+    assert not reasons(made.of(taken_over))
+    # Its queue begins before the last value of the server before, which it lost nothing of.
+    backlog = message((0, T + 7 * S, OVERFLOW), (0, T + 9 * S, 0), (0, T + 11 * S, 0))
+    delivery = made.of(Message(backlog, None, 0, T + 12 * S))
+    assert not reasons(delivery) and holes.unread is None
+    assert [reading.status for reading in readings_of(delivery)] == [0, 0, 0]
+    # One that begins after it lost something, as does one that sampled only since then.
+    late = made.of(Message(message((0, T + 20 * S, OVERFLOW)), None, 0, T + 20 * S))
+    (gap,) = [event.gap for event in late.events if event.HasField("gap")]
+    assert (gap.from_time, gap.to_time) == (T + 11 * S, T + 20 * S)
+    assert [reading.status for reading in readings_of(late)] == [OVERFLOW]
+    fresh = Connected(False, T + 25 * S, None, "opc.tcp://a", T + 19 * S)
+    assert reasons(made.of(fresh)) == ["no session with the server"]
+
+
+def test_a_gap_that_was_not_stored_is_told_by_whoever_comes_next() -> None:
+    made, _ = make()
+    made.heard_at = made.stored_at = T
+    told = made.of(Connected(False, T + 5 * S))
+    assert made.untold == (T, T + 5 * S)
+    # A keep-alive and a message come; neither is a sign that the record is on the disk.
+    made.of(Message(texts(), None, 0, T + 6 * S))
+    assert (made.stored_at, made.untold) == (T, (T, T + 5 * S))
+    # The next process resumes the session.
+    after, _ = make()
+    after.heard_at, after.stored_at, after.untold = T + 6 * S, made.stored_at, made.untold
+    again = after.of(Connected(True, T + 8 * S))
+    assert reasons(again) == reasons(told) == ["no session with the server"]
+    assert again.events[0].gap == told.events[0].gap
+    # Resumed once more meanwhile it is not told twice, nor when it is stored.
+    assert not reasons(after.of(Connected(True, T + 9 * S)))
+    assert again.ack is not None
+    again.ack()
+    assert after.untold is None and not reasons(after.of(Connected(True, T + 10 * S)))
+
+
+HOUR = 3600 * S
+
+
+def beats(delivery: Delivery) -> int:
+    return sum(event.HasField("heartbeat") for event in delivery.events)
+
+
+def test_a_clock_of_ours_that_is_set_back_stops_no_heartbeats() -> None:
+    """They stood still for as long as it was set back: every machine counted as away."""
+    made, _ = make()
+    assert beats(made.of(Message(texts((0, T, 0)), None, 0, T)))
+    assert not beats(made.of(Message(texts((0, T + 1, 0)), None, 0, T + S // 2)))
+    assert beats(made.of(Message(texts((0, T + S, 0)), None, 0, T + S - HOUR)))
+    assert not beats(made.of(Message(texts((0, T + S, 0)), None, 0, T + S + S // 2 - HOUR)))
+    assert beats(made.of(Message(texts((0, T + 3 * S, 0)), None, 0, T + 3 * S + 9 * HOUR)))
+
+
+def test_no_gap_ends_before_it_begins_and_the_next_process_begins_where_this_clock_is() -> None:
+    made, _ = make()
+    book = Acknowledgements(Window(64))
+    for number, at in enumerate((T, T + S - HOUR), 1):
+        book.delivered(number, 1)
+        delivery = made.of(Message(texts((0, at, 0), (1, at, 0)), book, 0, at))
+        assert delivery.ack is not None
+        delivery.ack()
+    assert made.stored_at <= T + S - HOUR
+    made.heard_at = T
+    (event,) = (e for e in made.of(Connected(False, T + 2 * S - HOUR)).events if e.HasField("gap"))
+    assert event.gap.from_time <= event.gap.to_time
+
+
+YEAR_2300 = 10_413_792_000 * S
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "begin", "end"),
+    [
+        (T, T + 5 * S, T, T + 5 * S),
+        (YEAR_2300, T + 5 * S, T, T + 5 * S),
+        (T, YEAR_2300, T, T + 7 * S),
+        (-11_644_473_600 * S, T + 5 * S, T, T + 5 * S),
+        (T, -11_644_473_600 * S, T, T + 7 * S),
+        (T, T - HOUR, T - HOUR, T),
+    ],
+)
+def test_a_gap_of_a_full_queue_lies_in_the_present_whatever_the_values_say_their_time_is(
+    before: int, after: int, begin: int, end: int
+) -> None:
+    """One up to the year 2300 would cover all that follows."""
+    made, _ = make()
+    made.of(Message(texts((0, before, 0)), None, 0, T))
+    delivery = made.of(Message(texts((0, after, 0x480)), None, 0, T + 7 * S))
+    (event,) = (each for each in delivery.events if each.HasField("gap"))
+    assert (event.gap.from_time, event.gap.to_time) == (begin, end)
+
+
+def test_a_refused_node_is_named_with_its_address_its_status_and_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made, _ = make()
+    made.of(Refused({1: 0x80340000}, T))
+    fields = caplog.records[0].fields  # type: ignore[attr-defined]
+    assert (fields["address"], fields["status"]) == ("ns=2;s=name", "BadNodeIdUnknown (0x80340000)")
+    assert "aurelian browse opc.tcp://127.0.0.1:4840 --filter name" in fields["next"]

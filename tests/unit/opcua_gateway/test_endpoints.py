@@ -79,10 +79,10 @@ def test_another_transport_is_none_of_ours() -> None:
         ("Basic256Sha256", "Sign", [None], "0"),
         ("Basic256Sha256", "Sign", ["None", "Basic256Sha256"], "1"),
         ("Basic256Sha256", "Sign", ["Basic128Rsa15"], None),
-        # The channel alone is not enough unless somebody says so: it was chosen from that list.
-        ("Basic256Sha256", "SignAndEncrypt", ["None"], None),
-        ("Basic256Sha256", "SignAndEncrypt", ["Basic128Rsa15"], None),
-        ("Basic256Sha256", "SignAndEncrypt", ["Basic256"], None),
+        # An encrypted channel is enough, where there is nothing stronger.
+        ("Basic256Sha256", "SignAndEncrypt", ["None"], "0"),
+        ("Basic256Sha256", "SignAndEncrypt", ["Basic128Rsa15"], "0"),
+        ("Basic256Sha256", "SignAndEncrypt", ["None", "Basic256"], "1"),
         ("Basic256Sha256", "SignAndEncrypt", ["None", None], "1"),
         ("Basic256Sha256", "Sign", ["Basic128Rsa15", None, "Aes256_Sha256_RsaPss"], "2"),
         ("Basic256Sha256", "SignAndEncrypt", ["Basic256", "Aes128_Sha256_RsaOaep"], "1"),
@@ -226,7 +226,7 @@ def no_token(now: list[ua.EndpointDescription]) -> None:
         (other_certificate, "it has another certificate"),
         (other_uri, "ApplicationUri is 'urn:another', and was 'urn:server' before"),
         (other_token, "by Basic256Sha256, and by Aes256_Sha256_RsaPss before"),
-        (weaker_token, "sent in the clear"),
+        (weaker_token, "users sign in by None, and by Aes256_Sha256_RsaPss before"),
         (no_token, "does not let a user name sign in"),
         (list.clear, "offers no security at all"),
     ],

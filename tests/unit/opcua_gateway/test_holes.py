@@ -101,7 +101,10 @@ def test_a_second_loss_before_the_first_value_makes_one_hole_of_two_gaps() -> No
 def test_after_lost_messages_a_node_that_does_not_change_is_not_waited_for() -> None:
     holes = make(2)
     holes.delivered(message((0, T + 3 * S), (1, T)), T)  # the server's clock is 3 s ahead
-    holes.missed_by_all(gap(T, T + S))
+    # The gap is by that clock; until when a value is waited for, by ours.
+    event = gap(T, T + 4 * S)
+    event.time = T + S
+    holes.missed_by_all(event)
     holes.delivered(message((0, T + 4 * S)), T + S)
     assert spans(holes.take(1, T + 2 * S)) == [(0, T + 3 * S, T + 4 * S)]
     (hole,) = holes.take(100, T + 7 * S)
@@ -289,3 +292,25 @@ def test_a_gap_in_each_message_collects_nothing_at_nodes_that_are_silent() -> No
         holes.missed_by_all(gap(T + n, T + n + 1))
     (first, second) = holes.take(10, T + DAY)
     assert len(first.gaps) == len(second.gaps) == 1
+
+
+def test_values_of_one_microsecond_are_as_many_as_the_server_gives_also_over_two_answers() -> None:
+    hole = Hole(0, T, None, T + 9 * S, [], T)
+
+    def at(time: int, number: float) -> Notification:
+        return Notification(0, number, ValueType.DOUBLE, 0, time, None)
+
+    # The value at its edge came live.
+    first = missing(hole, [at(T, 1.0), at(T + S, 2.0), at(T + S, 2.0), at(T + S, 3.0)])
+    assert [each.value for each in first] == [2.0, 3.0]
+    for each in first:
+        hole.note(each)
+    # The next answer goes on in the middle of that microsecond, or repeats it as a whole.
+    rest = missing(hole, [at(T + S, 2.0), at(T + S, 3.0), at(T + S, 4.0), at(T + 2 * S, 3.0)])
+    assert [each.value for each in rest] == [4.0, 3.0]
+    for each in rest:
+        hole.note(each)
+    assert (hole.after, hole.values) == (T + 2 * S, 4)
+    assert missing(hole, [at(T + S, 5.0), at(T + 2 * S, 3.0)]) == []
+    nan = [at(T + 3 * S, float("nan")) for _ in range(2)]
+    assert len(missing(hole, nan)) == 1

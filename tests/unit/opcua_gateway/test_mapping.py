@@ -99,6 +99,14 @@ def notification(handle: int = 0, status: int = 0, **changes: object) -> Notific
         ("ns=4;i=1001", [""], "ns=4;i=1001"),
         ("i=2258", [""], "ns=0;i=2258"),
         ("nsu=urn:a;s=odd;name=1", ["", "urn:a"], "ns=1;s=odd;name=1"),
+        ("nsu=urn:a%3Bb%25;s=x", ["", "urn:a;b%"], "ns=1;s=x"),
+        ("nsu=urn:a%3bb;s=x", ["", "urn:a;b"], "ns=1;s=x"),
+        # As it stands it comes first: not everybody escapes.
+        ("nsu=http://a/%25b;s=x", ["http://a/%b", "http://a/%25b"], "ns=1;s=x"),
+        ("nsu=http://a/%20b;s=x", ["", "http://a/%20b"], "ns=1;s=x"),
+        ("nsu=urn:größe b;s= Maß ", ["", "urn:größe b"], "ns=1;s= Maß "),
+        ("ns=1;b=AP8=", [""], "ns=1;b=0x00ff"),
+        ("ns=1;b=0xABCD==", [""], "ns=1;b=0xd3100108"),
         (
             "ns=1;g=09087e75-8e5e-499b-954f-f2a9603db28a",
             [""],
@@ -128,6 +136,12 @@ def test_an_unusable_address_is_refused_with_its_signal(text: str) -> None:
     ("url", "why"),
     [
         ("opc.tcp://user:word@127.0.0.1:4840", "`password_file`"),
+        ("opc.tcp://host:99999", "a port is 0 to 65535"),
+        ("opc.tcp://::1:4840", "in brackets"),
+        (" opc.tcp://host:4840", "a space stands before"),
+        ("opc.tcp://a..b:4840", "can be no host"),
+        (f"opc.tcp://{64 * 'a'}:4840", "can be no host"),
+        ("opc.tcp://host:4840?x", "no place in an address"),
         ("http://127.0.0.1:4840", "no address of kind opcua"),
         ("opc.tcp://127.0.0.1", "names no port"),
     ],
@@ -376,6 +390,22 @@ def test_a_message_that_was_seen_is_not_fresh() -> None:
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize("wrong", [2 + 512, 2 + 2**20, LAST // 3])
+def test_after_a_number_that_was_damaged_the_right_ones_count(wrong: int) -> None:
+    """They were taken for messages that had come already, for as long as the number was ahead."""
+    sequence = Sequence(1)
+    assert [sequence.observe(n, keep_alive=False).fresh for n in (1, wrong)] == [True, True]
+    assert [sequence.observe(n, keep_alive=False).fresh for n in (3, 4, 3)] == [True, True, False]
+    assert sequence.observe(7, keep_alive=False).missing == (5, 6)
+
+
+def test_a_keep_alive_that_is_overtaken_by_its_message_takes_nothing_back() -> None:
+    sequence = Sequence(5)
+    assert sequence.observe(5, keep_alive=False).fresh
+    assert not sequence.observe(5, keep_alive=True).fresh
+    assert sequence.expected == 6
 
 
 @given(st.integers(1, LAST), st.lists(st.integers(1, 5), max_size=30))

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 import uuid
 from datetime import UTC, datetime
+from unittest.mock import patch
 
 import pytest
 from asyncua import ua
@@ -16,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurelian.model.sample import Value, ValueType
+from opcua_gateway.decode import publish_decoder
 from opcua_gateway.decode.notifications import Published, Undecodable, decode_publish, to_value
+from opcua_gateway.decode.publish_decoder import FEWEST_IN_COLUMNS
 from opcua_gateway.mapping import Notification
 
 V = ua.VariantType
@@ -167,16 +170,22 @@ EVENTS = struct_to_binary(ua.EventNotificationList(Events=[ua.EventFieldList(1, 
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(st.lists(ITEMS, max_size=6), max_size=3), st.booleans(), st.integers(1, 90))
+@given(
+    st.lists(st.lists(ITEMS, max_size=6), max_size=3),
+    st.booleans(),
+    st.integers(1, 90),
+    st.sampled_from([0, FEWEST_IN_COLUMNS]),
+)
 def test_every_type_and_mask_comes_out_as_asyncua_decodes_it(
-    blocks: list[list[Item]], mixed: bool, times: int
+    blocks: list[list[Item]], mixed: bool, times: int, fewest_in_columns: int
 ) -> None:
     if blocks and blocks[0]:
         blocks[0] = [blocks[0][0]] * times + blocks[0]  # a run
     encoded = [block([encode_item(item) for item in items]) for items in blocks]
     if mixed:
         encoded[1:1] = [extension(916, EVENTS), extension(820, struct.pack("<IB", 0x800D0000, 0))]
-    published = decode(response(*encoded))
+    with patch.object(publish_decoder, "FEWEST_IN_COLUMNS", fewest_in_columns):
+        published = decode(response(*encoded))
     assert (published.unreadable, published.why) == (b"", "")
     assert published.ended == (0x800D0000 if mixed else None)
     assert published.keep_alive == (not encoded)

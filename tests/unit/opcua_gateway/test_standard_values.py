@@ -6,25 +6,34 @@ from asyncua import ua
 
 from aurelian.edge.contract import BAD_OUT_OF_RANGE
 from aurelian.model import evidence
-from opcua_gateway import deliveries, mapping, publishing
+from aurelian.model.status_codes import STATUS_CODES
+from opcua_gateway import mapping, server_status
 
 Code = ua.StatusCodes
 
 
-def test_server_states_have_their_names_and_their_node() -> None:
-    assert ua.NodeId.from_string(publishing.SERVER_STATE) == ua.NodeId(
-        ua.ObjectIds.Server_ServerStatus_State
-    )
-    for number, name in deliveries._DOWN.items():
+def test_server_states_have_their_names_and_their_nodes() -> None:
+    numbers = ua.ObjectIds
+    assert [ua.NodeId.from_string(each) for each in server_status.WATCHED] == [
+        ua.NodeId(number)
+        for number in (
+            numbers.Server_ServerStatus_State,
+            numbers.Server_ServiceLevel,
+            numbers.Server_ServerStatus_SecondsTillShutdown,
+            numbers.Server_ServerStatus_ShutdownReason,
+            numbers.Server_EstimatedReturnTime,
+        )
+    ]
+    for number, name in server_status._DOWN.items():
         assert ua.ServerState(number).name == name
     at_work = {ua.ServerState.Running, ua.ServerState.Test, ua.ServerState.Unknown}
-    assert set(deliveries._DOWN) == {int(state) for state in ua.ServerState} - {
+    assert set(server_status._DOWN) == {int(state) for state in ua.ServerState} - {
         int(state) for state in at_work
     }
 
 
 def test_status_codes_are_what_their_names_say() -> None:
-    assert set(mapping._NO_COMMUNICATION) == {
+    assert set(mapping.NO_COMMUNICATION) == {
         Code.BadCommunicationError,
         Code.BadNoCommunication,
         Code.BadNotConnected,
@@ -35,6 +44,8 @@ def test_status_codes_are_what_their_names_say() -> None:
     }
     assert Code.BadNodeIdUnknown == mapping.BAD_NODE_ID_UNKNOWN
     assert Code.BadOutOfRange == BAD_OUT_OF_RANGE
+    for name, code in STATUS_CODES.items():
+        assert getattr(Code, name) == code, name
     assert set(evidence._NOT_READ_NOW) == {
         Code.UncertainNoCommunicationLastUsableValue,
         Code.UncertainLastUsableValue,

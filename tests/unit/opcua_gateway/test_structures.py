@@ -428,6 +428,19 @@ def test_dimensions_beyond_what_json_can_have_cost_nothing_else() -> None:
     assert published.notifications[0].value == "[42]"
 
 
+def test_two_servers_have_other_types_under_one_id() -> None:
+    """Trap T13: the library registers types for the whole process."""
+    before = dir(ua)
+    number, text = Types(), Types()
+    number.define(type_id(1), Structure((Field("N", ua.NodeId(6)),)))
+    text.define(type_id(1), Structure((Field("Text", ua.NodeId(12)),)))
+    same = extension_object(type_id(1), struct.pack("<i", -1))
+    for _ in range(2):
+        found = [decode(types, item(1, same)).notifications[0].value for types in (number, text)]
+        assert found == ['{"N":-1}', '{"Text":null}']
+    assert dir(ua) == before
+
+
 def test_damaged_structures_never_crash_or_hang_and_cost_no_other_value() -> None:
     types = Types()
     types.define(

@@ -11,8 +11,8 @@ import pytest
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Happening, Message
 from opcua_gateway.message_numbers import Acknowledgements, Window
-from opcua_gateway.publishing import Standing, Subscription
 from opcua_gateway.session import Session, Terms
+from opcua_gateway.subscription import Standing, Subscription
 
 
 class Server:

@@ -1,0 +1,71 @@
+"""What a server or the way to it can refuse a session, as exceptions, and the library's exceptions
+as these; raised by session.py, connection.py and all that asks in a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asyncua import ua
+
+from opcua_gateway.no_connection import why
+
+
+class SessionLost(ConnectionError):
+    """The server or the way to it is gone, or it does not do what a session needs; the text says
+    what happened."""
+
+
+class ResponseTooLarge(SessionLost):
+    """The notifications that the server has for one message make it too large: ask for fewer."""
+
+
+class TooManySubscriptions(SessionLost):
+    """The server gives no further subscription."""
+
+
+class TooManyOperations(Exception):
+    """The server takes fewer nodes in one call, or its answer would be too large."""
+
+
+class TooManyPublishRequests(Exception):
+    """The server wants fewer Publish requests to wait."""
+
+
+class PublishTimedOut(Exception):
+    """The server does not keep a Publish request waiting so long: send another one."""
+
+
+class TooManyItems(Exception):
+    """The server says of a whole call that it has no room for its items."""
+
+
+def first_of(group: BaseException) -> BaseException:
+    """What a group of exceptions began with; of any other the exception itself."""
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn whatever the library raises for a lost or unwilling server into SessionLost."""
+    try:
+        yield
+    except (
+        SessionLost,
+        TooManyPublishRequests,
+        PublishTimedOut,
+        TooManyOperations,
+        TooManyItems,
+        MemoryError,
+    ):
+        raise
+    except ua.UaStatusCodeError as error:
+        raise SessionLost(f"cannot {doing}: {error} (0x{error.code:08X})") from error
+    except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
+        raise SessionLost(f"cannot {doing}: {why(error)}") from error
+    except Exception as error:
+        # What a server sends makes the library raise nearly anything, struct.error and IndexError
+        # among it. Being cancelled is no Exception, and goes on.
+        raise SessionLost(f"cannot {doing}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,127 @@
+"""The state of each source of a gateway: as metrics, in the log when it changes, and at `/sources`
+of the ops port. Looked at every second by `gateway.run_gateway`; `condition` is the adapter's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from prometheus_client import Gauge
+
+from aurelian.model.source_model import SourceModel
+from aurelian.model.time import SECOND_US, now_us
+
+log = logging.getLogger(__name__)
+
+
+class SourceState(StrEnum):
+    """What a source is to whoever looks at it; the first that holds counts, from below."""
+
+    LIVE = "LIVE"  # values or signs of life come
+    BACKFILL = "BACKFILL"  # live, and what was missed is read out of the server's history
+    DEGRADED = "DEGRADED"  # values come, not of all nodes or units, or the server is not at work
+    STALE = "STALE"  # connected, and nothing came for longer than a keep-alive may take
+    CONNECTING = "CONNECTING"  # not connected, tried again
+    AUTH_FAILED = "AUTH_FAILED"  # not connected: signing in needs a person
+    CERT_REJECTED = "CERT_REJECTED"  # not connected: a certificate is refused, by us or over there
+
+
+STATE = Gauge(
+    "gateway_source_state",
+    "1 for the state that a source is in; AUTH_FAILED and CERT_REJECTED wait for a person, "
+    "DEGRADED and STALE have their reason at /sources of this port and in the log.",
+    ["source", "state"],
+)
+HEARD = Gauge(
+    "gateway_source_heard_timestamp_seconds",
+    "When a source last gave a sign of life, values or not; old while it is LIVE: is the outbox "
+    "full, or the process busy?",
+    ["source"],
+)
+DATA = Gauge(
+    "gateway_source_data_timestamp_seconds",
+    "When a source last brought values; old while the machine runs: look at the machine.",
+    ["source"],
+)
+KEEP_ALIVE = Gauge(
+    "gateway_source_keep_alive_seconds",
+    "Time in which a source gives a sign of life, as it was agreed; not there where it gives none.",
+    ["source"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a source says of itself.
+
+    Attributes:
+        state: now.
+        reason: what is wrong and what to do; empty where nothing is.
+        heard_at, data_at: microseconds since 1970 of the last sign of life and of the last values;
+            0: none yet.
+        keep_alive_s: agreed time between signs of life; 0: there are none.
+    """
+
+    state: SourceState
+    reason: str = ""
+    heard_at: int = 0
+    data_at: int = 0
+    keep_alive_s: float = 0.0
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """A source that says how it is."""
+
+    model: SourceModel
+
+    def condition(self) -> Condition:
+        """How it is now; asked often, so it only looks."""
+
+
+class SourceStates:
+    """Follows the sources of a gateway. Those that do not say how they are are left out."""
+
+    def __init__(self, sources: Iterable[object]) -> None:
+        self._sources = [each for each in sources if isinstance(each, Observable)]
+        self._known: dict[str, tuple[Condition, int]] = {}
+
+    def look(self) -> None:
+        """Ask each, export it, and log what changed."""
+        for source in self._sources:
+            self._export(source.model.key, source.condition())
+
+    def shown(self) -> Sequence[dict[str, object]]:
+        """All as of the last look, for `/sources`: JSON-ready, times as seconds since 1970, None
+        where there was nothing."""
+        return [
+            {
+                "source": key,
+                "state": each.state.value,
+                "reason": each.reason,
+                "since": since / SECOND_US,
+                "heard": each.heard_at / SECOND_US or None,
+                "data": each.data_at / SECOND_US or None,
+                "keep_alive_s": each.keep_alive_s or None,
+            }
+            for key, (each, since) in self._known.items()
+        ]
+
+    def _export(self, key: str, now: Condition) -> None:
+        before, since = self._known.get(key, (None, 0))
+        if before is None or before.state is not now.state:
+            since = now_us()
+            for state in SourceState:
+                STATE.labels(key, state.value).set(state is now.state)
+            fields = {"source": key, "state": now.state.value, "reason": now.reason}
+            log.info("source state", extra={"fields": fields})
+        self._known[key] = now, since
+        if now.heard_at:
+            HEARD.labels(key).set(now.heard_at / SECOND_US)
+        if now.data_at:
+            DATA.labels(key).set(now.data_at / SECOND_US)
+        if now.keep_alive_s:
+            KEEP_ALIVE.labels(key).set(now.keep_alive_s)
