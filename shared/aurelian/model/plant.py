@@ -105,7 +105,11 @@ class Plant(PlantPart):
                         unit, sources[unit.model.source], (*place, "units", u, "signals")
                     )
                     check_alarm_nodes(
-                        unit, sources[unit.model.source], addresses, (*place, "units", u)
+                        unit.path,
+                        unit.model.alarm_nodes,
+                        sources[unit.model.source],
+                        addresses,
+                        (*place, "units", u),
                     )
                     if kinds[unit.model.source] != "opcua":
                         _check_addresses(unit, addresses, (*place, "units", u))
