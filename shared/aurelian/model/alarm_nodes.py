@@ -17,7 +17,9 @@ def check_alarm_nodes(
     taken: set[tuple[str, ...]],
     place: tuple[int | str, ...],
 ) -> None:
-    """Refuse nodes of events that are no node ids, belong to two units, or nobody watches; `unit`: its path.
+    """Refuse nodes of events that are no node ids, belong to two units, or nobody watches.
+
+    `unit`: its path.
 
     Raises:
         ValueError: one is; with its place.
