@@ -418,6 +418,42 @@ class DashboardStack:
             await asyncio.sleep(0.3)
 
 
+def write_machine_alarm(
+    url: str,
+    unit: Unit,
+    message: str,
+    *,
+    severity: int = 500,
+    retain: bool = True,
+    is_of_unit: bool = True,
+) -> None:
+    """Write the state of an alarm as the historian does: of a unit, or of its source alone."""
+    now = datetime.now(UTC)
+    texts = ("comment", "event_type", "source_node", "source_name", "fields", "reason", "branch")
+    row = {name: "" for name in texts} | {
+        "owner": unit.line.plant.owner,
+        "source": unit.source,
+        "gateway": "opcua-1",
+        "condition": message,
+        "asset": unit.id if is_of_unit else "",
+        "line": unit.line.path if is_of_unit else "",
+        "code": message,
+        "message": message,
+        "event_id": b"1",
+        "severity": severity,
+        "active": retain,
+        "retain": retain,
+        "acked": False,
+        "time": now,
+        "received_at": now,
+        "active_since": now if retain else None,
+    }
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(insert(tables.machine_alarm).values(**row))
+    engine.dispose()
+
+
 @contextlib.contextmanager
 def running_dashboard(
     postgres: servers.PostgresServer, template: str, **environment: str

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aurelian.model.asset import Asset
 from aurelian.model.time import from_ms, now_ms, to_iso
-from dashboard import formats, marks, pages, queries, timeline
+from dashboard import formats, machine_alarms, marks, pages, queries, timeline
 from dashboard.forward import FORWARDED_APIS, authorization
 from dashboard.freshness import Freshness
 from dashboard.gate import CurrentVisitor, NoKey, Visitor, enter_by_link
@@ -80,6 +80,7 @@ def make_routes(
             machines=pages.machine_views(hub.plant, asset, now),
             **await _history_content(hub, engine, asset, now),
             **_alarm_content(hub, asset, now),
+            **await _machine_alarm_content(hub, engine, asset, now),
         )
 
     @router.get("/signals/{signal}")
@@ -133,6 +134,12 @@ def make_routes(
             late_s=round(settings.late_s),
             offline_s=round(settings.offline_s),
         )
+
+    @router.get("/parts/machine-alarms/{line}")
+    async def machine_alarms_part(line: str, visitor: CurrentVisitor) -> HTMLResponse:
+        asset = line_or_404(visitor.hub, line)
+        content = await _machine_alarm_content(visitor.hub, engine, asset, now_ms())
+        return HTMLResponse(render.part("_machine_alarms.html", **content))
 
     @router.get("/parts/{part}/{line}")
     async def history_part(
@@ -234,6 +241,25 @@ async def _history_content(hub: Hub, engine: AsyncEngine, line: Asset, now: int)
         "zone": zone,
         "now": now,
         "units": {unit.id: unit.title for unit in hub.plant.tree.units_of(line)},
+    }
+
+
+async def _machine_alarm_content(
+    hub: Hub, engine: AsyncEngine, line: Asset, now: int
+) -> dict[str, Any]:
+    """Standing alarms that the machines tell; `machine_alarms_away` when the database does not
+    answer."""
+    found: list[machine_alarms.MachineAlarmView] = []
+    has_some = away = False
+    try:
+        async with engine.connect() as connection:
+            found, has_some = await machine_alarms.read_line(connection, hub.plant, line, now)
+    except (DBAPIError, OSError):
+        away = True
+    return {
+        "machine_alarms": found,
+        "has_machine_alarms": has_some,
+        "machine_alarms_away": away,
     }
 
 

@@ -51,6 +51,12 @@ HOLES = Gauge(
     "gateway lost data; "
     "see historian.gap.",
 )
+ALARMS = Counter(
+    "historian_machine_alarms_total",
+    "Events and alarms of machines, stored, or duplicate: there already. Many stored in a short "
+    "time are a flood: raise `min_severity` of the source, or mend the machine.",
+    ["result"],
+)
 GAPS = Counter(
     "historian_gaps_total", "Gap records written. Each is data that is missing.", ["origin"]
 )

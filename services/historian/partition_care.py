@@ -17,6 +17,7 @@ import psycopg
 from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.db.engine import connect
 from historian import metrics
+from historian.alarm_sql import forget_alarms
 
 log = logging.getLogger(__name__)
 
@@ -55,3 +56,4 @@ async def _care(url: str, retention_days: int) -> None:
     async with await connect(url, autocommit=True, name="historian partitions") as conn:
         await conn.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         await conn.execute("SELECT historian.maintain_samples(%s)", (retention_days,))
+        await forget_alarms(conn, retention_days)

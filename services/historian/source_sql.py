@@ -1,5 +1,5 @@
-"""SQL of what sources say of themselves: state, last heard, gaps, counts received. Called by
-writer.py, inside its transaction."""
+"""SQL of what sources say of themselves: state, last heard, gaps, counts received, alarms. Called
+by writer.py, inside its transaction."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aurelian.model.codec import SourceEvent
 from aurelian.model.plant_parts import NAMESPACE
 from aurelian.model.time import to_nearest_datetime
 from historian import metrics
+from historian.alarm_sql import store_alarms
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -25,6 +26,7 @@ async def apply_events(conn: Connection, events: Sequence[SourceEvent]) -> None:
     newest."""
     heard: dict[tuple[str, str], SourceEvent] = {}
     counted: dict[tuple[str, str, int, str, int], SourceEvent] = {}
+    alarms: list[SourceEvent] = []
     for event in events:
         match event.WhichOneof("kind"):
             case "birth" | "death":
@@ -41,8 +43,11 @@ async def apply_events(conn: Connection, events: Sequence[SourceEvent]) -> None:
                 key = event.owner, event.gateway, event.boot, event.source, hour
                 if key not in counted or event.received.received >= counted[key].received.received:
                     counted[key] = event
+            case "alarm":
+                alarms.append(event)
             case _:
-                pass  # machine alarms are line_health's
+                pass  # what readers of live values need alone
+    await store_alarms(conn, alarms)
     for source in sorted(heard):
         await _set_heard(conn, heard[source])
     for key in sorted(counted):

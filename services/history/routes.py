@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import quote
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel
@@ -17,8 +18,11 @@ from aurelian.access.keys import Principal, require
 from aurelian.model.time import to_iso, to_us
 from aurelian.runtime.problems import Problem, invalid
 from history import metrics, queries, records
+from history.alarms import EventPlace, Which, read_alarm_events, read_alarms
 from history.buckets import cut
 from history.schemas import (
+    AlarmEvents,
+    Alarms,
     Assets,
     BucketOut,
     Gaps,
@@ -191,6 +195,54 @@ async def gaps(
     return Gaps(gaps=found)
 
 
+@router.get("/alarms")
+async def alarms(
+    who: Who,
+    conn: Connection,
+    path: Text = "",
+    source: Text | None = None,
+    which: Annotated[
+        Which, Query(description="standing: active, or not acknowledged yet")
+    ] = "standing",
+    limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
+) -> Alarms:
+    """What machines' alarms and conditions are, the most severe first; `not_known_since` says that
+    the source is silent, so that it may be otherwise by now."""
+    return Alarms(alarms=await read_alarms(conn, who, path, source, which, limit))
+
+
+@router.get("/alarm-events")
+async def alarm_events(
+    who: Who,
+    conn: Connection,
+    range_: Range,
+    path: Text = "",
+    source: Text | None = None,
+    condition: Text | None = None,
+    min_severity: Annotated[int, Query(ge=0, le=1000)] = 0,
+    before: Annotated[Text | None, Query(description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+) -> AlarmEvents:
+    """The events of machines that were received in a time, newest first."""
+    found = await read_alarm_events(
+        conn,
+        who,
+        range_.start,
+        range_.end,
+        path,
+        source,
+        condition,
+        min_severity,
+        _event_place(before),
+        limit,
+    )
+    more = None
+    if len(found) == limit:
+        id, last = found[-1]
+        more = f"{to_iso(last.received_at)}/{to_iso(last.time)}/{id}"
+    return AlarmEvents(events=[event for _, event in found], next=more)
+
+
 @router.get("/rejected")
 async def rejected(
     who: Who,
@@ -245,6 +297,19 @@ def _place(after: str | None) -> tuple[str, int] | None:
     if not (key.isascii() and key.isdigit() and len(key) < 10):
         raise invalid("after", "is not the `next` of a page")
     return path, int(key)
+
+
+def _event_place(before: str | None) -> EventPlace | None:
+    if before is None:
+        return None
+    try:
+        received, time, id = before.split("/")
+        at = [datetime.fromisoformat(each) for each in (received, time)]
+        if not all(each.tzinfo for each in at):
+            raise ValueError("a time without a zone")
+        return at[0], at[1], str(UUID(id))
+    except ValueError as error:
+        raise invalid("before", "is not the `next` of a page") from error
 
 
 def _latest_row(value: LatestOut) -> list[object]:

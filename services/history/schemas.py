@@ -174,3 +174,58 @@ class RejectedPage(BaseModel):
 
     rejected: list[RejectedOut]
     next: int | None
+
+
+class AlarmOut(BaseModel):
+    """An event of a machine; names are those of OPC UA part 9. `acked` and the like are null where
+    the condition does not have them."""
+
+    owner: str
+    source: str
+    condition: str = Field(description="ConditionId; empty: the event is no condition")
+    branch: str = Field(description="BranchId; empty: the condition itself")
+    asset: str = Field(description="id of the unit; empty: it is of the source")
+    line: str
+    code: str
+    message: str
+    severity: int = Field(description="1 to 1000")
+    active: bool
+    retain: bool = Field(description="of interest: active, or not acknowledged yet")
+    enabled: bool | None
+    acked: bool | None
+    confirmed: bool | None
+    suppressed: bool | None
+    out_of_service: bool | None
+    shelved: bool | None
+    quality: int | None
+    comment: str
+    event_id: str = Field(description="hexadecimal digits")
+    event_type: str
+    source_node: str
+    source_name: str
+    fields: dict[str, object] = Field(description="what else the machine says")
+    reason: str = Field(description="why it is so, where the machine did not say it; else empty")
+    time: datetime = Field(description="of the machine's clock")
+    received_at: datetime
+
+
+class AlarmStateOut(AlarmOut):
+    """The state of a condition: what its newest event says, and whether that is of now."""
+
+    active_since: datetime | None
+    not_known_since: datetime | None = Field(
+        description="the source is silent since then: nobody knows whether it is still so"
+    )
+
+
+class Alarms(BaseModel):
+    """Conditions, the most severe first."""
+
+    alarms: list[AlarmStateOut]
+
+
+class AlarmEvents(BaseModel):
+    """Events, newest first; `next` is the `before` of the following page."""
+
+    events: list[AlarmOut]
+    next: str | None

@@ -4,7 +4,7 @@ source.py, in the order in which it happened."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -16,6 +16,7 @@ from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
+from opcua_gateway.alarms.deliveries import OVERFLOWED, AlarmDeliveries, Sent
 from opcua_gateway.decode.good_status import GoodStatus
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import (
@@ -24,6 +25,8 @@ from opcua_gateway.happenings import (
     Lost,
     Message,
     ReadBack,
+    RefreshAsked,
+    RefreshRefused,
     Refused,
     Unfiltered,
 )
@@ -77,12 +80,19 @@ class Deliveries:
             tells it, also where the session is resumed.
     """
 
-    def __init__(self, model: SourceModel, owner: str, tags: Sequence[Tag], holes: Holes) -> None:
+    def __init__(
+        self,
+        model: SourceModel,
+        owner: str,
+        tags: Sequence[Tag],
+        holes: Holes,
+        alarms: AlarmDeliveries | None = None,
+    ) -> None:
         self.model, self.owner = model, owner
         self._good_status = GoodStatus(model.good_status)
         beats = [each.heartbeat_s for each in asked_of(model, tags)]
         self._repeats = Repeats(beats) if any(beats) else None
-        self._holes = holes
+        self._holes, self._alarms = holes, alarms
         self.heard_at = self.stored_at = self.data_at = 0
         self.untold: tuple[int, int] | None = None
         self._on_the_way = 0
@@ -144,6 +154,16 @@ class Deliveries:
                     for each in self._good_status.of_notifications(found)
                 ]
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
+            case RefreshAsked(at):
+                if self._alarms is not None:
+                    self._alarms.refresh_asked()
+                return self._delivery(at)
+            case RefreshRefused(missed, at):
+                if self._alarms is None:
+                    return self._delivery(at)
+                sent = self._alarms.refresh_refused(at, missed=missed)
+                told_ = list(self._stamped(sent.events, at))
+                return self._delivery(at, events=told_, ack=sent.stored)
             case Unfiltered(text, at):
                 # The detail of a birth is what people read of a source; it must bear nobody who is
                 # silent, and a birth that names nobody bears all.
@@ -156,6 +176,8 @@ class Deliveries:
     def _of_session(self, connected: Connected) -> Delivery:
         """A session is up: what was missed before it, and who lives now."""
         at, untold = connected.at, self.untold
+        if self._alarms is not None:
+            self._alarms.session_began()
         events: list[codec.SourceEvent] = []
         self._initial[:] = not connected.resumed
         if self._repeats is not None and connected.resumed:
@@ -272,6 +294,14 @@ class Deliveries:
                     published.unreadable,
                 )
             )
+        sent = Sent()
+        if self._alarms is not None:
+            missed = bool(message.lost or published.unreadable)
+            sent = self._alarms.of(message.events, at, missed=missed)
+            if sent.overflows:
+                events.append(self._gap(at, OVERFLOWED))
+            events += self._stamped(sent.events, at)
+            rejects += sent.rejects
         timed = times != NO_TIME
         self._last_time[handles[timed]] = times[timed]
         self._holes.delivered(published, at)
@@ -289,7 +319,7 @@ class Deliveries:
             readings=[*readings, *beats] if beats else readings,
             rejects=rejects,
             events=events,
-            ack=self._ack(message),
+            ack=self._ack(message, sent.stored),
             vouches=not self._is_down,
         )
 
@@ -464,13 +494,22 @@ class Deliveries:
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
         return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
 
-    def _ack(self, message: Message) -> Callable[[], None] | None:
+    def _stamped(self, events: Iterable[codec.SourceEvent], at: int) -> Iterator[codec.SourceEvent]:
+        for each in events:
+            each.owner, each.source, each.time = self.owner, self.model.key, at
+            yield each
+
+    def _ack(
+        self, message: Message, alarms_stored: Callable[[], None] | None
+    ) -> Callable[[], None] | None:
         book = message.acknowledgements
         if book is None:
             return None
 
         def stored() -> None:
             self._on_the_way -= 1
+            if alarms_stored is not None:
+                alarms_stored()
             at = message.received_at + min(self._ahead, 0)
             is_set_back = self.stored_at - at > _SET_BACK_US
             self.stored_at = at if is_set_back else max(self.stored_at, at)

@@ -8,7 +8,10 @@ from contextlib import asynccontextmanager
 from asyncua import ua
 
 from aurelian.edge.applications import gateway_store
+from aurelian.model.plant import Unit
 from aurelian.model.source_model import SourceModel
+from opcua_gateway.alarms.places import Places
+from opcua_gateway.alarms.watch import make_watch
 from opcua_gateway.connection import opened
 from opcua_gateway.items.asked import asked_of, fingerprint
 from opcua_gateway.items.revised import Revisions
@@ -21,6 +24,10 @@ from opcua_gateway.session import Limits, Session
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.subscription import Outlet
 
+_EVENTS_BEHIND = 100
+"""The handle of the item of events, behind that of the last node; before it is what the server says
+of itself."""
+
 
 class Dialler:
     """Opens sessions of one source.
@@ -31,9 +38,14 @@ class Dialler:
     """
 
     def __init__(
-        self, model: SourceModel, tags: Sequence[Tag], settings: OpcuaGatewaySettings
+        self,
+        model: SourceModel,
+        tags: Sequence[Tag],
+        settings: OpcuaGatewaySettings,
+        units: Sequence[Unit] = (),
     ) -> None:
         self.model, self.settings = model, settings
+        self._tags, self._units = tags, units
         self.most_notifications = 0
         self._addresses = [tag.address for tag in tags]
         self._names = [tag.signal.path for tag in tags]
@@ -102,6 +114,14 @@ class Dialler:
             window,
             out,
             mode,
+            make_watch(
+                session,
+                self.model,
+                Places(self.model.key, self._tags, self._units),
+                limits.namespaces,
+                len(self._tags) + _EVENTS_BEHIND,
+                self.settings,
+            ),
         )
 
     def _make_revisions(self) -> Revisions:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aurelian.model.codec import SourceEvent
+from opcua_gateway.alarms.event import EventSaid
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.mapping import Notification
 from opcua_gateway.message_numbers import Acknowledgements
@@ -23,12 +24,14 @@ class Message:
             for a keep-alive.
         lost: messages before this one that the server could not send again.
         received_at: microseconds since 1970.
+        events: what its events say.
     """
 
     published: Published
     acknowledgements: Acknowledgements | None
     lost: int
     received_at: int
+    events: tuple[EventSaid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,24 @@ class Unfiltered:
     at: int
 
 
-Happening = Message | Refused | Connected | Lost | ReadBack | Unfiltered
+@dataclass(frozen=True, slots=True)
+class RefreshAsked:
+    """The server is asked to list its conditions; messages before this one are not of that list."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRefused:
+    """The server does not list its conditions. `missed`: some of its events did not come."""
+
+    missed: bool
+    at: int
+
+
+Happening = (
+    Message | Refused | Connected | Lost | ReadBack | Unfiltered | RefreshAsked | RefreshRefused
+)
 
 
 async def next_of(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:

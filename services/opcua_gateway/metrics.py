@@ -125,3 +125,28 @@ CERTIFICATE_ENDS = Gauge(
     "When our certificate ends; one that we made is made anew 30 days before, another is yours to "
     "replace.",
 )
+EVENTS_WATCHED = Gauge(
+    "opcua_gateway_events_watched",
+    "1 while a server with `alarms` in the plant file gives its events; at 0 see the log line "
+    "'events are refused'.",
+    ["source"],
+)
+EVENTS = Counter(
+    "opcua_gateway_events_total",
+    "Events and alarms received, by what became of them: sent, repeated (the same again, as in a "
+    "refresh), left_out (below min_severity, or no condition), cleared (a condition that went "
+    "while no session saw it), unusable (rejected, see there).",
+    ["source", "became"],
+)
+EVENT_OVERFLOWS = Counter(
+    "opcua_gateway_event_overflows_total",
+    "Times that a server's queue of events was too small; rising: raise "
+    "AURELIAN_OPCUA_EVENT_QUEUE, or min_severity at the server. Conditions are listed again.",
+    ["source"],
+)
+REFRESHES = Counter(
+    "opcua_gateway_condition_refreshes_total",
+    "Lists of conditions asked for (ConditionRefresh): done, later (asked again), refused (the "
+    "server has none, so after a new session no condition counts as known).",
+    ["source", "result"],
+)

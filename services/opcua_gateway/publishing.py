@@ -7,11 +7,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Sequence as Items
+from functools import partial
 
 from asyncua import ua
 
 from aurelian.model.addresses import NodeAddress
 from aurelian.model.time import now_us
+from opcua_gateway.alarms.watch import EventWatch
 from opcua_gateway.decode.notifications import decode_publish
 from opcua_gateway.happenings import Refused, Unfiltered
 from opcua_gateway.items.asked import Asked
@@ -53,6 +55,7 @@ class Publishing:
         revisions: told what the server gives; of the source.
         most_notifications: in one message; 0: as the server likes.
         mode: of the nodes' items; a standby's do not report until `report`.
+        events: of the server, watched too once the items report; None: they are not.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Publishing:
         window: Window,
         out: Outlet,
         mode: ua.MonitoringMode = ua.MonitoringMode.Reporting,
+        events: EventWatch | None = None,
     ) -> None:
         self.limits = limits
         self.subscriptions: dict[int, Subscription] = {}
@@ -83,6 +87,10 @@ class Publishing:
         self._meanings = Meanings(session, revisions, percent)
         self._interval_s, self._most = publishing_interval_s, most_notifications
         self._window, self._out, self._mode = window, out, mode
+        self.events = events
+        self._reports = asyncio.Event()
+        if mode is ua.MonitoringMode.Reporting:
+            self._reports.set()
         self.refused: dict[int, int] = {}
         """Nodes that the server does not give, by handle with the status that was told."""
         self._order = asyncio.Lock()
@@ -115,7 +123,16 @@ class Publishing:
         await self._open_subscription()
         news = await self._watch(range(len(self.nodes)))
         await self._watch_server()
+        if self.events is not None and self._reports.is_set():
+            await self.events.create(self._newest_number())
         return news
+
+    def _newest_number(self) -> int:
+        return list(self.subscriptions.values())[-1].terms.subscription
+
+    async def _watch_events(self, events: EventWatch) -> None:
+        await self._reports.wait()
+        await events.run(self._newest_number, self._order, self._out)
 
     async def run(self, read_back: Callable[[], Coroutine[None, None, None]]) -> None:
         """Work until cancelled; `read_back` runs beside, once a message came.
@@ -134,6 +151,9 @@ class Publishing:
             tasks.create_task(self._retry(), name="retry refused nodes")
             tasks.create_task(self._follow_meanings(), name="read what nodes mean")
             tasks.create_task(self._after_message(read_back), name="read history back")
+            if self.events is not None:
+                watch = partial(self._watch_events, self.events)
+                tasks.create_task(self._after_message(watch), name="refresh conditions")
 
     def held(self) -> asyncio.Lock:
         """While it is held no message goes on."""
@@ -143,6 +163,7 @@ class Publishing:
         """Let all items report from now on, beginning with what their queues have. The status of
         those that are refused, by handle; they are made anew later."""
         self._mode = ua.MonitoringMode.Reporting
+        self._reports.set()
         handles = range(len(self.nodes))
         refused = await self._items.set_mode(handles, self._mode, self.limits.items_per_call)
         self.refused |= refused
@@ -153,7 +174,7 @@ class Publishing:
         await self._session.delete_subscriptions(list(self.subscriptions))
 
     def _add(self, standing: Standing) -> Subscription:
-        made = Subscription(self._session, standing, self._out)
+        made = Subscription(self._session, standing, self._out, self.events)
         self.subscriptions[standing.terms.subscription] = made
         return made
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aurelian.model.time import SECOND_US
+from opcua_gateway.alarms.fields import EventField, EventTerms
 from opcua_gateway.session import Limits, Terms
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Resume:
         servers: url and ApplicationUri of those that the server named as redundant.
         asked: fingerprint of what was asked for the nodes; other items need other subscriptions.
             "": not known.
+        events: the item of events; None: there is none.
     """
 
     secret: str
@@ -56,6 +58,7 @@ class Resume:
     url: str = ""
     servers: tuple[tuple[str, str], ...] = ()
     asked: str = ""
+    events: EventTerms | None = None
 
 
 class ResumeFile:
@@ -126,6 +129,7 @@ def _parsed(found: dict[str, object]) -> Resume:
         _text(found.get("url", "")),
         _all(_server, found.get("servers", [])),
         _text(found.get("asked", "")),
+        _events(found.get("events")),
     )
 
 
@@ -140,6 +144,19 @@ def _span(found: object) -> tuple[int, int] | None:
 def _server(found: object) -> tuple[str, str]:
     url, uri = _all(_text, found)
     return url, uri
+
+
+def _events(found: object) -> EventTerms | None:
+    if found is None:
+        return None
+    each = _is(dict, found)
+    return EventTerms(_whole(each["subscription"]), _all(_field, each["fields"]))
+
+
+def _field(found: object) -> EventField:
+    each = _is(dict, found)
+    path = _all(_text, each["path"])
+    return EventField(_text(each["key"]), _text(each["type"]), path, own=_is(bool, each["own"]))
 
 
 def _terms(found: object) -> Terms:

@@ -112,6 +112,7 @@ class Resumption:
             at,
             url=url,
             asked=self._asked,
+            events=publishing.events.terms if publishing.events is not None else None,
         )
 
     def found(self, servers: Iterable[tuple[str, str]]) -> None:

@@ -29,6 +29,9 @@ class OpcuaGatewaySettings(GatewaySettings):
         gt=0,
         description="longest outage that the queues of the servers shall bridge",
     )
+    opcua_event_queue: int = Field(
+        10_000, ge=2, description="queue size asked for the events of a server"
+    )
     opcua_publish_requests: int = Field(
         2, ge=1, le=10, description="Publish requests that wait at a server"
     )

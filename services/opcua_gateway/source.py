@@ -16,13 +16,14 @@ from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
 from aurelian.edge.source_state import Condition
 from aurelian.model.addresses import AddressError
-from aurelian.model.plant import Plant
+from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_file import PlantError
 from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
+from opcua_gateway.alarms.deliveries import make_alarms
 from opcua_gateway.clock import watch_clock
 from opcua_gateway.condition import condition_of, export_revised
 from opcua_gateway.connection import NotResumed
@@ -30,7 +31,14 @@ from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.dialling import Dialler
 from opcua_gateway.failures import first_of
-from opcua_gateway.happenings import Connected, Happening, Lost, Message, next_of
+from opcua_gateway.happenings import (
+    Connected,
+    Happening,
+    Lost,
+    Message,
+    RefreshRefused,
+    next_of,
+)
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.mapping import Tag, tags_of
@@ -70,7 +78,8 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
                     tags = tags_of(plant, model)
                 except AddressError as error:
                     raise PlantError(str(error)) from error
-                sources.append(OpcuaSource(model, plant.owner, tags, settings, turns))
+                units = [each for each in plant.units() if each.model.source == model.id]
+                sources.append(OpcuaSource(model, plant.owner, tags, settings, turns, units))
     if sources:
         announce_certificate(settings)
     return sources
@@ -86,15 +95,16 @@ class OpcuaSource:
         tags: Sequence[Tag],
         settings: OpcuaGatewaySettings,
         turns: Turns | None = None,
+        units: Sequence[Unit] = (),
     ) -> None:
         self.model, self.owner = model, owner
         self._turns = turns or Turns()
-        self._tags, self._settings = tags, settings
+        self._tags, self._settings, self._units = tags, settings, units
         self._servers = Servers(model.url, model.redundant, model.redundancy)
-        self._dialler = Dialler(model, tags, settings)
+        self._dialler = Dialler(model, tags, settings, units)
         self._resumption = Resumption(
             ResumeFile(settings.state / f"opcua-{model.slug}.json", model.key),
-            [tag.model.address for tag in tags],
+            [*(tag.model.address for tag in tags), *_of_events(model)],
             self._dialler.fingerprint,
         )
         self._live: tuple[Session, Publishing] | None = None
@@ -124,11 +134,15 @@ class OpcuaSource:
                 happening = await next_of(keeper, self._out)
                 delivery = self._deliveries.of(happening)
                 self._remember(happening)
+                if self._alarms is not None:
+                    await self._alarms.write()
                 yield delivery
         finally:
             keeper.cancel()
             await asyncio.wait({keeper})
             self._save()
+            if self._alarms is not None:
+                self._alarms.close()
 
     def _make_parts(self) -> None:
         """What takes values from a session to the outbox, and remembers how far it is."""
@@ -148,7 +162,8 @@ class OpcuaSource:
             self._out,
             self._window,
         )
-        self._deliveries = Deliveries(self.model, self.owner, self._tags, self._holes)
+        self._alarms = make_alarms(self.model, self._units, settings.state)
+        self._deliveries = Deliveries(self.model, self.owner, self._tags, self._holes, self._alarms)
 
     def _begin_anew(self) -> None:
         """What was on its way when this ended before was not stored, and nobody will acknowledge
@@ -276,6 +291,8 @@ class OpcuaSource:
             if resume is not None and is_resumed:
                 self._resumption.resumed(resume, session)
                 self._save()
+                if publishing.events is not None:
+                    publishing.events.go_on(resume.events)
                 publishing.resume(*self._resumption.left_of(resume, self._window))
                 await self._out.put(Connected(True, now_us(), status, self._shown(server)))
                 await publishing.tell({})
@@ -310,6 +327,8 @@ class OpcuaSource:
         standbys: Standbys,
         work: Awaitable[None],
     ) -> None:
+        if self.model.alarms is None and self._alarms is not None:
+            await self._out.put(RefreshRefused(True, now_us()))
         self._live = session, publishing
         turn.end()
         self._servers.connected()
@@ -402,6 +421,11 @@ class OpcuaSource:
 
     def _save(self) -> None:
         self._resumption.save(self._deliveries, self._holes)
+
+
+def _of_events(model: SourceModel) -> list[str]:
+    """Another item of events needs other subscriptions, as other nodes do."""
+    return [] if model.alarms is None else [f"alarms {model.alarms.model_dump_json()}"]
 
 
 async def _watch_all(session: Session, publishing: Publishing) -> dict[int, int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aurelian.model.time import now_us
+from opcua_gateway.alarms.watch import EventWatch
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Happening, Message
 from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, to_ask_for
@@ -46,7 +47,13 @@ class Standing:
 class Subscription:
     """Takes the messages of one subscription to `out`, in order and each once."""
 
-    def __init__(self, session: Session, standing: Standing, out: Outlet) -> None:
+    def __init__(
+        self,
+        session: Session,
+        standing: Standing,
+        out: Outlet,
+        events: EventWatch | None = None,
+    ) -> None:
         self.terms = standing.terms
         self.acknowledgements = standing.acknowledgements
         self.has_delivered = False
@@ -56,7 +63,7 @@ class Subscription:
         self.left_behind = 0
         """Publish requests that the server may still have from the connection before. Eclipse Milo
         answers them first, one in each keep-alive, to nobody."""
-        self._session, self._out = session, out
+        self._session, self._out, self._events = session, out, events
         self._sequence = Sequence(standing.expected, standing.seen)
         self._replay_from_list = standing.expected is None
 
@@ -142,6 +149,8 @@ class Subscription:
             await self._out.put(Message(published, None, lost, now_us()))
         elif seen.fresh:
             self.acknowledgements.delivered(published.sequence, len(published))
-            await self._out.put(Message(published, self.acknowledgements, lost, now_us()))
+            at = now_us()
+            said = await self._events.read(published, lost) if self._events is not None else ()
+            await self._out.put(Message(published, self.acknowledgements, lost, at, said))
         else:
             self.acknowledgements.repeated(published.sequence)

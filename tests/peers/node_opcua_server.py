@@ -96,6 +96,22 @@ class NodeOpcua:
         """Give each session no more from now on; those that are there stay."""
         await self._do("subscriptions", most)
 
+    async def alarm(self, number: int, **change: object) -> None:
+        """An event of an alarm: active, message, severity, retain, acked, confirmed."""
+        await self._do("alarm", number, change)
+
+    async def limit(self, value: float) -> None:
+        """Write the variable that has limits: 10, 20, 80, 90."""
+        await self._do("limit", value)
+
+    async def branch(self, number: int, *, end: bool = False) -> None:
+        """Make a branch of an alarm, or end its last one."""
+        await self._do("branch", number, end)
+
+    async def event(self, kind: str, message: str, severity: int) -> None:
+        """Raise an event that is no condition."""
+        await self._do("event", kind, message, severity)
+
     async def forget(self) -> None:
         """End all sessions with their subscriptions."""
         await self._do("forget")
@@ -159,6 +175,7 @@ async def node_opcua(
     transport: Mapping[str, int] | None = None,
     token_lifetime_ms: int = 0,
     clock_ahead_ms: int = 0,
+    alarms: int = 0,
     uri: str = NAMESPACE,
     redundancy: int = 0,
     redundant: Sequence[tuple[str, str]] = (),
@@ -182,6 +199,7 @@ async def node_opcua(
         transport: receiveBufferSize, sendBufferSize, maxMessageSize and maxChunkCount of its
             connections; None: as it likes.
         token_lifetime_ms: after which a secure channel must be renewed; 0: its own.
+        alarms: so many at an object `s=press`, and one of the limits of `s=press.temperature`.
         clock_ahead_ms: of all its times, negative: behind.
         uri: its ApplicationUri.
         redundancy: RedundancySupport, with the ApplicationUris and addresses of the others,
@@ -215,6 +233,7 @@ async def node_opcua(
         "key": None if key is None else str(key),
         "transport": transport,
         "token_lifetime_ms": token_lifetime_ms,
+        "alarms": alarms,
         "clock_ahead_ms": clock_ahead_ms,
         "uri": uri,
         "redundancy": redundancy,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from aurelian.edge.columns import NO_TIME, Numbers
 from aurelian.model.sample import Flag, ValueType
 from opcua_gateway.data_types.structures import Types
+from opcua_gateway.decode.events import EventFields, read_events
 from opcua_gateway.decode.publish_decoder import Damage, Items
 from opcua_gateway.decode.response_header import open_response
 from opcua_gateway.decode.values import to_value
@@ -56,6 +57,7 @@ class Published:
         unreadable: bytes whose notifications could not be decoded, with `why`.
         published_at: PublishTime as on the wire, 100 ns since 1601; one message has one, however
             often it is sent. 0: the server gives none.
+        events: in order.
     """
 
     subscription: int
@@ -69,9 +71,10 @@ class Published:
     unreadable: bytes = b""
     why: str = ""
     published_at: int = 0
+    events: tuple[EventFields, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.others) + sum(map(len, self.numbers))
+        return len(self.others) + sum(map(len, self.numbers)) + len(self.events)
 
     def number(self, handle: int) -> int | None:
         """The last value of an item that is an Int32, None: there is none."""
@@ -168,6 +171,7 @@ def _decode_message(
     sequence = _uint32(reader)
     published_at, blocks = struct.unpack("<qi", reader.read(12))
     items = Items(reader.data, types)
+    events: list[EventFields] = []
     ended: int | None = None
     unreadable: list[bytes] = []
     why = ""
@@ -187,6 +191,8 @@ def _decode_message(
                 case ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary:
                     (count,) = struct.unpack("<i", block.read(4))
                     items.read(block.position, block_end, count)
+                case ua.ObjectIds.EventNotificationList_Encoding_DefaultBinary:
+                    read_events(Reader(block.data, block.position, block_end, types), events)
                 case ua.ObjectIds.StatusChangeNotification_Encoding_DefaultBinary:
                     ended = _uint32(block)
             if length > len(reader):
@@ -210,6 +216,7 @@ def _decode_message(
         b"".join(unreadable),
         why,
         published_at,
+        tuple(events),
     )
 
 

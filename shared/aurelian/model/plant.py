@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from aurelian.model.addresses import AddressError, parse_address
+from aurelian.model.alarm_nodes import check_alarm_nodes
 from aurelian.model.asset import Asset
 from aurelian.model.plant_parts import (
     NAMESPACE,
@@ -102,6 +103,13 @@ class Plant(PlantPart):
                     _check_unit(unit, kinds, paths, (*place, "units", u))
                     _check_monitoring(
                         unit, sources[unit.model.source], (*place, "units", u, "signals")
+                    )
+                    check_alarm_nodes(
+                        unit.path,
+                        unit.model.alarm_nodes,
+                        sources[unit.model.source],
+                        addresses,
+                        (*place, "units", u),
                     )
                     if kinds[unit.model.source] != "opcua":
                         _check_addresses(unit, addresses, (*place, "units", u))

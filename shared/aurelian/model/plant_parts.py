@@ -214,6 +214,7 @@ class UnitModel(PlantPart):
         address: what its source calls it, exactly, with blanks and umlauts: a level of an MQTT
             topic, a Sparkplug `device`, `node/device` or `group/node/device` (`node/` or
             `group/node/`: the edge node itself); by default its name.
+        alarm_nodes: opcua: node ids whose events, and those of nodes below them, are this unit's.
         states: the vocabulary of its state signal, by default PackML.
     """
 
@@ -222,6 +223,7 @@ class UnitModel(PlantPart):
     address: str = ""
     title: str = ""
     signals: tuple[SignalModel, ...] = ()
+    alarm_nodes: tuple[str, ...] = ()
     states: States = DEFAULT
     id: Id | None = None
     simulate: dict[str, float | str] = Field(default_factory=dict)  # for pilot_factory only

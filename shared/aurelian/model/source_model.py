@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from aurelian.model.addresses import check_topic, check_url
+from aurelian.model.alarms_model import AlarmsModel, as_mapping
 from aurelian.model.monitoring import Monitoring
 from aurelian.model.plant_parts import Name, PlantPart, check_zone
 from aurelian.model.status_codes import StatusCode
@@ -145,6 +146,7 @@ class SourceModel(PlantPart):
             where the first is lost or worse (part 4, 6.6.2).
         redundancy: opcua: how they are kept ready; `none`: the server's own list of others is not
             looked at. None: as the server says, else cold.
+        alarms: opcua: its events and alarms are taken. None: they are not.
         oldest: no live value of it is older than this day; an older time is a wrong clock's. None:
             400 days before the gateway's first start.
     """
@@ -170,6 +172,7 @@ class SourceModel(PlantPart):
     redundant: tuple[str, ...] = ()
     redundancy: Redundancy | None = None
     security: OpcuaSecurity | None = None
+    alarms: AlarmsModel | None = None
     _site: str = PrivateAttr("")
 
     @field_validator("time_zone")
@@ -212,6 +215,11 @@ class SourceModel(PlantPart):
     def _one_or_several(cls, given: object) -> object:
         return (given,) if isinstance(given, str | int) else given
 
+    @field_validator("alarms", mode="before")
+    @classmethod
+    def _on_or_off(cls, given: object) -> object:
+        return as_mapping(given)
+
     @field_validator("security", mode="before")
     @classmethod
     def _is_mapping(cls, given: object) -> object:
@@ -227,7 +235,15 @@ class SourceModel(PlantPart):
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
         if self.kind != "opcua":
-            for name in ("user", *_SIGNING_IN, "redundant", "redundancy", "security", *_OF_VALUES):
+            for name in (
+                "user",
+                *_SIGNING_IN,
+                "redundant",
+                "redundancy",
+                "security",
+                "alarms",
+                *_OF_VALUES,
+            ):
                 if name in self.model_fields_set and getattr(self, name):
                     raise ValueError(f"`{name}` is there for kind opcua only; take it out")
             return self
@@ -350,6 +366,8 @@ _OF_ONE_SERVER = ("server_uri", "server_sha256")
 _OF_CERTIFICATE = ("server_uri", "server_sha256", "trust", "waive")
 
 _OF_VALUES = ("monitoring", "good_status", "event_time")
+
+_OF_OPCUA = ("redundant", "redundancy", "security", "alarms")
 
 _SIGNING_IN = ("password_file", "password_env", "user_certificate", "user_key")
 

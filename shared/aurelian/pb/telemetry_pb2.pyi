@@ -232,20 +232,54 @@ class Refused(_message.Message):
     def __init__(self, asset: _Optional[str] = ..., signal: _Optional[str] = ..., reason: _Optional[str] = ..., source_time: _Optional[int] = ...) -> None: ...
 
 class MachineAlarm(_message.Message):
-    __slots__ = ("asset", "code", "message", "severity", "active", "source_time")
+    __slots__ = ("asset", "code", "message", "severity", "active", "source_time", "event_id", "condition", "branch", "event_type", "source_node", "source_name", "retain", "enabled", "acked", "confirmed", "suppressed", "out_of_service", "shelved", "quality", "comment", "fields", "reason")
     ASSET_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     SEVERITY_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_NODE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_NAME_FIELD_NUMBER: _ClassVar[int]
+    RETAIN_FIELD_NUMBER: _ClassVar[int]
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    ACKED_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SHELVED_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     asset: str
     code: str
     message: str
     severity: int
     active: bool
     source_time: int
-    def __init__(self, asset: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., severity: _Optional[int] = ..., active: _Optional[bool] = ..., source_time: _Optional[int] = ...) -> None: ...
+    event_id: bytes
+    condition: str
+    branch: str
+    event_type: str
+    source_node: str
+    source_name: str
+    retain: bool
+    enabled: bool
+    acked: bool
+    confirmed: bool
+    suppressed: bool
+    out_of_service: bool
+    shelved: bool
+    quality: int
+    comment: str
+    fields: str
+    reason: str
+    def __init__(self, asset: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., severity: _Optional[int] = ..., active: _Optional[bool] = ..., source_time: _Optional[int] = ..., event_id: _Optional[bytes] = ..., condition: _Optional[str] = ..., branch: _Optional[str] = ..., event_type: _Optional[str] = ..., source_node: _Optional[str] = ..., source_name: _Optional[str] = ..., retain: _Optional[bool] = ..., enabled: _Optional[bool] = ..., acked: _Optional[bool] = ..., confirmed: _Optional[bool] = ..., suppressed: _Optional[bool] = ..., out_of_service: _Optional[bool] = ..., shelved: _Optional[bool] = ..., quality: _Optional[int] = ..., comment: _Optional[str] = ..., fields: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Rejected(_message.Message):
     __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "reason", "error_class", "origin", "payload", "payload_size", "payload_sha256", "samples")

@@ -124,6 +124,26 @@ async def page(stack: dashboard_stack.DashboardStack, path: str = "/") -> str:
         return answer.text.partition("<body>")[2]
 
 
+async def page_part(stack: dashboard_stack.DashboardStack, path: str) -> str:
+    async with httpx.AsyncClient(headers=stack.headers) as client:
+        answer = await client.get(stack.dashboard.url + path)
+        assert answer.status_code == 200
+        return answer.text
+
+
+async def until_part(
+    stack: dashboard_stack.DashboardStack,
+    path: str,
+    holds: Callable[[str], bool],
+    limit_s: float = 10,
+) -> str:
+    deadline = time.monotonic() + limit_s
+    while not holds(text := await page_part(stack, path)):
+        assert time.monotonic() < deadline, text
+        await asyncio.sleep(0.05)
+    return text
+
+
 def tile(text: str, line: str) -> str:
     return text.partition(f'<line-frame class="tile" data-line="{line}"')[2].partition(
         "</line-frame>"
@@ -197,6 +217,28 @@ async def test_a_line_whose_source_falls_silent_turns_stale_and_is_no_longer_sai
         await until_page(
             stack, "/", lambda text: 'data-freshness="live"' in tile(text, line)[:100], 5
         )
+
+
+async def test_an_alarm_of_a_machine_is_shown_and_of_a_silent_source_as_not_known(
+    stack: dashboard_stack.DashboardStack,
+) -> None:
+    path = f"/parts/machine-alarms/{stack.line.id}"
+    assert "<h2>" not in await page_part(stack, path)  # none of its machines ever told any
+    unit, source = stack.line.constraint, stack.source
+    dashboard_stack.write_machine_alarm(stack.database_url, unit, "hot <1>", severity=800)
+    dashboard_stack.write_machine_alarm(stack.database_url, unit, "went", retain=False)
+    dashboard_stack.write_machine_alarm(stack.database_url, unit, "of the plc", is_of_unit=False)
+    async with stack.heartbeats():
+        await until_page(
+            stack, "/", lambda text: 'data-freshness="live"' in tile(text, stack.line.id)
+        )
+        text = await page_part(stack, path)
+        assert text.index("hot &lt;1&gt;") < text.index("of the plc") and "went" not in text
+        assert "active, not acknowledged" in text and "Not known" not in text
+        assert source.rpartition("/")[2] in text
+        assert "hot &lt;1&gt;" in await page(stack, f"/lines/{stack.line.id}")
+    text = await until_part(stack, path, lambda text: text.count("Not known since") == 2)
+    assert text.count('data-freshness="stale"') == 2
 
 
 async def test_a_dead_source_is_sent_at_once_with_its_reason(

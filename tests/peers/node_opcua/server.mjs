@@ -89,6 +89,7 @@ for (const space of further.length ? further : [counting]) {
     else if (n < options.historized + options.refused) node.accessLevel |= opcua.AccessLevelFlag.HistoryRead;
   }
 }
+const alarms = options.alarms ? alarmNodes(options.alarms) : undefined;
 // What it says of redundancy: ServiceLevel, and, where it has others, RedundancySupport, ServerUriArray and FindServers.
 let level = 255;
 const levelNode = all.findNode("i=2267");
@@ -176,6 +177,29 @@ const commands = {
     server.engine.setShutdownTime(new Date(Date.now() + seconds * 1000));
     server.engine.setShutdownReason(reason);
     server.engine.setServerState(number);
+  },
+  // An event of an alarm, number n: {active, message, severity, retain, acked, confirmed}, each may be left out.
+  alarm(n, change) {
+    alarms.change(n, change);
+  },
+  // The value of the variable that has limits.
+  limit(value) {
+    alarms.temperature.setValueFromSource({ dataType: "Double", value });
+  },
+  // A branch of alarm n: its state before, that nobody acknowledged; with `end` the last one ends.
+  branch(n, end) {
+    const alarm = alarms.all[n];
+    const branch = end ? alarm.getBranches().at(-1) : alarm.createBranch();
+    branch.setRetain(!end);
+    branch.setMessage(end ? "branch ended" : "branch of before");
+    alarm.raiseNewBranchState(branch);
+  },
+  // An event that is no condition.
+  event(type, message, severity) {
+    all.rootFolder.objects.server.raiseEvent(type, {
+      message: { dataType: "LocalizedText", value: { text: message } },
+      severity: { dataType: "UInt16", value: severity },
+    });
   },
   // The ServiceLevel from now on.
   level(number) {
@@ -302,4 +326,38 @@ function shiftClock(ms) {
       return Real.now() + ms;
     }
   };
+}
+
+// An object s=press with events of alarms alarm0 and so on, of a maker's own type with a property Channel, and of the
+// variable s=press.temperature with the limits 10, 20, 80, 90.
+function alarmNodes(count) {
+  all.installAlarmsAndConditionsService();
+  const space = all.getOwnNamespace();
+  const notifier = all.rootFolder.objects.server;
+  const press = space.addObject({ organizedBy: all.rootFolder.objects, nodeId: "s=press", browseName: "Press", eventSourceOf: notifier });
+  const type = space.addObjectType({ browseName: "MakersAlarmType", subtypeOf: "AlarmConditionType" });
+  space.addVariable({ propertyOf: type, browseName: "Channel", dataType: "UInt16", modellingRule: "Mandatory" });
+  const made = Array.from({ length: count }, (_, n) => {
+    const alarm = space.instantiateAlarmCondition(
+      type,
+      { browseName: `alarm${n}`, nodeId: `s=alarm${n}`, conditionName: `alarm ${n}`, conditionSource: press, componentOf: press, inputNode: opcua.NodeId.nullNodeId, optionals: ["ConfirmedState", "Confirm", "SuppressedState"] },
+      { Channel: { dataType: "UInt16", value: 100 + n } },
+    );
+    alarm.setEnabledState(true);
+    return alarm;
+  });
+  const temperature = space.addVariable({ componentOf: press, nodeId: "s=press.temperature", browseName: "Temperature", dataType: "Double", value: { dataType: "Double", value: 50 } });
+  const limit = space.instantiateExclusiveLimitAlarm("ExclusiveLimitAlarmType", {
+    browseName: "limit", nodeId: "s=limit", conditionName: "temperature", componentOf: press, conditionSource: press, inputNode: temperature,
+    lowLowLimit: 10, lowLimit: 20, highLimit: 80, highHighLimit: 90,
+  });
+  limit.setEnabledState(true);
+  const change = (n, { active, acked, confirmed, ...info }) => {
+    const alarm = made[n], branch = alarm.currentBranch();
+    if (active !== undefined) branch.setActiveState(active);
+    if (acked !== undefined) branch.setAckedState(acked);
+    if (confirmed !== undefined) branch.setConfirmedState(confirmed);
+    alarm.raiseNewCondition({ quality: opcua.StatusCodes.Good, ...info });
+  };
+  return { all: made, temperature, change };
 }

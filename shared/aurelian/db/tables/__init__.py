@@ -25,6 +25,7 @@ from aurelian.db.tables.historian import (
     source,
 )
 from aurelian.db.tables.line_health import alarm, kpi, line_state, stop
+from aurelian.db.tables.machine_alarms import machine_alarm, machine_alarm_event
 from aurelian.db.tables.maintenance import case, health
 from aurelian.db.tables.partner_events import attempt, endpoint, event_log, pending
 from aurelian.db.tables.platform import api_key, company, grant, kafka_log
@@ -56,6 +57,8 @@ __all__ = [
     "ledger_received",
     "ledger_stored",
     "line_state",
+    "machine_alarm",
+    "machine_alarm_event",
     "metadata",
     "pending",
     "rejected",
