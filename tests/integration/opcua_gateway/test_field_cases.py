@@ -160,15 +160,13 @@ async def test_a_subscription_that_falls_silent_is_given_up_though_the_session_l
             created.add(answer.connection)
         return None if answer.kind == PUBLISH and answer.connection not in created else answer
 
-    source = make_source(tmp_path, server.url, NODES)
-    async with taking(source) as taken:
-        await first_values(taken)
-        start = now_ms()
-        await server.count(1, 4, PAUSE_MS, start)
-        await until(lambda: newest(taken) == [4.0] * NODES, "the values before")
-    source = make_source(tmp_path, server.url, NODES, opcua_keep_alive_s=0.5)
     async with relay(server.url, silence) as way:
-        source.model = source.model.model_copy(update={"url": way.url})
+        async with taking(make_source(tmp_path, way.url, NODES)) as taken:
+            await first_values(taken)
+            start = now_ms()
+            await server.count(1, 4, PAUSE_MS, start)
+            await until(lambda: newest(taken) == [4.0] * NODES, "the values before")
+        source = make_source(tmp_path, way.url, NODES, opcua_keep_alive_s=0.5)
         async with taking(source) as rest:
             await until(lambda: births(rest)[-1:] == ["connected"], "a new session", 60)
             await server.count(5, 8, PAUSE_MS, start + 4 * PAUSE_MS)

@@ -148,8 +148,7 @@ async def test_a_password_in_the_clear_goes_out_only_where_it_is_said(
     ) as server:
         for mode, says in (
             ("None", "choose an endpoint with security"),
-            ("Sign", "choose an endpoint with security"),
-            ("SignAndEncrypt", "only the channel would protect it"),
+            ("Sign", "the channel (Basic256Sha256 with Sign) does not protect it"),
         ):
             security: dict[str, Any] = {"trust": "first_use"}
             security |= {"policy": "None"} if mode == "None" else {"mode": mode}
