@@ -68,15 +68,14 @@ while True:
 @contextlib.contextmanager
 def bad_server(kind: str) -> Iterator[str]:
     """A server that sends `garbage`, `hang`s or `flood`s with messages that mean nothing."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", _BAD_SERVER, kind], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield f"opc.tcp://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield f"opc.tcp://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
 
 
 class Failing:
