@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from aurelian.model.machine_states import PackMl
 from aurelian.model.plant import Line, Plant
 from aurelian.model.plant_file import load_plants
 from aurelian.model.plant_parts import LineState, Role
@@ -90,7 +91,8 @@ def _report(live: LivePlant, line: Line, at_ms: int, random_: random.Random) -> 
 
 def _value(kind: ValueType, role: Role, random_: random.Random) -> Value:
     if role is Role.STATE:
-        return random_.choice((2, 4, 5, 6, 9, 10, 11))
+        state = PackMl(random_.choice((2, 4, 5, 6, 9, 10, 11)))
+        return state.name.capitalize() if kind is ValueType.TEXT else int(state)
     match kind:
         case ValueType.TEXT:
             return random_.choice(("shaft-40", "shaft-55"))

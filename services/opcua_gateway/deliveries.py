@@ -11,7 +11,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelian.edge.columns import NO_TIME, Columns, Numbers, SignalTable
+from aurelian.edge.columns import NO_TIME, Columns
 from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
@@ -36,15 +36,12 @@ from opcua_gateway.items.heartbeat import Repeats
 from opcua_gateway.mapping import (
     BAD_NODE_ID_INVALID,
     BAD_NODE_ID_UNKNOWN,
-    Notification,
     Tag,
     UnitsHeard,
-    historical_reading,
     overflowed,
     refused_reading,
-    to_reading,
-    without_overflow,
 )
+from opcua_gateway.message_values import Values
 from opcua_gateway.server_status import ServerStatus
 from opcua_gateway.session import status_name
 
@@ -66,15 +63,14 @@ ahead of its end."""
 
 
 class Deliveries:
-    """Makes the deliveries of one server; remembers which values are a node's first, when each was
-    heard last, and which units are silent.
+    """Makes the deliveries of one server; remembers how far it is, and which units are silent.
 
     Attributes:
         heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
         stored_at: the same of the last one up to which all is on the disk: there a gap begins for
             whoever comes after us.
         data_at: microseconds since 1970 of the last values, 0: none yet.
-        names: by handle the names of the numbers of nodes that are enumerations.
+        values: of its messages.
         status: what the server says of itself.
         untold: a gap from when to when whose record is not on the disk yet: whoever comes after us
             tells it, also where the session is resumed.
@@ -98,15 +94,9 @@ class Deliveries:
         self._on_the_way = 0
         # By how much live values are dated after they come; before: negative, as it is the rule.
         self._ahead = 0
-        self.names: Mapping[int, Mapping[int, str]] = {}
-        self._tags = tags
+        self._tags, self.values = tags, Values(model, owner, tags)
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
         self._units = UnitsHeard(tags)
-        self._table = SignalTable(
-            owner, [(tag.unit, tag.model, tag.signal, tag.unit.line.path) for tag in tags]
-        )
-        self._initial = np.zeros(len(tags), np.bool_)
-        self._last_time = np.full(len(tags), NO_TIME, np.int64)
         self._beat_at = 0
         self.status = ServerStatus()
         self._is_down = False
@@ -144,15 +134,7 @@ class Deliveries:
                     at, events=[self._event(at, death=codec.Death(reason=reason))]
                 )
             case ReadBack(found, filled, stored, at):
-                readings = [
-                    historical_reading(
-                        self._tags[each.handle],
-                        each,
-                        self.names.get(each.handle),
-                        self.model.event_time,
-                    )
-                    for each in self._good_status.of_notifications(found)
-                ]
+                readings = self.values.historical(self._good_status.of_notifications(found))
                 return self._delivery(at, readings=readings, events=filled, ack=stored)
             case RefreshAsked(at):
                 if self._alarms is not None:
@@ -179,7 +161,7 @@ class Deliveries:
         if self._alarms is not None:
             self._alarms.session_began()
         events: list[codec.SourceEvent] = []
-        self._initial[:] = not connected.resumed
+        self.values.initial[:] = not connected.resumed
         if self._repeats is not None and connected.resumed:
             self._repeats.resume(at)
         elif self._repeats is not None:
@@ -254,17 +236,17 @@ class Deliveries:
         )
 
     def _of_message(self, message: Message) -> Delivery:
-        message = self._without_known_losses(message)
+        message = replace(message, published=self.values.without_known_losses(message.published))
         published, at = self._good_status.of(message.published), message.received_at
         events = list(self._of_state(published, at))
         handles, statuses, times = published.heads()
         known = handles < len(self._tags)
         if not known.all():
             handles, statuses, times = handles[known], statuses[known], times[known]
-        columns, readings = self._values(published)
-        live = times[(times != NO_TIME) & ~self._initial[handles]]
+        columns, readings = self.values.of(published)
+        live = times[(times != NO_TIME) & ~self.values.initial[handles]]
         beats = self._beats(message, published)
-        self._initial[handles] = False
+        self.values.initial[handles] = False
         events += self._losses(message, handles, statuses, times)
         if len(live) and abs(int(live.max()) - at) < _MOST_AHEAD_US:
             self._ahead = int(live.max()) - at
@@ -303,7 +285,7 @@ class Deliveries:
             events += self._stamped(sent.events, at)
             rejects += sent.rejects
         timed = times != NO_TIME
-        self._last_time[handles[timed]] = times[timed]
+        self.values.last_time[handles[timed]] = times[timed]
         self._holes.delivered(published, at)
         self.heard_at = at
         if len(handles):
@@ -323,29 +305,6 @@ class Deliveries:
             vouches=not self._is_down,
         )
 
-    def _without_known_losses(self, message: Message) -> Message:
-        """Where the queue of a server that takes over lost values that came of the one before, its
-        next value is as that one gave it: else it would be another value at the same time."""
-        published = message.published
-        if not self._initial.any():
-            return message
-        last = np.append(self._last_time, NO_TIME)  # of all other handles
-        numbers, others = [], []
-        for each in published.numbers:
-            known = each.source_time <= last[np.minimum(each.handle, len(self._tags))]
-            known &= overflowed(each.status) & (each.source_time != NO_TIME)
-            status = np.where(known, without_overflow(each.status), each.status)
-            numbers.append(replace(each, status=status) if known.any() else each)
-        for one in published.others:
-            time = NO_TIME if one.source_time is None else one.source_time
-            if time != NO_TIME and time <= last[min(one.handle, len(self._tags))]:
-                status = np.array([one.status], np.uint32)
-                if overflowed(status)[0]:
-                    one = one._replace(status=int(without_overflow(status)[0]))
-            others.append(one)
-        published = replace(published, numbers=tuple(numbers), others=tuple(others))
-        return replace(message, published=published)
-
     def _beats(self, message: Message, published: Published) -> list[Reading]:
         """What is repeated now that the server was heard. After a loss a node's last value may not
         be the one that we know."""
@@ -353,14 +312,14 @@ class Deliveries:
             return []
         if message.lost:
             self._repeats.forget()
-        self._repeats.take(published, message.received_at, self._initial)
+        self._repeats.take(published, message.received_at, self.values.initial)
         if published.unreadable:
             self._repeats.forget()
         if self._is_down:
             return []
         found = self._repeats.take_due(message.received_at)
         metrics.REPEATED.labels(self.model.key).inc(len(found))
-        return self._readings(found, repeated=True)
+        return self.values.one_by_one(found, repeated=True)
 
     def _of_state(self, published: Published, at: int) -> Iterable[codec.SourceEvent]:
         """What the server says of itself: while it is not at work, it vouches for nobody."""
@@ -373,63 +332,6 @@ class Deliveries:
         else:
             detail = "the server is at work again"
             yield self._event(at, birth=codec.Birth(assets=self._units.heard, detail=detail))
-
-    def _values(self, published: Published) -> tuple[Columns | None, list[Reading]]:
-        """A message's values: many numbers as columns, all else as readings."""
-        numbers = published.numbers
-        others = {each.handle for each in published.others}
-        if (
-            not numbers
-            or self.model.event_time != "source"
-            or (
-                # Not beside each other: the order of a signal's values must stay.
-                others and any(np.isin(each.handle, list(others)).any() for each in numbers)
-            )
-        ):
-            return None, self._readings(published.notifications)
-        if any((each.handle >= len(self._tags)).any() for each in numbers):
-            numbers = tuple(each.take(each.handle < len(self._tags)) for each in numbers)
-        if self.names and numbers:
-            named = np.zeros(len(self._tags), np.bool_)
-            named[[handle for handle in self.names if handle < len(named)]] = True
-            if any(named[each.handle].any() for each in numbers):
-                return self._columns_without(named, numbers, published)
-        return self._columns(numbers), self._readings(published.others)
-
-    def _columns(self, numbers: tuple[Numbers, ...]) -> Columns:
-        # A copy: it is read after ours went on.
-        initial = self._initial.copy() if self._initial.any() else None
-        return Columns(self._table, numbers, initial)
-
-    def _columns_without(
-        self, named: NDArray[np.bool_], numbers: tuple[Numbers, ...], published: Published
-    ) -> tuple[Columns, list[Reading]]:
-        """Enumerations are named one by one, the other numbers stay columns."""
-        rest = tuple(each.take(~named[each.handle]) for each in numbers)
-        one_by_one = [
-            each
-            for each in published.notifications
-            if each.handle < len(named) and named[each.handle]
-        ]
-        others = [
-            each for each in published.others if each.handle < len(named) and not named[each.handle]
-        ]
-        return self._columns(rest), self._readings([*one_by_one, *others])
-
-    def _readings(
-        self, notifications: Iterable[Notification], *, repeated: bool = False
-    ) -> list[Reading]:
-        return [
-            to_reading(
-                self._tags[each.handle],
-                each,
-                initial=not repeated and bool(self._initial[each.handle]),
-                names=self.names.get(each.handle),
-                event_time=self.model.event_time,
-            )
-            for each in notifications
-            if each.handle < len(self._tags)
-        ]
 
     def _losses(
         self,
@@ -451,7 +353,7 @@ class Deliveries:
         if full.any():
             nodes = handles[full]
             metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))
-            starts = _usable(self._last_time[nodes], at, self.heard_at or at)
+            starts = _usable(self.values.last_time[nodes], at, self.heard_at or at)
             ends = _usable(times[full], at, at)
             first = self._tags[int(nodes[0])].signal.path
             reason = f"the server's queue was too small for {len(nodes)} nodes, first {first}"

@@ -389,7 +389,7 @@ class OpcuaSource:
 
         publishing.on_namespaces = read_more
         await types.read(session, within_s)
-        self._deliveries.names = types.names
+        self._deliveries.values.names = types.names
         return types
 
     def _structured(self, nodes: Sequence[str | None]) -> list[tuple[int, str]]:

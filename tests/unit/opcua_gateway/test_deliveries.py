@@ -182,7 +182,7 @@ def test_values_of_the_history_are_flagged_and_leave_what_is_known_of_now() -> N
 @pytest.mark.parametrize("count", [4, 31, 32, 100])
 def test_an_enumeration_has_its_names_in_messages_of_any_size(count: int) -> None:
     made, _ = make([f"n{n}" for n in range(count)], type="text")
-    made.names = {2: {7: "Setup"}}
+    made.values.names = {2: {7: "Setup"}}
     numbers = Numbers(
         ValueType.INT64,
         np.arange(count, dtype=np.uint32),
