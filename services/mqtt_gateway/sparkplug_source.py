@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
+from aurelian.backbone.cancellation import next_of
 from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.edge.names import readable
 from aurelian.edge.source_state import Condition, SourceState
@@ -120,7 +121,7 @@ class SparkplugSource:
         keeper = asyncio.create_task(self._keep_online(), name=f"sparkplug {self.model.key}")
         try:
             while True:
-                yield await _next(keeper, self._out)
+                yield await next_of(keeper, self._out)
         finally:
             keeper.cancel()
             await asyncio.wait({keeper})
@@ -404,20 +405,6 @@ class SparkplugSource:
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
         return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
-
-
-async def _next(keeper: asyncio.Task[None], out: asyncio.Queue[Delivery]) -> Delivery:
-    """The next of `out`. Raises what ended `keeper`."""
-    if not out.empty():
-        return out.get_nowait()
-    getting = asyncio.ensure_future(out.get())
-    try:
-        await asyncio.wait({keeper, getting}, return_when=asyncio.FIRST_COMPLETED)
-        if not getting.done():
-            keeper.result()
-        return await getting
-    finally:
-        getting.cancel()
 
 
 def _own_name(of: Told | RefusedValues) -> str:

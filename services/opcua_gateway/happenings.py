@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -114,17 +113,3 @@ class RefreshRefused:
 Happening = (
     Message | Refused | Connected | Lost | ReadBack | Unfiltered | RefreshAsked | RefreshRefused
 )
-
-
-async def next_of(keeper: asyncio.Task[None], out: asyncio.Queue[Happening]) -> Happening:
-    """The next of `out`. Raises what ended `keeper`."""
-    if not out.empty():
-        return out.get_nowait()
-    getting = asyncio.ensure_future(out.get())
-    try:
-        await asyncio.wait({keeper, getting}, return_when=asyncio.FIRST_COMPLETED)
-        if not getting.done():
-            keeper.result()
-        return await getting
-    finally:
-        getting.cancel()

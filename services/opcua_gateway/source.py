@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from asyncua import ua
 
-from aurelian.backbone.cancellation import in_own_task
+from aurelian.backbone.cancellation import in_own_task, next_of
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
 from aurelian.edge.source_state import Condition
@@ -37,7 +37,6 @@ from opcua_gateway.happenings import (
     Lost,
     Message,
     RefreshRefused,
-    next_of,
 )
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader

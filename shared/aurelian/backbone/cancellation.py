@@ -40,3 +40,17 @@ async def in_own_task(work: Coroutine[Any, Any, T]) -> T:
             task.exception()  # seen, and of no interest any more
         raise
     return task.result()
+
+
+async def next_of(keeper: asyncio.Task[None], out: asyncio.Queue[T]) -> T:
+    """The next of a queue that a task fills. Raises what ended the task."""
+    if not out.empty():
+        return out.get_nowait()
+    getting = asyncio.ensure_future(out.get())
+    try:
+        await asyncio.wait({keeper, getting}, return_when=asyncio.FIRST_COMPLETED)
+        if not getting.done():
+            keeper.result()
+        return await getting
+    finally:
+        getting.cancel()
