@@ -30,6 +30,7 @@ from aurelian.events.cloudevent import Event, encode_event
 from aurelian.local import ports
 from aurelian.local.processes import Program
 from aurelian.model import codec
+from aurelian.model.machine_states import PackMl
 from aurelian.model.plant import Line, Plant, Unit
 from aurelian.model.plant_file import load_plants
 from aurelian.model.plant_parts import Role
@@ -297,6 +298,11 @@ def micros() -> int:
     return time.time_ns() // 1000
 
 
+def state_named(number: int) -> str:
+    """What PackML calls a state, as OPC UA servers spell it."""
+    return PackMl(number).name.capitalize()
+
+
 def plausible(
     unit: Unit, seconds: float, state: int = 6
 ) -> list[tuple[Signal, Value, ValueType, int]]:
@@ -319,7 +325,8 @@ def plausible(
         }.get(model.role, 1.0)
         match signal.type:
             case ValueType.TEXT:
-                out.append((signal, "shaft-40", ValueType.TEXT, 0))
+                name = state_named(state) if model.role is Role.STATE else "shaft-40"
+                out.append((signal, name, ValueType.TEXT, 0))
             case ValueType.BOOL:
                 out.append((signal, True, ValueType.BOOL, 0))
             case ValueType.INT64 | ValueType.UINT64:

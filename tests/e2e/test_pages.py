@@ -223,9 +223,10 @@ async def test_what_ends_a_state_is_said_at_once_and_as_the_server_says_it(
         for signal, model in zip(unit.signals(), unit.model.signals, strict=True)
         if model.role is Role.STATE
     )
+    execute = dashboard_stack.state_named(6) if state.type is ValueType.TEXT else 6
     async with browser(dashboard_only) as watched, dashboard_only.heartbeats() as traffic:
         page = watched.page
-        await traffic.send_values(dashboard_only.line, [(state, 6, state.type, 0)])
+        await traffic.send_values(dashboard_only.line, [(state, execute, state.type, 0)])
         await send_state(traffic, dashboard_only, "running")
         await page.goto("/")
         shown = tile(page, dashboard_only).locator(".band .state")
@@ -241,7 +242,7 @@ async def test_what_ends_a_state_is_said_at_once_and_as_the_server_says_it(
         drawn = text.partition(f'<line-frame class="tile" data-line="{dashboard_only.line.id}"')[2]
         since = drawn.partition('<span class="since">')[2].partition("</span>")[0]
         assert html.unescape(since) in str(live)
-        await traffic.send_values(dashboard_only.line, [(state, 6, state.type, 0)])
+        await traffic.send_values(dashboard_only.line, [(state, execute, state.type, 0)])
         await expect(shown.locator(".word")).to_have_text("Running", timeout=3000)
 
 
