@@ -31,6 +31,11 @@ _SIGN_IN_REFUSED = frozenset(
         ua.StatusCodes.BadUserSignatureInvalid,
     }
 )
+_CLEAR_REFUSED = (
+    ua.StatusCodes.BadSecurityModeRejected,
+    ua.StatusCodes.BadSecurityPolicyRejected,
+    ua.StatusCodes.BadSecurityModeInsufficient,
+)
 _HUNG_UP = (OSError, TimeoutError, AssertionError)
 """What the library raises where a server ends the connection: it may be all that one says of a
 certificate that it does not trust."""
@@ -171,6 +176,8 @@ def _trusted(way: Way) -> Iterator[None]:
     except SessionLost:
         raise
     except ua.UaStatusCodeError as error:
+        if way.policy is None and error.code in _CLEAR_REFUSED:
+            raise Unacceptable(_no_clear(error)) from error
         if way.own is None or not _is_of_certificates(error):
             raise
         raise CertificateRefused(_distrusted(way, error)) from error
@@ -184,10 +191,19 @@ def _trusted(way: Way) -> Iterator[None]:
             raise
         raise CertificateRefused(_distrusted(way, error)) from error
     except ua.UaError as error:
+        if way.policy is None and way.endpoint is None:
+            raise Unacceptable(_no_clear(error)) from error
         # Another certificate than before, or not the endpoint that we speak to.
         raise Unacceptable(
             f"the server's answer does not fit the endpoint that it offered: {error}"
         ) from error
+
+
+def _no_clear(error: ua.UaError) -> str:
+    return (
+        f"the server does not speak in the clear ({error}); a source on this machine does where it "
+        "says nothing else: say security: {policy: best} for it"
+    )
 
 
 @contextmanager

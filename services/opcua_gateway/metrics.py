@@ -96,12 +96,14 @@ CLOCK_OFFSET = Gauge(
 SERVICE_LEVEL = Gauge(
     "opcua_gateway_service_level",
     "What a server says that it is worth: 0 maintenance, 1 no data, 2 to 199 degraded, from 200 "
-    "healthy; of redundant servers each that is connected to.",
+    "healthy; NaN: not connected to it now (of cold ones the rule; of warm and hot ones it cannot "
+    "take over).",
     ["source", "server"],
 )
 ACTIVE = Gauge(
     "opcua_gateway_active_endpoint",
-    "1: the server that values are taken from, 0: another one of the same source.",
+    "1: the server that values are taken from, 0: another one of the same source, or there is no "
+    "session.",
     ["source", "server"],
 )
 GAPS = Counter(

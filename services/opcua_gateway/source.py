@@ -52,7 +52,7 @@ from opcua_gateway.server_status import read_status
 from opcua_gateway.session import ResponseTooLarge, Session, SessionLost, TooManySubscriptions
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.standby import Standby, Standbys
-from opcua_gateway.takeover import MovesOn, attend
+from opcua_gateway.takeover import MovesOn, attend, measure
 from opcua_gateway.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
@@ -229,6 +229,7 @@ class OpcuaSource:
             self._live = None
             metrics.CONNECTED.labels(self.model.key).set(0)
             metrics.LOST.labels(self.model.key).inc()
+        measure(self.model.key, self._servers, connected=False)
         # What waits for a person is told on the pages too, once.
         needs_somebody = isinstance(error, Unacceptable | TooManySubscriptions) and is_news
         if was_live is not None or needs_somebody:

@@ -174,7 +174,7 @@ class Standby:
                     "source": self._dialler.model.key,
                     "server": self.server.url,
                     "mode": self._servers.mode,
-                    "level": self.server.level,
+                    "service_level": self.server.level,
                 }
                 log.info("a redundant server is ready", extra={"fields": fields})
                 await publishing.run(lambda: self._after_promotion(session, publishing))

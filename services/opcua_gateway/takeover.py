@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -56,7 +57,7 @@ async def attend(
     while True:
         if (said := status()) is not None:
             servers.active.note(said)
-        _measure(dialler.model.key, servers)
+        measure(dialler.model.key, servers)
         if (better := servers.better(time.monotonic())) is not None:
             active = servers.active
             raise MovesOn(
@@ -104,11 +105,18 @@ async def _find(
         log.info("redundant servers are found", extra=extra)
 
 
-def _measure(source: str, servers: Servers) -> None:
+def measure(source: str, servers: Servers, *, connected: bool = True) -> None:
+    """Export where a source's values come from, and what its servers say of themselves; NaN for
+    one that nobody hears.
+
+    Args:
+        connected: whether there is a session with the active one.
+    """
     for each in servers.all:
-        metrics.ACTIVE.labels(source, each.url).set(each is servers.active)
-        if each.level is not None:
-            metrics.SERVICE_LEVEL.labels(source, each.url).set(each.level)
+        is_active = each is servers.active
+        metrics.ACTIVE.labels(source, each.url).set(is_active and connected)
+        level = math.nan if each.level is None or (is_active and not connected) else each.level
+        metrics.SERVICE_LEVEL.labels(source, each.url).set(level)
 
 
 def _level(server: Server) -> str:

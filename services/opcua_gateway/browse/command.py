@@ -26,7 +26,7 @@ from opcua_gateway.browse.server_list import find_offers
 from opcua_gateway.browse.walk import Bounds
 from opcua_gateway.connection import opened
 from opcua_gateway.security.endpoints import Endpoints
-from opcua_gateway.security.policies import Unacceptable
+from opcua_gateway.security.policies import CertificateRefused, SignInRefused, Unacceptable
 from opcua_gateway.session import SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
 
@@ -124,7 +124,8 @@ def browse(
     try:
         found = asyncio.run(_discover(model, settings, store, selection, bounds, values=values))
     except Unacceptable as error:
-        give_up(str(error), "then the same command again; aurelian trust list shows certificates")
+        step = _step_after(error, of_plant=plant_file is not None)
+        give_up(str(error), f"{step}then the same command again")
     except SessionLost as error:
         give_up(
             str(error),
@@ -216,6 +217,17 @@ def _model(
     except PlantError as error:
         give_up(str(error), "correct that, or name the server by its address", code=2)
     return model
+
+
+def _step_after(error: Unacceptable, *, of_plant: bool) -> str:
+    """What a source says in the plant file is said here by options."""
+    if isinstance(error, CertificateRefused):
+        return "aurelian trust list shows the certificates; "
+    if of_plant:
+        return "correct the plant file, "
+    if isinstance(error, SignInRefused):
+        return "here: --user NAME --password-file FILE, or the variable AURELIAN_PASSWORD; "
+    return "here: --policy best, or by name one that --endpoints shows; "
 
 
 def _of_plant(path: Path, source: str) -> SourceModel:

@@ -248,6 +248,11 @@ def choose_endpoint(
             "the server offers no security at all: switch it on there, or, if the network between "
             "is closed, say security: {policy: None} for this source"
         )
+    if security.policy == NONE:
+        raise Unacceptable(
+            f"the server does not speak in the clear; it offers {', '.join(secured)}: say "
+            "security: {policy: best} for this source"
+        )
     asked = "any security of today" if security.policy == "best" else security.policy
     raise Unacceptable(
         f"the server does not offer {asked} with {security.mode}; it offers "

@@ -155,8 +155,11 @@ def _sentence(problem: ErrorDetails) -> str:
         case "extra_forbidden":
             if str(problem["loc"][-1]).isdigit():  # {ideal_cycle_s: 5,5}: YAML ends the value at 5
                 return "there is no such field; a decimal comma? write a point, say 5.5"
-            # The part that the field stands in is not known here: all names are candidates.
-            return f"there is no such field{suggest(str(problem['loc'][-1]), _FIELDS)}"
+            # The part that the field stands in is not known here: all names are candidates, but
+            # not its own, which is a field of another part.
+            name = str(problem["loc"][-1])
+            others = (each for each in _FIELDS if each != name)
+            return f"there is no such field{suggest(name, others)}"
         case "float_parsing" | "int_parsing" | "bool_parsing" | "finite_number":
             comma = isinstance(given, str) and re.fullmatch(r"[+-]?\d+,\d+", given)
             hint = f"; write {str(given).replace(',', '.')}" if comma else ""

@@ -74,7 +74,7 @@ def run_app(name: str, settings_type: type[S], make_app: Callable[[S, Health], F
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, service, logger, message, and the fields given as
-    `extra={"fields": {}}`."""
+    `extra={"fields": {}}` under other names than these."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -90,7 +90,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        entry.update(getattr(record, "fields", {}))
+        for name, value in getattr(record, "fields", {}).items():
+            entry.setdefault(name, value)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)

@@ -332,6 +332,7 @@ async def test_what_is_in_the_way_is_said_with_the_next_step(tmp_path: Path) -> 
         )
         anonymous = await command(*best, home=tmp_path)
         assert "does not let nobody sign in" in " ".join(anonymous.stderr.split())
+        assert "here: --user NAME --password-file FILE" in " ".join(anonymous.stderr.split())
         for name in (tmp_path / "node-opcua-pki" / "rejected").glob("*"):
             name.unlink()
         inside = await command(*best, *operator, "--plant", home=tmp_path)
@@ -341,6 +342,16 @@ async def test_what_is_in_the_way_is_said_with_the_next_step(tmp_path: Path) -> 
         (tmp_path / "site.yaml").write_text(inside.stdout)
         again = await command("--plant-file", str(tmp_path / "site.yaml"), home=tmp_path)
         assert again.exit_code == 0 and "1:v0" in again.stdout
+
+
+async def test_a_secured_server_on_this_machine_names_the_option(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(PASSWORD)
+    operator = ["--user", "operator", "--password-file", str(tmp_path / "password")]
+    async with secured(tmp_path, policies=("Basic256Sha256",), modes=("SignAndEncrypt",)) as peer:
+        for who in ([], operator):  # in the clear, as nothing is said
+            clear = " ".join((await command(peer.url, *who, home=tmp_path)).stderr.split())
+            assert "the server does not speak in the clear" in clear
+            assert "here: --policy best" in clear
 
 
 async def test_a_server_without_limits_or_continuation_points_is_read_too(tmp_path: Path) -> None:

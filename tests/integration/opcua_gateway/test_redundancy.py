@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -156,6 +157,12 @@ async def test_when_both_are_down_there_is_one_death_and_either_one_brings_it_ba
             other.kill()
             first.kill()
             await until(lambda: len(deaths(taken)) == 1, "the death")
+            # What they said before is not shown as if they still said it.
+            for server in (first, other):
+                active = metrics.ACTIVE.labels("x/s/peer", server.url)
+                level = metrics.SERVICE_LEVEL.labels("x/s/peer", server.url)
+                await until(lambda g=active: g._value.get() == 0, "nobody active")  # type: ignore[misc]
+                await until(lambda g=level: math.isnan(g._value.get()), "no level")  # type: ignore[misc]
             await asyncio.sleep(2)
             (tmp_path / "c").mkdir()
             async with node_opcua(

@@ -201,6 +201,8 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ("site: north", "site: &a north\nsite: *a", "3: site: stands twice"),
         ("site: north", '"site": north\nsite: south', "3: site: stands twice"),
         ("site: north", "Site: north", "2: Site: there is no such field; did you mean 'site'?"),
+        # `source` is a field of another part: never proposed for itself.
+        ("sources:", "source:", "source: there is no such field; did you mean 'sources'?"),
         ("unit: kN", "unt: kN", "unt: there is no such field; did you mean 'unit'?"),
         ("title: North works", 'title: "North\\0works"', "3: a text cannot have the character U+0"),
         ("title: North works", 'title: "\\ud800"', "3: a text cannot have the character U+D800"),
