@@ -158,7 +158,7 @@ class ScoreMore extends LiveElement {
 class TopAlarm extends LiveElement {
   render() {
     const found = alarmsOf(this.dataset.line);
-    if (!found.length) return html`<span class="muted">No active alarms</span>`;
+    if (!found.length) return html`<span class="muted">No limit alarms</span>`;
     return html`${shape(ALARM_LOOKS[found[0].priority] ?? ALARM_LOOKS.low)}<span class="message">${found[0].message}</span>${
       found.length > 1 ? html`<span class="more">+${found.length - 1}</span>` : nothing
     }`;
