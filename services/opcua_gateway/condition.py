@@ -77,9 +77,10 @@ def _connected(
     if silent_units := deliveries.silent_units:
         faults.append(f"the server has no communication with {silent_units} units: look at them")
     if publishing.refused:
+        first = deliveries.name_of(min(publishing.refused))
         faults.append(
-            f"{len(publishing.refused)} nodes are refused: compare their addresses with "
-            "`aurelian browse`; the log line 'nodes are refused' names the first"
+            f"the server refuses {len(publishing.refused)} nodes, first that of {first}: compare "
+            "addresses with `aurelian browse`"
         )
     if faults:
         return SourceState.DEGRADED, "; ".join(faults)

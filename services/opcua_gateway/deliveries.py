@@ -106,6 +106,10 @@ class Deliveries:
         """Why the server vouches for nobody; empty: it is at work."""
         return self.status.why_down if self._is_down else ""
 
+    def name_of(self, handle: int) -> str:
+        """Path of a node's signal."""
+        return self._tags[handle].signal.path
+
     @property
     def silent_units(self) -> int:
         """How many units the server does not reach."""

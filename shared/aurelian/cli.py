@@ -22,7 +22,7 @@ from rich.markup import escape
 from aurelian.local.command_options import Home, home_folder, kafka_address, running_status
 from aurelian.local.installation_commands import db_app, keys_app, topics_app
 from aurelian.local.rejected_commands import rejected_app
-from aurelian.local.terminal import give_up, os_fix, os_reason, terminal
+from aurelian.local.terminal import answer, give_up, os_fix, os_reason, terminal
 from aurelian.local.trust_commands import trust_app
 
 app = typer.Typer(
@@ -209,9 +209,9 @@ def doctor(
         Verdict.FAULT: "[red]✖[/]",
     }
     for each in findings if not as_json else []:
-        terminal.print(f"{marks[each.verdict]} {escape(each.text)}")
+        answer.print(f"{marks[each.verdict]} {escape(each.text)}")
         if each.fix:
-            terminal.print(f"    fix: {escape(each.fix)}")
+            answer.print(f"    fix: {escape(each.fix)}")
     raise typer.Exit(1 if any(each.verdict is Verdict.FAULT for each in findings) else 0)
 
 

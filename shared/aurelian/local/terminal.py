@@ -11,6 +11,9 @@ from rich.markup import escape
 terminal = Console(stderr=True, highlight=False, soft_wrap=True)
 """Standard error; without colour where it is no terminal, or NO_COLOR is set."""
 
+answer = Console(highlight=False, soft_wrap=True)
+"""Standard output: what a command was asked for."""
+
 
 def give_up(reason: str, fix: str, code: int = 1) -> NoReturn:
     """Say what is in the way and what to do next; end with exit code `code`: 1, or 2 for wrong

@@ -22,14 +22,12 @@ from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.integration.opcua_gateway.test_read_back import of
 from tests.integration.opcua_gateway.test_server_state import births, deaths
 from tests.integration.opcua_gateway.test_session_start import gaps
-from tests.long_tests import LONG_TESTS
 from tests.peers.node_opcua_server import NodeOpcua, node_opcua, url_at
 from tests.source_alone import taking
 from tests.waiting import until
 
 PLANT = "urn:aurelian-test:plant"
 PAUSE_MS = 100
-LONG = pytest.mark.skipif(not LONG_TESTS, reason="of the long run")
 FIRST, OTHER = "urn:aurelian-test:first", "urn:aurelian-test:other"
 
 
@@ -81,7 +79,7 @@ def counting(*servers: NodeOpcua, last: int, first_ms: int) -> list[asyncio.Task
     return [asyncio.create_task(each.count(1, last, PAUSE_MS, first_ms)) for each in servers]
 
 
-@pytest.mark.parametrize("mode", ["cold", pytest.param("warm", marks=LONG), "hot"])
+@pytest.mark.parametrize("mode", ["cold", pytest.param("warm", marks=pytest.mark.long), "hot"])
 async def test_when_the_active_server_is_killed_the_other_takes_over(
     tmp_path: Path, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -115,7 +113,7 @@ async def test_when_the_active_server_is_killed_the_other_takes_over(
             assert not gaps(taken) and not deaths(taken)
 
 
-@pytest.mark.parametrize("mode", [pytest.param("cold", marks=LONG), "hot"])
+@pytest.mark.parametrize("mode", [pytest.param("cold", marks=pytest.mark.long), "hot"])
 async def test_a_lower_service_level_of_the_active_server_moves_the_source(
     tmp_path: Path, mode: str
 ) -> None:

@@ -34,8 +34,8 @@ def test_a_state_folder_that_is_a_file_is_a_fault_with_exit_code_1(tmp_path: Pat
     blocked.touch()
     result = CliRunner().invoke(app, ["doctor", "--home", str(blocked / "home")])
     assert result.exit_code == 1
-    assert f"✖ {blocked} is not a folder" in result.stderr
-    assert "fix: set AURELIAN_HOME" in result.stderr
+    assert f"✖ {blocked} is not a folder" in result.stdout
+    assert "fix: set AURELIAN_HOME" in result.stdout
 
 
 @pytest.mark.parametrize(
