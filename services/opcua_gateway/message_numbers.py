@@ -135,6 +135,10 @@ class Sequence:
             self.note(number, published_at)
         return Observation(not keep_alive, missing, ahead)
 
+    def go_back(self, expected: int | None) -> None:
+        """Expect again a number of before: from there on nothing was told."""
+        self.expected = expected
+
     def note(self, number: int, published_at: int) -> None:
         """Remember a message that was seen."""
         self.seen.pop(number, None)  # to the end

@@ -13,7 +13,13 @@ from aurelian.model.time import now_us
 from opcua_gateway.alarms.watch import EventWatch
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Happening, Message
-from opcua_gateway.message_numbers import Acknowledgements, Observation, Sequence, to_ask_for
+from opcua_gateway.message_numbers import (
+    Acknowledgements,
+    Observation,
+    Sequence,
+    advance,
+    to_ask_for,
+)
 from opcua_gateway.session import Session, SessionLost, Terms, status_name
 
 log = logging.getLogger(__name__)
@@ -66,6 +72,7 @@ class Subscription:
         self._session, self._out, self._events = session, out, events
         self._sequence = Sequence(standing.expected, standing.seen)
         self._replay_from_list = standing.expected is None
+        self._untold = standing.expected  # first number that was not told, while some are missing
 
     @property
     def standing(self) -> Standing:
@@ -114,7 +121,7 @@ class Subscription:
             self._replay_from_list = False
             before = [number for number in published.available if number != published.sequence]
             lost = await self._ask_again(before, 0)
-        restarts = self._sequence.restarts
+        restarts, self._untold = self._sequence.restarts, self._sequence.expected
         seen = self._sequence.observe(
             published.sequence,
             keep_alive=published.keep_alive,
@@ -128,7 +135,13 @@ class Subscription:
             )
         numbers = to_ask_for(seen.missing, published.available)
         lost += seen.skipped - len(numbers)
-        await self._tell(published, seen, await self._ask_again(numbers, lost))
+        try:
+            lost = await self._ask_again(numbers, lost)
+        except SessionLost:
+            # What was not told is missing still, and so is this message: the server has them.
+            self._sequence.go_back(self._untold)
+            raise
+        await self._tell(published, seen, lost)
 
     async def _ask_again(self, numbers: Items[int], lost: int) -> int:
         """Fetch messages that were sent before; return how many the server does not have any more
@@ -141,7 +154,7 @@ class Subscription:
             else:
                 self._sequence.note(number, published.published_at)
                 await self._tell(published, Observation(fresh=True), lost)
-                lost = 0
+                self._untold, lost = advance(number, 1), 0
         return lost
 
     async def _tell(self, published: Published, seen: Observation, lost: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.happenings import Happening, Message
 from opcua_gateway.message_numbers import Acknowledgements, Window
-from opcua_gateway.session import Session, Terms
+from opcua_gateway.session import Session, SessionLost, Terms
 from opcua_gateway.subscription import Standing, Subscription
 
 
@@ -54,3 +54,47 @@ async def test_what_a_server_lists_and_cannot_send_again_is_lost() -> None:
     message = Published(1, 9, (7, 8, 9), False)
     assert await told((), None, message) == [[9, 2]]
     assert await told((8,), None, message) == [[8, 1], [9, 0]]
+
+
+class HangsUp(Server):
+    """The connection ends when it is asked for one number."""
+
+    def __init__(self, kept: Container[int], at: int) -> None:
+        super().__init__(kept)
+        self._at = at
+
+    async def republish(self, subscription: int, number: int) -> Published | None:
+        if number == self._at:
+            raise SessionLost("the connection ended")
+        return await super().republish(subscription, number)
+
+
+@pytest.mark.parametrize(
+    ("kept", "message", "expected"),
+    [
+        # A keep-alive says the number of the next message.
+        ((12,), Published(1, 13, (), True), [[12, 0], [13, 0]]),
+        ((12, 13), Published(1, 13, (), False), [[12, 0], [13, 0], [14, 0]]),
+        # 11 was told, or was gone, before the connection ended.
+        ((11, 12, 13), Published(1, 13, (), False), [[11, 0], [12, 0], [13, 0], [14, 0]]),
+        ((), Published(1, 13, (), False), [[14, 3]]),
+    ],
+)
+async def test_a_break_while_missing_messages_are_asked_for_loses_none_untold(
+    kept: tuple[int, ...], message: Published, expected: list[list[int]]
+) -> None:
+    """They counted as seen, as did the message behind them."""
+    out: asyncio.Queue[Happening] = asyncio.Queue()
+    first = 11 if 11 in kept or not kept else 12
+    standing = Standing(Terms(1, 0.1, 1.0), Acknowledgements(Window(64)), first)
+    broken = Subscription(cast(Session, HangsUp(kept, 12)), standing, out)
+    with pytest.raises(SessionLost):
+        await broken.accept(message)
+    resumed = Subscription(cast(Session, Server(kept)), broken.standing, out)
+    await resumed.replay()
+    last = 13 if message.keep_alive else 14
+    await resumed.accept(Published(1, last, (), False))
+    found = [out.get_nowait() for _ in range(out.qsize())]
+    assert [
+        [each.published.sequence, each.lost] for each in found if isinstance(each, Message)
+    ] == expected
