@@ -10,6 +10,7 @@ of an old one are never acknowledged on another.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -37,6 +38,7 @@ TAKEN_BYTES = 128 * 1024
 """Payloads taken at once end here: 500 messages of 2,000 members each would hold the event loop,
 and with it every other source and /readyz, for seconds."""
 
+_ADMIT = "look at the broker's own log; it has to take clients without a name or password"
 _RETAINED_IF_NEW = 1
 _MQTT5_ANSWERS_WITHIN_S = 2.0
 
@@ -46,7 +48,15 @@ FIRST_VERSION = MQTTProtocolVersion.MQTTv5
 
 
 class ConnectionLost(ConnectionError):
-    """The broker is away or refuses us; the text says what happened."""
+    """The broker is away or refuses us; the text says what happened.
+
+    Attributes:
+        step: what to do about it; empty: nobody knows.
+    """
+
+    def __init__(self, text: str = "", step: str = "") -> None:
+        super().__init__(text)
+        self.step = step
 
 
 class Refused(ConnectionLost):
@@ -263,18 +273,19 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
                 client.loop_start()
                 reason = await _answer(connection._connected, version, host, port)
                 if reason.is_failure:
-                    raise Refused(f"the broker at {host}:{port} says: {reason}")
+                    raise Refused(f"the broker at {host}:{port} says: {reason}", _ADMIT)
                 _subscribe(client, wanted, version)
                 refused = [str(each) for each in await connection._subscribed if each.is_failure]
         except (OSError, ValueError) as error:  # TimeoutError and ConnectionLost are OSErrors
             if isinstance(error, ConnectionLost):
                 raise
             raise ConnectionLost(
-                f"no MQTT broker at {host}:{port}: {error or 'it does not answer'}"
+                f"no MQTT broker at {host}:{port}: {error or 'it does not answer'}", _step(error)
             ) from error
         if refused:
             raise ConnectionLost(
-                f"the broker at {host}:{port} refuses {', '.join(wanted.filters)}: {refused[0]}"
+                f"the broker at {host}:{port} refuses {', '.join(wanted.filters)}: {refused[0]}",
+                "let this client subscribe there: look at the broker's access list",
             )
         yield connection
     finally:
@@ -293,7 +304,19 @@ async def _answer(
         async with asyncio.timeout(_MQTT5_ANSWERS_WITHIN_S):
             return await connected
     except TimeoutError as error:
-        raise Refused(f"the broker at {host}:{port} does not answer to MQTT 5") from error
+        said = f"the broker at {host}:{port} does not answer to MQTT 5"
+        raise Refused(said, "look at the broker's own log") from error
+
+
+def _step(error: Exception) -> str:
+    """What to do where no connection comes about."""
+    match error:
+        case socket.gaierror():
+            return "is the host's name spelled right, and does the name server answer?"
+        case ConnectionRefusedError():
+            return "the machine is there and nothing listens: does the broker run, on that port?"
+        case _:
+            return "is it switched on, is its cable in, does a firewall stand between?"
 
 
 def other(version: MQTTProtocolVersion) -> MQTTProtocolVersion:

@@ -96,13 +96,20 @@ class JsonSource:
             timeout_s=settings.mqtt_timeout_s,
         )
         self._heard_at = 0
-        self._trouble = "not connected yet"
+        self._trouble, self._step = "not connected yet", ""
         self._last: dict[bytes, bytes] = {}
 
     def condition(self) -> Condition:
         """How the source is now."""
         state = SourceState.CONNECTING if self._trouble else SourceState.LIVE
-        return Condition(state, self._trouble, self._heard_at, self._heard_at)
+        return Condition(
+            state,
+            self._trouble,
+            self._step,
+            self._heard_at,
+            self._heard_at,
+            address=self.model.url,
+        )
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
@@ -114,7 +121,7 @@ class JsonSource:
             try:
                 async with connected(self._wanted, version) as connection:
                     backoff.reset()
-                    live, logged, self._trouble = True, "", ""
+                    live, logged, self._trouble, self._step = True, "", "", ""
                     metrics.CONNECTED.labels(self.model.key).set(1)
                     log.info(
                         "broker is connected",
@@ -132,10 +139,10 @@ class JsonSource:
                     async for delivery in self._receive(connection):
                         yield delivery
             except Refused as error:
-                version, reason = other(version), str(error)
+                version, reason, step = other(version), str(error), error.step
             except ConnectionLost as error:
-                reason = str(error)
-            self._trouble = readable(reason)
+                reason, step = str(error), error.step
+            self._trouble, self._step = readable(reason), step
             if live:
                 metrics.CONNECTED.labels(self.model.key).set(0)
                 metrics.LOST.labels(self.model.key).inc()

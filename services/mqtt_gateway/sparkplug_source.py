@@ -108,12 +108,19 @@ class SparkplugSource:
         self._all_stored = asyncio.Event()
         self._all_stored.set()
         self._heard_at = 0
-        self._trouble = "not connected yet"
+        self._trouble, self._step = "not connected yet", ""
 
     def condition(self) -> Condition:
         """How the source is now; edge nodes that are away have their own deaths."""
         state = SourceState.CONNECTING if self._trouble else SourceState.LIVE
-        return Condition(state, self._trouble, self._heard_at, self._heard_at)
+        return Condition(
+            state,
+            self._trouble,
+            self._step,
+            self._heard_at,
+            self._heard_at,
+            address=self.model.url,
+        )
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
@@ -135,15 +142,16 @@ class SparkplugSource:
             try:
                 async with connected(wanted, version) as connection:
                     backoff.reset()
-                    logged = reason = ""
+                    logged = reason = step = ""
                     await self._be_online(connection, began)
             except Refused as error:
-                version, reason = other(version), str(error)
+                version, reason, step = other(version), str(error), error.step
             except ConnectionLost as error:
-                reason = str(error)
+                reason, step = str(error), error.step
             except _OutboxStuck:
                 reason = "the outbox takes nothing more"
-            self._trouble = readable(reason)
+                step = "is the gateway's disk full? It goes on by itself when there is room"
+            self._trouble, self._step = readable(reason), step
             await self._put_actions(None, self._host.lose_all(reason))
             if reason != logged:
                 logged = reason
@@ -160,7 +168,7 @@ class SparkplugSource:
         try:
             connection.publish(self._state_topic, _state(True, began), qos=1, retain=True)
             metrics.CONNECTED.labels(self.model.key).set(1)
-            self._trouble = ""
+            self._trouble = self._step = ""
             metrics.HOST_ONLINE.labels(self.model.key).set(1)
             log.info(
                 "host is online",

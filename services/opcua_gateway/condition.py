@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
+from aurelian.edge.certificates import sha256_of
 from aurelian.edge.names import readable
-from aurelian.edge.source_state import Condition, SourceState
+from aurelian.edge.source_state import Away, Certificate, Condition, SourceState
+from aurelian.edge.trust_store import OwnCertificate
+from aurelian.model.time import to_us
 from opcua_gateway import metrics
 from opcua_gateway.deliveries import Deliveries
+from opcua_gateway.failures import SessionLost
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.publishing import Publishing
+from opcua_gateway.redundancy import Servers
 from opcua_gateway.security.policies import CertificateRefused, SignInRefused
 from opcua_gateway.session import Session
 
@@ -19,7 +25,7 @@ _LATE = 1.5
 
 def condition_of(
     publishing: Publishing | None,
-    ended: BaseException | None,
+    ended: SessionLost | None,
     deliveries: Deliveries,
     holes: Holes,
 ) -> Condition:
@@ -27,14 +33,55 @@ def condition_of(
     what ended the last session, or attempt at one."""
     keep_alive_s = 0.0
     if publishing is None:
-        state, reason = _unconnected(ended)
+        state, reason, step = _unconnected(ended)
     else:
         terms = [each.terms for each in publishing.subscriptions.values()]
         keep_alive_s = max(
             (max(each.keep_alive_s, each.publishing_interval_s) for each in terms), default=0.0
         )
-        state, reason = _connected(publishing, deliveries, holes)
-    return Condition(state, reason, deliveries.heard_at, deliveries.data_at, keep_alive_s)
+        state, reason, step = _connected(publishing, deliveries, holes)
+    return Condition(
+        state,
+        reason,
+        step,
+        deliveries.heard_at,
+        deliveries.data_at,
+        keep_alive_s,
+        refused=refused_of(ended) if publishing is None else None,
+    )
+
+
+def with_servers(condition: Condition, servers: Servers, own: OwnCertificate | None) -> Condition:
+    """A condition with the address in use, the servers that cannot take over, and certificates:
+    `own`, and the one that is the reason."""
+    return replace(
+        condition,
+        address=servers.active.url,
+        away=tuple(
+            Away(
+                each.url,
+                readable(each.lost.reason),
+                readable(each.lost.step),
+                each.lost_at,
+                refused_of(each.lost),
+            )
+            for each in servers.others
+            if each.lost is not None
+        ),
+        own=None if own is None else Certificate(own.sha256, ends=to_us(own.ends)),
+    )
+
+
+def refused_of(ended: BaseException | None) -> Certificate | None:
+    """The server's certificate that is refused, where that is what ended a session."""
+    refused = ended.refused if isinstance(ended, CertificateRefused) else None
+    if refused is None:
+        return None
+    return Certificate(
+        sha256_of(refused),
+        readable(refused.subject.rfc4514_string()),
+        to_us(refused.not_valid_after_utc),
+    )
 
 
 def export_revised(source: str, session: Session, publishing: Publishing) -> None:
@@ -52,38 +99,38 @@ def export_revised(source: str, session: Session, publishing: Publishing) -> Non
         metrics.REVISED_LIMITS.labels(source, name).set(value)
 
 
-def _unconnected(ended: BaseException | None) -> tuple[SourceState, str]:
+def _unconnected(ended: SessionLost | None) -> tuple[SourceState, str, str]:
     if ended is None:
-        return SourceState.CONNECTING, "no session yet"
-    reason = readable(str(ended))  # it may quote what the server sent
+        return SourceState.CONNECTING, "no session yet", ""
+    told = readable(ended.reason), readable(ended.step)  # they may quote what the server sent
     if isinstance(ended, CertificateRefused):
-        return SourceState.CERT_REJECTED, reason
+        return SourceState.CERT_REJECTED, *told
     if isinstance(ended, SignInRefused):
-        return SourceState.AUTH_FAILED, reason
-    return SourceState.CONNECTING, reason
+        return SourceState.AUTH_FAILED, *told
+    return SourceState.CONNECTING, *told
 
 
 def _connected(
     publishing: Publishing, deliveries: Deliveries, holes: Holes
-) -> tuple[SourceState, str]:
+) -> tuple[SourceState, str, str]:
     now = time.monotonic()
     for each in publishing.subscriptions.values():
         if now - each.heard > _LATE / 2 * each.silence_limit_s:
             silent = f"no Publish response for {now - each.heard:.1f} s"
-            return SourceState.STALE, f"{silent}: is the server, or the network, overloaded?"
-    faults = []
+            return SourceState.STALE, silent, "is the server, or the network, overloaded?"
+    faults, steps = [], []
     if deliveries.server_down:
-        faults.append(f"{deliveries.server_down}: look there")
+        faults.append(deliveries.server_down)
+        steps.append("look there")
     if silent_units := deliveries.silent_units:
-        faults.append(f"the server has no communication with {silent_units} units: look at them")
+        faults.append(f"the server has no communication with {silent_units} units")
+        steps.append("look at these machines and their cables")
     if publishing.refused:
         first = deliveries.name_of(min(publishing.refused))
-        faults.append(
-            f"the server refuses {len(publishing.refused)} nodes, first that of {first}: compare "
-            "addresses with `aurelian browse`"
-        )
+        faults.append(f"the server refuses {len(publishing.refused)} nodes, first that of {first}")
+        steps.append("compare addresses with `aurelian browse`")
     if faults:
-        return SourceState.DEGRADED, "; ".join(faults)
+        return SourceState.DEGRADED, "; ".join(faults), "; ".join(steps)
     if holes.are_being_read:
-        return SourceState.BACKFILL, "what was missed is read out of the server's history"
-    return SourceState.LIVE, ""
+        return SourceState.BACKFILL, "what was missed is read out of the server's history", ""
+    return SourceState.LIVE, "", ""

@@ -131,7 +131,7 @@ async def _reactivate(client: Client, way: Way, secret: str) -> bool:
     except Unacceptable:
         raise  # waits for a person, and says so
     except SessionLost as error:
-        raise NotResumed(str(error)) from error.__cause__
+        raise NotResumed(str(error), error.step) from error.__cause__
 
 
 async def _activate_again(client: Client, way: Way, secret: str) -> bool:
@@ -177,32 +177,35 @@ def _trusted(way: Way) -> Iterator[None]:
         raise
     except ua.UaStatusCodeError as error:
         if way.policy is None and error.code in _CLEAR_REFUSED:
-            raise Unacceptable(_no_clear(error)) from error
+            raise Unacceptable(_no_clear(error), _CLEAR_STEP) from error
         if way.own is None or not _is_of_certificates(error):
             raise
-        raise CertificateRefused(_distrusted(way, error)) from error
+        raise _distrusted(way, error) from error
     except InvalidSignature as error:
+        step = "is it the server that it says it is?"
         raise CertificateRefused(
-            "the server does not prove that it has the key of its certificate: is it the server "
-            "that it says it is?"
+            f"the server does not prove that it has the key of its certificate: {step}", step
         ) from error
     except _HUNG_UP as error:
         if way.own is None:
             raise
-        raise CertificateRefused(_distrusted(way, error)) from error
+        raise _distrusted(way, error) from error
     except ua.UaError as error:
         if way.policy is None and way.endpoint is None:
-            raise Unacceptable(_no_clear(error)) from error
+            raise Unacceptable(_no_clear(error), _CLEAR_STEP) from error
         # Another certificate than before, or not the endpoint that we speak to.
         raise Unacceptable(
             f"the server's answer does not fit the endpoint that it offered: {error}"
         ) from error
 
 
+_CLEAR_STEP = "say security: {policy: best} for it"
+
+
 def _no_clear(error: ua.UaError) -> str:
     return (
         f"the server does not speak in the clear ({error}); a source on this machine does where it "
-        "says nothing else: say security: {policy: best} for it"
+        f"says nothing else: {_CLEAR_STEP}"
     )
 
 
@@ -217,14 +220,13 @@ def _admitted(way: Way) -> Iterator[None]:
         raise
     except ua.UaStatusCodeError as error:
         if way.identity.certificate is not None and _is_of_certificates(error):
-            raise SignInRefused(
-                f"the server refuses {who}: {error}; does it trust that certificate as a user's?"
-            ) from error
+            step = "does it trust that certificate as a user's?"
+            raise SignInRefused(f"the server refuses {who}: {error}; {step}", step) from error
         if error.code in _SIGN_IN_REFUSED or (way.identity.name and _is_of_certificates(error)):
             step = _next_step(way, error)
-            raise SignInRefused(f"the server refuses {who}: {error}{step}") from error
+            raise SignInRefused(f"the server refuses {who}: {error}; {step}", step) from error
         if way.own is not None and _is_of_certificates(error):
-            raise CertificateRefused(_distrusted(way, error)) from error
+            raise _distrusted(way, error) from error
         raise
     except _HUNG_UP as error:
         said = str(error) or type(error).__name__
@@ -234,24 +236,22 @@ def _admitted(way: Way) -> Iterator[None]:
 def _next_step(way: Way, error: ua.UaStatusCodeError) -> str:
     if error.code == ua.StatusCodes.BadSecurityPolicyRejected:
         return (
-            "; it does not take the policy by which the password is encrypted: let it name one of "
+            "it does not take the policy by which the password is encrypted: let it name one of "
             "today, say Basic256Sha256, in its user token policy for names"
         )
     if way.identity.name:
-        return "; is the password right, and may that user sign in there?"
+        return "is the password right, and may that user sign in there?"
     if way.identity.certificate is not None:
-        return "; does it know that certificate as a user's?"
-    return "; say `user` and `password_file` for this source"
+        return "does it know that certificate as a user's?"
+    return "say `user` and `password_file` for this source"
 
 
 def _is_of_certificates(error: ua.UaStatusCodeError) -> bool:
     return "ertificate" in str(error) or "ecurity" in str(error)
 
 
-def _distrusted(way: Way, error: BaseException) -> str:
+def _distrusted(way: Way, error: BaseException) -> CertificateRefused:
     assert way.own is not None
     said = str(error) or type(error).__name__
-    return (
-        f"the server ends the secured connection ({said}): does it trust our certificate "
-        f"{shown(way.own.sha256)}? Its file is {way.own.file}"
-    )
+    step = f"does it trust our certificate {shown(way.own.sha256)}? Its file is {way.own.file}"
+    return CertificateRefused(f"the server ends the secured connection ({said}): {step}", step)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from asyncua import ua
 
 from aurelian.edge.applications import gateway_store
+from aurelian.edge.trust_store import OwnCertificate
 from aurelian.model.plant import Unit
 from aurelian.model.source_model import SourceModel
 from opcua_gateway.alarms.places import Places
@@ -19,7 +20,8 @@ from opcua_gateway.mapping import Tag
 from opcua_gateway.message_numbers import Window
 from opcua_gateway.publishing import Publishing
 from opcua_gateway.redundancy import Server
-from opcua_gateway.security.endpoints import Endpoints
+from opcua_gateway.security.endpoints import Endpoints, known_own
+from opcua_gateway.security.policies import NONE
 from opcua_gateway.session import Limits, Session
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.subscription import Outlet
@@ -55,6 +57,7 @@ class Dialler:
         self._store = gateway_store(settings.state)
         self._endpoints: dict[str, Endpoints] = {}
         self._secured: set[str] = set()
+        self._shows_ours = model.security_in(settings.opcua_insecure_hosts).policy != NONE
 
     def endpoints(self, server: Server) -> Endpoints:
         """Those of a server. Of each the first certificate is its own, where the first is
@@ -69,6 +72,11 @@ class Dialler:
                 "" if is_first else f"{self.model.key} {server.url}",
             )
         return self._endpoints[server.url]
+
+    @property
+    def own(self) -> OwnCertificate | None:
+        """Our certificate as it was told last; None: there is none yet, or nobody asks for it."""
+        return known_own(self._store) if self._shows_ours else None
 
     def is_secured(self, server: Server) -> bool:
         """Whether its certificate was checked and what it says is signed."""

@@ -8,12 +8,25 @@ from contextlib import contextmanager
 
 from asyncua import ua
 
-from opcua_gateway.no_connection import next_step, why
+from opcua_gateway.no_connection import joined, next_step, why
 
 
 class SessionLost(ConnectionError):
     """The server or the way to it is gone, or it does not do what a session needs; the text says
-    what happened."""
+    what happened.
+
+    Attributes:
+        step: what to do about it, with which the text ends; empty: it does not say.
+    """
+
+    def __init__(self, text: str = "", step: str = "") -> None:
+        super().__init__(text)
+        self.step = step
+
+    @property
+    def reason(self) -> str:
+        """The text without its step."""
+        return str(self).removesuffix(self.step).rstrip(" .:;") if self.step else str(self)
 
 
 class ResponseTooLarge(SessionLost):
@@ -62,10 +75,12 @@ def translated(doing: str) -> Iterator[None]:
     ):
         raise
     except ua.UaStatusCodeError as error:
-        said = f"cannot {doing}: {error} (0x{error.code:08X}){next_step(error.code)}"
-        raise SessionLost(said) from error
+        step = next_step(error.code)
+        said = f"cannot {doing}: {error} (0x{error.code:08X})"
+        raise SessionLost(joined(said, "; ", step), step) from error
     except (OSError, TimeoutError, ua.UaError, AssertionError, ValueError) as error:
-        raise SessionLost(f"cannot {doing}: {why(error)}") from error
+        said, step = why(error)
+        raise SessionLost(joined(f"cannot {doing}: {said}", ": ", step), step) from error
     except Exception as error:
         # What a server sends makes the library raise nearly anything, struct.error and IndexError
         # among it. Being cancelled is no Exception, and goes on.

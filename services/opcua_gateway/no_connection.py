@@ -28,16 +28,19 @@ _STEPS = {
 
 
 def next_step(status: int) -> str:
-    """What to do about a status that a server gives for a session, with `; ` in front; empty: it is
-    not known."""
-    step = _STEPS.get(status & 0xFFFF0000)
-    return f"; {step}" if step else ""
+    """What to do about a status that a server gives for a session; empty: it is not known."""
+    return _STEPS.get(status & 0xFFFF0000, "")
 
 
-def why(error: BaseException) -> str:
-    """What happened, as the system or the library says it, with the next step where there is
+def joined(said: str, link: str, step: str) -> str:
+    """A text with its next step, where there is one."""
+    return f"{said.rstrip(' :')}{link}{step}" if step else said
+
+
+def why(error: BaseException) -> tuple[str, str]:
+    """What happened, as the system or the library says it, and the next step; empty: nobody knows
     one."""
-    said = str(error) or type(error).__name__
+    said = str(error)
     match error:
         case socket.gaierror():
             step = (
@@ -61,5 +64,5 @@ def why(error: BaseException) -> str:
         case OSError() if error.errno in (errno.EMFILE, errno.ENFILE):
             step = "too many open files: raise the limit (ulimit -n) of this gateway"
         case _:
-            return said
-    return f"{said}: {step}" if said.strip("() ") else step
+            return said or type(error).__name__, ""
+    return said, step

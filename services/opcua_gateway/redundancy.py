@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from aurelian.model.source_model import Redundancy
+from aurelian.model.time import now_us
+from opcua_gateway.failures import SessionLost
 from opcua_gateway.server_status import ServerStatus
 
 HOLD_S = 2.0
@@ -45,11 +47,22 @@ class Server:
     Attributes:
         uri: the ApplicationUri that its certificate must carry; empty: not known.
         level: its ServiceLevel as it said last, 1 at most while it is down; None: nobody knows.
+        lost: why there is no session with it, of the latest attempt; None: there is one, or nobody
+            tries.
+        lost_at: microseconds since 1970, since when.
     """
 
     url: str
     uri: str = ""
     level: int | None = None
+    lost: SessionLost | None = None
+    lost_at: int = 0
+
+    def lose(self, error: SessionLost) -> None:
+        """It cannot be connected to, or not any more."""
+        self.level = None
+        self.lost_at = now_us() if self.lost is None else self.lost_at
+        self.lost = error
 
     def note(self, status: ServerStatus | None) -> None:
         """Take what it says of itself; one that has no ServiceLevel is healthy. None: it is
@@ -57,6 +70,7 @@ class Server:
         if status is None:
             self.level = None
             return
+        self.lost = None
         level = 255 if status.level is None else status.level
         self.level = min(level, int(ServiceClass.NO_DATA)) if status.is_down else level
 
@@ -106,12 +120,13 @@ class Servers:
         """The active one stands: when it is lost, all may be tried."""
         self._failed = set()
         self._better = None
+        self.active.lost = None
 
-    def failed(self) -> bool:
+    def failed(self, error: SessionLost) -> bool:
         """The active one cannot be connected to: go on with the next, those that stand first.
         Returns whether all were tried, so that it is time for a pause."""
         self._failed.add(id(self.active))
-        self.active.level = None
+        self.active.lose(error)
         left = [each for each in self.all if id(each) not in self._failed]
         if left:
             self.active = max(left, key=_rank)

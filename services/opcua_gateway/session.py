@@ -22,7 +22,7 @@ from opcua_gateway.failures import TooManyOperations as TooManyOperations
 from opcua_gateway.failures import TooManyPublishRequests as TooManyPublishRequests
 from opcua_gateway.failures import TooManySubscriptions as TooManySubscriptions
 from opcua_gateway.failures import translated as translated
-from opcua_gateway.no_connection import next_step
+from opcua_gateway.no_connection import joined, next_step
 from opcua_gateway.transport_limits import request_bytes
 
 ITEMS_PER_CALL = 1000
@@ -168,8 +168,8 @@ class Session:
                     request, callback=lambda _: None
                 )
             except ua.uaerrors.BadTooManySubscriptions as error:
-                said = f"cannot create a subscription: {error}{next_step(error.code)}"
-                raise TooManySubscriptions(said) from error
+                said, step = f"cannot create a subscription: {error}", next_step(error.code)
+                raise TooManySubscriptions(joined(said, "; ", step), step) from error
         # Servers that say 0 do not mean it.
         revised = made.RevisedPublishingInterval / 1000
         interval_s = revised if revised > 0 else publishing_interval_s

@@ -25,7 +25,7 @@ from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.alarms.deliveries import make_alarms
 from opcua_gateway.clock import watch_clock
-from opcua_gateway.condition import condition_of, export_revised
+from opcua_gateway.condition import condition_of, export_revised, with_servers
 from opcua_gateway.connection import NotResumed
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
@@ -110,7 +110,7 @@ class OpcuaSource:
         self._is_told = False  # of the live session, as far as deliveries went
         self._types: TypeDefinitions | None = None
         self._silent_ends = 0
-        self._ended: BaseException | None = None  # by what, or what kept one from beginning
+        self._ended: SessionLost | None = None  # by what, or what kept one from beginning
         self._make_parts()
 
     @property
@@ -120,7 +120,8 @@ class OpcuaSource:
     def condition(self) -> Condition:
         """How the source is now."""
         publishing = self._live[1] if self._live is not None else None
-        return condition_of(publishing, self._ended, self._deliveries, self._holes)
+        found = condition_of(publishing, self._ended, self._deliveries, self._holes)
+        return with_servers(found, self._servers, self._dialler.own)
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
         """Yield what the server sends, until cancelled. A cancelled source leaves its session to be
@@ -193,13 +194,15 @@ class OpcuaSource:
                 try:
                     await in_own_task(self._connect_and_run(turn, standbys))
                 except* SessionLost as group:
-                    self._ended = first_of(group)
+                    error = first_of(group)
+                    assert isinstance(error, SessionLost)
+                    self._ended = error
                     turn.end()
                     has_delivered = self._live is not None and self._live[1].has_delivered
                     asks_for_fewer = self._asks_for_fewer(group)
                     if has_delivered or asks_for_fewer:
                         backoff.reset()
-                    pauses = await self._lose(self._ended, standbys) and not asks_for_fewer
+                    pauses = await self._lose(error, standbys) and not asks_for_fewer
                 if time.monotonic() - began > STEADY_AFTER_S:
                     backoff.reset()
                 if pauses:
@@ -211,7 +214,7 @@ class OpcuaSource:
             turn.end()
             await standbys.close()
 
-    async def _lose(self, error: BaseException, standbys: Standbys) -> bool:
+    async def _lose(self, error: SessionLost, standbys: Standbys) -> bool:
         """A session is lost, or could not be had: tell of it, and choose where to go now. Returns
         whether it is time for a pause."""
         reason = readable(str(error))  # it may quote what the server sent
@@ -243,7 +246,7 @@ class OpcuaSource:
             is_hot = self._servers.mode == "hot" and standbys.can_take_over()
             if not is_hot and self._resumption.url == server.url:
                 return True
-        return self._servers.failed()
+        return self._servers.failed(error)
 
     def _asks_for_fewer(self, group: BaseExceptionGroup[SessionLost]) -> bool:
         """Whether the session ended since its messages were too large, and the next one shall ask

@@ -124,7 +124,8 @@ class Standby:
                     if self._servers.looks_elsewhere:
                         await self._look()
                     else:
-                        self.server.level = None
+                        # Nobody tries: a cold one may be off, and that is no fault.
+                        self.server.level = self.server.lost = None
                     continue
                 await in_own_task(self._stand_by())
             except* SessionLost as group:
@@ -139,8 +140,10 @@ class Standby:
             await backoff.wait()
 
     def _log(self, group: BaseExceptionGroup[SessionLost]) -> None:
-        self.server.note(None)
-        reason = readable(str(first_of(group)))
+        error = first_of(group)
+        assert isinstance(error, SessionLost)
+        self.server.lose(error)
+        reason = readable(str(error))
         if reason == self._logged:
             return
         self._logged = reason

@@ -52,7 +52,7 @@ _TRANSPORT = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
 
 # Sources of one gateway share its certificate: it is made once, and said once.
 _of_own = threading.Lock()
-_announced: dict[Path, tuple[str, Sequence[str]]] = {}
+_announced: dict[Path, OwnCertificate] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +177,9 @@ class Endpoints:
             listed = ", ".join(waivable)
             steps.append(f"mend it there, or do without the check: security: {{waive: [{listed}]}}")
         unreadable = f" (beside that: {'; '.join(lists.unreadable)})" if lists.unreadable else ""
-        raise CertificateRefused(
-            f"the server's certificate {shown(sha256_of(own))} is refused: {reason}{unreadable}. "
-            f"If it is the right server, {'; '.join(steps) or 'it needs another certificate'}"
-        )
+        step = f"If it is the right server, {'; '.join(steps) or 'it needs another certificate'}"
+        said = f"the server's certificate {shown(sha256_of(own))} is refused: {reason}{unreadable}"
+        raise CertificateRefused(f"{said}. {step}", step, own)
 
 
 def announce_certificate(settings: OpcuaGatewaySettings) -> None:
@@ -203,11 +202,16 @@ def own_certificate(store: TrustStore, gateway: str) -> OwnCertificate:
     with _of_own:
         own = gateway_certificate(store, gateway)
         metrics.CERTIFICATE_ENDS.set(own.ends.timestamp())
-        sha256, warnings = _announced.get(own.file, ("", ()))
-        if own.sha256 != sha256 or set(own.warnings) - set(warnings):
-            _announced[own.file] = (own.sha256, own.warnings)
+        known = _announced.get(own.file)
+        if known is None or own.sha256 != known.sha256 or set(own.warnings) - set(known.warnings):
+            _announced[own.file] = own
             _announce(own)
     return own
+
+
+def known_own(store: TrustStore) -> OwnCertificate | None:
+    """Our certificate as it was told last, without a look at the disk; None: there is none yet."""
+    return next((own for own in _announced.values() if own.file.is_relative_to(store.folder)), None)
 
 
 def _announce(own: OwnCertificate) -> None:
@@ -244,20 +248,19 @@ def choose_endpoint(
                 return each
     secured = sorted({described(each) for each in usable if policy_of(each) != NONE})
     if not secured:
-        raise Unacceptable(
-            "the server offers no security at all: switch it on there, or, if the network between "
-            "is closed, say security: {policy: None} for this source"
+        step = (
+            "switch it on there, or, if the network between is closed, say security: "
+            "{policy: None} for this source"
         )
+        raise Unacceptable(f"the server offers no security at all: {step}", step)
     if security.policy == NONE:
-        raise Unacceptable(
-            f"the server does not speak in the clear; it offers {', '.join(secured)}: say "
-            "security: {policy: best} for this source"
-        )
+        step = "say security: {policy: best} for this source"
+        said = f"the server does not speak in the clear; it offers {', '.join(secured)}"
+        raise Unacceptable(f"{said}: {step}", step)
     asked = "any security of today" if security.policy == "best" else security.policy
-    raise Unacceptable(
-        f"the server does not offer {asked} with {security.mode}; it offers "
-        f"{', '.join(secured)}: name one of them under `security` as `policy` and `mode`"
-    )
+    step = "name one of them under `security` as `policy` and `mode`"
+    said = f"the server does not offer {asked} with {security.mode}; it offers {', '.join(secured)}"
+    raise Unacceptable(f"{said}: {step}", step)
 
 
 def confirmed_token(
@@ -275,10 +278,11 @@ def confirmed_token(
     try:
         best = choose_endpoint(offered or (), way.security)
     except Unacceptable as error:
-        raise Unacceptable(_changed(str(error))) from error
+        raise Unacceptable(_changed(str(error)), _CHANGED_STEP) from error
     if described(best) != described(way.endpoint):
         raise Unacceptable(
-            _changed(f"it offers {described(best)}, and said {described(way.endpoint)} before")
+            _changed(f"it offers {described(best)}, and said {described(way.endpoint)} before"),
+            _CHANGED_STEP,
         )
     reasons = []
     for each in offered or ():
@@ -287,7 +291,7 @@ def confirmed_token(
             if not reason:
                 return token
             reasons.append(reason)
-    raise Unacceptable(_changed(reasons[0]))
+    raise Unacceptable(_changed(reasons[0]), _CHANGED_STEP)
 
 
 def _compare(way: Way, now: ua.EndpointDescription) -> tuple[str, ua.UserTokenPolicy | None]:
@@ -317,11 +321,15 @@ def _compare(way: Way, now: ua.EndpointDescription) -> tuple[str, ua.UserTokenPo
     return "", token
 
 
+_CHANGED_STEP = (
+    "look at the network between; a server that was only set up anew is right at the next attempt"
+)
+
+
 def _changed(reason: str) -> str:
     return (
         f"on the secured channel the server says otherwise than before it: {reason}. Somebody "
-        "between may change its list of endpoints to have something weaker taken: look at the "
-        "network between; a server that was only set up anew is right at the next attempt"
+        f"between may change its list of endpoints to have something weaker taken: {_CHANGED_STEP}"
     )
 
 

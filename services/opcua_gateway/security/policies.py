@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from asyncua import ua
 from asyncua.crypto import security_policies
+from cryptography import x509
 
 from opcua_gateway.session import SessionLost
 
@@ -35,7 +36,17 @@ class SignInRefused(Unacceptable):
 
 
 class CertificateRefused(Unacceptable):
-    """A certificate, the server's or ours, is not accepted."""
+    """A certificate, the server's or ours, is not accepted.
+
+    Attributes:
+        refused: the server's, where it is that one; None: ours, or one that cannot be read.
+    """
+
+    def __init__(
+        self, text: str = "", step: str = "", refused: x509.Certificate | None = None
+    ) -> None:
+        super().__init__(text, step)
+        self.refused = refused
 
 
 def name_of(uri: str | None) -> str:

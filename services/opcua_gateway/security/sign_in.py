@@ -73,20 +73,23 @@ def read_identity(model: SourceModel) -> Identity:
         if model.password_file:
             return Identity(model.user, _read_password(Path(model.password_file)))
     except OSError as error:
-        raise SignInRefused(
-            f"cannot sign in: {error.filename}: {error.strerror}; the plant file names it in "
-            f"{_field_of(model, str(error.filename))}: put the file there and let the gateway's "
-            "user read it; it is looked at again by itself"
-        ) from error
+        step = (
+            "put the file there and let the gateway's user read it; it is looked at again by itself"
+        )
+        said = f"cannot sign in: {error.filename}: {error.strerror}; the plant file names it in "
+        where = _field_of(model, str(error.filename))
+        raise SignInRefused(f"{said}{where}: {step}", step) from error
     except UNREADABLE as error:
         raise SignInRefused(f"cannot sign in: {error}") from error
     if not model.password_env:
         return Identity(model.user)
     password = os.environ.get(model.password_env)
     if password is None:
+        step = "set it where the gateway is started, and start the gateway anew"
         raise SignInRefused(
             f"cannot sign in: the environment variable {model.password_env}, which the plant file "
-            "names for the password, is not set"
+            f"names for the password, is not set: {step}",
+            step,
         )
     return Identity(model.user, password)
 
@@ -130,19 +133,23 @@ def choose_token(
     if not tokens:
         kinds = {_TOKENS.get(each.TokenType, "something unknown") for each in offered}
         hint = "say `user` and `password_file`" if wanted == ua.UserTokenType.Anonymous else ""
+        step = f"{hint} for this source" if hint else ""
         raise SignInRefused(
             f"the server does not let {_TOKENS[wanted]} sign in; it wants "
             f"{' or '.join(sorted(kinds)) or 'nothing that it names'}"
-            + (f": {hint} for this source" if hint else "")
+            + (f": {step}" if step else ""),
+            step,
         )
     if wanted == ua.UserTokenType.Anonymous:
         return tokens[0]
     known = [each for each in tokens if is_known(policy_of_token(each, endpoint))]
     if not known:
         names = sorted({policy_of_token(each, endpoint) for each in tokens})
+        step = f"let it offer {OF_TODAY[1]} too"
         raise SignInRefused(
             f"the server lets {_TOKENS[wanted]} sign in by {' or '.join(names)} only, which is "
-            f"not understood here: let it offer {OF_TODAY[1]} too"
+            f"not understood here: {step}",
+            step,
         )
     token = min(known, key=lambda each: weakness(policy_of_token(each, endpoint)))
     if is_protected(token, endpoint):

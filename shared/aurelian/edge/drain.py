@@ -93,8 +93,9 @@ RELEASED_AT = Gauge(
 
 
 class Drain:
-    """Publishes what one gateway keeps. `heartbeats` gives events that are published and not
-    kept; `assets` is gone through at each connection."""
+    """Publishes what one gateway keeps. `heartbeats` and `states` give events that are published
+    and not kept, `states` all of them where it is asked for them `anew`; `assets` is gone through
+    at each connection."""
 
     def __init__(
         self,
@@ -105,11 +106,13 @@ class Drain:
         assets: Iterable[Asset] = (),
         replication: int = 1,
         heartbeats: Callable[[], list[codec.SourceEvent]] = list,
+        states: Callable[[bool], list[codec.SourceEvent]] = lambda anew: [],
         pace: Pace | None = None,
     ) -> None:
         self._settings, self._gateway, self._outbox = settings, gateway, outbox
         self._assets, self._replication = assets, replication
-        self._heartbeats = heartbeats
+        self._heartbeats, self._states = heartbeats, states
+        self._states_anew = True
         self._pace = pace or Pace()
         self._alone_until: Position | None = None
         self._set_aside: dict[tuple[StreamKey, int], str] = {}
@@ -156,6 +159,7 @@ class Drain:
     async def _resend_all(self, producer: Producer) -> None:
         RESENDS.inc()
         self._resend = False
+        self._states_anew = True
         self._resent_at = time.monotonic()
         self._position = START
         self._published.clear()
@@ -256,7 +260,8 @@ class Drain:
         events: list[codec.SourceEvent] = []
         if now >= self._next_heartbeat or last:
             self._next_heartbeat = now + HEARTBEAT_EVERY_S
-            events += self._heartbeats()
+            events += self._heartbeats() + self._states(self._states_anew)
+            self._states_anew = False
         counted: list[HourCount] = []
         if now >= self._next_received or last:
             self._next_received = now + RECEIVED_EVERY_S

@@ -131,6 +131,7 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
             assets=_PlantAssets(sources, plants),
             replication=settings.kafka_replication,
             heartbeats=lambda: last_seen.take_heartbeats(_now()),
+            states=lambda anew: states.take_events(settings.gateway, boot, anew=anew),
             pace=pace,
         )
         ordinals = await asyncio.to_thread(

@@ -1,18 +1,27 @@
-"""The state of each source of a gateway: as metrics, in the log when it changes, and at `/sources`
-of the ops port. Looked at every second by `gateway.run_gateway`; `condition` is the adapter's."""
+"""The state of each source of a gateway: as metrics, in the log when it changes, at `/sources` of
+the ops port, and as events for the pages. Looked at every second by `gateway.run_gateway`;
+`condition` is the adapter's."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from prometheus_client import Gauge
 
+from aurelian.model import codec
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
+
+SENT_EVERY_S = 60.0
+"""A reader that begins anew knows each source's state after so long."""
+
+APART_S = 5.0
+"""So long lies between two events of one source at least, however often its state changes."""
 
 log = logging.getLogger(__name__)
 
@@ -54,22 +63,60 @@ KEEP_ALIVE = Gauge(
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate by its fingerprint. `ends`: microseconds since 1970."""
+
+    sha256: str
+    subject: str = ""
+    ends: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """A redundant server that cannot take over. `cause`, `step` and `refused` as of a `Condition`;
+    `since`: microseconds since 1970."""
+
+    address: str
+    cause: str
+    step: str
+    since: int
+    refused: Certificate | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """What a source says of itself.
 
     Attributes:
         state: now.
-        reason: what is wrong and what to do; empty where nothing is.
+        cause: what is wrong; empty where nothing is.
+        step: what to do about it; empty where nobody knows.
         heard_at, data_at: microseconds since 1970 of the last sign of life and of the last values;
             0: none yet.
         keep_alive_s: agreed time between signs of life; 0: there are none.
+        address: of the server or broker in use, or tried.
+        away: redundant servers that cannot take over.
+        own: the gateway's certificate, where the source asks for one.
+        refused: the server's, where it is what is wrong.
     """
 
     state: SourceState
-    reason: str = ""
+    cause: str = ""
+    step: str = ""
     heard_at: int = 0
     data_at: int = 0
     keep_alive_s: float = 0.0
+    address: str = ""
+    away: tuple[Away, ...] = ()
+    own: Certificate | None = None
+    refused: Certificate | None = None
+
+    @property
+    def reason(self) -> str:
+        """What is wrong and what to do; empty where nothing is."""
+        if not self.step:
+            return self.cause
+        return f"{self.cause}{'. ' if self.step[0].isupper() else ': '}{self.step}"
 
 
 @runtime_checkable
@@ -77,6 +124,7 @@ class Observable(Protocol):
     """A source that says how it is."""
 
     model: SourceModel
+    owner: str
 
     def condition(self) -> Condition:
         """How it is now; asked often, so it only looks."""
@@ -88,6 +136,7 @@ class SourceStates:
     def __init__(self, sources: Iterable[object]) -> None:
         self._sources = [each for each in sources if isinstance(each, Observable)]
         self._known: dict[str, tuple[Condition, int]] = {}
+        self._sent: dict[str, tuple[Condition, float]] = {}
 
     def look(self) -> None:
         """Ask each, export it, and log what changed."""
@@ -110,6 +159,32 @@ class SourceStates:
             for key, (each, since) in self._known.items()
         ]
 
+    def take_events(self, gateway: str, boot: int, *, anew: bool) -> list[codec.SourceEvent]:
+        """Events of those whose state was not sent yet, or long ago; `anew`: of all, as nobody
+        knows whether those before arrived."""
+        now, events = time.monotonic(), []
+        for source in self._sources:
+            key = source.model.key
+            if key not in self._known:
+                continue
+            condition, since = self._known[key]
+            shown = replace(condition, heard_at=0, data_at=0, keep_alive_s=0.0)
+            before, sent_at = self._sent.get(key, (None, -SENT_EVERY_S))
+            wait_s = SENT_EVERY_S if shown == before else APART_S
+            if not anew and now - sent_at < wait_s:
+                continue
+            self._sent[key] = shown, now
+            event = codec.SourceEvent(
+                owner=source.owner,
+                gateway=gateway,
+                boot=boot,
+                source=key,
+                time=now_us(),
+                connection=_connection(shown, since),
+            )
+            events.append(event)
+        return events
+
     def _export(self, key: str, now: Condition) -> None:
         before, since = self._known.get(key, (None, 0))
         if before is None or before.state is not now.state:
@@ -125,3 +200,33 @@ class SourceStates:
             DATA.labels(key).set(now.data_at / SECOND_US)
         if now.keep_alive_s:
             KEEP_ALIVE.labels(key).set(now.keep_alive_s)
+
+
+def _connection(condition: Condition, since: int) -> codec.Connection:
+    return codec.Connection(
+        state=f"STATE_{condition.state}",
+        since=since,
+        reason=condition.cause,
+        next_step=condition.step,
+        address=condition.address,
+        away=[
+            codec.ServerAway(
+                address=each.address,
+                reason=each.cause,
+                next_step=each.step,
+                since=each.since,
+                refused=_certificate(each.refused),
+            )
+            for each in condition.away
+        ],
+        own=_certificate(condition.own),
+        refused=_certificate(condition.refused),
+    )
+
+
+def _certificate(of: Certificate | None) -> codec.Certificate | None:
+    return (
+        None
+        if of is None
+        else codec.Certificate(sha256=of.sha256, subject=of.subject, ends=of.ends)
+    )

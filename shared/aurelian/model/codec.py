@@ -41,6 +41,9 @@ Gap = pb.Gap
 Received = pb.Received
 MachineAlarm = pb.MachineAlarm
 Refused = pb.Refused
+Connection = pb.Connection
+ServerAway = pb.ServerAway
+Certificate = pb.Certificate
 
 
 def encode(batch: SampleBatch, sequence: int | None = None) -> bytes:

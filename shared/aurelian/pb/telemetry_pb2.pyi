@@ -136,7 +136,7 @@ class SampleBatch(_message.Message):
     def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., sequence: _Optional[int] = ..., line: _Optional[str] = ..., dictionary: _Optional[bytes] = ..., count: _Optional[int] = ..., dictionary_keys: _Optional[_Iterable[int]] = ..., signal: _Optional[_Iterable[int]] = ..., type: _Optional[bytes] = ..., source_time: _Optional[_Iterable[int]] = ..., server_time: _Optional[_Iterable[int]] = ..., gateway_time: _Optional[_Iterable[int]] = ..., status: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[int]] = ..., sub: _Optional[_Iterable[int]] = ..., doubles: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., uints: _Optional[_Iterable[int]] = ..., bools: _Optional[_Iterable[bool]] = ..., texts: _Optional[_Iterable[str]] = ..., blobs: _Optional[_Iterable[bytes]] = ..., jsons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SourceEvent(_message.Message):
-    __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "line", "birth", "death", "heartbeat", "gap", "received", "alarm", "refused")
+    __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "line", "birth", "death", "heartbeat", "gap", "received", "alarm", "refused", "connection")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,7 @@ class SourceEvent(_message.Message):
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     ALARM_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     owner: str
     gateway: str
@@ -165,7 +166,8 @@ class SourceEvent(_message.Message):
     received: Received
     alarm: MachineAlarm
     refused: Refused
-    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., source: _Optional[str] = ..., time: _Optional[int] = ..., line: _Optional[str] = ..., birth: _Optional[_Union[Birth, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., alarm: _Optional[_Union[MachineAlarm, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ...) -> None: ...
+    connection: Connection
+    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., source: _Optional[str] = ..., time: _Optional[int] = ..., line: _Optional[str] = ..., birth: _Optional[_Union[Birth, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., alarm: _Optional[_Union[MachineAlarm, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., connection: _Optional[_Union[Connection, _Mapping]] = ...) -> None: ...
 
 class Birth(_message.Message):
     __slots__ = ("assets", "detail")
@@ -230,6 +232,68 @@ class Refused(_message.Message):
     reason: str
     source_time: int
     def __init__(self, asset: _Optional[str] = ..., signal: _Optional[str] = ..., reason: _Optional[str] = ..., source_time: _Optional[int] = ...) -> None: ...
+
+class Connection(_message.Message):
+    __slots__ = ("state", "since", "reason", "next_step", "address", "away", "own", "refused")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNKNOWN: _ClassVar[Connection.State]
+        STATE_LIVE: _ClassVar[Connection.State]
+        STATE_BACKFILL: _ClassVar[Connection.State]
+        STATE_DEGRADED: _ClassVar[Connection.State]
+        STATE_STALE: _ClassVar[Connection.State]
+        STATE_CONNECTING: _ClassVar[Connection.State]
+        STATE_AUTH_FAILED: _ClassVar[Connection.State]
+        STATE_CERT_REJECTED: _ClassVar[Connection.State]
+    STATE_UNKNOWN: Connection.State
+    STATE_LIVE: Connection.State
+    STATE_BACKFILL: Connection.State
+    STATE_DEGRADED: Connection.State
+    STATE_STALE: Connection.State
+    STATE_CONNECTING: Connection.State
+    STATE_AUTH_FAILED: Connection.State
+    STATE_CERT_REJECTED: Connection.State
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    NEXT_STEP_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    AWAY_FIELD_NUMBER: _ClassVar[int]
+    OWN_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    state: Connection.State
+    since: int
+    reason: str
+    next_step: str
+    address: str
+    away: _containers.RepeatedCompositeFieldContainer[ServerAway]
+    own: Certificate
+    refused: Certificate
+    def __init__(self, state: _Optional[_Union[Connection.State, str]] = ..., since: _Optional[int] = ..., reason: _Optional[str] = ..., next_step: _Optional[str] = ..., address: _Optional[str] = ..., away: _Optional[_Iterable[_Union[ServerAway, _Mapping]]] = ..., own: _Optional[_Union[Certificate, _Mapping]] = ..., refused: _Optional[_Union[Certificate, _Mapping]] = ...) -> None: ...
+
+class ServerAway(_message.Message):
+    __slots__ = ("address", "reason", "next_step", "since", "refused")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    NEXT_STEP_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    reason: str
+    next_step: str
+    since: int
+    refused: Certificate
+    def __init__(self, address: _Optional[str] = ..., reason: _Optional[str] = ..., next_step: _Optional[str] = ..., since: _Optional[int] = ..., refused: _Optional[_Union[Certificate, _Mapping]] = ...) -> None: ...
+
+class Certificate(_message.Message):
+    __slots__ = ("sha256", "subject", "ends")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    sha256: str
+    subject: str
+    ends: int
+    def __init__(self, sha256: _Optional[str] = ..., subject: _Optional[str] = ..., ends: _Optional[int] = ...) -> None: ...
 
 class MachineAlarm(_message.Message):
     __slots__ = ("asset", "code", "message", "severity", "active", "source_time", "event_id", "condition", "branch", "event_type", "source_node", "source_name", "retain", "enabled", "acked", "confirmed", "suppressed", "out_of_service", "shelved", "quality", "comment", "fields", "reason")

@@ -19,6 +19,8 @@ UNKNOWN_FIELDS = {
     "a field below 16": b"\x78\x01",
 }
 
+KINDS = ("birth", "death", "heartbeat", "gap", "received", "alarm", "refused", "connection")
+
 BATCH = codec.encode(oracle.make_batches(oracle.make_samples(seed=1, count=40, lines=1), [40])[0])
 
 
@@ -27,7 +29,7 @@ def test_an_unknown_field_changes_nothing(name: str) -> None:
     extra = UNKNOWN_FIELDS[name]
     assert codec.decode(BATCH + extra).samples() == codec.decode(BATCH).samples()
     assert codec.decode(extra + BATCH).samples() == codec.decode(BATCH).samples()
-    for kind in ("birth", "death", "heartbeat", "gap", "received", "alarm", "refused"):
+    for kind in KINDS:
         event = codec.SourceEvent(owner="o", gateway="g", boot=1, source="s")
         getattr(event, kind).SetInParent()
         read = codec.decode_event(codec.encode_event(event) + extra)

@@ -24,13 +24,17 @@ CASES: list[tuple[BaseException, str]] = [
 
 @pytest.mark.parametrize(("error", "step"), CASES)
 def test_a_next_step_stands_behind_the_systems_words(error: BaseException, step: str) -> None:
-    said = why(error)
-    assert step in said and said.startswith(str(error))
+    with pytest.raises(SessionLost) as lost, translated("connect to it"):
+        raise error
+    said = f"cannot connect to it: {error}"
+    assert str(lost.value).startswith(said.rstrip(" :")) and step in str(lost.value)
+    # The pages show both apart.
+    assert lost.value.reason == said.rstrip(" :") and str(lost.value).endswith(lost.value.step)
 
 
 @pytest.mark.parametrize("error", [AssertionError(), ValueError("a"), OSError(5, "I/O error")])
 def test_what_has_no_step_stays_as_it_is(error: BaseException) -> None:
-    assert why(error) == (str(error) or type(error).__name__)
+    assert why(error) == (str(error) or type(error).__name__, "")
 
 
 @pytest.mark.parametrize(
@@ -40,4 +44,5 @@ def test_what_has_no_step_stays_as_it_is(error: BaseException) -> None:
 def test_what_a_server_has_too_many_of_is_said_with_what_to_do(name: str, step: str) -> None:
     with pytest.raises(SessionLost) as lost, translated("open a session"):
         raise ua.UaStatusCodeError(getattr(ua.StatusCodes, name))
+    assert name in lost.value.reason and step in lost.value.step
     assert name in str(lost.value) and step in str(lost.value)

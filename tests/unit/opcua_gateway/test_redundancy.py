@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from aurelian.model.time import now_us
+from opcua_gateway.failures import SessionLost
 from opcua_gateway.redundancy import (
     HOLD_S,
     LONGEST_REST_S,
@@ -14,6 +16,8 @@ from opcua_gateway.redundancy import (
     class_of,
 )
 from opcua_gateway.server_status import ServerStatus
+
+GONE = SessionLost("it is gone")
 
 
 def make(*levels: int | None) -> Servers:
@@ -83,14 +87,21 @@ def test_after_a_move_it_stays_a_while_and_longer_after_each() -> None:
 def test_what_cannot_be_connected_to_is_passed_over_and_after_all_there_is_a_pause() -> None:
     servers = make(None, None, 100)
     a, b, c = servers.all
-    assert not servers.failed() and servers.active is c  # it stands by
-    assert not servers.failed() and servers.active is b
-    assert servers.failed() and servers.active is c
+    assert not servers.failed(GONE) and servers.active is c  # it stands by
+    assert not servers.failed(GONE) and servers.active is b
+    assert servers.failed(GONE) and servers.active is c
     # One that stood is first gone back to, then the others.
     servers.connected()
-    assert not servers.failed() and servers.active is a
+    assert not servers.failed(GONE) and servers.active is a
+    # It is said why one is away until it stands, or says how it is; since when, of the first time.
+    assert c.lost is GONE and 0 < c.lost_at <= now_us()
+    again, since = SessionLost("again"), c.lost_at
+    c.lose(again)
+    assert (c.lost, c.lost_at) == (again, since)
+    c.note(ServerStatus(level=255))
+    assert c.lost is None
     alone = make(255)
-    assert alone.failed() and alone.active is alone.all[0]
+    assert alone.failed(GONE) and alone.active is alone.all[0]
 
 
 def test_further_servers_are_taken_once() -> None:
