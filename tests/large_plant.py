@@ -106,7 +106,7 @@ def _value(kind: ValueType, role: Role, random_: random.Random) -> Value:
 
 def _judge(live: LivePlant, line: Line, now_ms: int, random_: random.Random) -> None:
     """What line_health, maintenance and capacity said of the line."""
-    live.put_state(
+    live.findings.put_state(
         {
             "line": line.id,
             "state": str(random_.choice(list(LineState))),
@@ -115,7 +115,7 @@ def _judge(live: LivePlant, line: Line, now_ms: int, random_: random.Random) -> 
             "since": now_ms - random_.randrange(7_200_000),
         }
     )
-    live.put_kpi(
+    live.findings.put_kpi(
         {
             "line": line.id,
             "shift": "late",
@@ -134,7 +134,7 @@ def _judge(live: LivePlant, line: Line, now_ms: int, random_: random.Random) -> 
             "computed_at": now_ms - 30_000,
         }
     )
-    live.put_capacity(
+    live.findings.put_capacity(
         {
             "line": line.id,
             "week_start": WEEK,
@@ -149,7 +149,7 @@ def _judge(live: LivePlant, line: Line, now_ms: int, random_: random.Random) -> 
         }
     )
     for unit in line.units:
-        live.put_health(
+        live.findings.put_health(
             {
                 "asset": unit.id,
                 "index": random_.random(),
@@ -163,7 +163,7 @@ def _judge(live: LivePlant, line: Line, now_ms: int, random_: random.Random) -> 
 def _raise_alarms(live: LivePlant, line: Line, now_ms: int, random_: random.Random) -> None:
     for number in range(random_.randrange(1, 4)):
         signal = random_.choice(list(random_.choice(line.units).signals()))
-        live.raise_alarm(
+        live.findings.raise_alarm(
             {
                 "id": f"{line.id}-{number}",
                 "asset": signal.asset,

@@ -56,6 +56,11 @@ class AssetTree:
             self._units = self._sort_units()
         return self._units.get(line.id, [])
 
+    def sources_of(self, line: Asset) -> list[str]:
+        """The sources that speak for the line's machines, in flow order."""
+        found = (str(unit.meaning.get("source", "")) for unit in self.units_of(line))
+        return list(dict.fromkeys(source for source in found if source))
+
     def line_of(self, asset: str) -> Asset | None:
         """The line that an asset belongs to, itself included."""
         found = self.assets.get(asset)

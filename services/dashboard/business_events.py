@@ -29,7 +29,7 @@ def _apply(plant: LivePlant, event: Event) -> list[Message]:
     data: dict[str, Any] = event.data
     match event.type:
         case schemas.LINE_STATE_CHANGED:
-            return plant.put_state(
+            return plant.findings.put_state(
                 {
                     "line": event.subject,
                     "state": data["state"],
@@ -42,13 +42,13 @@ def _apply(plant: LivePlant, event: Event) -> list[Message]:
             ended = event.type == schemas.LINE_STOP_ENDED
             return [Message("stop", {"line": event.subject, "stop": data["stop"], "ended": ended})]
         case schemas.LINE_ALARM_RAISED:
-            return plant.raise_alarm(alarm_body(event.subject, data))
+            return plant.findings.raise_alarm(alarm_body(event.subject, data))
         case schemas.LINE_ALARM_CLEARED:
-            return plant.clear_alarm(str(data["alarm"]))
+            return plant.findings.clear_alarm(str(data["alarm"]))
         case schemas.LINE_KPI_UPDATED:
-            return plant.put_kpi(kpi_body(event.subject, data))
+            return plant.findings.put_kpi(kpi_body(event.subject, data))
         case schemas.MAINTENANCE_HEALTH_UPDATED:
-            return plant.put_health(
+            return plant.findings.put_health(
                 {
                     "asset": event.subject,
                     "index": data["index"],
@@ -58,11 +58,11 @@ def _apply(plant: LivePlant, event: Event) -> list[Message]:
                 }
             )
         case schemas.MAINTENANCE_CASE_OPENED:
-            return plant.put_case(event.subject, case_body(data), to_ms(event.time))
+            return plant.findings.put_case(event.subject, case_body(data), to_ms(event.time))
         case schemas.MAINTENANCE_CASE_CLOSED:
-            return plant.put_case(event.subject, None, to_ms(event.time))
+            return plant.findings.put_case(event.subject, None, to_ms(event.time))
         case schemas.CAPACITY_ESTIMATE_UPDATED:
-            return plant.put_capacity(capacity_body(event.subject, data))
+            return plant.findings.put_capacity(capacity_body(event.subject, data))
         case _:
             return []
 

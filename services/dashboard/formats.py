@@ -44,6 +44,13 @@ LOOKS: dict[str, Look] = {
     LineState.NO_DATA: Look("No data", "hatch", "none"),
 }
 
+ALARM_LOOKS = {
+    "high": ("square", "down"),
+    "medium": ("triangle", "slow"),
+    "low": ("diamond", "planned"),
+}
+"""Shape and tone of alarms by priority."""
+
 UNITS = {
     "Cel": "°C",
     "K": "K",

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from fastapi.sse import ServerSentEvent
 
 from dashboard import metrics
-from dashboard.live import LivePlant, Shown
-from dashboard.records import Body, Message
+from dashboard.live import LivePlant
+from dashboard.records import Body, Message, Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,7 @@ class Hub:
 
     def tick(self) -> None:
         """Send the values that changed since the last tick. To be called once a second."""
+        self.publish(self.plant.take_messages())
         indexes, heard = self.plant.take_changes()
         if indexes or heard:
             metrics.EVENTS.labels("v").inc()

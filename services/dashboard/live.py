@@ -1,4 +1,4 @@
-"""The live picture of the plant: newest values, states, alarms, and what was heard of each source.
+"""The live picture of the plant: newest values, and what was heard of each source.
 
 Pure, in memory, one event loop. feed.py folds records into it; hub.py sends what changed; pages.py
 draws it. Times are milliseconds since 1970 unless a name says otherwise. Whatever comes twice or
@@ -8,15 +8,14 @@ late changes nothing.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
 from aurelian.model.asset import Asset, read_vocabulary
 from aurelian.model.codec import SourceEvent
 from aurelian.model.evidence import vouching
-from aurelian.model.machine_states import DEFAULT, LineState
+from aurelian.model.machine_states import DEFAULT
 from aurelian.model.sample import (
     CHOSEN_TIME,
     Flag,
@@ -26,11 +25,14 @@ from aurelian.model.sample import (
     ValueType,
 )
 from dashboard.asset_tree import AssetTree
+from dashboard.connections import Connections
 from dashboard.encoding import to_json
+from dashboard.findings import Findings
 from dashboard.freshness import Freshness, Limits, freshness_of
 from dashboard.machine_evidence import BAD_REFUSED, EvidenceBook
 from dashboard.presence import Presence
-from dashboard.records import Body, LiveLine, LiveSignal, Message
+from dashboard.records import Body, LiveSignal, Message, Shown
+from dashboard.standing import StandingAlarms
 
 _INDEX = attrgetter("index")
 
@@ -39,32 +41,18 @@ def _order(times: list[int], received: list[int], subs: list[int], place: int) -
     return min(times[place], received[place]), subs[place]
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a page shows: only that much of the picture is sent with it.
-
-    Attributes:
-        lines: ids whose state, figures, capacity and alarms are shown.
-        signals: whose values are shown.
-        health_of: ids of the machines whose health is shown.
-    """
-
-    lines: Collection[str] = ()
-    signals: Collection[LiveSignal] = ()
-    health_of: Collection[str] = ()
-
-
 class LivePlant:
     """The picture. `changed` collects the signals that the next frame of values carries.
 
     Attributes:
         tree: assets and their order.
         presence: when sources and machines were heard.
-        signals, lines: by id.
+        findings: what other services found of its lines and machines.
+        connections: how the gateways say that each source is.
+        standing: alarms that the machines tell themselves.
+        signals: by id.
         by_index: signals in the order of their index.
-        alarms: active ones by id.
         evidence: what is known of each machine's state, by its id.
-        health: newest health of an asset by its id, with its open case if there is one.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -73,19 +61,14 @@ class LivePlant:
         self.presence = Presence()
         self.signals: dict[str, LiveSignal] = {}
         self.by_index: list[LiveSignal] = []
-        self.lines: dict[str, LiveLine] = {}
-        self.alarms: dict[str, Body] = {}
-        self.health: dict[str, Body] = {}
+        self.findings = Findings(self.tree)
+        self.connections = Connections()
+        self.standing = StandingAlarms(self.tree)
         self.evidence = EvidenceBook(self.presence, self.limits.live_ms)
         self.changed: set[int] = set()
         self._by_asset: dict[str, list[LiveSignal]] = {}
-        self._cleared: dict[str, None] = {}
 
     # --- reading
-
-    def line(self, line: str) -> LiveLine:
-        """The line's record, made on first use."""
-        return self.lines.setdefault(line, LiveLine())
 
     def signals_of(self, asset: str) -> list[LiveSignal]:
         """Signals that the asset carries, by index. Not to be changed."""
@@ -115,21 +98,14 @@ class LivePlant:
         evidence = self.evidence.of(reporter)
         return self.presence.silence_of(reporter, source) or evidence.ended or evidence.note
 
-    def line_of_alarm(self, alarm: Body) -> str:
-        """Id of the line of an alarm, which names it by id or by path, or only its asset; empty
-        when unknown."""
-        line = self.tree.line_of(alarm["asset"])
-        if line is not None:
-            return line.id
-        return str(alarm["line"]) if alarm["line"] in self.lines else ""
-
     # --- folding
 
     def put_asset(self, asset: Asset) -> bool:
         """Take a node of the tree with the signals that it declares; True if anything is new."""
         new = self.tree.put(asset)
+        self.standing.is_changed |= new
         if asset.level == "line":
-            self.line(asset.id)
+            self.findings.line(asset.id)
         for declared in asset.meaning.get("signals", ()):
             signal = Signal(
                 id=str(declared["id"]),
@@ -151,7 +127,7 @@ class LivePlant:
 
     def remove_asset(self, asset: str) -> bool:
         """Forget a node; True if it was there. Its signals' indexes stay taken."""
-        self.lines.pop(asset, None)
+        self.findings.lines.pop(asset, None)
         return self.tree.remove(asset)
 
     def put_signal(
@@ -298,8 +274,7 @@ class LivePlant:
         return (at, int(batch.sub[place])) <= known.order
 
     def apply_source_event(self, event: SourceEvent, now_ms: int) -> list[Message]:
-        """Fold what a gateway says of a source: birth, death, heartbeat; other kinds are not shown
-        live."""
+        """Fold what a gateway says of a source; kinds that no page shows give nothing."""
         match event.WhichOneof("kind"):
             case "heartbeat":
                 at = event.heartbeat.heard_at or event.time
@@ -320,6 +295,11 @@ class LivePlant:
                 ]
             case "refused":
                 return self._refuse(event)
+            case "connection":
+                return self.connections.take(event, now_ms)
+            case "alarm":
+                self.standing.take(event)
+                return []
             case _:
                 return []
 
@@ -338,82 +318,11 @@ class LivePlant:
         ends = signal is not None and signal.role == "state"
         return self.evidence.refuse(unit, refused.reason, event.time, ends=ends)
 
-    # --- what other services found
-
-    def put_state(self, body: Body) -> list[Message]:
-        """Take a line's state `{"line","state","unit","reason","since"}` unless a later one is
-        there."""
-        line = self.line(body["line"])
-        if line.state is not None and (body["since"] < line.state["since"] or body == line.state):
-            return []
-        if body["state"] != LineState.NO_DATA:
-            line.before = None
-        elif line.state is not None and line.state["state"] != LineState.NO_DATA:
-            line.before = line.state
-        line.state = body
-        return [Message("state", body)]
-
-    def put_before(self, body: Body) -> None:
-        """Take the last state that a line was known to be in, which may be the one of now."""
-        line = self.line(body["line"])
-        if line.state is not None and line.state["state"] == LineState.NO_DATA:
-            line.before = body
-
-    def put_kpi(self, body: Body) -> list[Message]:
-        """Take a line's figures of the running shift unless later ones are there."""
-        line = self.line(body["line"])
-        if line.kpi is not None and body["computed_at"] < line.kpi["computed_at"]:
-            return []
-        line.kpi = body
-        return [Message("kpi", body)]
-
-    def put_capacity(self, body: Body) -> list[Message]:
-        """Take a line's estimate of one week unless a later revision is there."""
-        weeks = self.line(body["line"]).capacity
-        known = weeks.get(body["week_start"])
-        if known is not None and body["revision"] < known["revision"]:
-            return []
-        weeks[body["week_start"]] = body
-        return [Message("capacity", body)]
-
-    def put_health(self, body: Body) -> list[Message]:
-        """Take an asset's health `{"asset","index","score","drivers","at"}`; its open case
-        stays."""
-        known = self.health.get(body["asset"], {})
-        if body["at"] < known.get("at", 0):
-            return []
-        merged = {**known, **body}
-        self.health[body["asset"]] = merged
-        return [Message("health", merged)]
-
-    def put_case(self, asset: str, case: Body | None, at: int) -> list[Message]:
-        """Open (`case`) or close (None) an asset's maintenance case."""
-        known = self.health.get(
-            asset, {"asset": asset, "index": None, "score": None, "drivers": [], "at": 0}
-        )
-        if at < known.get("case_at", 0):
-            return []
-        self.health[asset] = {**known, "case": case, "case_at": at}
-        return [Message("health", self.health[asset])]
-
-    def raise_alarm(self, body: Body) -> list[Message]:
-        """Add an active alarm; one that was cleared before stays cleared."""
-        if body["id"] in self._cleared or body["id"] in self.alarms:
-            return []
-        self.alarms[body["id"]] = body
-        return [Message("alarm", {"op": "raised", "line_id": self.line_of_alarm(body), **body})]
-
-    def clear_alarm(self, alarm: str) -> list[Message]:
-        """End an alarm."""
-        self._cleared[alarm] = None
-        while len(self._cleared) > 10_000:
-            del self._cleared[next(iter(self._cleared))]
-        body = self.alarms.pop(alarm, None)
-        if body is None:
-            return []
-        return [Message("alarm", {"op": "cleared", "line_id": self.line_of_alarm(body), **body})]
-
     # --- for the browser
+
+    def take_messages(self) -> list[Message]:
+        """What is told once a second at most, however often it changed."""
+        return [Message("machine_alarms", body) for body in self.standing.take_changes()]
 
     def take_changes(self) -> tuple[set[int], set[str]]:
         """Indexes of signals and keys of `presence.heard` that changed since the last call."""
@@ -437,13 +346,13 @@ class LivePlant:
 
         Machines and signs of life are always whole, because every page counts live machines.
         """
-        everything = Shown(self.lines.keys(), self.by_index, self.health.keys())
+        everything = Shown(self.findings.lines.keys(), self.by_index, self.findings.health.keys())
         shown = everything if shown is None else shown
-        lines = [(line, found) for line in shown.lines if (found := self.lines.get(line))]
+        lines = [(line, found) for line in shown.lines if (found := self.findings.lines.get(line))]
         alarms = [
             {"line_id": line, **alarm}
-            for alarm in self.alarms.values()
-            if (line := self.line_of_alarm(alarm)) in shown.lines or shown is everything
+            for alarm in self.findings.alarms.values()
+            if (line := self.findings.line_of_alarm(alarm)) in shown.lines or shown is everything
         ]
         return {
             "signals": [[s.id, s.asset, s.source, s.role, s.index] for s in shown.signals],
@@ -462,5 +371,11 @@ class LivePlant:
             "kpis": [line.kpi for _, line in lines if line.kpi],
             "capacity": [week for _, line in lines for week in line.capacity.values()],
             "alarms": alarms,
-            "health": [self.health[unit] for unit in shown.health_of if unit in self.health],
+            "connections": self.connections.bodies(),
+            "machine_alarms": self.standing.bodies(shown.lines),
+            "health": [
+                self.findings.health[unit]
+                for unit in shown.health_of
+                if unit in self.findings.health
+            ],
         }

@@ -18,8 +18,6 @@ from dashboard.live import LivePlant
 MOST = 200
 """Shown of a line, the most severe."""
 
-_HIGH, _MEDIUM = 667, 334
-
 
 @dataclass(frozen=True, slots=True)
 class MachineAlarmView:
@@ -84,9 +82,8 @@ def _view(
     # A clock that is ahead does not make it begin later than it was heard of.
     began = min(row["active_since"] or row["time"], row["received_at"])
     severity = row["severity"]
-    priority = "high" if severity >= _HIGH else "medium" if severity >= _MEDIUM else "low"
     return MachineAlarmView(
-        priority=priority,
+        priority=pages.machine_priority(severity),
         severity=severity,
         code=row["code"],
         message=row["message"],

@@ -36,7 +36,7 @@ def line_mark(
 ) -> Mark:
     """The line's state; without evidence of now only what is known: the last state, since when
     there is none, and why."""
-    live, unit = plant.line(line.id), plant.tree.reporters_of(line.id)[0]
+    live, unit = plant.findings.line(line.id), plant.tree.reporters_of(line.id)[0]
     known = live.before if live.before is not None else live.state
     word = "" if known is None else formats.look(known["state"]).word
     if freshness is Freshness.STALE:

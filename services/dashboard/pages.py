@@ -17,16 +17,15 @@ from aurelian.model.sample import ValueType
 from aurelian.model.time import from_ms
 from dashboard import formats
 from dashboard.asset_tree import natural_key
+from dashboard.connections import Trouble, trouble_of
 from dashboard.freshness import Freshness
-from dashboard.live import LivePlant, Shown
+from dashboard.live import LivePlant
 from dashboard.marks import Mark, age_text, line_mark, time_of_day, unit_mark
-from dashboard.records import Body, LiveSignal
+from dashboard.records import Body, LiveSignal, Shown
+from dashboard.scores import Score, score
 
 MACHINE_SIGNALS = 4
 """Signals of a machine that its line's page shows without a click."""
-
-SAME_MS = 1000
-"""Figures that count from less than this after their shift's start count from its start."""
 
 PRIORITIES = {"high": 0, "medium": 1, "low": 2}
 
@@ -74,32 +73,6 @@ class MachineView:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Target, actual and efficiency of the running shift, as text; `bar` is the actual in percent
-    of the target. `since`: from when it counts, where that is not the shift's start; `note`: why
-    a figure cannot be as it is; `bridged`: pieces of a time without data. Each a sentence, empty
-    where there is nothing to say."""
-
-    shift: str
-    target: str
-    actual: str
-    delta: str
-    delta_word: str
-    tone: str
-    oee: str
-    bar: float
-    bar_tone: str
-    availability: str
-    effectiveness: str
-    quality: str
-    scrap: str
-    lost: str
-    since: str
-    note: str
-    bridged: str
-
-
-@dataclass(frozen=True, slots=True)
 class Cases:
     """Open maintenance cases of a line's machines: `Case open: CNC 1, Saw 1`; empty: none.
     `machines`: ids and titles, JSON, for the browser."""
@@ -111,8 +84,17 @@ class Cases:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How many alarms of their own a line's machines have: `2 machine alarms`; empty: none."""
+
+    text: str = ""
+    shape: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LineView:
-    """A line as a tile or as the head of its page."""
+    """A line as a tile or as the head of its page. `sources`: keys, JSON, for the browser."""
 
     asset: Asset
     place: str
@@ -124,6 +106,9 @@ class LineView:
     score: Score
     machines: tuple[MachineMark, ...]
     alarms: Sequence[Body]
+    machine_alarms: Standing
+    trouble: Trouble
+    sources: str
     cases: Cases
     capacity: str
     capacity_note: str
@@ -148,7 +133,7 @@ def sites(plant: LivePlant, now_ms: int) -> list[SiteView]:
         for asset in plant.tree.assets.values()
         if asset.level in ("enterprise", "site")
     }
-    alarms = alarms_by_line(plant)
+    alarms, standing = alarms_by_line(plant), plant.standing.by_line()
     out = []
     for path, lines in groups.items():
         site, company = by_path.get(path), by_path.get(path.split("/", maxsplit=1)[0])
@@ -156,16 +141,27 @@ def sites(plant: LivePlant, now_ms: int) -> list[SiteView]:
             SiteView(
                 site.title if site is not None else path.rpartition("/")[2],
                 company.title if company is not None else path.split("/", maxsplit=1)[0],
-                tuple(line_view(plant, line, now_ms, alarms.get(line.id, ())) for line in lines),
+                tuple(
+                    line_view(plant, line, now_ms, alarms.get(line.id, ()), standing.get(line.id))
+                    for line in lines
+                ),
             )
         )
     return out
 
 
-def line_view(plant: LivePlant, line: Asset, now_ms: int, alarms: Sequence[Body] = ()) -> LineView:
-    """One line now. `alarms`: its active ones, the most urgent first."""
+def line_view(
+    plant: LivePlant,
+    line: Asset,
+    now_ms: int,
+    alarms: Sequence[Body] = (),
+    standing: Body | None = None,
+) -> LineView:
+    """One line now. `alarms`: its active ones, the most urgent first; `standing`: how many its
+    machines tell."""
+    sources = plant.tree.sources_of(line)
     zone = zone_of(line)
-    live = plant.line(line.id)
+    live = plant.findings.line(line.id)
     freshness = plant.freshness(line.id, now_ms)
     capacity, note = capacity_text(this_week(live.capacity, now_ms, zone))
     return LineView(
@@ -181,10 +177,30 @@ def line_view(plant: LivePlant, line: Asset, now_ms: int, alarms: Sequence[Body]
             machine_mark(plant, unit, now_ms, zone) for unit in plant.tree.units_of(line)
         ),
         alarms=alarms,
+        machine_alarms=_standing(standing, freshness),
+        trouble=trouble_of(plant.connections, sources),
+        sources=json.dumps(sources),
         cases=cases_of(plant, line),
         capacity=capacity,
         capacity_note=note,
     )
+
+
+def _standing(body: Body | None, freshness: Freshness) -> Standing:
+    """Of a line that is not heard they may be otherwise by now."""
+    if body is None:
+        return Standing()
+    count = body["standing"]
+    text = f"{count} machine alarm{'' if count == 1 else 's'}"
+    if freshness is Freshness.STALE:
+        return Standing(f"{text} when last heard", "hatch", "none")
+    priority = machine_priority(body["severity"])
+    return Standing(text, *formats.ALARM_LOOKS[priority])
+
+
+def machine_priority(severity: int) -> str:
+    """High, medium or low, of an OPC UA severity."""
+    return "high" if severity >= 667 else "medium" if severity >= 334 else "low"
 
 
 def cases_of(plant: LivePlant, line: Asset) -> Cases:
@@ -193,7 +209,7 @@ def cases_of(plant: LivePlant, line: Asset) -> Cases:
     found = [
         (unit, case)
         for unit in units
-        if (case := plant.health.get(unit.id, {}).get("case")) is not None
+        if (case := plant.findings.health.get(unit.id, {}).get("case")) is not None
     ]
     high = any(case["severity"] == "high" for _, case in found)
     look = formats.look(LineState.DOWN if high else LineState.SLOW)
@@ -228,7 +244,7 @@ def _machine_view(plant: LivePlant, unit: Asset, now_ms: int, zone: tzinfo) -> M
         (view for view in views if view.signal.role in formats.ROLE_ORDER),
         key=lambda view: formats.ROLE_ORDER.index(view.signal.role),
     )
-    health = plant.health.get(unit.id)
+    health = plant.findings.health.get(unit.id)
     return MachineView(
         asset=unit,
         mark=shown.mark,
@@ -257,75 +273,6 @@ def value_view(plant: LivePlant, signal: LiveSignal, now_ms: int, zone: tzinfo) 
     )
 
 
-def score(kpi: Body | None, now_ms: int, zone: tzinfo) -> Score:
-    """The running shift's figures as text; dashes where nothing is known."""
-    if kpi is None:
-        return Score(
-            "no shift",
-            "–",
-            "–",
-            "no figures yet",
-            "",
-            "none",
-            "–",
-            0,
-            "running",
-            "–",
-            "–",
-            "–",
-            "–",
-            "–",
-            "",
-            "",
-            "",
-        )
-    good, target = kpi["good"] or 0, kpi["target"] or 0
-    lost_s = max(
-        0.0, (kpi["planned_busy_s"] or 0) - (kpi["production_s"] or 0) - (kpi["no_data_s"] or 0)
-    )
-    off, word = formats.delta(good, target)
-    return Score(
-        shift=kpi["shift"],
-        target=formats.number(round(target)),
-        actual=formats.number(round(good)),
-        delta=off,
-        delta_word=word,
-        tone="behind" if round(good) < round(target) else "ahead",
-        oee=formats.percent(kpi["oee"]),
-        bar=min(120.0, round(100 * good / target, 1)) if target else 0,
-        bar_tone="slow" if good < 0.95 * target else "running",
-        availability=formats.percent(kpi["availability"]),
-        effectiveness=formats.percent(kpi["effectiveness"]),
-        quality=formats.percent(kpi["quality"]),
-        scrap=formats.number(round(kpi["scrap"] or 0)),
-        lost=formats.duration(lost_s),
-        since=_since_text(kpi, now_ms, zone),
-        note=_note_text(kpi),
-        bridged=_bridged_text(kpi),
-    )
-
-
-def _since_text(kpi: Body, now_ms: int, zone: tzinfo) -> str:
-    since = kpi.get("counts_from")
-    if since is None or since < kpi["shift_start"] + SAME_MS:
-        return ""
-    return f"Counted since {time_of_day(since, now_ms, zone)}, not from the start of the shift"
-
-
-def _note_text(kpi: Body) -> str:
-    """The note of line_health; figures that came without one are never over 100 % without a
-    word."""
-    if note := kpi.get("note"):
-        return str(note)
-    over = max(kpi["oee"] or 0, kpi["effectiveness"] or 0) > 1
-    return "More than 100 %: the ideal cycle in the plant file is too slow" if over else ""
-
-
-def _bridged_text(kpi: Body) -> str:
-    count = round(kpi.get("bridged") or 0)
-    return f"{formats.number(count)} of the pieces were made while no data came" if count else ""
-
-
 def shown_on_plant(plant: LivePlant, sites: Sequence[SiteView]) -> Shown:
     """What the script of the plant page begins with: lines, and the machines' own states."""
     lines = [line for site in sites for line in site.lines]
@@ -337,7 +284,7 @@ def shown_on_plant(plant: LivePlant, sites: Sequence[SiteView]) -> Shown:
             for machine in line.machines
             if machine.state_signal
         ],
-        health_of=[unit for unit, health in plant.health.items() if health.get("case")],
+        health_of=[unit for unit, health in plant.findings.health.items() if health.get("case")],
     )
 
 
@@ -352,16 +299,16 @@ def alarms_of(plant: LivePlant, line: Asset | None = None) -> list[Body]:
     """Active alarms, of one line or of all: high before low, then the newest first."""
     return _by_urgency(
         alarm
-        for alarm in plant.alarms.values()
-        if line is None or plant.line_of_alarm(alarm) == line.id
+        for alarm in plant.findings.alarms.values()
+        if line is None or plant.findings.line_of_alarm(alarm) == line.id
     )
 
 
 def alarms_by_line(plant: LivePlant) -> dict[str, list[Body]]:
     """Active alarms by the id of their line (empty: unknown), in the order of `alarms_of`."""
     groups: dict[str, list[Body]] = {}
-    for alarm in _by_urgency(plant.alarms.values()):
-        groups.setdefault(plant.line_of_alarm(alarm), []).append(alarm)
+    for alarm in _by_urgency(plant.findings.alarms.values()):
+        groups.setdefault(plant.findings.line_of_alarm(alarm), []).append(alarm)
     return groups
 
 

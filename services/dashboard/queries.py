@@ -30,6 +30,7 @@ from aurelian.model.time import to_ms, to_us
 from dashboard import business_events
 from dashboard.companies import Pictures
 from dashboard.live import LivePlant
+from dashboard.standing import Condition
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
 CAPACITY_WEEKS = 2
@@ -44,6 +45,7 @@ async def read_plant(connection: AsyncConnection, pictures: Pictures, now: datet
     await _read_sources(connection, pictures, to_ms(now))
     await _read_newest(connection, pictures, now)
     await _read_lines(connection, pictures)
+    await _read_standing(connection, pictures)
     await _read_health(connection, pictures)
     await _read_capacity(connection, pictures, now.date())
 
@@ -202,16 +204,16 @@ async def _read_lines(connection: AsyncConnection, pictures: Pictures) -> None:
         select(state).distinct(state.c.line).order_by(state.c.line, state.c.started_at.desc())
     )
     for plant, row in await _of_assets(connection, pictures, newest_state, "line"):
-        plant.put_state(_state_body(row))
+        plant.findings.put_state(_state_body(row))
     known = newest_state.where(state.c.state != LineState.NO_DATA)
     for plant, row in await _of_assets(connection, pictures, known, "line"):
-        plant.put_before(_state_body(row))
+        plant.findings.put_before(_state_body(row))
     newest_kpi = select(kpi).distinct(kpi.c.line).order_by(kpi.c.line, kpi.c.shift_start.desc())
     for plant, row in await _of_assets(connection, pictures, newest_kpi, "line"):
-        plant.put_kpi(business_events.kpi_body(row["line"], dict(row)))
+        plant.findings.put_kpi(business_events.kpi_body(row["line"], dict(row)))
     active = select(alarm).where(alarm.c.cleared_at.is_(None))
     for plant, row in await _of_assets(connection, pictures, active, "asset"):
-        plant.raise_alarm(business_events.alarm_body(row["asset"], dict(row)))
+        plant.findings.raise_alarm(business_events.alarm_body(row["asset"], dict(row)))
 
 
 def _state_body(row: RowMapping) -> dict[str, Any]:
@@ -224,11 +226,19 @@ def _state_body(row: RowMapping) -> dict[str, Any]:
     }
 
 
+async def _read_standing(connection: AsyncConnection, pictures: Pictures) -> None:
+    table = tables.machine_alarm
+    for row in await _rows(connection, select(table).where(table.c.retain)):
+        found = Condition(row["asset"], row["severity"], to_us(row["received_at"]))
+        key = row["source"], row["condition"], row["branch"]
+        pictures.of(row["owner"]).standing.put(key, found, stands=True)
+
+
 async def _read_health(connection: AsyncConnection, pictures: Pictures) -> None:
     health, case = tables.health, tables.case
     newest = select(health).distinct(health.c.asset).order_by(health.c.asset, health.c.time.desc())
     for plant, row in await _of_assets(connection, pictures, newest, "asset"):
-        plant.put_health(
+        plant.findings.put_health(
             {
                 "asset": row["asset"],
                 "index": row["index"],
@@ -239,7 +249,9 @@ async def _read_health(connection: AsyncConnection, pictures: Pictures) -> None:
         )
     open_cases = select(case).where(case.c.closed_at.is_(None))
     for plant, row in await _of_assets(connection, pictures, open_cases, "asset"):
-        plant.put_case(row["asset"], business_events.case_body(dict(row)), to_ms(row["opened_at"]))
+        plant.findings.put_case(
+            row["asset"], business_events.case_body(dict(row)), to_ms(row["opened_at"])
+        )
 
 
 async def _read_capacity(connection: AsyncConnection, pictures: Pictures, today: date) -> None:
@@ -254,7 +266,7 @@ async def _read_capacity(connection: AsyncConnection, pictures: Pictures, today:
         .order_by(table.c.line, table.c.week, table.c.revision.desc())
     )
     for plant, row in await _of_assets(connection, pictures, query, "line"):
-        plant.put_capacity(business_events.capacity_body(row["line"], dict(row)))
+        plant.findings.put_capacity(business_events.capacity_body(row["line"], dict(row)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ browser. Values only; filled by live.py and presence.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,21 @@ class LiveSignal:
     def name(self) -> str:
         """Last part of its path."""
         return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a page shows: only that much of the picture is sent with it.
+
+    Attributes:
+        lines: ids whose state, figures, capacity and alarms are shown.
+        signals: whose values are shown.
+        health_of: ids of the machines whose health is shown.
+    """
+
+    lines: Collection[str] = ()
+    signals: Collection[LiveSignal] = ()
+    health_of: Collection[str] = ()
 
 
 @dataclass(slots=True)

@@ -16,8 +16,7 @@ from markupsafe import Markup
 from aurelian.model.time import from_ms, now_ms
 from dashboard import formats, guard, marks, pages
 from dashboard.hub import Hub
-from dashboard.live import Shown
-from dashboard.records import Body
+from dashboard.records import Body, Shown
 from dashboard.settings import DashboardSettings
 
 HERE = Path(__file__).parent

@@ -19,11 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aurelian.model.asset import Asset
 from aurelian.model.time import from_ms, now_ms, to_iso
 from dashboard import formats, machine_alarms, marks, pages, queries, timeline
+from dashboard.connection_views import views_of
 from dashboard.forward import FORWARDED_APIS, authorization
 from dashboard.freshness import Freshness
 from dashboard.gate import CurrentVisitor, NoKey, Visitor, enter_by_link
 from dashboard.hub import Client, Hub
-from dashboard.live import Shown
+from dashboard.records import Shown
 from dashboard.renderer import Renderer
 from dashboard.settings import DashboardSettings
 
@@ -81,6 +82,7 @@ def make_routes(
             **await _history_content(hub, engine, asset, now),
             **_alarm_content(hub, asset, now),
             **await _machine_alarm_content(hub, engine, asset, now),
+            **_connection_content(hub, asset, now),
         )
 
     @router.get("/signals/{signal}")
@@ -121,6 +123,24 @@ def make_routes(
             clients=hub.clients,
             signals=len(hub.plant.signals),
         )
+
+    @router.get("/connections")
+    async def connections_page(request: Request, visitor: CurrentVisitor) -> HTMLResponse:
+        now, hub = now_ms(), visitor.hub
+        return render.page(
+            hub, "connections.html", request, now=now, **_connection_content(hub, None, now)
+        )
+
+    @router.get("/parts/connections")
+    async def all_connections_part(visitor: CurrentVisitor) -> HTMLResponse:
+        content = _connection_content(visitor.hub, None, now_ms())
+        return HTMLResponse(render.part("_connections.html", **content))
+
+    @router.get("/parts/connections/{line}")
+    async def connections_part(line: str, visitor: CurrentVisitor) -> HTMLResponse:
+        asset = line_or_404(visitor.hub, line)
+        content = _connection_content(visitor.hub, asset, now_ms())
+        return HTMLResponse(render.part("_connections.html", **content))
 
     @router.get("/help")
     async def help_page(request: Request, visitor: CurrentVisitor) -> HTMLResponse:
@@ -272,6 +292,17 @@ def _alarm_content(hub: Hub, line: Asset | None, now: int) -> dict[str, Any]:
         title = asset.title if asset is not None else ""
         shown.append({**alarm, "asset_title": title, "line_asset": its_line, "since": since})
     return {"alarms": shown, "alarms_of": line.id if line is not None else None}
+
+
+def _connection_content(hub: Hub, line: Asset | None, now: int) -> dict[str, Any]:
+    """How the sources are that speak for a line's machines, or all of the company's."""
+    plant = hub.plant
+    if line is None:
+        sources = {str(unit.meaning.get("source", "")) for unit in plant.tree.units()} - {""}
+    else:
+        sources = set(plant.tree.sources_of(line))
+    zone = pages.plant_zone(plant) if line is None else pages.zone_of(line)
+    return {"connections": views_of(plant.connections, sources, now, zone)}
 
 
 async def _sources(engine: AsyncEngine, owner: str) -> tuple[list[Any], bool]:

@@ -125,13 +125,13 @@ def _change(
             gateway_time_us=now_ms * 1000,
         )
         plant.presence.mark_heard(signal.asset, now_ms * 1000, now_ms)
-    lines = list(plant.lines.values())
+    lines = list(plant.findings.lines.values())
     for line in random_.sample(lines, round(len(lines) * made)):
         assert line.kpi is not None
-        hub.publish(plant.put_kpi({**line.kpi, "good": line.kpi["good"] + 1}))
+        hub.publish(plant.findings.put_kpi({**line.kpi, "good": line.kpi["good"] + 1}))
     for line in random_.sample(lines, round(len(lines) * states)):
         assert line.state is not None
-        hub.publish(plant.put_state({**line.state, "since": now_ms}))
+        hub.publish(plant.findings.put_state({**line.state, "since": now_ms}))
     hub.tick()
 
 

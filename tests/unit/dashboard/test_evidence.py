@@ -82,7 +82,7 @@ class Bench:
             self.value(STATE, 6, at, source=at + offset_us)
             self.value(TEMP, 20.0 + second, at, source=at + offset_us)
         body = {"line": "line", "state": "running", "unit": "unit", "reason": ""}
-        self.live.put_state(body | {"since": START // 1000})
+        self.live.findings.put_state(body | {"since": START // 1000})
 
     def seen(self, at: int) -> tuple[str, Mark, Mark]:
         """Freshness, the line's mark, the machine's mark."""
@@ -282,7 +282,7 @@ def test_a_line_without_a_state_signal_says_so() -> None:
     bench = Bench(state_signal=False)
     bench.value(TEMP, 21.0, START)
     body = {"line": "line", "state": "no_data", "unit": "unit", "reason": ""}
-    bench.live.put_state(body | {"since": START // 1000})
+    bench.live.findings.put_state(body | {"since": START // 1000})
     freshness, line, unit = bench.seen(START + S)
     assert (freshness, line.word, line.text) == ("live", "Reporting", "no state signal")
     assert unit.word == "Reporting"
@@ -294,7 +294,7 @@ def test_a_stopped_line_is_shown_with_its_reason() -> None:
     bench = Bench()
     bench.run()
     body = {"line": "line", "state": "down", "unit": "unit", "reason": "Bearing failure"}
-    bench.live.put_state(body | {"since": (START + 20 * S) // 1000})
+    bench.live.findings.put_state(body | {"since": (START + 20 * S) // 1000})
     bench.value(STATE, 9, START + 20 * S)
     _, line, unit = bench.seen(START + 22 * S)
     assert (line.word, line.text) == ("Down", "for 2 s: Bearing failure")
@@ -317,13 +317,13 @@ def test_an_open_case_is_on_the_tile_of_its_line_and_a_closed_one_is_not() -> No
     bench.run()
     assert pages.line_view(bench.live, bench.live.tree.assets["line"], 0).cases.text == ""
     case = {"id": "1", "severity": "high", "opened_at": 1, "drivers": []}
-    bench.live.put_case("unit", case, 1)
+    bench.live.findings.put_case("unit", case, 1)
     sites = pages.sites(bench.live, START // 1000)
     cases = sites[0].lines[0].cases
     assert (cases.text, cases.tone) == ("Case open: unit", "down")
     shown = pages.shown_on_plant(bench.live, sites)
     assert [each["case"] for each in bench.live.snapshot(shown)["health"]] == [case]
-    bench.live.put_case("unit", None, 2)
+    bench.live.findings.put_case("unit", None, 2)
     assert pages.line_view(bench.live, bench.live.tree.assets["line"], 0).cases.text == ""
 
 

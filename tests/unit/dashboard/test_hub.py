@@ -143,9 +143,9 @@ def test_a_signal_that_nobody_declared_is_sent_to_the_pages_once() -> None:
 def test_an_older_line_state_does_not_replace_a_newer_one() -> None:
     live = plant()
     body = {"line": "line", "state": "down", "unit": None, "reason": "", "since": NOW}
-    assert len(live.put_state(body)) == 1
-    assert live.put_state(body) == []
-    assert live.put_state(body | {"state": "running", "since": NOW - 1}) == []
+    assert len(live.findings.put_state(body)) == 1
+    assert live.findings.put_state(body) == []
+    assert live.findings.put_state(body | {"state": "running", "since": NOW - 1}) == []
 
 
 def test_an_alarm_raised_again_after_it_was_cleared_stays_cleared() -> None:
@@ -159,11 +159,11 @@ def test_an_alarm_raised_again_after_it_was_cleared_stays_cleared() -> None:
         "message": "hot",
         "raised_at": NOW,
     }
-    raised = live.raise_alarm(alarm)
+    raised = live.findings.raise_alarm(alarm)
     assert raised[0].body["line_id"] == "line"
-    assert [message.body["op"] for message in live.clear_alarm("a")] == ["cleared"]
-    assert live.raise_alarm(alarm) == []
-    assert live.alarms == {}
+    assert [message.body["op"] for message in live.findings.clear_alarm("a")] == ["cleared"]
+    assert live.findings.raise_alarm(alarm) == []
+    assert live.findings.alarms == {}
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,9 @@ def test_a_gateway_with_a_fast_clock_is_not_heard_in_the_future() -> None:
 )
 def test_a_stale_line_is_never_said_to_run(sent: list[tuple[int, bool]], later_ms: int) -> None:
     live = plant()
-    live.put_state({"line": "line", "state": "running", "unit": None, "reason": "", "since": NOW})
+    live.findings.put_state(
+        {"line": "line", "state": "running", "unit": None, "reason": "", "since": NOW}
+    )
     for after, beat in sent:
         if beat:
             live.presence.mark_heard("source", (NOW + after) * 1000, NOW + after)

@@ -64,7 +64,7 @@ def test_the_plant_page_has_every_line_once_with_its_machines_states_and_alarms(
             states = [s.id for s in signals_found(live, shown.asset.id) if s.role == "state"]
             assert [shown.state_signal] == states[:1]
             assert shown.freshness is live.freshness(shown.asset.id, NOW_MS)
-        alarms = [a for a in live.alarms.values() if a["line"] == view.asset.path]
+        alarms = [a for a in live.findings.alarms.values() if a["line"] == view.asset.path]
         assert list(view.alarms) == sorted(
             alarms, key=lambda alarm: (rank[alarm["priority"]], -alarm["raised_at"])
         )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dashboard.business_events import kpi_body
-from dashboard.pages import score
+from dashboard.scores import score
 
 NOW_MS = 1_793_707_200_000  # 2026-11-03T12:00:00Z
 DATA = {

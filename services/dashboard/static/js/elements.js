@@ -194,6 +194,34 @@ class HealthBar extends LiveElement {
   }
 }
 
+/** How many alarms of their own a line's machines have. */
+class MachineAlarms extends LiveElement {
+  render() {
+    const { line } = this.dataset;
+    const { standing, severity } = cell(`machine_alarms:${line}`).value ?? { standing: 0 };
+    if (!standing) return nothing;
+    const text = `${standing} machine alarm${standing === 1 ? '' : 's'}`;
+    if (isOld(freshness(line))) return html`<span>${shape(look('no_data'))} ${text} when last heard</span>`;
+    const priority = severity >= 667 ? 'high' : severity >= 334 ? 'medium' : 'low';
+    return html`<span>${shape(ALARM_LOOKS[priority])} ${text}</span>`;
+  }
+}
+
+const RANKS = { down: 0, slow: 1 };
+
+/** The worst that is to be said of a line's sources (`data-sources`: their keys). */
+class SourceTrouble extends LiveElement {
+  render() {
+    const found = JSON.parse(this.dataset.sources)
+      .map((source) => cell(`connection:${source}`).value)
+      .filter((body) => body?.trouble)
+      .sort((a, b) => RANKS[a.tone] - RANKS[b.tone]);
+    if (!found.length) return nothing;
+    const more = found.length > 1 ? ` +${found.length - 1}` : '';
+    return html`<a href="/connections">${shape(found[0])} ${found[0].trouble}${more}</a>`;
+  }
+}
+
 /** Open maintenance cases of a line's machines (`data-machines`: ids and titles). */
 class CaseChip extends LiveElement {
   render() {
@@ -241,6 +269,6 @@ for (const [name, element] of Object.entries({
   'state-mark': StateMark, 'line-frame': LineFrame, 'machine-frame': MachineFrame, 'signal-frame': SignalFrame,
   'age-label': AgeLabel, 'source-age': SourceAge, 'live-value': LiveValue,
   'signal-facts': SignalFacts, 'score-board': ScoreBoard, 'score-more': ScoreMore, 'score-notes': ScoreNotes, 'top-alarm': TopAlarm,
-  'capacity-chip': CapacityChip, 'health-bar': HealthBar, 'case-chip': CaseChip, 'data-health': DataHealth, 'plant-clock': PlantClock,
+  'capacity-chip': CapacityChip, 'health-bar': HealthBar, 'case-chip': CaseChip, 'machine-alarms': MachineAlarms, 'source-trouble': SourceTrouble, 'data-health': DataHealth, 'plant-clock': PlantClock,
   'stream-banner': StreamBanner,
 })) customElements.define(name, element);

@@ -111,10 +111,12 @@ export function applySnapshot(snap) {
     stateless = new Set(snap.stateless);
     machines.value = Object.keys(units);
     problem.value = snap.problem;
-    for (const [key, found] of cells) if (/^(dead|evidence|before):/.test(key)) found.value = undefined;
+    for (const [key, found] of cells) if (/^(dead|evidence|before|connection|machine_alarms):/.test(key)) found.value = undefined;
     for (const body of snap.evidence) cell(`evidence:${body.asset}`).value = body;
     for (const body of snap.before) cell(`before:${body.line}`).value = body;
     for (const [key, reason] of Object.entries(snap.dead)) cell(`dead:${key}`).value = reason;
+    for (const body of snap.connections) cell(`connection:${body.source}`).value = body;
+    for (const body of snap.machine_alarms) cell(`machine_alarms:${body.line}`).value = body;
     for (const body of snap.states) cell(`state:${body.line}`).value = body;
     for (const body of snap.kpis) cell(`kpi:${body.line}`).value = body;
     for (const body of snap.health) cell(`health:${body.asset}`).value = body;
@@ -143,6 +145,8 @@ export function applyEvent(id, kind, body) {
         cell(`dead:${body.key}`).value = body.dead ?? undefined;
         cell(`heard:${body.key}`).value = body.heard;
         break;
+      case 'connection': cell(`connection:${body.source}`).value = body; break;
+      case 'machine_alarms': cell(`machine_alarms:${body.line}`).value = body; break;
       case 'alarm': {
         const changed = new Map(alarms.value);
         if (body.op === 'raised') changed.set(body.id, body);

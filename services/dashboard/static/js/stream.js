@@ -2,7 +2,7 @@
 // a browser allows six connections to one server, so a stream per tab would lock out the seventh.
 import { applyEvent, applySnapshot, build, lastId, limits, link, now, owner, serverNow } from '/static/js/store.js';
 
-const KINDS = ['snap', 'v', 'state', 'stop', 'alarm', 'kpi', 'capacity', 'health', 'evidence', 'source', 'plant', 'hb', 'reset'];
+const KINDS = ['snap', 'v', 'state', 'stop', 'alarm', 'kpi', 'capacity', 'health', 'evidence', 'source', 'connection', 'machine_alarms', 'plant', 'hb', 'reset'];
 const LOCK = `aurelian-stream-${owner}`; // a tab of another company has a stream of its own
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 30000;
