@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -256,6 +257,40 @@ class PlantTraffic:
         event.refused.asset, event.refused.signal = unit.id, signal.id
         event.refused.reason = reason
         await self.producer.send(SOURCE_EVENTS, unit.source, codec.encode_event(event))
+
+    async def say_connection(
+        self, plant: Plant, source: str, state: str, reason: str = "", step: str = "", **more: Any
+    ) -> None:
+        """Say how a source is."""
+        connection = codec.Connection(
+            state=codec.Connection.State.Value(f"STATE_{state}"),
+            since=micros(),
+            reason=reason,
+            next_step=step,
+            **more,
+        )
+        await self._say(plant, source, connection=connection)
+
+    async def say_alarm(
+        self, plant: Plant, unit: Unit, name: str, *, severity: int = 500, retain: bool = True
+    ) -> None:
+        """Say that an alarm of a machine stands, or does so no longer."""
+        alarm = codec.MachineAlarm(
+            asset=unit.id,
+            condition=name,
+            code=name,
+            message=name,
+            severity=severity,
+            active=retain,
+            retain=retain,
+        )
+        await self._say(plant, unit.source, alarm=alarm)
+
+    async def _say(self, plant: Plant, source: str, **kind: Any) -> None:
+        event = codec.SourceEvent(
+            owner=plant.owner, gateway="test", boot=self.boot, source=source, time=micros(), **kind
+        )
+        await self.producer.send(SOURCE_EVENTS, source, codec.encode_event(event))
 
     async def send_values(
         self, line: Line, values: Iterable[tuple[Signal, Value, ValueType, int]]
