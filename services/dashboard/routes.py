@@ -77,7 +77,9 @@ def make_routes(
             "line.html",
             request,
             shown=pages.shown_on_line(hub.plant, asset),
-            line=pages.line_view(hub.plant, asset, now),
+            line=pages.line_view(
+                hub.plant, asset, now, standing=hub.plant.standing.by_line().get(asset.id)
+            ),
             machines=pages.machine_views(hub.plant, asset, now),
             **await _history_content(hub, engine, asset, now),
             **_alarm_content(hub, asset, now),
