@@ -62,7 +62,8 @@ class Pages:
         headers = self.stack.headers_of(owner or self.owner)
         answer = await self.client.get(path, headers=headers)
         assert answer.status_code == 200, (path, answer.text)
-        without = re.sub(r"<script.*?</script>|<[^>]+>", " ", answer.text, flags=re.S)
+        unbroken = answer.text.replace("<wbr>", "")
+        without = re.sub(r"<script.*?</script>|<[^>]+>", " ", unbroken, flags=re.S)
         return " ".join(unescape(without).split())
 
     async def shown(self, *wanted: str) -> None:
@@ -96,7 +97,8 @@ class Pages:
                 headers = self.stack.headers_of(owner)
                 answer = await self.client.get(path, headers=headers)
                 assert answer.status_code == 200
-                assert not [e for e in (self.source, *what) if e in answer.text], (owner, path)
+                text = answer.text.replace("<wbr>", "")
+                assert not [e for e in (self.source, *what) if e in text], (owner, path)
             line = f"/parts/connections/{self.line}"
             answer = await self.client.get(line, headers=self.stack.headers_of(owner))
             assert answer.status_code == 404
