@@ -1,8 +1,5 @@
 """Batches and events to and from the bytes of `proto/aurelian/v1`; the only importer of the
-generated code.
-
-Called by gateways (encode) and by every reader of Kafka (decode). Pure; no I/O.
-"""
+generated code. Called by gateways (encode) and every reader of Kafka (decode). Pure; no I/O."""
 
 from __future__ import annotations
 

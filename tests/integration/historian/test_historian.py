@@ -325,6 +325,8 @@ def test_events_of_sources_and_assets_reach_their_tables(
         event(NOW + 5, received=codec.Received(hour=NOW, received=7)),
         event(NOW + 6, death=codec.Death(reason="cable")),
         event(NOW + 1, birth=codec.Birth(detail="late and old")),
+        # The pages alone need it: it is no sign of life, and nothing of it is kept.
+        event(NOW + 9, connection=codec.Connection(state="STATE_LIVE", since=NOW + 8)),
     ]
     asset = {
         "id": "a1",
@@ -352,6 +354,7 @@ def test_events_of_sources_and_assets_reach_their_tables(
             "SELECT state, detail, extract(epoch FROM heard_at) * 1000000 FROM historian.source"
         )
         assert source.fetchall() == [("dead", "cable", NOW + 3)]
+        assert conn.execute("SELECT * FROM historian.rejected").fetchall() == []
         assert conn.execute("SELECT count, reason FROM historian.gap").fetchall() == [
             (3, "queue overflow")
         ]

@@ -60,6 +60,14 @@ def test_a_death_ahead_of_our_clock_does_not_outlast_the_next_sign_of_life() -> 
     assert rig.state == "running"
 
 
+def test_that_a_gateway_is_connected_is_no_sign_of_life_of_a_machine() -> None:
+    rig = running()
+    told = codec.Connection(state="STATE_LIVE", since=us(130))
+    rig.lines.learn(event(130, "pilot-a", connection=told), us(130))
+    rig.tick(131)
+    assert rig.state == "no_data"
+
+
 def test_another_owners_sign_of_life_keeps_no_line_running() -> None:
     rig = running()
     for kind in ({"heartbeat": codec.Heartbeat(heard_at=us(130))}, {"birth": codec.Birth()}):
