@@ -259,3 +259,26 @@ async def test_a_broker_that_is_away_is_said_with_the_reason_of_the_latest_attem
             assert "the connection ended" not in await pages.text("/connections")
             broker.start()
             await pages.shown("json: Live")
+
+
+async def test_alarms_of_machines_are_counted_on_the_tile_also_after_a_restart_of_the_pages(
+    stack: dashboard_stack.DashboardStack, tmp_path: Path
+) -> None:
+    async with node_opcua(tmp_path, nodes=1, alarms=2) as server:
+        source = {"kind": "opcua", "url": server.url, "alarms": True}
+        async with gateway(stack, tmp_path, "bell", source, f"nsu={NAMESPACE};s=v0") as pages:
+            await pages.shown("bell: Live")
+            for number in (0, 1):
+                await server.alarm(number, active=True, message="hot", severity=700, retain=True)
+            await pages.tile("2 machine alarms")
+            await server.alarm(0, active=False, message="cold", severity=700, retain=False)
+            await pages.tile("1 machine alarm ")
+            # What the store has counts too: it is there after a restart, as is how sources are.
+            unit = stack.line.constraint
+            for message in ("door", "oil", "dust"):
+                dashboard_stack.write_machine_alarm(stack.database_url, unit, message)
+            dashboard_stack.write_machine_alarm(stack.database_url, unit, "over", retain=False)
+            await asyncio.to_thread(stack.dashboard.stop)
+            await asyncio.to_thread(stack.dashboard.start)
+            await pages.tile("3 machine alarms")
+            await pages.shown("bell: Live")
