@@ -111,7 +111,7 @@ class JsonSource:
             address=self.model.url,
         )
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
         again."""
         version = FIRST_VERSION

@@ -122,7 +122,7 @@ class SparkplugSource:
             address=self.model.url,
         )
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_online(), name=f"sparkplug {self.model.key}")

@@ -44,16 +44,16 @@ def condition_of(
         state,
         reason,
         step,
-        deliveries.heard_at,
-        deliveries.data_at,
+        deliveries.progress.heard_at,
+        deliveries.progress.data_at,
         keep_alive_s,
         refused=refused_of(ended) if publishing is None else None,
     )
 
 
 def with_servers(condition: Condition, servers: Servers, own: OwnCertificate | None) -> Condition:
-    """A condition with the address in use, the servers that cannot take over, and certificates:
-    `own`, and the one that is the reason."""
+    """A condition with the address in use, the servers that cannot take over, and our
+    certificate."""
     return replace(
         condition,
         address=servers.active.url,
