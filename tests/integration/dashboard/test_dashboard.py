@@ -120,10 +120,7 @@ class Stream:
 
 
 async def page(stack: dashboard_stack.DashboardStack, path: str = "/") -> str:
-    async with httpx.AsyncClient(headers=stack.headers) as client:
-        answer = await client.get(stack.dashboard.url + path)
-        assert answer.status_code == 200
-        return answer.text.partition("<body>")[2]
+    return (await page_part(stack, path)).partition("<body>")[2]
 
 
 async def page_part(stack: dashboard_stack.DashboardStack, path: str) -> str:
@@ -131,19 +128,6 @@ async def page_part(stack: dashboard_stack.DashboardStack, path: str) -> str:
         answer = await client.get(stack.dashboard.url + path)
         assert answer.status_code == 200
         return answer.text
-
-
-async def until_part(
-    stack: dashboard_stack.DashboardStack,
-    path: str,
-    holds: Callable[[str], bool],
-    limit_s: float = 10,
-) -> str:
-    deadline = time.monotonic() + limit_s
-    while not holds(text := await page_part(stack, path)):
-        assert time.monotonic() < deadline, text
-        await asyncio.sleep(0.05)
-    return text
 
 
 def tile(text: str, line: str) -> str:
@@ -158,8 +142,10 @@ async def until_page(
     holds: Callable[[str], bool],
     limit_s: float = 10,
 ) -> str:
+    """`path`: of a page, or of a part of one."""
+    read = page_part if path.startswith("/parts/") else page
     deadline = time.monotonic() + limit_s
-    while not holds(text := await page(stack, path)):
+    while not holds(text := await read(stack, path)):
         assert time.monotonic() < deadline, text
         await asyncio.sleep(0.05)
     return text
@@ -239,7 +225,7 @@ async def test_an_alarm_of_a_machine_is_shown_and_of_a_silent_source_as_not_know
         assert "active, not acknowledged" in text and "Not known" not in text
         assert source.rpartition("/")[2] in text
         assert "hot &lt;1&gt;" in await page(stack, f"/lines/{stack.line.id}")
-    text = await until_part(stack, path, lambda text: text.count("Not known since") == 2)
+    text = await until_page(stack, path, lambda text: text.count("Not known since") == 2)
     assert text.count('data-freshness="stale"') == 2
 
 
