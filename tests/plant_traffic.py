@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from aurelian.backbone.client import Producer
-from aurelian.backbone.topics import ASSETS, LINE_EVENTS, SAMPLES, SOURCE_EVENTS
+from aurelian.backbone.topics import LINE_EVENTS, SAMPLES, SOURCE_EVENTS
 from aurelian.events.cloudevent import Event, encode_event
 from aurelian.model import codec
 from aurelian.model.machine_states import PackMl
@@ -24,11 +24,6 @@ class PlantTraffic:
     producer: Producer
     boot: int = field(default_factory=lambda: time.time_ns() // 1000)
     sequence: int = 0
-
-    async def publish_assets(self, plant: Plant) -> None:
-        """Send the tree, as a gateway does at its start."""
-        for asset in plant.assets():
-            await self.producer.send(ASSETS, asset.id, asset.encode())
 
     async def beat(self, plant: Plant, source: str, heard_at_us: int | None = None) -> None:
         """Say that a source is heard."""
