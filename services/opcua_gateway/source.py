@@ -34,6 +34,7 @@ from opcua_gateway.failures import first_of
 from opcua_gateway.happenings import Connected, Happening, Lost, Message, RefreshRefused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
+from opcua_gateway.items.asked import names_of_asked
 from opcua_gateway.mapping import Tag, structured, tags_of
 from opcua_gateway.message_numbers import Window
 from opcua_gateway.message_size import MessageSize
@@ -98,7 +99,7 @@ class OpcuaSource:
         self._dialler = Dialler(model, tags, settings, units)
         self._resumption = Resumption(
             ResumeFile(settings.state / f"opcua-{model.slug}.json", model.key),
-            [*(tag.model.address for tag in tags), *_of_events(model)],
+            names_of_asked(model, tags),
             self._dialler.fingerprint,
         )
         self._live: tuple[Session, Publishing] | None = None
@@ -383,11 +384,6 @@ class OpcuaSource:
 
     def _save(self) -> None:
         self._resumption.save(self._deliveries.progress, self._holes)
-
-
-def _of_events(model: SourceModel) -> list[str]:
-    """Another item of events needs other subscriptions, as other nodes do."""
-    return [] if model.alarms is None else [f"alarms {model.alarms.model_dump_json()}"]
 
 
 async def _watch_all(session: Session, publishing: Publishing) -> dict[int, int]:
