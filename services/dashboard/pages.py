@@ -22,7 +22,7 @@ from dashboard.freshness import Freshness
 from dashboard.live import LivePlant
 from dashboard.marks import Mark, age_text, line_mark, time_of_day, unit_mark
 from dashboard.records import Body, LiveSignal, Shown
-from dashboard.scores import Score, score
+from dashboard.score import Score, make_score
 
 MACHINE_SIGNALS = 4
 """Signals of a machine that its line's page shows without a click."""
@@ -172,7 +172,7 @@ def line_view(
         age=age_text(plant, line.id, now_ms, zone),
         source=plant.tree.reporters_of(line.id)[1],
         zone=zone,
-        score=score(live.kpi, now_ms, zone),
+        score=make_score(live.kpi, now_ms, zone),
         machines=tuple(
             machine_mark(plant, unit, now_ms, zone) for unit in plant.tree.units_of(line)
         ),
@@ -194,8 +194,8 @@ def _standing(body: Body | None, freshness: Freshness) -> Standing:
     text = f"{count} machine alarm{'' if count == 1 else 's'}"
     if freshness is Freshness.STALE:
         return Standing(f"{text} when last heard", "hatch", "none")
-    priority = machine_priority(body["severity"])
-    return Standing(text, *formats.ALARM_LOOKS[priority])
+    look = formats.urgency(machine_priority(body["severity"]))
+    return Standing(text, look.shape, look.tone)
 
 
 def machine_priority(severity: int) -> str:

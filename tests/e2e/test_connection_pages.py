@@ -14,6 +14,7 @@ from playwright.async_api import expect
 from aurelian.model import codec
 from tests import dashboard_stack, servers
 from tests.e2e.test_pages import CHROMIUM, OVERFLOW, SMALL_TARGETS, browser, tile
+from tests.plant_traffic import micros, plausible
 
 pytestmark = pytest.mark.chromium
 
@@ -66,7 +67,7 @@ async def test_a_tile_says_what_needs_somebody_and_how_many_alarms_stand_without
         await expect(alarms).to_have_text("1 machine alarm", timeout=3000)
         await page.goto("/connections")
         await page.evaluate("window.sameDocument = true")
-        shown = page.get_by_test_id("connections").locator("> li").filter(has_text=f"{name}: ")
+        shown = page.locator(".connections > li").filter(has_text=f"{name}: ")
         await expect(shown).to_contain_text(f"{name}: Live")
         await traffic.say_connection(
             plant,
@@ -87,12 +88,12 @@ async def test_the_pages_fit_every_screen_with_all_that_can_be_said(
     plant, unit = stack.plants[0], stack.line.constraint
     sha = "3FA9C02D1122334455667788" + "99AABBCCDD" * 4
     refused = codec.Certificate(sha256=sha, subject="CN=Press PLC,O=Works,C=NO", ends=2**50)
-    own = codec.Certificate(sha256=sha[::-1], ends=dashboard_stack.micros() + 10 * 86_400_000_000)
+    own = codec.Certificate(sha256=sha[::-1], ends=micros() + 10 * 86_400_000_000)
     away = codec.ServerAway(
         address="opc.tcp://plc-b.hall-2.works.example:4840/UA/Server",
         reason="cannot connect to opc.tcp://plc-b: [Errno 111] Connection refused",
         next_step="nothing listens at that port: does the OPC UA server run?",
-        since=dashboard_stack.micros() - 3_600_000_000,
+        since=micros() - 3_600_000_000,
     )
     step = f"If it is the right server, accept it: aurelian trust add {sha[:16]}"
     others = [each.key for each in plant.sources if each.key != stack.source]
@@ -111,7 +112,7 @@ async def test_the_pages_fit_every_screen_with_all_that_can_be_said(
             await traffic.say_alarm(plant, unit, "over-temperature", severity=800)
         for line in plant.lines():
             for unit in line.units:
-                values = dashboard_stack.plausible(unit, 0)
+                values = plausible(unit, 0)
                 await traffic.send_values(line, values)
         for path, name in (
             ("/", "plant"),

@@ -27,6 +27,7 @@ from aurelian.local import ports
 from aurelian.model.plant import Plant
 from aurelian.runtime.health import Health
 from tests import dashboard_stack, servers
+from tests.dashboard_store import write_machine_alarm
 from tests.integration.opcua_gateway.test_security import (
     PASSWORD,
     of_operator,
@@ -276,8 +277,8 @@ async def test_alarms_of_machines_are_counted_on_the_tile_also_after_a_restart_o
             # What the store has counts too: it is there after a restart, as is how sources are.
             unit = stack.line.constraint
             for message in ("door", "oil", "dust"):
-                dashboard_stack.write_machine_alarm(stack.database_url, unit, message)
-            dashboard_stack.write_machine_alarm(stack.database_url, unit, "over", retain=False)
+                write_machine_alarm(stack.database_url, unit, message)
+            write_machine_alarm(stack.database_url, unit, "over", retain=False)
             await asyncio.to_thread(stack.dashboard.stop)
             await asyncio.to_thread(stack.dashboard.start)
             await pages.tile("3 machine alarms")

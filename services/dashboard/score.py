@@ -1,4 +1,5 @@
-"""The running shift's figures as text. Pure; called by pages.py.
+"""The running shift's figures of a line as text: target, actual, efficiency, and what is to be said
+of them. Pure; called by pages.py.
 
 The browser's elements repeat these rules (static/js/elements.js) once the stream is open.
 """
@@ -42,7 +43,7 @@ class Score:
     bridged: str
 
 
-def score(kpi: Body | None, now_ms: int, zone: tzinfo) -> Score:
+def make_score(kpi: Body | None, now_ms: int, zone: tzinfo) -> Score:
     """The running shift's figures as text; dashes where nothing is known."""
     if kpi is None:
         return Score(
