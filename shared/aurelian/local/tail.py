@@ -87,7 +87,7 @@ def _sample_line(sample: Sample, as_json: bool) -> str:
             "status": f"{sample.status:#010x}",
             "status_name": status_name(raw_status(sample.status, sample.flags)),
             "flags": int(sample.flags),
-            "flag_names": _flag_words(sample.flags),
+            "flag_names": _flag_words(int(sample.flags)),
         }
         return json.dumps(fields)
     said = f"{time}  {sample.signal.path} = {sample.value!r} {sample.signal.unit}".rstrip()
@@ -102,17 +102,17 @@ def _doubts(sample: Sample) -> list[str]:
     if code:
         counts = ", counts as good" if code != sample.status else ""
         found.append(f"{status_name(code)}{counts}")
-    if words := _flag_words(sample.flags & ~_SAID_BY_STATUS):
+    if words := _flag_words(int(sample.flags) & ~_SAID_BY_STATUS):
         found.append(f"[{', '.join(words)}]")
     return found
 
 
-def _flag_words(flags: Flag) -> list[str]:
-    """The flags in words. One that this version does not know is named by its bit."""
-    # A time that is the gateway's sets two flags: the choice of the plant model says both.
-    chosen = Flag.TIME_REPLACED if flags & Flag.AT_GATEWAY_TIME else Flag.NONE
-    words = [word for flag, word in _FLAG_WORDS.items() if flags & ~chosen & flag]
-    unknown = int(flags) & ~_KNOWN
+def _flag_words(flags: int) -> list[str]:
+    """The flags in words. One that this version does not know is named by its number."""
+    if flags & Flag.AT_GATEWAY_TIME:
+        flags &= ~int(Flag.TIME_REPLACED)  # set with it, and says the same
+    words = [word for flag, word in _FLAG_WORDS.items() if flags & flag]
+    unknown = flags & ~_KNOWN
     return words + [f"flag {1 << bit}" for bit in range(32) if unknown >> bit & 1]
 
 
@@ -133,7 +133,7 @@ _FLAG_WORDS = {
     Flag.AT_GATEWAY_TIME: "at gateway time",
 }
 _KNOWN = sum(map(int, _FLAG_WORDS))
-_SAID_BY_STATUS = Flag.WAS_UNCERTAIN | Flag.WAS_BAD
+_SAID_BY_STATUS = int(Flag.WAS_UNCERTAIN | Flag.WAS_BAD)
 
 
 def _event_line(record: Record, match: str, as_json: bool) -> str | None:
