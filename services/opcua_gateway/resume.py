@@ -45,6 +45,7 @@ class Resume:
         asked: fingerprint of what was asked for the nodes; other items need other subscriptions.
             "": not known.
         events: the item of events; None: there is none.
+        session: our name of it, see `Bookmark`; empty in files of before it had one.
     """
 
     secret: str
@@ -59,6 +60,7 @@ class Resume:
     servers: tuple[tuple[str, str], ...] = ()
     asked: str = ""
     events: EventTerms | None = None
+    session: str = ""
 
 
 class ResumeFile:
@@ -130,6 +132,7 @@ def _parsed(found: dict[str, object]) -> Resume:
         _all(_server, found.get("servers", [])),
         _text(found.get("asked", "")),
         _events(found.get("events")),
+        _text(found.get("session", "")),
     )
 
 
