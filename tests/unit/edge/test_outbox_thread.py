@@ -57,6 +57,19 @@ async def test_the_first_is_committed_at_once_and_those_soon_after_it_together()
     assert commits.seen == [["a"], ["b", "c", "d"], ["closed"]]
 
 
+async def test_an_event_waits_for_nobody_and_takes_those_that_wait_along() -> None:
+    commits = Commits()
+    async with OutboxThread(cast(Outbox, commits), pause_s=LONG_S) as thread:
+        began = asyncio.get_running_loop().time()
+        await thread.append(entry("a"))
+        waits = asyncio.create_task(thread.append(entry("b")))
+        await asyncio.sleep(0)
+        await thread.append([OutboxEntry(RecordKind.EVENTS, "alarm", "s", 0, lambda _: b"")])
+        assert asyncio.get_running_loop().time() - began < LONG_S
+        await waits
+    assert commits.seen == [["a"], ["b", "alarm"], ["closed"]]
+
+
 async def test_one_that_comes_rarely_never_waits() -> None:
     commits = Commits()
     async with OutboxThread(cast(Outbox, commits), pause_s=0.01) as thread:

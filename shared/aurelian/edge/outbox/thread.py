@@ -11,13 +11,10 @@ from types import TracebackType
 from typing import TypeVar
 
 from aurelian.edge.outbox.outbox import Outbox
-from aurelian.edge.outbox.rows import HourCount, OutboxEntry
+from aurelian.edge.outbox.rows import HourCount, OutboxEntry, RecordKind
 
 T = TypeVar("T")
 
-PAUSE_S = 0.05
-"""A commit costs as much as some hundred values (threads, the log's sync): many small sources are
-cheaper together, and a machine's acknowledgement may wait so long."""
 
 _Waiting = tuple[
     Sequence[OutboxEntry], Sequence[HourCount], Mapping[str, str], "asyncio.Future[None]"
@@ -28,11 +25,12 @@ class OutboxThread:
     """Group commit: whatever is handed over while a commit runs, or less than `pause_s` after one
     began, goes into the next one. Async context manager.
 
-    So whoever comes rarely gets a commit at once, many share one, and a slow disk makes larger
-    groups by itself.
+    So whoever comes rarely, and an event, gets a commit at once, many share one, and a slow disk
+    makes larger groups by itself. A pause is for machines that send on while they wait for their
+    acknowledgement; a commit costs as much as some hundred values (threads, the log's sync).
     """
 
-    def __init__(self, outbox: Outbox, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, outbox: Outbox, pause_s: float = 0.0) -> None:
         self.outbox = outbox
         self._pause_s = pause_s
         self._next_at = 0.0
@@ -74,7 +72,7 @@ class OutboxThread:
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entries, counts, bookmarks or {}, done))
-        self._start()
+        self._start(at_once=any(entry.kind is RecordKind.EVENTS for entry in entries))
         await done
 
     async def call(self, function: Callable[..., T], *args: object) -> T:
@@ -83,16 +81,20 @@ class OutboxThread:
             self._executor, partial(function, *args)
         )
 
-    def _start(self) -> None:
-        if self._busy or self._timer is not None or not self._waiting:
+    def _start(self, *, at_once: bool = False) -> None:
+        if at_once:
+            self._next_at = 0.0
+        if self._busy or not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        if loop.time() < self._next_at:
-            self._timer = loop.call_at(self._next_at, self._begin)
-        else:
+        if loop.time() >= self._next_at:
             self._begin()
+        elif self._timer is None:
+            self._timer = loop.call_at(self._next_at, self._begin)
 
     def _begin(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer, self._busy = None, True
         loop = asyncio.get_running_loop()
         self._next_at = loop.time() + self._pause_s
