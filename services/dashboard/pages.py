@@ -12,12 +12,14 @@ from datetime import UTC, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from aurelian.model.asset import Asset
+from aurelian.model.figures import Missing
 from aurelian.model.machine_states import LineState
 from aurelian.model.sample import ValueType
 from aurelian.model.time import from_ms
 from dashboard import formats
 from dashboard.asset_tree import natural_key
 from dashboard.connections import Trouble, trouble_of
+from dashboard.figures import missing_of
 from dashboard.freshness import Freshness
 from dashboard.live import LivePlant
 from dashboard.marks import Mark, age_text, line_mark, time_of_day, unit_mark
@@ -112,6 +114,7 @@ class LineView:
     cases: Cases
     capacity: str
     capacity_note: str
+    missing: tuple[Missing, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ def line_view(
         cases=cases_of(plant, line),
         capacity=capacity,
         capacity_note=note,
+        missing=missing_of(plant, line),
     )
 
 
