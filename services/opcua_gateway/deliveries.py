@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
 _NO_SESSION = "no session with the server"
+_NO_EVENTS = "events between two servers: the one that took over gives its values since then alone"
 
 _SAMPLED_BEFORE_US = 2_000_000
 """So long before the last message of the server before another one must have sampled, for nothing
@@ -177,6 +178,8 @@ class Deliveries:
             if untold is not None:
                 gap.gap.from_time = min(gap.gap.from_time, untold[0])
             events.append(self._holes.missed_by_all(gap, new_session=True))
+        elif not connected.resumed and self.heard_at and self.model.alarms is not None:
+            events.append(self._gap(at, _NO_EVENTS))
         elif connected.resumed and untold is not None and not self._on_the_way:
             # It was on its way when the process before this one ended; its holes are known.
             again = codec.Gap(from_time=untold[0], to_time=untold[1], reason=_NO_SESSION)

@@ -55,6 +55,7 @@ class Dialler:
         self._store = gateway_store(settings.state)
         self._endpoints: dict[str, Endpoints] = {}
         self._secured: set[str] = set()
+        self._uris: dict[str, str] = {}
 
     def endpoints(self, server: Server) -> Endpoints:
         """Those of a server. Of each the first certificate is its own, where the first is
@@ -74,6 +75,11 @@ class Dialler:
         """Whether its certificate was checked and what it says is signed."""
         return server.url in self._secured
 
+    def application_uri(self, server: Server) -> str:
+        """What a server called itself when it was connected to, so that its certificate carries it;
+        empty: it was not asked."""
+        return self._uris.get(server.url, server.uri)
+
     @asynccontextmanager
     async def opened(self, server: Server, secret: str | None = None) -> AsyncIterator[Session]:
         """Connect and open a session, or go back to that of `secret`, as `connection.opened`."""
@@ -81,6 +87,8 @@ class Dialler:
         self._secured.discard(server.url)
         if way.policy is not None:
             self._secured.add(server.url)
+        if way.endpoint is not None and way.endpoint.Server is not None:
+            self._uris[server.url] = way.endpoint.Server.ApplicationUri or ""
         async with opened(
             server.url,
             way,

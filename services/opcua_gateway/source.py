@@ -287,8 +287,8 @@ class OpcuaSource:
             limits = await session.read_limits()
             status = await read_status(session)
             publishing = self._dialler.publishing(session, limits, self._window, self._out)
-            is_resumed = resume is not None and session.resumed and limits == resume.limits
-            if resume is not None and is_resumed:
+            goes_on = resume is not None and session.resumed and limits.go_on(resume.limits)
+            if resume is not None and goes_on:
                 self._resumption.resumed(resume, session)
                 self._save()
                 if publishing.events is not None:
@@ -298,6 +298,9 @@ class OpcuaSource:
                 await publishing.tell({})
             else:
                 self._types = None
+                if resume is not None and session.resumed:
+                    # They would go on beside the new ones, for nobody.
+                    await session.delete_subscriptions([e.subscription for e in resume.terms])
                 self._resumption.began()
                 refused = await _watch_all(session, publishing)
                 # Only now: a server that gives no subscription was not connected to.

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from asyncua import ua
@@ -21,6 +22,7 @@ from opcua_gateway.alarms import event as events
 from opcua_gateway.alarms.event_types import read_own_fields
 from opcua_gateway.alarms.fields import BASIC, EventField, EventTerms, event_filter, standard
 from opcua_gateway.alarms.places import Places
+from opcua_gateway.decode.events import EventFields
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.decode.variants import UNREADABLE
 from opcua_gateway.happenings import Happening, RefreshAsked, RefreshRefused
@@ -75,6 +77,9 @@ _SESSION_IS_GONE = frozenset(
     )
 )
 """All else is what a server says to events, and costs no session."""
+
+_REFUSALS_THAT_COUNT = 2
+"""Of the item in a row: the first may be of a server that is still setting up."""
 
 _REFRESHES_AGAIN = frozenset({int(ua.StatusCodes.BadRefreshInProgress)})
 
@@ -140,11 +145,16 @@ class EventWatch:
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._not_before = self._refreshed = 0.0  # by time.monotonic
+        self._namespaces_not_before = 0.0
         self._said: set[tuple[str, str]] = set()
 
     def go_on(self, terms: EventTerms | None) -> None:
         """Go on with the item of the session before, of which nothing was missed."""
         self.terms, self._missed = terms, terms is None
+
+    def know(self, namespaces: Sequence[str]) -> None:
+        """The server has further namespaces now."""
+        self._namespaces = namespaces
 
     async def create(self, subscription: int) -> bool:
         """Ask for the events, in a subscription; with less where the server refuses. Whether it
@@ -197,6 +207,7 @@ class EventWatch:
         mine = [each for each in published.events if each.handle == self._handle]
         if not mine:
             return ()
+        await self._know_all_of(mine)
         fields = self.terms.fields
         nodes = [events.source_node(fields, each) for each in mine]
         if not self._is_prepared:
@@ -231,8 +242,13 @@ class EventWatch:
         Raises:
             SessionLost: the server is gone.
         """
+        refusals = 0
         while True:
             if self.terms is None and not await self.create(subscription()):
+                refusals += 1
+                if refusals == _REFUSALS_THAT_COUNT:
+                    # No event will end what stood in the session before.
+                    await out.put(RefreshRefused(self._missed, now_us()))
                 await asyncio.sleep(self._retry_s)
                 continue
             await self._wanted.wait()
@@ -249,6 +265,27 @@ class EventWatch:
             elif result == "later":
                 self._want(missed=missed)
                 self._not_before = self._refreshed + min(1.0, self._retry_s)
+
+    async def _know_all_of(self, said: Sequence[EventFields]) -> None:
+        """Ask for the namespaces again where events name one that is not known: a condition shall
+        not have another name in the next session."""
+        highest = max(
+            (
+                value.NamespaceIndex
+                for each in said
+                for value, _ in each.values
+                if isinstance(value, ua.NodeId)
+            ),
+            default=0,
+        )
+        now = time.monotonic()
+        if highest < len(self._namespaces) or now < self._namespaces_not_before:
+            return
+        self._namespaces_not_before = now + self._retry_s
+        with suppress(SessionLost):  # if the session is over, others see to it
+            found = (await self._session.read_limits()).namespaces
+            if found[: len(self._namespaces)] == tuple(self._namespaces):
+                self._namespaces = found
 
     async def _refresh(self) -> str:
         """Have the server list its conditions; "done", "later", or "refused": it cannot."""
