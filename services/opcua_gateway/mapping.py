@@ -4,7 +4,7 @@ called by source.py."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -201,53 +201,3 @@ def refused_reading(tag: Tag, status: int, at: int) -> Reading:
         status=status,
         flags=Flag.INITIAL,
     )
-
-
-class UnitsHeard:
-    """Which units a server really hears: one whose every node has a status of lost communication is
-    silent.
-
-    A server may stand in front of many machines; its own keep-alive says nothing of a machine whose
-    cable is out.
-    """
-
-    def __init__(self, tags: Sequence[Tag]) -> None:
-        self._ids = list(dict.fromkeys(tag.unit.id for tag in tags))
-        index = {unit: n for n, unit in enumerate(self._ids)}
-        self._unit = np.array([index[tag.unit.id] for tag in tags], np.int64)
-        self._nodes = np.bincount(self._unit, minlength=len(index))
-        self._silent_nodes = np.zeros(len(tags), np.bool_)
-        self._silent = np.zeros(len(index), np.bool_)
-
-    @property
-    def heard(self) -> list[str]:
-        """Ids of the units that are heard."""
-        return self._names(~self._silent)
-
-    @property
-    def silent(self) -> int:
-        """How many units are silent."""
-        return int(self._silent.sum())
-
-    @property
-    def all_heard(self) -> bool:
-        """True while no unit is silent."""
-        return not self._silent.any()
-
-    def update(
-        self, handles: NDArray[np.uint32], statuses: NDArray[np.uint32]
-    ) -> tuple[list[str], list[str]]:
-        """Take new statuses, (n,) each, in order; return the units that fell silent and those that
-        are heard again."""
-        silent = np.zeros(len(handles), np.bool_)
-        if statuses.any():
-            silent = np.isin(statuses & np.uint32(0xFFFF0000), NO_COMMUNICATION)
-        if (self._silent_nodes[handles] == silent).all():
-            return [], []
-        self._silent_nodes[handles] = silent  # of a node that is there twice the last one counts
-        counts = np.bincount(self._unit[self._silent_nodes], minlength=len(self._ids))
-        before, self._silent = self._silent, counts == self._nodes
-        return self._names(self._silent & ~before), self._names(before & ~self._silent)
-
-    def _names(self, chosen: NDArray[np.bool_]) -> list[str]:
-        return [self._ids[n] for n in np.flatnonzero(chosen).tolist()]

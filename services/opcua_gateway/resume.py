@@ -45,6 +45,8 @@ class Resume:
         asked: fingerprint of what was asked for the nodes; other items need other subscriptions.
             "": not known.
         events: the item of events; None: there is none.
+        silent: handles of the nodes that nobody reads: where nothing changes nothing comes that
+            says so again.
     """
 
     secret: str
@@ -59,6 +61,7 @@ class Resume:
     servers: tuple[tuple[str, str], ...] = ()
     asked: str = ""
     events: EventTerms | None = None
+    silent: tuple[int, ...] = ()
 
 
 class ResumeFile:
@@ -130,6 +133,7 @@ def _parsed(found: dict[str, object]) -> Resume:
         _all(_server, found.get("servers", [])),
         _text(found.get("asked", "")),
         _events(found.get("events")),
+        _all(_whole, found.get("silent", [])),
     )
 
 

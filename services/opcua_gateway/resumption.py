@@ -36,7 +36,7 @@ class Resumption:
         # Of the session before, in this process.
         self._standings: list[Standing] = []
         self._refused: dict[int, int] = {}
-        self._saved_at = 0
+        self._saved_at = self._saved_changes = 0
 
     @property
     def url(self) -> str:
@@ -60,6 +60,7 @@ class Resumption:
         # A file of before says nothing of what was asked.
         if found.addresses == self._addresses and found.asked in ("", self._asked):
             self._resume = replace(found, url=found.url or url)
+            deliveries.units.refused(found.silent)
 
     def save(self, deliveries: Deliveries, holes: Holes) -> None:
         """Write it for the next process."""
@@ -72,7 +73,9 @@ class Resumption:
             unread=holes.unread,
             untold=deliveries.untold,
             servers=self.servers,
+            silent=deliveries.units.silent_nodes,
         )
+        self._saved_changes = deliveries.units.changes
         self._file.save(resume)
 
     def of(self, url: str) -> Resume | None:
@@ -119,10 +122,12 @@ class Resumption:
         """Keep the servers that one names: it may be away when we begin the next time."""
         self.servers = tuple(servers)
 
-    def is_due(self, at: int) -> bool:
-        """Whether it is time to save; `at`: microseconds since 1970."""
+    def is_due(self, at: int, deliveries: Deliveries) -> bool:
+        """Whether it is time to save, or a unit fell silent or is heard again; `at`: microseconds
+        since 1970."""
         # Before: this machine's clock was set back.
-        return not 0 <= at - self._saved_at < SAVE_US
+        is_old = not 0 <= at - self._saved_at < SAVE_US
+        return is_old or self._saved_changes != deliveries.units.changes
 
     def ended(self, publishing: Publishing) -> None:
         """The session is lost: how far it was."""

@@ -168,12 +168,13 @@ class OpcuaSource:
         """What was on its way when this ended before was not stored, and nobody will acknowledge
         it: the server has it still, as it has for a process that was killed."""
         stored_at, unread = self._deliveries.stored_at, self._holes.unread
-        untold = self._deliveries.untold
+        untold, silent = self._deliveries.untold, self._deliveries.units.silent_nodes
         self._live, self._is_told = None, False
         self._resumption.begin_anew()
         self._make_parts()
         self._deliveries.heard_at = self._deliveries.stored_at = stored_at
         self._deliveries.untold = untold
+        self._deliveries.units.refused(silent)
         if unread is not None:
             self._holes.reopen(*unread)
         self._resumption.load(self._deliveries, self._holes, self.model.url)
@@ -419,7 +420,7 @@ class OpcuaSource:
                     if published.subscription in publishing.subscriptions:
                         url = self._servers.active.url
                         self._resumption.remember(session, publishing, url, at)
-                if self._resumption.is_due(at):
+                if self._resumption.is_due(at, self._deliveries):
                     self._save()
 
     def _save(self) -> None:
