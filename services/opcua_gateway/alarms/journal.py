@@ -137,6 +137,7 @@ class Journal:
             return
         if "add" in line:
             alarm = codec.MachineAlarm.FromString(base64.b64decode(str(line["add"])))
+            to.pop((alarm.condition, alarm.branch), None)  # to the end
             to[alarm.condition, alarm.branch] = alarm, False
             return
         named = line.get("stored", line.get("gone"))
