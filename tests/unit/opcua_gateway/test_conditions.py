@@ -200,7 +200,7 @@ def test_of_a_server_that_ends_no_condition_the_oldest_are_not_known_any_more(
 ) -> None:
     monkeypatch.setattr(conditions, "MOST_KNOWN", 3)
     server = Server(tmp_path)
-    told = server.say(*(alarm(f"c{n}", str(n)) for n in range(3)), alarm("c0", "news"))
+    told = server.say(*(alarm(f"c{n}", str(n)) for n in range(3)), alarm("c0", "x", severity=9))
     assert told == [("c0", True), ("c1", True), ("c2", True), ("c0", True)]
     assert server.say(alarm("c3", "3")) == [("c3", True), ("c1", False)]
     assert len(server.conditions.known) == 3

@@ -365,7 +365,7 @@ def test_a_unit_whose_nodes_the_server_all_refuses_is_not_alive() -> None:
 def test_events_of_the_time_between_two_hot_servers_are_missing() -> None:
     for alarms, told in (({"alarms": True}, 1), ({}, 0)):
         deliveries, holes = make(
-            source={"redundant": ["opc.tcp://b"], "redundancy": "hot"} | alarms
+            source={"redundant": ["opc.tcp://b:4840"], "redundancy": "hot"} | alarms
         )
         deliveries.of(Connected(False, T))
         deliveries.of(Message(texts((0, T, 0), (1, T, 0)), None, 0, T))
