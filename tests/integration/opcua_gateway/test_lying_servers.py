@@ -16,7 +16,7 @@ from opcua_gateway.alarms import watch
 from tests.integration.opcua_gateway.test_alarms import alarms_of, is_refreshed, refreshes, told
 from tests.integration.opcua_gateway.test_alarms import make_source as source_of_alarms
 from tests.integration.opcua_gateway.test_chaos import newest
-from tests.integration.opcua_gateway.test_chaos_more import now_ms
+from tests.integration.opcua_gateway.test_chaos_more import PAUSE_MS, now_ms
 from tests.integration.opcua_gateway.test_field_cases import first_values, is_whole
 from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.integration.opcua_gateway.test_server_state import births, deaths
@@ -27,7 +27,7 @@ from tests.peers.opcua_relay import PUBLISH, Answer, relay
 from tests.source_alone import taking
 from tests.waiting import until
 
-NODES = 3
+NODES = 5
 CREATE_ITEMS = int(ua.ObjectIds.CreateMonitoredItemsResponse_Encoding_DefaultBinary)
 NO_COMMUNICATION = 0x80310000
 _SUBSCRIPTION_AT = 28
@@ -43,9 +43,9 @@ async def test_a_publishing_interval_that_no_clock_has_revises_nothing(
         relay(own.url, lambda answer: answer.with_revised(interval_ms, 2**32 - 1)) as way,
         taking(make_source(tmp_path, way.url, NODES)) as taken,
     ):
-        await first_values(taken)
+        await first_values(taken, NODES)
         start = now_ms()
-        await own.count(1, 10, 50, start)
+        await own.count(1, 10, PAUSE_MS, start)
         await until(lambda: newest(taken) == [10.0] * NODES, "the last values")
         assert way.connections <= 2  # one of them asks for the endpoints
     assert births(taken) == ["connected"] and not deaths(taken)
@@ -63,7 +63,7 @@ async def test_a_server_that_need_not_say_that_it_lives_is_asked(tmp_path: Path)
         ) as taken,
     ):
         way.rule = lambda answer: None if is_gone else answer.with_revised(100.0, 2**32 - 1)
-        await first_values(taken)
+        await first_values(taken, NODES)
         await asyncio.sleep(4)
         assert not deaths(taken)  # it answers
         is_gone = True
@@ -112,12 +112,12 @@ async def test_a_namespace_that_came_during_a_break_costs_neither_session_nor_va
     new."""
     async with node_opcua(tmp_path, nodes=NODES) as own, fault_proxy(own.port) as proxy:
         async with taking(make_source(tmp_path, url_at(proxy.port), NODES)) as taken:
-            await first_values(taken)
+            await first_values(taken, NODES)
             start = now_ms()
-            await own.count(1, 5, 50, start)
+            await own.count(1, 5, PAUSE_MS, start)
             await until(lambda: newest(taken) == [5.0] * NODES, "values")
             proxy.cut()
-            await own.count(6, 15, 50, start + 250)
+            await own.count(6, 15, PAUSE_MS, start + 5 * PAUSE_MS)
             await own.add_namespace("urn:aurelian-test:late")
             proxy.restore()
             await until(lambda: newest(taken) == [15.0] * NODES, "the values of the break", 20)
@@ -144,11 +144,11 @@ async def test_subscriptions_that_are_not_gone_on_with_are_ended(tmp_path: Path)
 
     async with node_opcua(tmp_path, nodes=NODES) as own, relay(own.url, note) as way:
         async with taking(make_source(tmp_path, way.url, NODES)) as taken:
-            await first_values(taken)
+            await first_values(taken, NODES)
             await until(lambda: len(subscriptions) > 2, "keep-alives")
         number_anew(tmp_path)
         async with taking(make_source(tmp_path, way.url, NODES)) as taken:
-            await first_values(taken)
+            await first_values(taken, NODES)
             await asyncio.sleep(1)
             subscriptions.clear()
             await own.count(1, 20, 50)
@@ -161,7 +161,7 @@ async def test_a_unit_that_nobody_hears_is_not_alive_in_the_next_process(tmp_pat
     """The session was resumed, nothing changed, and each keep-alive bore the unit witness."""
     async with node_opcua(tmp_path, nodes=NODES) as own:
         async with taking(make_source(tmp_path, own.url, NODES)) as taken:
-            await first_values(taken)
+            await first_values(taken, NODES)
             for node in range(NODES):
                 await own.write(node, 0.0, status=NO_COMMUNICATION)
             await until(lambda: bool(deaths(taken)), "the death of the unit")
