@@ -10,12 +10,14 @@ from aurelian.edge.gateway import Delivery, Reading, Source
 
 
 @contextlib.asynccontextmanager
-async def taking(source: Source, *, acknowledge: bool = True) -> AsyncIterator[list[Delivery]]:
-    """Run a source alone; acknowledge at once, or not at all."""
+async def taking(
+    source: Source, *, acknowledge: bool = True, bookmark: str = ""
+) -> AsyncIterator[list[Delivery]]:
+    """Run a source alone from a bookmark on; acknowledge at once, or not at all."""
     taken: list[Delivery] = []
 
     async def take() -> None:
-        async with contextlib.aclosing(source.deliveries()) as deliveries:
+        async with contextlib.aclosing(source.deliveries(bookmark)) as deliveries:
             async for delivery in deliveries:
                 taken.append(delivery)
                 if acknowledge and delivery.ack is not None:

@@ -104,7 +104,7 @@ class JsonSource:
         state = SourceState.CONNECTING if self._trouble else SourceState.LIVE
         return Condition(state, self._trouble, self._heard_at, self._heard_at)
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
         again."""
         version = FIRST_VERSION

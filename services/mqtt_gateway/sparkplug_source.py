@@ -115,7 +115,7 @@ class SparkplugSource:
         state = SourceState.CONNECTING if self._trouble else SourceState.LIVE
         return Condition(state, self._trouble, self._heard_at, self._heard_at)
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_online(), name=f"sparkplug {self.model.key}")

@@ -6,9 +6,13 @@ from aurelian.runtime.service import run_worker
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
 
+COMMIT_PAUSE_S = 0.05
+"""Servers send on while up to `OPCUA_UNACKNOWLEDGED` messages wait: what many of them send together
+is cheaper in one commit."""
+
 
 async def _run(settings: OpcuaGatewaySettings, health: Health) -> None:
-    await run_gateway(settings, health, make_sources)
+    await run_gateway(settings, health, make_sources, COMMIT_PAUSE_S)
 
 
 def main() -> None:

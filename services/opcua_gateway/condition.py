@@ -34,7 +34,9 @@ def condition_of(
             (max(each.keep_alive_s, each.publishing_interval_s) for each in terms), default=0.0
         )
         state, reason = _connected(publishing, deliveries, holes)
-    return Condition(state, reason, deliveries.heard_at, deliveries.data_at, keep_alive_s)
+    return Condition(
+        state, reason, deliveries.progress.heard_at, deliveries.progress.data_at, keep_alive_s
+    )
 
 
 def export_revised(source: str, session: Session, publishing: Publishing) -> None:

@@ -39,6 +39,7 @@ from opcua_gateway.mapping import (
     refused_reading,
 )
 from opcua_gateway.message_values import Values
+from opcua_gateway.progress import MOST_AHEAD_US, Progress
 from opcua_gateway.refused import say_refused
 from opcua_gateway.server_status import ServerStatus
 from opcua_gateway.units_heard import UnitsHeard
@@ -53,27 +54,15 @@ _SAMPLED_BEFORE_US = 2_000_000
 """So long before the last message of the server before another one must have sampled, for nothing
 to be missed: longer than values wait for their message."""
 
-_MOST_AHEAD_US = 3_600_000_000
-"""What is dated further away is no live value, or its clock means nothing."""
-
-_SET_BACK_US = 60_000_000
-"""Our clock was set back where a message is dated so long before the last one; a gap must not begin
-ahead of its end."""
-
 
 class Deliveries:
     """Makes the deliveries of one server; remembers how far it is, and which units are silent.
 
     Attributes:
-        heard_at: microseconds since 1970 of the last message, 0: none yet; a gap begins here.
-        stored_at: the same of the last one up to which all is on the disk: there a gap begins for
-            whoever comes after us.
-        data_at: microseconds since 1970 of the last values, 0: none yet.
+        progress: how far it is.
         values: of its messages.
         status: what the server says of itself.
         units: which of them the server hears.
-        untold: a gap from when to when whose record is not on the disk yet: whoever comes after us
-            tells it, also where the session is resumed.
     """
 
     def __init__(
@@ -89,11 +78,7 @@ class Deliveries:
         beats = [each.heartbeat_s for each in asked_of(model, tags)]
         self._repeats = Repeats(beats) if any(beats) else None
         self._holes, self._alarms = holes, alarms
-        self.heard_at = self.stored_at = self.data_at = 0
-        self.untold: tuple[int, int] | None = None
-        self._on_the_way = 0
-        # By how much live values are dated after they come; before: negative, as it is the rule.
-        self._ahead = 0
+        self.progress = Progress()
         self._tags, self.values = tags, Values(model, owner, tags)
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
         self.units = UnitsHeard(tags)
@@ -163,7 +148,8 @@ class Deliveries:
 
     def _of_session(self, connected: Connected) -> Delivery:
         """A session is up: what was missed before it, and who lives now."""
-        at, untold = connected.at, self.untold
+        at, untold = connected.at, self.progress.untold
+        self.progress.began(connected.session)
         if self._alarms is not None:
             self._alarms.session_began()
         events: list[codec.SourceEvent] = []
@@ -173,15 +159,15 @@ class Deliveries:
         elif self._repeats is not None:
             self._repeats.forget()
         since = connected.sampled_since
-        is_covered = since is not None and since + _SAMPLED_BEFORE_US <= self.heard_at
-        if not connected.resumed and self.heard_at and not (is_covered and untold is None):
+        is_covered = since is not None and since + _SAMPLED_BEFORE_US <= self.progress.heard_at
+        if not connected.resumed and self.progress.heard_at and not (is_covered and untold is None):
             gap = self._gap(at, _NO_SESSION)
             if untold is not None:
                 gap.gap.from_time = min(gap.gap.from_time, untold[0])
             events.append(self._holes.missed_by_all(gap, new_session=True))
-        elif not connected.resumed and self.heard_at and self.model.alarms is not None:
+        elif not connected.resumed and self.progress.heard_at and self.model.alarms is not None:
             events.append(self._gap(at, _NO_EVENTS))
-        elif connected.resumed and untold is not None and not self._on_the_way:
+        elif connected.resumed and untold is not None and not self.progress.on_the_way:
             # It was on its way when the process before this one ended; its holes are known.
             again = codec.Gap(from_time=untold[0], to_time=untold[1], reason=_NO_SESSION)
             events.append(self._event(at, gap=again))
@@ -201,23 +187,8 @@ class Deliveries:
             if silent := self.units.silent:  # until their values say otherwise
                 events.append(self._silent(silent, at))
         self._beat_at = at
-        return self._delivery(at, events=events, ack=self._told(gaps))
-
-    def _told(self, gaps: Sequence[codec.SourceEvent]) -> Callable[[], None] | None:
-        """What notes that the gap is on the disk; before, nothing after it counts as stored."""
-        if not gaps:
-            return None
-        begin, to = gaps[0].gap.from_time, gaps[0].gap.to_time
-        # If it does not come to the disk, what is on its way there before it does not either.
-        gap = self.untold = min(begin, self.stored_at or begin), to
-        self._on_the_way += 1
-
-        def stored() -> None:
-            self._on_the_way -= 1
-            if self.untold is gap:
-                self.untold = None
-
-        return stored
+        ack = self.progress.told(gaps[0].gap) if gaps else None
+        return self._delivery(at, events=events, ack=ack)
 
     def _died(self, at: int) -> codec.SourceEvent:
         reason = self.status.why_down
@@ -237,8 +208,8 @@ class Deliveries:
         beats = self._beats(message, published)
         self.values.initial[handles] = False
         events += self._losses(message, handles, statuses, times)
-        if len(live) and abs(int(live.max()) - at) < _MOST_AHEAD_US:
-            self._ahead = int(live.max()) - at
+        if len(live):
+            self.progress.dated(int(live.max()), at)
         fell, back = self.units.update(handles, statuses)
         if fell:
             events.append(self._silent(fell, at))
@@ -275,13 +246,7 @@ class Deliveries:
         timed = times != NO_TIME
         self.values.last_time[handles[timed]] = times[timed]
         self._holes.delivered(published, at)
-        self.heard_at = at
-        if len(handles):
-            self.data_at = at
-        if message.acknowledgements is not None:
-            self._on_the_way += 1
-        elif not self._on_the_way:
-            self.stored_at = at + min(self._ahead, 0)
+        self.progress.took(message, bool(len(handles)))
         metrics.NOTIFICATIONS.labels(self.model.key).inc(len(handles))
         return self._delivery(
             at,
@@ -289,8 +254,9 @@ class Deliveries:
             readings=[*readings, *beats] if beats else readings,
             rejects=rejects,
             events=events,
-            ack=self._ack(message, sent.stored),
+            ack=self.progress.stored(message, sent.stored),
             vouches=not self._is_down,
+            bookmark=self.progress.reached(message),
         )
 
     def _beats(self, message: Message, published: Published) -> list[Reading]:
@@ -341,7 +307,7 @@ class Deliveries:
         if full.any():
             nodes = handles[full]
             metrics.OVERFLOWS.labels(self.model.key).inc(len(nodes))
-            starts = _usable(self.values.last_time[nodes], at, self.heard_at or at)
+            starts = _usable(self.values.last_time[nodes], at, self.progress.heard_at or at)
             ends = _usable(times[full], at, at)
             first = self._tags[int(nodes[0])].signal.path
             reason = f"the server's queue was too small for {len(nodes)} nodes, first {first}"
@@ -360,6 +326,7 @@ class Deliveries:
         events: Sequence[codec.SourceEvent] = (),
         ack: Callable[[], None] | None = None,
         vouches: bool = True,
+        bookmark: str = "",
     ) -> Delivery:
         return Delivery(
             source=self.model,
@@ -371,6 +338,7 @@ class Deliveries:
             events=events,
             ack=ack,
             vouches=vouches,
+            bookmark=bookmark,
         )
 
     def _silent(
@@ -381,9 +349,8 @@ class Deliveries:
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
         """What may be missing, by the times that values carry: those of the server's clock."""
         metrics.GAPS.labels(self.model.key).inc()
-        # After our clock was set back, the last message lies ahead.
-        begin = min(self.heard_at or to, to) + min(self._ahead, 0)
-        gap = codec.Gap(from_time=begin, to_time=to + max(self._ahead, 0), reason=reason)
+        begin, end = self.progress.span(to)
+        gap = codec.Gap(from_time=begin, to_time=end, reason=reason)
         return self._event(to, gap=gap)
 
     def _event(self, at: int, **kind: object) -> codec.SourceEvent:
@@ -394,26 +361,8 @@ class Deliveries:
             each.owner, each.source, each.time = self.owner, self.model.key, at
             yield each
 
-    def _ack(
-        self, message: Message, alarms_stored: Callable[[], None] | None
-    ) -> Callable[[], None] | None:
-        book = message.acknowledgements
-        if book is None:
-            return None
-
-        def stored() -> None:
-            self._on_the_way -= 1
-            if alarms_stored is not None:
-                alarms_stored()
-            at = message.received_at + min(self._ahead, 0)
-            is_set_back = self.stored_at - at > _SET_BACK_US
-            self.stored_at = at if is_set_back else max(self.stored_at, at)
-            book.stored(message.published.sequence)
-
-        return stored
-
 
 def _usable(times: NDArray[np.int64], at: int, otherwise: int) -> NDArray[np.int64]:
     """Times of values, `otherwise` in place of those that no clock of today has: a gap up to the
     year 2300 would cover all that follows."""
-    return np.where((times <= 0) | (times > at + _MOST_AHEAD_US), otherwise, times)
+    return np.where((times <= 0) | (times > at + MOST_AHEAD_US), otherwise, times)

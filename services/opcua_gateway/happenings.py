@@ -24,6 +24,7 @@ class Message:
         lost: messages before this one that the server could not send again.
         received_at: microseconds since 1970.
         events: what its events say.
+        expected: number of the message that follows it; all before that one was told.
     """
 
     published: Published
@@ -31,6 +32,7 @@ class Message:
     lost: int
     received_at: int
     events: tuple[EventSaid, ...] = ()
+    expected: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Connected:
         server: its address, where the source has several; else empty.
         sampled_since: the server's queues have the values since then (microseconds since 1970),
             and they come first; None: from now on.
+        session: our name of it, see `Bookmark`.
     """
 
     resumed: bool
@@ -59,6 +62,7 @@ class Connected:
     status: ServerStatus | None = None
     server: str = ""
     sampled_since: int | None = None
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

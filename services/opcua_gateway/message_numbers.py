@@ -72,7 +72,7 @@ class Acknowledgements:
 
     def repeated(self, number: int) -> None:
         """A message came again: acknowledge it, unless it is still on its way to the disk."""
-        if number not in self._waiting:
+        if number not in self._waiting and number not in self._ready:
             self._ready.append(number)
 
     def take(self) -> list[int]:
@@ -134,6 +134,12 @@ class Sequence:
         if not keep_alive:
             self.note(number, published_at)
         return Observation(not keep_alive, missing, ahead)
+
+    def behind(self, numbers: Items[int]) -> list[int]:
+        """Which of the numbers are before the next one."""
+        if self.expected is None:
+            return []
+        return [each for each in numbers if (each - self.expected) % LAST > LAST // 2]
 
     def go_back(self, expected: int | None) -> None:
         """Expect again a number of before: from there on nothing was told."""

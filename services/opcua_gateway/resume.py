@@ -47,6 +47,7 @@ class Resume:
         events: the item of events; None: there is none.
         silent: handles of the nodes that nobody reads: where nothing changes nothing comes that
             says so again.
+        session: our name of it, see `Bookmark`; empty in files of before it had one.
     """
 
     secret: str
@@ -62,6 +63,7 @@ class Resume:
     asked: str = ""
     events: EventTerms | None = None
     silent: tuple[int, ...] = ()
+    session: str = ""
 
 
 class ResumeFile:
@@ -134,6 +136,7 @@ def _parsed(found: dict[str, object]) -> Resume:
         _text(found.get("asked", "")),
         _events(found.get("events")),
         _all(_whole, found.get("silent", [])),
+        _text(found.get("session", "")),
     )
 
 

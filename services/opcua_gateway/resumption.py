@@ -3,17 +3,20 @@ and when it is given up; used by source.py."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from aurelian.model.time import now_us
-from opcua_gateway.deliveries import Deliveries
+from opcua_gateway.bookmark import Bookmark
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.message_numbers import Acknowledgements, Window
+from opcua_gateway.progress import Progress
 from opcua_gateway.publishing import Publishing
 from opcua_gateway.resume import SAVE_US, Resume, ResumeFile
 from opcua_gateway.session import Session
 from opcua_gateway.subscription import Standing
+from opcua_gateway.units_heard import UnitsHeard
 
 _MOST_RESUMPTIONS = 4
 """Of one session without a message between, or attempts at it: then it is given up."""
@@ -25,12 +28,15 @@ class Resumption:
     Attributes:
         servers: url and ApplicationUri of those that a server named as redundant.
         resumptions: of one session in a row, without a message between.
+        session: our name of the newest one, see `Bookmark`.
     """
 
     def __init__(self, file: ResumeFile, addresses: Sequence[str], asked: str) -> None:
         self._file, self._addresses, self._asked = file, tuple(addresses), asked
         self.servers: tuple[tuple[str, str], ...] = ()
         self.resumptions = 0
+        self.session = ""
+        self._bookmark = Bookmark()
         self._not_resumed = 0  # attempts in a row
         self._resume: Resume | None = None
         # Of the session before, in this process.
@@ -43,39 +49,42 @@ class Resumption:
         """Of the server whose session there is to go back to; empty: there is none."""
         return self._resume.url if self._resume is not None and self._resume.secret else ""
 
-    def begin_anew(self) -> None:
-        """What was on its way when the source ended was not stored: the server has it still."""
+    def begin_anew(self, bookmark: Bookmark) -> None:
+        """What was on its way when the source ended was not stored: the server has it still, from
+        the `bookmark` on."""
         self._standings, self._refused = [], {}
+        self._bookmark = bookmark
 
-    def load(self, deliveries: Deliveries, holes: Holes, url: str) -> None:
+    def load(self, progress: Progress, holes: Holes, units: UnitsHeard, url: str) -> None:
         """Read what the run before this one left; `url`: of the source's first server."""
         if self._resume is not None or (found := self._file.load()) is None:
             return
         # What is ahead of us was written before this machine's clock was set back.
-        deliveries.heard_at = deliveries.stored_at = min(found.heard_at, now_us())
-        deliveries.untold = found.untold
+        progress.heard_at = progress.stored_at = min(found.heard_at, now_us())
+        progress.untold = found.untold
         if found.unread is not None:
             holes.reopen(*found.unread)
         self.servers = found.servers
         # A file of before says nothing of what was asked.
         if found.addresses == self._addresses and found.asked in ("", self._asked):
             self._resume = replace(found, url=found.url or url)
-            deliveries.units.refused(found.silent)
+            units.refused(found.silent)
+            self.session = found.session
 
-    def save(self, deliveries: Deliveries, holes: Holes) -> None:
+    def save(self, progress: Progress, holes: Holes, units: UnitsHeard) -> None:
         """Write it for the next process."""
         if self._resume is None:
             return
-        self._saved_at = deliveries.heard_at
+        self._saved_at = progress.heard_at
         resume = replace(
             self._resume,
-            heard_at=deliveries.stored_at,
+            heard_at=progress.stored_at,
             unread=holes.unread,
-            untold=deliveries.untold,
+            untold=progress.untold,
             servers=self.servers,
-            silent=deliveries.units.silent_nodes,
+            silent=units.silent_nodes,
         )
-        self._saved_changes = deliveries.units.changes
+        self._saved_changes = units.changes
         self._file.save(resume)
 
     def of(self, url: str) -> Resume | None:
@@ -91,13 +100,19 @@ class Resumption:
         """A new session: the first message of it saves what brings us back."""
         self.forget()
         self._saved_at = 0
+        self.session = secrets.token_hex(4)
 
     def left_of(self, resume: Resume, window: Window) -> tuple[list[Standing], dict[int, int]]:
         """How far the subscriptions of the session before are, and the nodes that it refused: as
         this process knows it, else as the one before left it."""
         known = {each.terms: each for each in self._standings}
         standings = [
-            known.get(terms) or Standing(terms, Acknowledgements(window), None)
+            known.get(terms)
+            or Standing(
+                terms,
+                Acknowledgements(window),
+                self._bookmark.expected(resume.session, terms.subscription),
+            )
             for terms in resume.terms
         ]
         return standings, self._refused or dict.fromkeys(resume.refused, 0)
@@ -116,18 +131,19 @@ class Resumption:
             url=url,
             asked=self._asked,
             events=publishing.events.terms if publishing.events is not None else None,
+            session=self.session,
         )
 
     def found(self, servers: Iterable[tuple[str, str]]) -> None:
         """Keep the servers that one names: it may be away when we begin the next time."""
         self.servers = tuple(servers)
 
-    def is_due(self, at: int, deliveries: Deliveries) -> bool:
+    def is_due(self, at: int, units: UnitsHeard) -> bool:
         """Whether it is time to save, or a unit fell silent or is heard again; `at`: microseconds
         since 1970."""
         # Before: this machine's clock was set back.
         is_old = not 0 <= at - self._saved_at < SAVE_US
-        return is_old or self._saved_changes != deliveries.units.changes
+        return is_old or self._saved_changes != units.changes
 
     def ended(self, publishing: Publishing) -> None:
         """The session is lost: how far it was."""

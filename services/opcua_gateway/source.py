@@ -24,6 +24,7 @@ from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
 from opcua_gateway import metrics
 from opcua_gateway.alarms.deliveries import make_alarms
+from opcua_gateway.bookmark import Bookmark
 from opcua_gateway.clock import watch_clock
 from opcua_gateway.condition import condition_of, export_revised
 from opcua_gateway.connection import NotResumed
@@ -48,7 +49,7 @@ from opcua_gateway.resume import ResumeFile
 from opcua_gateway.resumption import Resumption
 from opcua_gateway.security.endpoints import Endpoints, announce_certificate
 from opcua_gateway.security.policies import Unacceptable
-from opcua_gateway.server_status import read_status
+from opcua_gateway.server_status import ServerStatus, read_status
 from opcua_gateway.session import ResponseTooLarge, Session, SessionLost, TooManySubscriptions
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.standby import Standby, Standbys
@@ -122,10 +123,10 @@ class OpcuaSource:
         publishing = self._live[1] if self._live is not None else None
         return condition_of(publishing, self._ended, self._deliveries, self._holes)
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what the server sends, until cancelled. A cancelled source leaves its session to be
         resumed."""
-        self._begin_anew()
+        self._begin_anew(bookmark)
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_connected(), name=f"opcua {self.model.key}")
         try:
@@ -164,20 +165,22 @@ class OpcuaSource:
         self._alarms = make_alarms(self.model, self._units, settings.state)
         self._deliveries = Deliveries(self.model, self.owner, self._tags, self._holes, self._alarms)
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, bookmark: str) -> None:
         """What was on its way when this ended before was not stored, and nobody will acknowledge
         it: the server has it still, as it has for a process that was killed."""
-        stored_at, unread = self._deliveries.stored_at, self._holes.unread
-        untold, silent = self._deliveries.untold, self._deliveries.units.silent_nodes
+        before, unread = self._deliveries.progress, self._holes.unread
+        silent = self._deliveries.units.silent_nodes
         self._live, self._is_told = None, False
-        self._resumption.begin_anew()
+        self._resumption.begin_anew(Bookmark.parse(bookmark))
         self._make_parts()
-        self._deliveries.heard_at = self._deliveries.stored_at = stored_at
-        self._deliveries.untold = untold
+        progress = self._deliveries.progress
+        progress.bookmark = Bookmark.parse(bookmark)
+        progress.heard_at = progress.stored_at = before.stored_at
+        progress.untold = before.untold
         self._deliveries.units.refused(silent)
         if unread is not None:
             self._holes.reopen(*unread)
-        self._resumption.load(self._deliveries, self._holes, self.model.url)
+        self._resumption.load(progress, self._holes, self._deliveries.units, self.model.url)
         if self.model.redundancy != "none":
             self._servers.add(self._resumption.servers)
         self._servers.begin_with(self._resumption.url)
@@ -295,7 +298,7 @@ class OpcuaSource:
                 if publishing.events is not None:
                     publishing.events.go_on(resume.events)
                 publishing.resume(*self._resumption.left_of(resume, self._window))
-                await self._out.put(Connected(True, now_us(), status, self._shown(server)))
+                await self._out.put(self._connected(True, status, server))
                 await publishing.tell({})
             else:
                 self._types = None
@@ -305,7 +308,7 @@ class OpcuaSource:
                 self._resumption.began()
                 refused = await _watch_all(session, publishing)
                 # Only now: a server that gives no subscription was not connected to.
-                await self._out.put(Connected(False, now_us(), status, self._shown(server)))
+                await self._out.put(self._connected(False, status, server))
                 await publishing.tell(refused)
             types = await self._read_types(session, publishing)
             work = publishing.run(lambda: self._read_back(session, publishing))
@@ -319,7 +322,7 @@ class OpcuaSource:
         self._types = None
         self._resumption.began()
         types = await self._read_types(session, publishing)
-        await standby.promote(self._out, self._shown(standby.server))
+        await standby.promote(self._out, self._shown(standby.server), self._resumption.session)
         await self._run(session, publishing, types, turn, standbys, standby.ended())
 
     async def _run(
@@ -376,6 +379,10 @@ class OpcuaSource:
     async def _read_back(self, session: Session, publishing: Publishing) -> None:
         await self._reader.run(session, publishing.limits, publishing.nodes)
 
+    def _connected(self, resumed: bool, status: ServerStatus | None, server: Server) -> Connected:
+        session = self._resumption.session
+        return Connected(resumed, now_us(), status, self._shown(server), session=session)
+
     def _shown(self, server: Server) -> str:
         """A server's address, where there are several."""
         return server.url if len(self._servers.all) > 1 else ""
@@ -420,11 +427,11 @@ class OpcuaSource:
                     if published.subscription in publishing.subscriptions:
                         url = self._servers.active.url
                         self._resumption.remember(session, publishing, url, at)
-                if self._resumption.is_due(at, self._deliveries):
+                if self._resumption.is_due(at, self._deliveries.units):
                     self._save()
 
     def _save(self) -> None:
-        self._resumption.save(self._deliveries, self._holes)
+        self._resumption.save(self._deliveries.progress, self._holes, self._deliveries.units)
 
 
 def _of_events(model: SourceModel) -> list[str]:

@@ -86,9 +86,9 @@ class Standby:
         elif isinstance(happening, Refused):
             self._refused |= happening.statuses
 
-    async def promote(self, out: Outlet, address: str) -> None:
+    async def promote(self, out: Outlet, address: str, name: str) -> None:
         """Let its items report to `out`, from now on; what waits in the server's queues comes
-        first.
+        first. `name`: of the session, see `Bookmark`.
 
         Raises:
             SessionLost: it cannot.
@@ -99,7 +99,8 @@ class Standby:
         status = await read_status(session)
         async with publishing.held():
             self._refused |= await publishing.report()
-            connected = Connected(False, now_us(), status, address, self.sampled_since)
+            since = self.sampled_since
+            connected = Connected(False, now_us(), status, address, since, name)
             await out.put(connected)
             self._outlet = out
             await publishing.tell(self._refused)

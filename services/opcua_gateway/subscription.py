@@ -40,7 +40,7 @@ class Standing:
     Attributes:
         terms: as the server revised them.
         acknowledgements: of its messages.
-        expected: number of the next message. None: it is not known, as after a restart of ours.
+        expected: number of the next message. None: it is not known.
         seen: PublishTime by number of the messages that came.
     """
 
@@ -72,6 +72,7 @@ class Subscription:
         self._session, self._out, self._events = session, out, events
         self._sequence = Sequence(standing.expected, standing.seen)
         self._replay_from_list = standing.expected is None
+        self._is_first = True
         self._untold = standing.expected  # first number that was not told, while some are missing
 
     @property
@@ -100,8 +101,8 @@ class Subscription:
             seen = self._sequence.observe(
                 expected, keep_alive=False, published_at=published.published_at
             )
-            await self._tell(published, seen, 0)
             expected = self._sequence.expected or 1
+            await self._tell(published, seen, 0, expected)
 
     async def accept(self, published: Published) -> None:
         """Take a message, asking for those that are missing before it.
@@ -117,6 +118,9 @@ class Subscription:
                 f"{status_name(published.ended)} (0x{published.ended:08X})"
             )
         lost = 0
+        if self._is_first:
+            self._is_first = False
+            self._acknowledge_older(published)
         if self._replay_from_list:
             self._replay_from_list = False
             before = [number for number in published.available if number != published.sequence]
@@ -141,7 +145,15 @@ class Subscription:
             # What was not told is missing still, and so is this message: the server has them.
             self._sequence.go_back(self._untold)
             raise
-        await self._tell(published, seen, lost)
+        await self._tell(published, seen, lost, self._sequence.expected or 1)
+
+    def _acknowledge_older(self, published: Published) -> None:
+        """Of the messages that a server keeps, those before the first one that we miss are on our
+        disk: the process before this one ended before it said so."""
+        behind = self._sequence.behind([published.sequence, *published.available])
+        if published.sequence not in behind:  # else it numbers anew
+            for number in behind:
+                self.acknowledgements.repeated(number)
 
     async def _ask_again(self, numbers: Items[int], lost: int) -> int:
         """Fetch messages that were sent before; return how many the server does not have any more
@@ -153,17 +165,21 @@ class Subscription:
                 lost += 1
             else:
                 self._sequence.note(number, published.published_at)
-                await self._tell(published, Observation(fresh=True), lost)
-                self._untold, lost = advance(number, 1), 0
+                following = advance(number, 1)
+                await self._tell(published, Observation(fresh=True), lost, following)
+                self._untold, lost = following, 0
         return lost
 
-    async def _tell(self, published: Published, seen: Observation, lost: int) -> None:
+    async def _tell(
+        self, published: Published, seen: Observation, lost: int, expected: int
+    ) -> None:
         if published.keep_alive:
-            await self._out.put(Message(published, None, lost, now_us()))
+            await self._out.put(Message(published, None, lost, now_us(), (), expected))
         elif seen.fresh:
             self.acknowledgements.delivered(published.sequence, len(published))
             at = now_us()
             said = await self._events.read(published, lost) if self._events is not None else ()
-            await self._out.put(Message(published, self.acknowledgements, lost, at, said))
+            book = self.acknowledgements
+            await self._out.put(Message(published, book, lost, at, said, expected))
         else:
             self.acknowledgements.repeated(published.sequence)

@@ -71,7 +71,7 @@ class _Source:
     input: str
     acked: int = 0
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self, bookmark: str = "") -> AsyncIterator[Delivery]:
         rng = random.Random(1)
         model = SignalModel(name="power", range=(0, 1))
         signals = [

@@ -84,7 +84,7 @@ class Failing:
     def __init__(self, model: SourceModel, owner: str) -> None:
         self.model, self.owner = model, owner
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         await asyncio.sleep(0.01)
         raise ZeroDivisionError("a bug")
         yield

@@ -72,7 +72,7 @@ class Counting:
     def __post_init__(self) -> None:
         self.model, self.owner = self.plant.sources[0], self.plant.owner
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self, bookmark: str = "") -> AsyncIterator[Delivery]:
         unit = next(self.plant.units())
         (signal,), (model,) = unit.signals(), unit.model.signals
         step = PER_SECOND // 20

@@ -46,7 +46,7 @@ class OneValue:
     tag: Tag
     acknowledged: bool = False
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         found = Notification(0, 12.5, ValueType.DOUBLE, 0, NOW - 1000, NOW - 900)
         reading = to_reading(self.tag, found, initial=False)
         yield Delivery(

@@ -50,6 +50,8 @@ class Delivery:
         skipped: values left out by a rule (say, a repeated Sparkplug birth that is known already).
         repeated: the transport said that it may have delivered this before (say, MQTT's DUP).
         vouches: False: its values are no sign of life (say, of a server that says it is down).
+        bookmark: how far the source is with it, in the adapter's own words: committed with it, and
+            given to `Source.deliveries` when it begins again. Empty: as before.
         ack: called on the event loop after the outbox commit that holds all of it; must not block
             or raise.
     """
@@ -65,6 +67,7 @@ class Delivery:
     skipped: int = 0
     repeated: bool = False
     vouches: bool = True
+    bookmark: str = ""
     ack: Callable[[], None] | None = None
 
     @property

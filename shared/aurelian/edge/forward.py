@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
@@ -90,9 +90,10 @@ class Source(Protocol):
     model: SourceModel
     owner: str
 
-    def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what arrives, until cancelled; reconnects by itself. Waiting for the next
-        `__anext__` is backpressure."""
+        `__anext__` is backpressure. `bookmark`: of the last delivery with one that is on the disk,
+        also of a process before this one."""
 
 
 async def keep_forwarding(
@@ -145,7 +146,8 @@ async def forward(
         not_before = to_us(datetime.combine(oldest, datetime.min.time(), UTC))
     assembly = Assembly(gateway, outbox.outbox.boot, ordinals or Ordinals(), not_before)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_read(source, inbox, pace), name=f"read {source.model.key}")
+        bookmark = outbox.outbox.bookmark(source.model.key)
+        tasks.create_task(_read(source, bookmark, inbox, pace), name=f"read {source.model.key}")
         while deliveries := await inbox.take():
             if sum(delivery.values for delivery in deliveries) < _INLINE_READINGS:
                 group = assembly.assemble(deliveries)
@@ -154,7 +156,9 @@ async def forward(
             if last_seen is not None:
                 for delivery, heard in zip(deliveries, group.heard, strict=True):
                     last_seen.note(delivery, heard)
-            await _append(outbox, source.model.key, group)
+            marks = [each.bookmark for each in deliveries if each.bookmark]
+            bookmarks = {source.model.key: marks[-1]} if marks else {}
+            await _append(outbox, source.model.key, group, bookmarks)
             pace.appended(sum(entry.samples for entry in group.entries))
             TO_OUTBOX.labels(source.model.key).observe(
                 max(0.0, time.time() - deliveries[0].received_at / 1e6)
@@ -164,10 +168,10 @@ async def forward(
                     delivery.ack()
 
 
-async def _read(source: Source, inbox: _Inbox, pace: Pace) -> None:
+async def _read(source: Source, bookmark: str, inbox: _Inbox, pace: Pace) -> None:
     try:
         # Closed here and now: a cancelled source must end its connections before the outbox goes.
-        async with contextlib.aclosing(source.deliveries()) as deliveries:
+        async with contextlib.aclosing(source.deliveries(bookmark)) as deliveries:
             async for delivery in deliveries:
                 await inbox.put(delivery)
                 await pace.wait()
@@ -175,7 +179,9 @@ async def _read(source: Source, inbox: _Inbox, pace: Pace) -> None:
         inbox.close()
 
 
-async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
+async def _append(
+    outbox: OutboxThread, source: str, group: Group, bookmarks: Mapping[str, str]
+) -> None:
     """Append a group; while the outbox is full, wait: nothing is acknowledged, so the source keeps
     it."""
     full = False
@@ -183,7 +189,7 @@ async def _append(outbox: OutboxThread, source: str, group: Group) -> None:
     records = list(group.entries)
     while True:
         try:
-            await outbox.append(records, group.counts)
+            await outbox.append(records, group.counts, bookmarks)
             break
         except OutboxFull as error:
             if not full:

@@ -98,9 +98,11 @@ MakeSources = Callable[[S, Sequence[Plant]], Sequence[Source]]
 `settings.plant`."""
 
 
-async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S]) -> None:
+async def run_gateway(
+    settings: S, health: Health, make_sources: MakeSources[S], commit_pause_s: float = 0.0
+) -> None:
     """Run a gateway until cancelled: sources, outbox, drain to Kafka, releases, heartbeats and
-    counts.
+    counts. `commit_pause_s`: see `OutboxThread`.
 
     Ready when its outbox takes samples; Kafka being away does not matter to that.
 
@@ -123,7 +125,7 @@ async def run_gateway(settings: S, health: Health, make_sources: MakeSources[S])
     opened = await _opened(settings.state / "outbox", boot, limits, health)
     not_before = await asyncio.to_thread(_not_before, settings.state)
     pace = Pace()
-    async with OutboxThread(opened) as outbox:
+    async with OutboxThread(opened, commit_pause_s) as outbox:
         drain = Drain(
             settings,
             settings.gateway,

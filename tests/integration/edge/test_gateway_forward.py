@@ -54,7 +54,7 @@ class PressSource:
     acked: list[int] = field(default_factory=list)
     extra: Sequence[Delivery] = ()
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
+    async def deliveries(self, bookmark: str = "") -> AsyncIterator[Delivery]:
         for delivery in self.extra:
             yield delivery
         for first in range(0, self.count, 10):

@@ -38,7 +38,7 @@ class Machine:
     delivered: int = 0
     acked: list[int] = field(default_factory=list)
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         while True:
             n = self.delivered
             ends = time.perf_counter() + self.work_s

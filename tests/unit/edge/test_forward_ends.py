@@ -27,7 +27,7 @@ class Failing:
     def __init__(self) -> None:
         self.fails = asyncio.Event()
 
-    async def deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         await self.fails.wait()
         raise ZeroDivisionError
         yield

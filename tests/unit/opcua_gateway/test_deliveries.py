@@ -163,14 +163,14 @@ def test_only_a_session_that_was_not_resumed_leaves_holes() -> None:
 def test_values_of_the_history_are_flagged_and_leave_what_is_known_of_now() -> None:
     made, _ = make()
     made.of(Connected(False, T))
-    made.heard_at = T
+    made.progress.heard_at = T
     stored: list[bool] = []
     value = Notification(1, "old", ValueType.TEXT, 0, T - S, None)
     gap = codec.SourceEvent(time=T, gap=codec.Gap(from_time=T - S, to_time=T, recovered=True))
     delivery = made.of(ReadBack((value,), (gap,), lambda: stored.append(True), T + 9 * S))
     (reading,) = delivery.readings
     assert (reading.value, reading.flags, reading.source_time) == ("old", Flag.HISTORICAL, T - S)
-    assert list(delivery.events) == [gap] and made.heard_at == T
+    assert list(delivery.events) == [gap] and made.progress.heard_at == T
     assert delivery.ack is not None
     delivery.ack()
     assert stored == [True]
@@ -236,15 +236,19 @@ def test_what_a_hot_servers_queue_lost_before_it_took_over_is_no_loss(with_colum
 
 def test_a_gap_that_was_not_stored_is_told_by_whoever_comes_next() -> None:
     made, _ = make()
-    made.heard_at = made.stored_at = T
+    made.progress.heard_at = made.progress.stored_at = T
     told = made.of(Connected(False, T + 5 * S))
-    assert made.untold == (T, T + 5 * S)
+    assert made.progress.untold == (T, T + 5 * S)
     # A keep-alive and a message come; neither is a sign that the record is on the disk.
     made.of(Message(texts(), None, 0, T + 6 * S))
-    assert (made.stored_at, made.untold) == (T, (T, T + 5 * S))
+    assert (made.progress.stored_at, made.progress.untold) == (T, (T, T + 5 * S))
     # The next process resumes the session.
     after, _ = make()
-    after.heard_at, after.stored_at, after.untold = T + 6 * S, made.stored_at, made.untold
+    after.progress.heard_at, after.progress.stored_at, after.progress.untold = (
+        T + 6 * S,
+        made.progress.stored_at,
+        made.progress.untold,
+    )
     again = after.of(Connected(True, T + 8 * S))
     assert reasons(again) == reasons(told) == ["no session with the server"]
     assert again.events[0].gap == told.events[0].gap
@@ -252,7 +256,7 @@ def test_a_gap_that_was_not_stored_is_told_by_whoever_comes_next() -> None:
     assert not reasons(after.of(Connected(True, T + 9 * S)))
     assert again.ack is not None
     again.ack()
-    assert after.untold is None and not reasons(after.of(Connected(True, T + 10 * S)))
+    assert after.progress.untold is None and not reasons(after.of(Connected(True, T + 10 * S)))
 
 
 HOUR = 3600 * S
@@ -280,8 +284,8 @@ def test_no_gap_ends_before_it_begins_and_the_next_process_begins_where_this_clo
         delivery = made.of(Message(texts((0, at, 0), (1, at, 0)), book, 0, at))
         assert delivery.ack is not None
         delivery.ack()
-    assert made.stored_at <= T + S - HOUR
-    made.heard_at = T
+    assert made.progress.stored_at <= T + S - HOUR
+    made.progress.heard_at = T
     (event,) = (e for e in made.of(Connected(False, T + 2 * S - HOUR)).events if e.HasField("gap"))
     assert event.gap.from_time <= event.gap.to_time
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
@@ -32,6 +32,7 @@ from aurelian.edge.outbox.rows import (
     Position,
     RecordKind,
     StreamKey,
+    number_rows,
     settle,
 )
 from aurelian.edge.outbox.salvage import (
@@ -53,6 +54,7 @@ class Outbox:
         self._released: dict[StreamKey, int] = {}
         self._beyond: Beyond = {}
         self._counts = HourCounts(boot)
+        self._bookmarks: dict[str, str] = {}
         self._segments: list[Segment] = []
         self._records = Segment(folder / "records.db")
         self._uncommitted_records = False
@@ -103,22 +105,26 @@ class Outbox:
             os.close(self._lock)
             self._lock = None
 
-    def append(self, entries: Sequence[OutboxEntry], counts: Iterable[HourCount] = ()) -> None:
-        """Number, encode and commit all entries and counts as one; they are on the disk when this
-        returns.
+    def append(
+        self,
+        entries: Sequence[OutboxEntry],
+        counts: Iterable[HourCount] = (),
+        bookmarks: Mapping[str, str] | None = None,
+    ) -> None:
+        """Number, encode and commit all entries, counts and bookmarks as one; they are on the disk
+        when this returns. All or nothing also across a crash.
 
-        `counts` are added to what this boot has counted. All or nothing also across a crash.
+        `counts` are added to what this boot has counted. `bookmarks`: see `bookmark`.
 
         Raises:
             OutboxFull: a limit is reached or the disk refuses; nothing was appended.
         """
         try:
             self._check_limits(entries)
-            if self._segments[-1].is_due(
-                self.limits.segment_bytes, self.limits.segment_age_s, self._clock()
-            ):
+            limits = self.limits
+            if self._segments[-1].is_due(limits.segment_bytes, limits.segment_age_s, self._clock()):
                 self._roll_over()
-            self._commit(entries, list(counts))
+            self._commit(entries, list(counts), bookmarks or {})
         except OperationalError as error:
             raise OutboxFull(f"outbox {self.folder}: {error}") from error
         except DatabaseError as error:
@@ -135,10 +141,8 @@ class Outbox:
         Ends after `max_bytes` (at least one row is given if there is one). Life-cycle records come
         first. Begin at `START` again to have everything that is unreleased sent again.
         """
-        rows: list[OutboxRow] = []
-        found, record = self._read(self._records, after.record, max_bytes)
-        rows += found
-        left = max_bytes - sum(len(row.data) for row in found)
+        rows, record = self._read(self._records, after.record, max_bytes)
+        left = max_bytes - sum(len(row.data) for row in rows)
         place, row_id = after.segment, after.row
         for segment in [each for each in self._segments if each.name >= after.segment]:
             if left <= 0:
@@ -197,6 +201,11 @@ class Outbox:
         for long."""
         self._counts.forget(before_hour)
 
+    def bookmark(self, source: str) -> str:
+        """What an adapter noted with the newest of its rows that are on the disk, in its own words;
+        empty: nothing, or it was in a file that was damaged."""
+        return self._bookmarks.get(source, "")
+
     def newest(self, max_rows: int) -> list[OutboxRow]:
         """The newest batches on the disk, released or not, oldest first: what a restart may meet
         again."""
@@ -229,6 +238,8 @@ class Outbox:
             segment.close()
         if not self._segments:
             self._new_segment()
+        # Each file begins with all of them: those of the ones before are old.
+        self._bookmarks = dict(self._segments[-1].bookmarks)
         if damaged:  # the next start must not delete what this one kept
             self._segments[-1].write(commit=self._last_commit, durable=True)
         self._drop_released()
@@ -269,34 +280,27 @@ class Outbox:
         here = {stream: up_to for stream, up_to in self._released.items() if self._has(stream)}
         self._released = here
         self._segments[-1].write(
-            released=here, counts=self._counts.all(), commit=self._last_commit, durable=True
+            released=here,
+            counts=self._counts.all(),
+            bookmarks=self._bookmarks,
+            commit=self._last_commit,
+            durable=True,
         )
         self._drop_released()
 
-    def _commit(self, entries: Sequence[OutboxEntry], counts: list[HourCount]) -> None:
+    def _commit(
+        self,
+        entries: Sequence[OutboxEntry],
+        counts: list[HourCount],
+        bookmarks: Mapping[str, str],
+    ) -> None:
         # Sequences count only what is on the disk: a commit that fails must leave no hole.
         sequences = dict(self._sequences)
-        now = self._clock()
-        rows = []
-        for entry in entries:
-            sequence = sequences[entry.stream] = sequences.get(entry.stream, 0) + 1
-            rows.append(
-                OutboxRow(
-                    0,
-                    entry.kind,
-                    self.boot,
-                    entry.stream,
-                    sequence,
-                    entry.key,
-                    entry.samples,
-                    now,
-                    entry.encode(sequence),
-                )
-            )
+        rows = number_rows(entries, self.boot, sequences, self._clock())
         totals = self._counts.plus(counts)
         samples = [row for row in rows if row.kind is RecordKind.SAMPLES]
         records = [row for row in rows if row.kind is not RecordKind.SAMPLES]
-        paired = bool(samples or totals)
+        paired = bool(samples or totals or bookmarks)
         if records or self._uncommitted_records:
             # Two files cannot be synced in one step. The records go first, under the number of a
             # commit that exists only once the segment has it too: a start deletes records beyond
@@ -315,6 +319,7 @@ class Outbox:
                 samples,
                 released=self._released,
                 counts=totals.values(),
+                bookmarks=bookmarks,
                 commit=self._last_commit + 1,
                 durable=True,
             )
@@ -322,6 +327,7 @@ class Outbox:
         self._uncommitted_records = False
         self._sequences = sequences
         self._counts.keep(totals)
+        self._bookmarks |= bookmarks
 
     def _check_limits(self, entries: Sequence[OutboxEntry]) -> None:
         reserved = all(entry.kind is RecordKind.EVENTS for entry in entries)

@@ -133,6 +133,23 @@ class OutboxEntry:
     encode: Callable[[int], bytes]
 
 
+def number_rows(
+    entries: Iterable[OutboxEntry], boot: int, sequences: dict[str, int], now: int
+) -> list[OutboxRow]:
+    """The rows of entries, each with the next sequence of its stream; `sequences` has the last ones
+    and is changed. `now`: microseconds since 1970."""
+    rows = []
+    for entry in entries:
+        sequence = sequences[entry.stream] = sequences.get(entry.stream, 0) + 1
+        data = entry.encode(sequence)
+        rows.append(
+            OutboxRow(
+                0, entry.kind, boot, entry.stream, sequence, entry.key, entry.samples, now, data
+            )
+        )
+    return rows
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
     """How far a reader of the outbox has come; the default is the start."""

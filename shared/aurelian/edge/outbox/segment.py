@@ -1,5 +1,5 @@
-"""One SQLite file of the outbox: rows, what of them is released, counts. Used by `outbox.py` and
-`salvage.py`.
+"""One SQLite file of the outbox: rows, what of them is released, counts, bookmarks. Used by
+`outbox.py` and `salvage.py`.
 
 A commit is durable when `write` returns: WAL mode with synchronous=FULL syncs the log before it
 says so. The connection holds the file alone (locking_mode=EXCLUSIVE), so a second process on the
@@ -25,12 +25,14 @@ from aurelian.edge.outbox.rows import (
 )
 from aurelian.edge.outbox.tables import (
     head_fits,
+    insert_bookmarks,
     insert_counts,
     insert_last_commit,
     insert_released,
     insert_signals,
     lenient_text,
     prepare_tables,
+    read_bookmarks,
     read_counts,
     read_last_commit,
     read_released,
@@ -94,6 +96,7 @@ class Segment:
         self.spans: dict[StreamKey, Span] = {}
         self.released: dict[StreamKey, int] = {}
         self.counts: dict[tuple[int, str, int], HourCount] = {}
+        self.bookmarks: dict[str, str] = {}
         self.last_commit = 0
         self._began = 0
         self._size = 0
@@ -119,6 +122,7 @@ class Segment:
         *,
         released: Mapping[StreamKey, int] | None = None,
         counts: Iterable[HourCount] = (),
+        bookmarks: Mapping[str, str] | None = None,
         commit: int = 0,
         replacing: int | None = None,
         numbered: Sequence[tuple[OutboxRow, int]] = (),
@@ -146,6 +150,7 @@ class Segment:
             db.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", stored)
             insert_released(db, changed)
             insert_counts(db, counts)
+            insert_bookmarks(db, bookmarks or {})
             if commit:
                 insert_last_commit(db, commit)
             db.execute("COMMIT")
@@ -342,6 +347,7 @@ class Segment:
         self.spans.clear()
         self.released = read_released(db)
         self.counts = {count_key(count): count for count in read_counts(db)}
+        self.bookmarks = read_bookmarks(db)
         self.last_commit = read_last_commit(db)
         self._began = before = 0
         for values in db.execute(

@@ -1,5 +1,5 @@
-"""The SQL tables of one outbox file: rows, signals, releases and counts. Used by `segment.py`
-and `salvage.py`."""
+"""The SQL tables of one outbox file: rows, signals, releases, counts and bookmarks. Used by
+`segment.py` and `salvage.py`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from aurelian.edge.outbox.rows import HourCount, OutboxRow, RecordKind, StreamKe
 from aurelian.model.codec import dictionary_entries
 
 _SIGNAL_TABLES = ("signals", "signals_copy")
+_BOOKMARKS = (
+    "CREATE TABLE bookmark (source TEXT PRIMARY KEY, text TEXT NOT NULL, checksum INTEGER NOT NULL)"
+    " WITHOUT ROWID"
+)
 TABLES = (
     # Rows of records.db go away one by one: without AUTOINCREMENT a new row could get an id that
     # readers are past.
@@ -36,6 +40,7 @@ TABLES = (
     ),
     "CREATE TABLE last_commit (id INTEGER PRIMARY KEY, number INTEGER NOT NULL, checksum INTEGER "
     "NOT NULL)",
+    _BOOKMARKS,
 )
 INDEX = "CREATE INDEX row_sequence ON row (boot, stream, sequence)"
 _OWN_TABLE = "CREATE TABLE sqlite_sequence(name,seq)"
@@ -57,7 +62,8 @@ def prepare_tables(db: sqlite3.Connection, indexed: bool) -> None:
     names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     older = {"row", "mark", "count", "state", "sqlite_sequence"}
     # Version 0.1 has no tables of signals; a power cut may have kept it from making them all.
-    if found and not names <= older | set(_SIGNAL_TABLES):
+    is_last_version = found == wanted - {_BOOKMARKS}
+    if found and not is_last_version and not names <= older | set(_SIGNAL_TABLES):
         raise DamagedError("its schema is damaged")
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -260,6 +266,21 @@ def to_last_commit(values: Sequence[Any]) -> int:
     if _crc((number,)) != checksum:
         raise DamagedError("the last commit: the checksum does not fit")
     return int(number)
+
+
+def insert_bookmarks(db: sqlite3.Connection, bookmarks: Mapping[str, str]) -> None:
+    """Note how far sources are, each in place of an earlier text."""
+    db.executemany(
+        "INSERT OR REPLACE INTO bookmark VALUES (?, ?, ?)",
+        [(*each, _crc(each)) for each in bookmarks.items()],
+    )
+
+
+def read_bookmarks(db: sqlite3.Connection) -> dict[str, str]:
+    """How far each source of a file is; one whose checksum does not fit is left out, which its
+    adapter takes for not known."""
+    found = db.execute("SELECT source, text, checksum FROM bookmark")
+    return {source: text for source, text, crc in found if _crc((source, text)) == crc}
 
 
 def to_signals(first: int, values: Sequence[object]) -> dict[int, bytes]:
