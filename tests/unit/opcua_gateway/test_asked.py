@@ -145,7 +145,12 @@ def test_a_session_goes_on_only_where_its_items_are_what_the_plant_file_asks(
         asked = source._dialler.fingerprint if said == "the same" else said
         resume = Resume("secret", (), Limits(("",), 1), addresses, (), 5, asked=asked)
         source._resumption._file.save(resume)
-        source._resumption.load(source._deliveries, source._holes, source.model.url)
+        source._resumption.load(
+            source._deliveries.progress,
+            source._holes,
+            source._deliveries.units,
+            source.model.url,
+        )
         return bool(source._resumption.url)
 
     assert found("the same", deadband=1)
