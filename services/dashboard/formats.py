@@ -44,6 +44,12 @@ LOOKS: dict[str, Look] = {
     LineState.NO_DATA: Look("No data", "hatch", "none"),
 }
 
+_URGENCIES = {
+    "high": Look("High", "square", "down"),
+    "medium": Look("Medium", "triangle", "slow"),
+    "low": Look("Low", "diamond", "planned"),
+}
+
 UNITS = {
     "Cel": "°C",
     "K": "K",
@@ -122,6 +128,11 @@ def states_table(vocabulary: Vocabulary) -> dict[str, list[str]]:
 def look(state: str) -> Look:
     """How a state is shown; an unknown one is shown as no data rather than as something good."""
     return LOOKS.get(state, LOOKS[LineState.NO_DATA])
+
+
+def urgency(priority: str) -> Look:
+    """How an alarm's priority is shown; one that is not known is low."""
+    return _URGENCIES.get(priority, _URGENCIES["low"])
 
 
 def past_word(state: str) -> str:

@@ -21,12 +21,10 @@ from dashboard.freshness import Freshness
 from dashboard.live import LivePlant, Shown
 from dashboard.marks import Mark, age_text, line_mark, time_of_day, unit_mark
 from dashboard.records import Body, LiveSignal
+from dashboard.score import Score, make_score
 
 MACHINE_SIGNALS = 4
 """Signals of a machine that its line's page shows without a click."""
-
-SAME_MS = 1000
-"""Figures that count from less than this after their shift's start count from its start."""
 
 PRIORITIES = {"high": 0, "medium": 1, "low": 2}
 
@@ -71,32 +69,6 @@ class MachineView:
     states: str
     health: Body | None
     health_text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Target, actual and efficiency of the running shift, as text; `bar` is the actual in percent
-    of the target. `since`: from when it counts, where that is not the shift's start; `note`: why
-    a figure cannot be as it is; `bridged`: pieces of a time without data. Each a sentence, empty
-    where there is nothing to say."""
-
-    shift: str
-    target: str
-    actual: str
-    delta: str
-    delta_word: str
-    tone: str
-    oee: str
-    bar: float
-    bar_tone: str
-    availability: str
-    effectiveness: str
-    quality: str
-    scrap: str
-    lost: str
-    since: str
-    note: str
-    bridged: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +148,7 @@ def line_view(plant: LivePlant, line: Asset, now_ms: int, alarms: Sequence[Body]
         age=age_text(plant, line.id, now_ms, zone),
         source=plant.tree.reporters_of(line.id)[1],
         zone=zone,
-        score=score(live.kpi, now_ms, zone),
+        score=make_score(live.kpi, now_ms, zone),
         machines=tuple(
             machine_mark(plant, unit, now_ms, zone) for unit in plant.tree.units_of(line)
         ),
@@ -255,75 +227,6 @@ def value_view(plant: LivePlant, signal: LiveSignal, now_ms: int, zone: tzinfo) 
         time=time_of_day(signal.time_us // 1000, now_ms, zone) if signal.time_us else "",
         freshness=plant.freshness(signal.asset, now_ms, signal.source),
     )
-
-
-def score(kpi: Body | None, now_ms: int, zone: tzinfo) -> Score:
-    """The running shift's figures as text; dashes where nothing is known."""
-    if kpi is None:
-        return Score(
-            "no shift",
-            "–",
-            "–",
-            "no figures yet",
-            "",
-            "none",
-            "–",
-            0,
-            "running",
-            "–",
-            "–",
-            "–",
-            "–",
-            "–",
-            "",
-            "",
-            "",
-        )
-    good, target = kpi["good"] or 0, kpi["target"] or 0
-    lost_s = max(
-        0.0, (kpi["planned_busy_s"] or 0) - (kpi["production_s"] or 0) - (kpi["no_data_s"] or 0)
-    )
-    off, word = formats.delta(good, target)
-    return Score(
-        shift=kpi["shift"],
-        target=formats.number(round(target)),
-        actual=formats.number(round(good)),
-        delta=off,
-        delta_word=word,
-        tone="behind" if round(good) < round(target) else "ahead",
-        oee=formats.percent(kpi["oee"]),
-        bar=min(120.0, round(100 * good / target, 1)) if target else 0,
-        bar_tone="slow" if good < 0.95 * target else "running",
-        availability=formats.percent(kpi["availability"]),
-        effectiveness=formats.percent(kpi["effectiveness"]),
-        quality=formats.percent(kpi["quality"]),
-        scrap=formats.number(round(kpi["scrap"] or 0)),
-        lost=formats.duration(lost_s),
-        since=_since_text(kpi, now_ms, zone),
-        note=_note_text(kpi),
-        bridged=_bridged_text(kpi),
-    )
-
-
-def _since_text(kpi: Body, now_ms: int, zone: tzinfo) -> str:
-    since = kpi.get("counts_from")
-    if since is None or since < kpi["shift_start"] + SAME_MS:
-        return ""
-    return f"Counted since {time_of_day(since, now_ms, zone)}, not from the start of the shift"
-
-
-def _note_text(kpi: Body) -> str:
-    """The note of line_health; figures that came without one are never over 100 % without a
-    word."""
-    if note := kpi.get("note"):
-        return str(note)
-    over = max(kpi["oee"] or 0, kpi["effectiveness"] or 0) > 1
-    return "More than 100 %: the ideal cycle in the plant file is too slow" if over else ""
-
-
-def _bridged_text(kpi: Body) -> str:
-    count = round(kpi.get("bridged") or 0)
-    return f"{formats.number(count)} of the pieces were made while no data came" if count else ""
 
 
 def shown_on_plant(plant: LivePlant, sites: Sequence[SiteView]) -> Shown:

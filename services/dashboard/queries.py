@@ -32,6 +32,7 @@ from dashboard.companies import Pictures
 from dashboard.live import LivePlant
 
 SAMPLE_TABLES = (tables.sample_number, tables.sample_text, tables.sample_other)
+MOST_STOPS = 30
 CAPACITY_WEEKS = 2
 """Weeks from the running one that pages show."""
 
@@ -294,16 +295,14 @@ async def read_spans(connection: AsyncConnection, line: str, since: datetime) ->
     ]
 
 
-async def read_stops(
-    connection: AsyncConnection, line: str, since: datetime, limit: int = 30
-) -> list[Stop]:
+async def read_stops(connection: AsyncConnection, line: str, since: datetime) -> list[Stop]:
     """Stops of a line from `since` on, the newest first."""
     table = tables.stop
     query = (
         select(table)
         .where(table.c.line == line, _reaches(table, since))
         .order_by(table.c.started_at.desc())
-        .limit(limit)
+        .limit(MOST_STOPS)
     )
     return [
         Stop(row["state"], row["started_at"], row["ended_at"], row["unit"], row["reason"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from aurelian.model.evidence import LIVE_S, STALE_S
 from aurelian.runtime.settings import ApiSettings, KafkaSettings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -33,9 +34,9 @@ class DashboardSettings(KafkaSettings, ApiSettings):
             "further names, comma separated, by which browsers may ask; loopback names always may"
         ),
     )
-    live_s: float = Field(10.0, gt=0, description="heard of a source within this: live")
+    live_s: float = Field(float(LIVE_S), gt=0, description="heard of a source within this: live")
     late_s: float = Field(
-        30.0, gt=0, description="not heard of a source for longer than this: stale"
+        float(STALE_S), gt=0, description="not heard of a source for longer than this: stale"
     )
     offline_s: float = Field(
         11.0, gt=0, description="a page without a word from the server for this: offline"

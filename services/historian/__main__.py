@@ -1,7 +1,7 @@
 """`python -m historian`: store what Kafka has."""
 
 from aurelian.runtime.service import run_worker
-from historian.processor import main
+from historian.rounds import main
 from historian.settings import HistorianSettings
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from aurelian.db.errors import Failure, classify
 from aurelian.model.names import MOST_LEVEL_BYTES, path_fault, shorten, text_fault
 from aurelian.model.sample import SampleBatch, Signal, ValueType
-from historian.sample_columns import SignalKeys
+from historian.columns import SignalKeys
 
 Connection = psycopg.AsyncConnection[TupleRow]
 

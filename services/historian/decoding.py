@@ -19,9 +19,9 @@ from aurelian.model.names import NameFault, check_paths, path_fault, text_fault
 from aurelian.model.record import Record
 from aurelian.model.sample import SampleBatch, ValueType
 from aurelian.model.time import HOUR_US, to_nearest_datetime
+from historian.columns import SignalKeys
 from historian.delivery import BatchStream, StreamProgress
 from historian.metrics import UNKNOWN_EVENTS
-from historian.sample_columns import SignalKeys
 
 PAYLOAD_LIMIT = 512 * 1024
 """Bytes of a rejected record that are kept; the rest is named by size and SHA-256. What a later

@@ -1,5 +1,5 @@
-"""The ledger's balance: received = stored + duplicate + rejected + dropped + skipped + in flight
-(D8). Called by processor.py."""
+"""SQL of the ledger: what a transaction adds to it, and its balance (D8): received = stored +
+duplicate + rejected + dropped + skipped + in flight. Called by writer.py and processor.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from historian import metrics
+from historian.ledger_entries import LedgerEntries
+
+Connection = psycopg.AsyncConnection[TupleRow]
 
 # Hours that ended more than ten minutes ago: what is still in flight there is late or lost, and
 # what arrived beyond the gateway's own count was not counted there.
@@ -25,7 +28,38 @@ LEFT JOIN historian.ledger_stored AS s USING (owner, source, hour)
 """
 
 
-async def measure_ledger(conn: psycopg.AsyncConnection[TupleRow]) -> None:
+async def add_to_ledger(conn: Connection, entries: LedgerEntries) -> None:
+    """Add to `ledger_stored`, and as many samples to `ledger_received`: what is accounted for was
+    received, also where the gateway's own count is still on its way."""
+    async with conn.cursor() as cursor:
+        await cursor.executemany(
+            "INSERT INTO historian.ledger_stored AS l (source, owner, hour, stored, duplicate, "
+            "rejected) "
+            "VALUES (%s, %s, to_timestamp(%s), %s, %s, %s) ON CONFLICT (owner, source, hour) DO "
+            "UPDATE "
+            "SET stored = l.stored + excluded.stored, duplicate = l.duplicate + "
+            "excluded.duplicate, "
+            "rejected = l.rejected + excluded.rejected",
+            [
+                (source, owner, hour // 1_000_000, *counts)
+                for (source, owner, hour), counts in sorted(entries.counts.items())
+            ],
+        )
+        await cursor.executemany(
+            "INSERT INTO historian.ledger_received AS l (owner, gateway, boot, source, hour, "
+            "received, dropped, skipped, rejected, reported, arrived) "
+            "VALUES (%s, %s, %s, %s, to_timestamp(%s), %s, 0, 0, 0, 0, %s) "
+            "ON CONFLICT (owner, gateway, boot, source, hour) DO UPDATE SET "
+            "arrived = l.arrived + excluded.arrived, received = greatest(l.received, "
+            "l.arrived + excluded.arrived + l.dropped + l.skipped)",
+            [
+                (owner, gateway, boot, source, hour // 1_000_000, count, count)
+                for (owner, gateway, boot, source, hour), count in sorted(entries.arrivals.items())
+            ],
+        )
+
+
+async def measure_ledger(conn: Connection) -> None:
     """Set the metrics of the ledger over the closed hours of two days."""
     cursor = await conn.execute(_BALANCE)
     row = await cursor.fetchone()

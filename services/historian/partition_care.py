@@ -1,5 +1,5 @@
 """Makes weeks of samples ahead and drops old ones: a task with a connection of its own, beside the
-main loop. Called by processor.py.
+main loop. Called by rounds.py.
 
 A week's partition needs locks that a long read transaction (a backup) can hold off. Failing is
 counted and tried again; weeks are made four ahead, and rows of a week that is missing go to the

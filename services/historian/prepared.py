@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from aurelian.model.sample import SampleBatch
 from aurelian.model.time import now_us
+from historian.columns import SignalKeys, TableColumns
 from historian.copy_format import number_blocks
 from historian.decoding import DecodedRecord
 from historian.rollups import Rollup, by_hour, by_minute
-from historian.sample_columns import SignalKeys, TableColumns, make_columns
+from historian.sample_columns import make_columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,6 @@
-"""The historian's main loop: take, decode, reject, store, tick. Called by `__main__.py`.
+"""The historian's main loop: take, decode, reject, store, tick. Called by rounds.py.
 
 Two things overlap: while one transaction is on its way, the next records are taken and decoded.
-Whatever goes wrong with Kafka, the database or the ownership ends the round; the next one begins at
-what the database says is stored.
 """
 
 from __future__ import annotations
@@ -14,36 +12,28 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import numpy as np
 import psycopg
 from psycopg.rows import TupleRow
 
-from aurelian.backbone.cancellation import in_own_task
-from aurelian.backbone.client import Unavailable
-from aurelian.backbone.position import Decision
 from aurelian.backbone.topics import ASSETS
-from aurelian.db import offsets
 from aurelian.db.engine import connect
-from aurelian.db.errors import Failure, classify, is_away
+from aurelian.db.errors import Failure, classify
 from aurelian.db.logs import current_log
-from aurelian.db.offsets import Claim, Fenced
+from aurelian.db.offsets import Fenced
 from aurelian.model.record import Partition, Record
-from aurelian.model.sample import SampleBatch
 from aurelian.runtime.health import Health
-from aurelian.runtime.retry import Backoff
-from historian import delivery_sql, metrics, sample_sql
+from historian import delivery_sql, metrics, rejecting, sample_sql
 from historian.announce import Announcer
 from historian.catalog import Catalog
-from historian.decoding import DecodedRecord, decode_record, reject_record, reject_samples
+from historian.decoding import DecodedRecord, decode_record, reject_record
 from historian.delivery import BatchStream, StreamProgress
 from historian.ledger import measure_ledger
 from historian.metrics import AGES
-from historian.partition_care import care_for_partitions
+from historian.ownership import Ownership
 from historian.prepared import Prepared, prepare
-from historian.sample_columns import refused_masks
 from historian.settings import HistorianSettings
 from historian.source import Source
-from historian.writer import SERVICE, Owned, Stored, Writer
+from historian.writer import Owned, Stored, Writer
 
 log = logging.getLogger(__name__)
 
@@ -68,57 +58,6 @@ class LogChanged(Exception):
 
 class TryAgain(Exception):
     """Begin a new round: what stopped may go now."""
-
-
-async def main(settings: HistorianSettings, health: Health) -> None:
-    """Store what Kafka has until cancelled, caring for partitions beside it; outages are waited
-    out."""
-    url = settings.database_url.get_secret_value()
-    async with asyncio.TaskGroup() as group:
-        care = care_for_partitions(url, settings.retention_days)
-        group.create_task(care, name="partitions")
-        group.create_task(_store_forever(settings, health), name="store")
-
-
-async def _store_forever(settings: HistorianSettings, health: Health) -> None:
-    backoff = Backoff()
-    while True:
-        began = time.monotonic()
-        try:
-            await in_own_task(run_log(settings, health))
-        except* LogChanged:
-            log.info("another log was declared")
-            backoff.reset()
-        except* TryAgain:
-            backoff.reset()
-        except* Fenced as group:
-            metrics.FENCED.inc()
-            log.warning("fenced", extra={"fields": {"reason": str(group.exceptions[0])}})
-            backoff.reset()
-        except* Exception as group:
-            error = _first(group)
-            away = isinstance(error, Unavailable) or is_away(error)
-            if not away or health.ready is None or time.monotonic() - began > 10:
-                log.log(
-                    logging.WARNING if away else logging.ERROR,
-                    "interrupted",
-                    extra={"fields": {"reason": str(error).strip() or repr(error)}},
-                    exc_info=None if away else error,
-                )
-            if time.monotonic() - began > 10:
-                backoff.reset()
-            health.ready = (
-                "Kafka and the database" if away else f"what failed to be mended: {error!r}"
-            )
-        AGES.interrupted()
-        await backoff.wait()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def run_log(settings: HistorianSettings, health: Health) -> None:
@@ -190,8 +129,9 @@ class Historian:
     async def reading(self) -> AsyncIterator[Source]:
         """Read from Kafka; at the end nothing of ours is left running."""
         try:
+            owning = Ownership(self._settings, self._side, self._log_id)
             async with Source(
-                self._settings, self._log_id, self._claim, self._halt, self._record_loss
+                self._settings, self._log_id, owning.claim, owning.halt, owning.record_loss
             ) as source:
                 yield source
         finally:
@@ -228,11 +168,11 @@ class Historian:
         if assets:
             taken = [record for record in taken if record.topic != ASSETS.name]
             generation = self._generation
-            await self.store(source, self.reject(source, await self.decode(source, assets)))
+            await self.store(source, self.reject(await self.decode(source, assets)))
             await self._flush(source)
             if self._generation != generation:
                 return  # partitions were assigned anew: all of this is read again
-        await self.store(source, self.reject(source, await self.decode(source, taken)))
+        await self.store(source, self.reject(await self.decode(source, taken)))
 
     async def decode(self, source: Source, taken: Sequence[Record]) -> list[DecodedRecord]:
         """Read the records; look up signals and streams that are new to us."""
@@ -273,36 +213,11 @@ class Historian:
         for decoded, signal_keys in zip(with_batch, found, strict=True):
             decoded.signal_keys = signal_keys
 
-    def reject(self, source: Source, decoded_records: list[DecodedRecord]) -> list[DecodedRecord]:
+    def reject(self, decoded_records: list[DecodedRecord]) -> list[DecodedRecord]:
         """Set aside what is stored already, and refuse what may not be stored."""
         for decoded in decoded_records:
-            if decoded.stream is not None and decoded.sequence > 0:
-                self._settle(decoded, decoded.stream)
-            for stream, first, last in decoded.lost:
-                progress = self._progress.setdefault(stream, StreamProgress(decoded.owner))
-                progress.give_up_range(first, last)
-                decoded.changed[stream] = progress.copy()
-            if decoded.batch is not None:
-                self._judge(decoded, decoded.batch)
+            rejecting.reject(decoded, self._progress, self._log_id)
         return decoded_records
-
-    def _settle(self, decoded: DecodedRecord, stream: BatchStream) -> None:
-        """Count a record's number as settled, whatever becomes of the record; take out of it what
-        is stored already."""
-        progress = self._progress.setdefault(stream, StreamProgress(decoded.owner))
-        if decoded.batch is not None:
-            progress.owner = progress.owner or decoded.owner
-            if progress.owner != decoded.owner:
-                # Not a batch of this stream, whatever it says: its number is not the stream's.
-                line = decoded.batch.line
-                self._reject_as(decoded, "owner", f"line {line!r} belongs to another owner")
-                return
-        if not progress.accept(decoded.sequence):
-            metrics.REDELIVERED.inc()
-            decoded.clear()
-        if progress.closed:
-            decoded.closed = [stream.hole_id(after) for after in progress.take_closed()]
-        decoded.changed[stream] = progress.copy()
 
     async def store(
         self, source: Source, decoded_records: Sequence[DecodedRecord], *, now: bool = False
@@ -415,63 +330,6 @@ class Historian:
         self._open, self._open_samples = [], 0
         self._progress.clear()
         self._catalog.forget()
-
-    def _judge(self, decoded: DecodedRecord, batch: SampleBatch) -> None:
-        """Refuse the samples that may not be stored: of signals of another owner or without a
-        usable name, text where a number is declared, and text that the store cannot hold."""
-        signal_keys = decoded.signal_keys
-        assert signal_keys is not None, "decode looks up the keys of every batch"
-        refused = np.zeros(len(batch), np.bool_)
-        for error_class, (mask, reason) in refused_masks(batch, signal_keys).items():
-            mask &= ~refused
-            if mask.any():
-                refused |= mask
-                decoded.rejections.append(
-                    reject_samples(
-                        decoded.record, self._log_id, batch.take(mask), error_class, reason
-                    )
-                )
-        if refused.any():
-            decoded.batch = batch.take(~refused)
-
-    def _reject_as(self, decoded: DecodedRecord, error_class: str, reason: str) -> None:
-        assert decoded.batch is not None
-        decoded.refuse(
-            reject_samples(decoded.record, self._log_id, decoded.batch, error_class, reason)
-        )
-
-    async def _claim(
-        self, partitions: list[Partition], topic_ids: dict[str, str]
-    ) -> dict[Partition, Claim]:
-        """Claim in a session of its own, again and again: a paused zombie may hold the rows for
-        some seconds."""
-        url = self._settings.database_url.get_secret_value()
-        while True:
-            try:
-                async with await connect(url, autocommit=True, name="historian claim") as conn:
-                    return await offsets.claim(
-                        conn, SERVICE, SERVICE, self._log_id, partitions, topic_ids
-                    )
-            except psycopg.Error as error:
-                if not is_away(error):
-                    raise
-                log.warning("claim failed", extra={"fields": {"reason": str(error).strip()}})
-                await asyncio.sleep(0.5)
-
-    async def _halt(self, partition: Partition, epoch: int, reason: str) -> None:
-        async with self._side.transaction():
-            await offsets.halt(self._side, SERVICE, SERVICE, self._log_id, partition, epoch, reason)
-            await delivery_sql.insert_log_gap(self._side, self._log_id, partition, "halt", reason)
-
-    async def _record_loss(self, partition: Partition, position: int, decision: Decision) -> None:
-        await delivery_sql.insert_log_gap(
-            self._side,
-            self._log_id,
-            partition,
-            f"trimmed from {position}",
-            decision.reason,
-            decision.lost,
-        )
 
 
 def _halt_sentence(source: Source) -> str | None:

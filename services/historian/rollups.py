@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelian.model.time import HOUR_US
-from historian.sample_columns import Columns
+from historian.columns import Columns
 
 T = TypeVar("T", bound=np.generic)
 

@@ -1,5 +1,5 @@
 """Pure: turn batches of samples into sorted columns of the three sample tables. Called by
-writer.py, in a thread.
+prepared.py, in a thread.
 
 Arrays all the way: what is done per sample here is done by numpy, except for texts, bytes, JSON and
 huge integers.
@@ -7,8 +7,7 @@ huge integers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +22,8 @@ from aurelian.model.sample import (
     ValueType,
 )
 from aurelian.model.time import FIRST_US, HOUR_US, LAST_US
+from historian.columns import Columns, Counts, SignalKeys, TableColumns
+from historian.hour_counts import count_arrived, count_by_hour
 
 T = TypeVar("T", bound=np.generic)
 
@@ -37,101 +38,6 @@ FUTURE_LIMIT_US = HOUR_US
 """A source time further ahead of its receipt than this is unusable (D8)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignalKeys:
-    """What the signals of one dictionary are in this store; entries in the dictionary's order.
-
-    Attributes:
-        keys: `historian.signal.key`.
-        sources: index into the catalog's list of sources, for the ledger.
-        numeric: the plant model declares a number.
-        refused: class and reason by index of the signals of which nothing may be stored.
-    """
-
-    keys: NDArray[np.int32]
-    sources: NDArray[np.int32]
-    numeric: NDArray[np.bool_]
-    refused: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """Rows of one sample table, sorted by (signal, time, sub), no key twice. Times: int64
-    microseconds since 1970.
-
-    Attributes:
-        source_time, server_time: 0 stands for null.
-        value: doubles, NaN for null; for other tables the number that the rollups see, NaN for
-            none.
-        objects: per row the text, bytes, JSON or integer; empty for numbers.
-        source: index of the source, for the ledger.
-    """
-
-    signal: NDArray[np.int32]
-    time: NDArray[np.int64]
-    sub: NDArray[np.int32]
-    source_time: NDArray[np.int64]
-    server_time: NDArray[np.int64]
-    gateway_time: NDArray[np.int64]
-    status: NDArray[np.uint32]
-    flags: NDArray[np.int32]
-    type: NDArray[np.uint8]
-    value: NDArray[np.float64]
-    source: NDArray[np.int32]
-    objects: Sequence[object] = ()
-
-    def __len__(self) -> int:
-        return len(self.signal)
-
-    def pick(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
-        """The rows that an index array or a mask names, in that order."""
-        where = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
-        return Columns(
-            self.signal[chosen],
-            self.time[chosen],
-            self.sub[chosen],
-            self.source_time[chosen],
-            self.server_time[chosen],
-            self.gateway_time[chosen],
-            self.status[chosen],
-            self.flags[chosen],
-            self.type[chosen],
-            self.value[chosen],
-            self.source[chosen],
-            [self.objects[i] for i in where.tolist()] if len(self.objects) else (),
-        )
-
-
-Counts = dict[tuple[int, int], int]
-"""Samples by (source index, start of the hour of receipt in microseconds)."""
-
-
-Arrived = dict[tuple[int, int, int], int]
-"""Samples by (origin, source index, start of the hour of receipt)."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumns:
-    """What a transaction writes into the sample tables.
-
-    Attributes:
-        shared_numbers, shared_texts, shared_others: samples whose key comes earlier among the same
-            rows with another content, in order of arrival: the store finds them a free `sub`.
-        repeated: counts samples whose key came earlier with the same content, and repeats.
-        origins: the (gateway, boot) that the samples came from; `arrived` counts by their index.
-    """
-
-    numbers: Columns
-    texts: Columns
-    others: Columns
-    shared_numbers: Columns
-    shared_texts: Columns
-    shared_others: Columns
-    repeated: Counts
-    origins: Sequence[tuple[str, int]]
-    arrived: Arrived
-
-
 def make_columns(batches: Sequence[tuple[SampleBatch, SignalKeys]], now_us: int) -> TableColumns:
     """Make the rows of all batches.
 
@@ -140,7 +46,7 @@ def make_columns(batches: Sequence[tuple[SampleBatch, SignalKeys]], now_us: int)
     null with a Bad status. A repeat (HEARTBEAT) is no row: its value came before it.
     """
     everything, is_number, is_text = _join(batches, now_us)
-    origins, arrived = _count_arrived(batches, everything)
+    origins, arrived = count_arrived(batches, everything)
     beats = (everything.flags & np.int32(Flag.HEARTBEAT)) != 0
     repeats: Counts = {}
     if beats.any():
@@ -170,74 +76,6 @@ def _by_table(columns: Columns) -> tuple[Columns, Columns, Columns]:
         )
     numbers = columns.pick(~(texts | others))
     return _without_objects(numbers), columns.pick(texts), columns.pick(others)
-
-
-def _count_arrived(
-    batches: Sequence[tuple[SampleBatch, SignalKeys]], columns: Columns
-) -> tuple[list[tuple[str, int]], Arrived]:
-    """Count what came by gateway and boot: most transactions have one of them."""
-    index: dict[tuple[str, int], int] = {}
-    of_batch = [index.setdefault((b.gateway, b.boot), len(index)) for b, _ in batches]
-    if len(index) <= 1:
-        counts = _count(columns.source, columns.gateway_time)
-        return list(index), {(0, *key): count for key, count in counts.items()}
-    origin = np.repeat(np.array(of_batch, np.int32), [len(batch) for batch, _ in batches])
-    sources = int(columns.source.max(initial=0)) + 1
-    counts = _count(columns.source + origin * np.int32(sources), columns.gateway_time)
-    return list(index), {
-        (key // sources, key % sources, hour): count for (key, hour), count in counts.items()
-    }
-
-
-def count_by_hour(columns: Columns, chosen: NDArray[np.bool_] | None = None) -> Counts:
-    """Count rows by source and hour of receipt; `chosen` (n,) limits them."""
-    source, received = columns.source, columns.gateway_time
-    if chosen is not None:
-        source, received = source[chosen], received[chosen]
-    return _count(source, received)
-
-
-def _count(source: NDArray[np.int32], received: NDArray[np.int64]) -> Counts:
-    if not len(source):
-        return {}
-    hours = received // HOUR_US
-    first = int(hours.min())
-    span = int(hours.max()) - first + 1
-    if span * (int(source.max()) + 1) < 1_000_000:
-        found = np.bincount(source.astype(np.int64) * span + (hours - first))
-        keys = np.flatnonzero(found)
-        return {
-            (key // span, (key % span + first) * HOUR_US): count
-            for key, count in zip(keys.tolist(), found[keys].tolist(), strict=True)
-        }
-    pairs, counts = np.unique(
-        np.stack([source.astype(np.int64), hours]), axis=1, return_counts=True
-    )
-    return {
-        (s, h * HOUR_US): c
-        for s, h, c in zip(pairs[0].tolist(), pairs[1].tolist(), counts.tolist(), strict=True)
-    }
-
-
-def refused_masks(
-    batch: SampleBatch, signal_keys: SignalKeys
-) -> dict[str, tuple[NDArray[np.bool_], str]]:
-    """(n,) which samples of a batch may not be stored, by error class, with the reason."""
-    masks: dict[str, tuple[NDArray[np.bool_], str]] = {}
-    for index, (error_class, reason) in signal_keys.refused.items():
-        mask, said = masks.get(error_class, (np.zeros(len(batch), np.bool_), reason))
-        masks[error_class] = mask | (batch.signal == index), said
-    if batch.texts or batch.blobs or batch.jsons:
-        masks["type"] = (
-            (batch.type >= ValueType.TEXT) & signal_keys.numeric[batch.signal],
-            "text, bytes or JSON where the plant model declares a number",
-        )
-        unstorable = np.zeros(len(batch), np.bool_)
-        for kind, texts in ((ValueType.TEXT, batch.texts), (ValueType.JSON, batch.jsons)):
-            bad = [n for n, text in enumerate(texts) if "\0" in text]
-            unstorable[np.flatnonzero(batch.type == kind)[bad]] = True
-        masks["encoding"] = unstorable, "a null character, which the store cannot hold in text"
-    return masks
 
 
 def _join(
@@ -384,7 +222,7 @@ def _sort(columns: Columns, table: NDArray[np.int8]) -> tuple[Columns, Columns, 
     again = np.flatnonzero(~keep)
     alike = have_same_content(ordered, again, ordered, first[again])
     repeated, shared = again[alike], again[~alike]
-    counts = _count(ordered.source[repeated], ordered.gateway_time[repeated])
+    counts = count_by_hour(ordered, repeated)
     return ordered.pick(keep), ordered.pick(shared), counts
 
 

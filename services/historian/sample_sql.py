@@ -1,40 +1,29 @@
-"""SQL of samples, rollups and the ledger, inside the writer's transaction. Called by writer.py."""
+"""SQL of samples, inside the writer's transaction. Called by writer.py."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 from psycopg.rows import TupleRow
 
 from aurelian.model.sample import Flag
+from historian import rollup_sql
+from historian.columns import Columns
 from historian.copy_format import (
     HEADER,
-    PG_EPOCH_US,
     SAMPLE_COLUMNS,
     TRAILER,
     encode_numeric,
     number_blocks,
     object_blocks,
 )
-from historian.rollups import Rollup
-from historian.sample_columns import STATUS_BITS, Columns
+from historian.sample_columns import STATUS_BITS
 
 Connection = psycopg.AsyncConnection[TupleRow]
-
-Ledger = dict[tuple[str, str, int], list[int]]
-"""By source, owner and start of the hour in microseconds: stored, duplicate, rejected."""
-
-Arrivals = dict[tuple[str, str, int, str, int], int]
-"""Samples by owner, gateway, boot, source and start of the hour in microseconds: what one
-transaction adds to the ledger, by where it came from."""
 
 VALUE_COLUMNS = {
     "sample_number": ("value",),
@@ -53,29 +42,9 @@ _CONTENT = {
 """A value as a text that is equal where type and value are."""
 
 
-class _Array(bytes):
-    """A binary array; the subclass says of what."""
-
-
-class _Int4Array(_Array):
-    pass
-
-
-class _Int8Array(_Array):
-    pass
-
-
-class _Float8Array(_Array):
-    pass
-
-
-class _TimeArray(_Array):
-    pass
-
-
 async def open_session(conn: Connection, transaction_limit_s: float = 20.0) -> None:
-    """Make the temporary tables that rows with a known key go through, and teach psycopg our
-    arrays.
+    """Make the temporary tables that rows with a known key go through, and teach psycopg the
+    arrays of rollups.
 
     A process that is paused in the middle of a COPY or a pipeline is not idle to the server, so
     that only the limit of the whole transaction frees its locks (PostgreSQL 17 or newer).
@@ -83,13 +52,7 @@ async def open_session(conn: Connection, transaction_limit_s: float = 20.0) -> N
     if conn.info.server_version >= 170_000:
         await conn.execute(f"SET transaction_timeout = {int(transaction_limit_s * 1000)}")
     await conn.execute("SET jit = off")  # many small statements: compiling costs more than it saves
-    for kind, oid in (
-        (_Int4Array, 1007),
-        (_Int8Array, 1016),
-        (_Float8Array, 1022),
-        (_TimeArray, 1185),
-    ):
-        conn.adapters.register_dumper(kind, _dumper(oid))
+    rollup_sql.register_arrays(conn)
     for table in VALUE_COLUMNS:
         await conn.execute(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS incoming_{table} ON COMMIT DELETE ROWS AS "
@@ -151,44 +114,6 @@ async def insert_rows(
     moved = await _insert_shared(conn, table, _concat(columns, shared))
     await conn.execute(f"DELETE FROM incoming_{table}")
     return Inserted(new, moved)
-
-
-async def merge_rollups(conn: Connection, minutes: Rollup, hours: Rollup) -> None:
-    """Add to the rollups of minutes and hours."""
-    for table, rollup in (("rollup_minute", minutes), ("rollup_hour", hours)):
-        if len(rollup):
-            await conn.execute(_MERGE.format(table=table), _rollup_arrays(rollup))
-
-
-async def count_in_ledger(conn: Connection, ledger: Ledger, arrivals: Arrivals) -> None:
-    """Add to `ledger_stored`, and as many samples to `ledger_received`: what is accounted for was
-    received, also where the gateway's own count is still on its way."""
-    async with conn.cursor() as cursor:
-        await cursor.executemany(
-            "INSERT INTO historian.ledger_stored AS l (source, owner, hour, stored, duplicate, "
-            "rejected) "
-            "VALUES (%s, %s, to_timestamp(%s), %s, %s, %s) ON CONFLICT (owner, source, hour) DO "
-            "UPDATE "
-            "SET stored = l.stored + excluded.stored, duplicate = l.duplicate + "
-            "excluded.duplicate, "
-            "rejected = l.rejected + excluded.rejected",
-            [
-                (source, owner, hour // 1_000_000, *counts)
-                for (source, owner, hour), counts in sorted(ledger.items())
-            ],
-        )
-        await cursor.executemany(
-            "INSERT INTO historian.ledger_received AS l (owner, gateway, boot, source, hour, "
-            "received, dropped, skipped, rejected, reported, arrived) "
-            "VALUES (%s, %s, %s, %s, to_timestamp(%s), %s, 0, 0, 0, 0, %s) "
-            "ON CONFLICT (owner, gateway, boot, source, hour) DO UPDATE SET "
-            "arrived = l.arrived + excluded.arrived, received = greatest(l.received, "
-            "l.arrived + excluded.arrived + l.dropped + l.skipped)",
-            [
-                (owner, gateway, boot, source, hour // 1_000_000, count, count)
-                for (owner, gateway, boot, source, hour), count in sorted(arrivals.items())
-            ],
-        )
 
 
 async def _copy_straight(conn: Connection, table: str, blocks: Iterable[bytes]) -> bool:
@@ -343,87 +268,3 @@ def _object_values(table: str, columns: Columns) -> Sequence[Sequence[bytes | No
     blobs = [each if isinstance(each, bytes) else None for each in columns.objects]
     jsons = [each.encode() if isinstance(each, str) else None for each in columns.objects]
     return [integers, blobs, jsons]
-
-
-def _rollup_arrays(rollup: Rollup) -> list[_Array]:
-    def times(values: NDArray[np.int64]) -> _TimeArray:
-        return _TimeArray(_encode_array(values - PG_EPOCH_US, 1184, ">i8"))
-
-    def doubles(values: NDArray[np.float64]) -> _Float8Array:
-        return _Float8Array(_encode_array(values, 701, ">f8"))
-
-    return [
-        _Int4Array(_encode_array(rollup.signal, 23, ">i4")),
-        times(rollup.bucket),
-        _Int8Array(_encode_array(rollup.count, 20, ">i8")),
-        _Int8Array(_encode_array(rollup.bad, 20, ">i8")),
-        doubles(rollup.sum),
-        doubles(rollup.min),
-        doubles(rollup.max),
-        doubles(rollup.first),
-        times(rollup.first_time),
-        _Int4Array(_encode_array(rollup.first_sub, 23, ">i4")),
-        doubles(rollup.last),
-        times(rollup.last_time),
-        _Int4Array(_encode_array(rollup.last_sub, 23, ">i4")),
-    ]
-
-
-def _encode_array(values: NDArray[np.generic], oid: int, width: str) -> bytes:
-    """A one-dimensional array without nulls as PostgreSQL's binary array of type `oid`; `width` is
-    a big-endian dtype."""
-    dtype = np.dtype([("length", ">i4"), ("value", width)])
-    elements = np.empty(len(values), dtype)
-    elements["length"] = dtype["value"].itemsize
-    elements["value"] = values
-    return struct.pack(">iiIii", 1, 0, oid, len(values), 1) + elements.tobytes()
-
-
-def _dumper(oid: int) -> type[Dumper]:
-    class ArrayDumper(Dumper):
-        format = Format.BINARY
-
-        def __init__(self, cls: type, context: AdaptContext | None = None) -> None:
-            super().__init__(cls, context)
-            self.oid = oid
-
-        def dump(self, obj: bytes) -> Buffer:
-            return obj
-
-    return ArrayDumper
-
-
-# Every part of a rollup merges in any order, so rows that come late, or in another transaction,
-# count as if they had come in time. Of samples at one time the lowest `sub` is the first; of two
-# with one `sub` (in two tables) the later to come is the last.
-_EARLIER = """r.first_time IS NULL
-        OR (excluded.first_time, excluded.first_sub) < (r.first_time, r.first_sub)"""
-_LATER = """r.last_time IS NULL
-        OR (excluded.last_time, excluded.last_sub) >= (r.last_time, r.last_sub)"""
-_ENDS = ",".join(
-    f"\n    {column} = CASE WHEN {newer} THEN excluded.{column} ELSE r.{column} END"
-    for newer, columns in (
-        (_EARLIER, ("first", "first_time", "first_sub")),
-        (_LATER, ("last", "last_time", "last_sub")),
-    )
-    for column in columns
-)
-_VALUES = "min, max, first, first_time, first_sub, last, last_time, last_sub"
-_VALUES_OR_NULL = ",".join(
-    f"\n    CASE WHEN count > 0 THEN {column} END" for column in _VALUES.split(", ")
-)
-
-# A sum beyond the range of a double becomes NaN: PostgreSQL would refuse the whole transaction.
-_MERGE = f"""
-INSERT INTO historian.{{table}} AS r (signal, bucket, count, bad, sum, {_VALUES})
-SELECT signal, bucket, count, bad, sum,{_VALUES_OR_NULL}
-FROM unnest(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)
-    AS n (signal, bucket, count, bad, sum, {_VALUES})
-ON CONFLICT (signal, bucket) DO UPDATE SET
-    count = r.count + excluded.count,
-    bad = r.bad + excluded.bad,
-    sum = CASE WHEN abs(r.sum) < 8.9e307 AND abs(excluded.sum) < 8.9e307
-        THEN r.sum + excluded.sum ELSE 'NaN' END,
-    min = least(r.min, excluded.min),
-    max = greatest(r.max, excluded.max),{_ENDS}
-"""

@@ -19,23 +19,19 @@ from aurelian.db.errors import Failure, classify
 from aurelian.db.offsets import Fenced, fingerprint
 from aurelian.model.record import Partition
 from aurelian.model.sample import SampleBatch, ValueType
-from aurelian.model.time import HOUR_US, LAST_US
 from historian import metrics, sample_sql
 from historian.asset_sql import upsert_assets
 from historian.catalog import Catalog
-from historian.decoding import (
-    MAX_NUMBER,
-    DecodedRecord,
-    Rejection,
-    reject_record,
-    reject_samples,
-)
+from historian.columns import Columns, SignalKeys
+from historian.decoding import DecodedRecord, Rejection, reject_record, reject_samples
 from historian.delivery import BatchStream, Settled
 from historian.delivery_sql import save_streams
+from historian.ledger import add_to_ledger
+from historian.ledger_entries import LedgerEntries
 from historian.prepared import Prepared, prepare, prepare_batches
 from historian.rejected_sql import insert_rejections
+from historian.rollup_sql import merge_rollups
 from historian.rollups import by_hour, by_minute
-from historian.sample_columns import Columns, SignalKeys, count_by_hour
 from historian.source_sql import apply_events
 
 log = logging.getLogger(__name__)
@@ -260,10 +256,10 @@ class Writer:
         started = time.perf_counter()
         moved = _last_of_each(decoded_records)
         async with self._conn.transaction():
-            stored, ledger, arrivals = await self._write_samples(prepared)
+            stored, ledger = await self._write_samples(prepared)
             rejections = await insert_rejections(self._conn, decoded_records, self._log_id)
-            _count_rejections(ledger, arrivals, rejections)
-            await sample_sql.count_in_ledger(self._conn, ledger, arrivals)
+            ledger.count_rejections(rejections)
+            await add_to_ledger(self._conn, ledger)
             changes = [decoded.asset for decoded in decoded_records if decoded.asset is not None]
             await upsert_assets(self._conn, changes)
             stored.assets_changed = bool(changes)
@@ -292,9 +288,7 @@ class Writer:
         _measure(stored, rejections, time.perf_counter() - started)
         return stored
 
-    async def _write_samples(
-        self, prepared: Prepared
-    ) -> tuple[Stored, sample_sql.Ledger, sample_sql.Arrivals]:
+    async def _write_samples(self, prepared: Prepared) -> tuple[Stored, LedgerEntries]:
         rows = prepared.columns
         numbers = await sample_sql.insert_rows(
             self._conn,
@@ -312,7 +306,7 @@ class Writer:
         else:
             minutes = by_minute(rows.numbers.pick(new))
             hours = by_hour(minutes)
-        await sample_sql.merge_rollups(self._conn, minutes, hours)
+        await merge_rollups(self._conn, minutes, hours)
         await self._merge(numbers.moved)
         texts = await sample_sql.insert_rows(
             self._conn, "sample_text", rows.texts, rows.shared_texts
@@ -323,63 +317,29 @@ class Writer:
         # Integers beyond 2^53 count in the rollups like other numbers, as doubles.
         await self._merge(rows.others if others.new is None else rows.others.pick(others.new))
         await self._merge(others.moved)
-        ledger: sample_sql.Ledger = {}
-        stored = Stored()
+        stored = Stored(duplicates=sum(rows.repeated.values()))
+        ledger = LedgerEntries(self._catalog.sources)
         for columns, shared, inserted in (
             (rows.numbers, rows.shared_numbers, numbers),
             (rows.texts, rows.shared_texts, texts),
             (rows.others, rows.shared_others, others),
         ):
-            self._count_inserted(stored, ledger, columns, shared, inserted)
-        self._count(ledger, rows.repeated, 1)
-        stored.duplicates += sum(rows.repeated.values())
-        arrivals: sample_sql.Arrivals = {}
-        for (origin, index, hour), count in rows.arrived.items():
-            source, owner = self._catalog.sources[index]
-            gateway, boot = rows.origins[origin]
-            key = (owner, gateway, min(boot, MAX_NUMBER), source, hour)
-            arrivals[key] = arrivals.get(key, 0) + count
-        return stored, ledger, arrivals
-
-    def _count_inserted(
-        self,
-        stored: Stored,
-        ledger: sample_sql.Ledger,
-        columns: Columns,
-        shared: Columns,
-        inserted: sample_sql.Inserted,
-    ) -> None:
-        count = len(columns) if inserted.new is None else int(inserted.new.sum())
-        count += len(inserted.moved)
-        stored.rows += count
-        stored.duplicates += len(columns) + len(shared) - count
-        if len(columns):
-            stored.newest_receipt = max(stored.newest_receipt, int(columns.gateway_time.max()))
-        self._count(ledger, count_by_hour(columns, inserted.new), 0)
-        if inserted.new is None and not len(shared):
-            return
-        self._count(ledger, count_by_hour(inserted.moved), 0)
-        # What is neither new nor moved was there.
-        if inserted.new is not None:
-            self._count(ledger, count_by_hour(columns, ~inserted.new), 1)
-        self._count(ledger, count_by_hour(shared), 1)
-        self._count(
-            ledger, {key: -moved for key, moved in count_by_hour(inserted.moved).items()}, 1
-        )
+            count = len(columns) if inserted.new is None else int(inserted.new.sum())
+            count += len(inserted.moved)
+            stored.rows += count
+            stored.duplicates += len(columns) + len(shared) - count
+            if len(columns):
+                stored.newest_receipt = max(stored.newest_receipt, int(columns.gateway_time.max()))
+            ledger.count_inserted(columns, shared, inserted.new, inserted.moved)
+        ledger.count_arrived(rows)
+        return stored, ledger
 
     async def _merge(self, rows: Columns) -> None:
         """Add rows that have a number to the rollups, nulls of numbers as well."""
         counted = ~np.isnan(rows.value) | (rows.type == ValueType.NULL)
         if counted.any():
             minutes = by_minute(rows.pick(counted))
-            await sample_sql.merge_rollups(self._conn, minutes, by_hour(minutes))
-
-    def _count(
-        self, ledger: sample_sql.Ledger, counts: Mapping[tuple[int, int], int], column: int
-    ) -> None:
-        for (source, hour), count in counts.items():
-            key = (*self._catalog.sources[source], hour)
-            ledger.setdefault(key, [0, 0, 0])[column] += count
+            await merge_rollups(self._conn, minutes, by_hour(minutes))
 
 
 def _failure(error: Exception) -> Failure:
@@ -400,24 +360,6 @@ def _partition(decoded: DecodedRecord) -> Partition:
 def _last_of_each(decoded_records: Sequence[DecodedRecord]) -> dict[Partition, DecodedRecord]:
     last = {(p.record.topic, p.record.partition): p for p in decoded_records}
     return {Partition(*key): last[key] for key in sorted(last)}
-
-
-def _count_rejections(
-    ledger: sample_sql.Ledger,
-    arrivals: sample_sql.Arrivals,
-    rejections: Sequence[Rejection],
-) -> None:
-    for rejection in rejections:
-        counts = rejection.counts
-        if counts is None:
-            hour = rejection.received_at - rejection.received_at % HOUR_US
-            counts = {(rejection.source, hour): rejection.samples}
-        for (source, hour), count in counts.items():
-            if count:
-                shown = min(max(hour, 0), LAST_US - LAST_US % HOUR_US)
-                ledger.setdefault((source, rejection.owner, shown), [0, 0, 0])[2] += count
-                key = (rejection.owner, rejection.gateway, rejection.boot, source, shown)
-                arrivals[key] = arrivals.get(key, 0) + count
 
 
 def _measure(stored: Stored, rejections: Sequence[Rejection], seconds: float) -> None:

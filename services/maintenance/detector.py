@@ -51,6 +51,7 @@ _FLOORS = {
 """Smallest spread by role (mm/s, K, A, kW) and the factor of each unit to that one. Declared
 assumptions; eight times the floor opens a case."""
 
+MOST_DRIVERS = 5
 METHOD = "robust-z-ewma-2"
 
 
@@ -158,7 +159,7 @@ def update_signal(
 
 
 def assess(
-    signals: dict[str, SignalState], watched: dict[str, Watched] | None = None, top: int = 5
+    signals: dict[str, SignalState], watched: dict[str, Watched] | None = None
 ) -> Assessment:
     """Judge a machine from the states of its signals in one operating state (id -> state)."""
     known = watched or {}
@@ -176,7 +177,7 @@ def assess(
         for name, state in trained.items()
     ]
     drivers.sort(key=lambda driver: -driver.share)
-    return Assessment(health_index(score), score, tuple(drivers[:top]), trained=True)
+    return Assessment(health_index(score), score, tuple(drivers[:MOST_DRIVERS]), trained=True)
 
 
 def health_index(score: float) -> float:

@@ -83,32 +83,6 @@ _REPEATED = _Repeated()
 _REPEATED_SAYS = "the member stands more than once in its object"
 
 
-def read_fields(
-    payload: bytes,
-    *,
-    declared: Collection[str] | Mapping[str, ValueType] = (),
-    zone: tzinfo = UTC,
-    texts: bool = False,
-    clock: LocalClock | None = None,
-    stream: str = "",
-    received_at: int | None = None,
-) -> list[Field]:
-    """Read all values of a payload, without those that are broken; see `read_members`.
-
-    Raises:
-        Unreadable: not UTF-8, not JSON, or nested too deeply.
-    """
-    found = read_members(
-        payload,
-        declared=declared,
-        clock=clock or LocalClock(zone),
-        texts=texts,
-        stream=stream,
-        received_at=received_at,
-    )
-    return [each for each in found if isinstance(each, Field)]
-
-
 def read_members(
     payload: bytes,
     *,

@@ -1,5 +1,5 @@
 """Topics, fields and metrics to signals and readings. Pure; called by source.py and
-sparkplug_source.py."""
+sparkplug_mapping.py."""
 
 from __future__ import annotations
 

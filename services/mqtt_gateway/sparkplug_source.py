@@ -14,14 +14,12 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import assert_never
 
 from aurelian.backbone.cancellation import next_of
 from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.edge.names import readable
 from aurelian.edge.source_state import Condition, SourceState
 from aurelian.model import codec
-from aurelian.model.names import NameFault
 from aurelian.model.plant import Plant
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_ms, now_us
@@ -38,21 +36,11 @@ from mqtt_gateway.connection import (
     connected,
     other,
 )
-from mqtt_gateway.mapping import SignalMap, Unread, printable, reject_values
+from mqtt_gateway.mapping import SignalMap, printable
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug import Host
-from mqtt_gateway.sparkplug_messages import (
-    Action,
-    Born,
-    Died,
-    Edge,
-    Missing,
-    Rebirth,
-    RefusedValues,
-    Told,
-    parse_topic,
-    rebirth_command,
-)
+from mqtt_gateway.sparkplug_mapping import ActionMap
+from mqtt_gateway.sparkplug_messages import Action, Edge, parse_topic, rebirth_command
 from mqtt_gateway.sparkplug_messages import Refused as RefusedMessage
 from mqtt_gateway.sparkplug_units import SparkplugUnits
 
@@ -76,12 +64,13 @@ class SparkplugSource:
     ) -> None:
         self.model, self.owner = model, plant.owner
         self._settings = settings
-        self._signals = SignalMap(plant, model, settings.mqtt_max_discovered)
-        self._units = SparkplugUnits(
-            self._signals.units,
+        signals = SignalMap(plant, model, settings.mqtt_max_discovered)
+        units = SparkplugUnits(
+            signals.units,
             any_group=model.group == "+",
             memory=settings.state / f"sparkplug-units-{model.slug}.json",
         )
+        self._mapping = ActionMap(model, plant.owner, signals, units)
         self._host = Host(
             reorder_s=settings.sparkplug_reorder_s, ask_rebirth=settings.sparkplug_ask_rebirth
         )
@@ -182,7 +171,7 @@ class SparkplugSource:
             if dropped := connection.take_dropped():
                 metrics.DROPPED.labels(self.model.key).inc(dropped)
                 await self._put(
-                    events=[self._gap(self._heard_at, f"{dropped} messages were given up")],
+                    events=[self._mapping.gap(self._heard_at, f"{dropped} messages were given up")],
                     dropped=dropped,
                 )
             if messages:
@@ -196,7 +185,7 @@ class SparkplugSource:
                 beat = now
                 at = now_us()
                 heartbeat = codec.Heartbeat(heard_at=at, assets=assets)
-                await self._put(events=[self._event(at, heartbeat=heartbeat)], kept=False)
+                await self._put(events=[self._mapping.event(at, heartbeat=heartbeat)], kept=False)
 
     async def _take(self, connection: Connection, messages: Sequence[Arrived]) -> None:
         """Turn a batch into one delivery."""
@@ -246,90 +235,13 @@ class SparkplugSource:
         actions: Iterable[Action],
         ack: Callable[[], None] | None = None,
     ) -> None:
-        readings: list[Reading] = []
-        rejects: list[Reject] = []
-        events: list[codec.SourceEvent] = []
         at = now_us()
-        for action in actions:
-            match action:
-                case Told():
-                    self._add_readings(action, readings, rejects)
-                case Born(edge, device):
-                    if assets := self._assets(edge, (device,)):
-                        detail = f"{edge.group}/{edge.node}"
-                        events.append(
-                            self._event(at, birth=codec.Birth(assets=assets, detail=detail))
-                        )
-                case Died(edge, device, devices, reason):
-                    everything = (
-                        device is None and self.model.edge_node != "+" and self.model.group != "+"
-                    )
-                    assets = (
-                        [unit.id for unit in self._signals.units.values()]
-                        if everything
-                        else self._assets(edge, (device, *devices))
-                    )
-                    if assets:
-                        events.append(
-                            self._event(at, death=codec.Death(assets=assets, reason=reason))
-                        )
-                case Missing(edge, since, reason):
-                    metrics.MISSING.labels(self.model.key).inc()
-                    events.append(self._gap(since, f"{edge.group}/{edge.node}: {reason}"))
-                case Rebirth(edge, reason):
-                    if connection is not None:
-                        self._ask_rebirth(connection, edge, reason)
-                case RefusedMessage(topic, payload, reason, error_class, count):
-                    rejects.append(Reject(reason, error_class, topic, payload, count))
-                case RefusedValues():
-                    rejects += self._reject_values(action)
-                case _:
-                    assert_never(action)
-        if readings or rejects or events or ack is not None:
-            await self._put(readings, rejects, events, at=at, ack=ack)
-
-    def _add_readings(self, told: Told, readings: list[Reading], rejects: list[Reject]) -> None:
-        unit = self._units.name(told.edge, told.device)
-        for each in told.values:
-            address = self._address(unit, told, each.name)
-            reason = f"metric {each.name[:60]!r} of {unit[:60]!r} is not in the plant model"
-            error_class = "unknown_signal"
-            try:
-                reading = self._signals.reading(
-                    unit,
-                    address,
-                    each.value,
-                    each.type,
-                    each.time,
-                    status=each.status,
-                    flags=each.flags,
-                )
-            except NameFault as error:
-                reading, reason, error_class = None, str(error), "name"
-            if reading is not None:
-                readings.append(reading)
-            else:
-                origin = f"{'/'.join(told.edge)}/{_own_name(told)}/{each.name}"
-                payload = repr(each.value).encode(errors="backslashreplace")
-                rejects.append(Reject(reason, error_class, origin, payload))
-
-    def _reject_values(self, refused: RefusedValues) -> list[Reject]:
-        unit = self._units.name(refused.edge, refused.device)
-        unread = [
-            Unread(
-                each.reason,
-                "type",
-                self._signals.signal(unit, self._address(unit, refused, each.name)),
-                each.time,
-            )
-            for each in refused.values
-        ]
-        return reject_values(unread, refused.topic, refused.payload)
-
-    def _address(self, unit: str, of: Told | RefusedValues, name: str) -> str:
-        """What the plant model calls a metric: after the name of its device, or without it."""
-        full = f"{_own_name(of)}/{name}"
-        return full if self._signals.signal(unit, full) is not None else name
+        said = self._mapping.map(actions, at)
+        if connection is not None:
+            for edge, reason in said.rebirths:
+                self._ask_rebirth(connection, edge, reason)
+        if said.readings or said.rejects or said.events or ack is not None:
+            await self._put(said.readings, said.rejects, said.events, at=at, ack=ack)
 
     def _ask_rebirth(self, connection: Connection, edge: Edge, reason: str) -> None:
         metrics.REBIRTHS.labels(self.model.key).inc()
@@ -340,18 +252,13 @@ class SparkplugSource:
         topic = f"spBv1.0/{edge.group}/NCMD/{edge.node}"
         connection.publish(topic, rebirth_command(now_us()), qos=0, retain=False)
 
-    def _assets(self, edge: Edge, devices: Iterable[str | None]) -> list[str]:
-        return [
-            unit.id
-            for name in self._units.names(edge, devices)
-            if (unit := self._signals.units.get(name)) is not None
-        ]
-
     def _online_assets(self) -> list[str]:
         """A born node is heard as long as broker and node keep their connections: without news it
         sends nothing."""
         return [
-            asset for edge, device in self._host.online() for asset in self._assets(edge, (device,))
+            asset
+            for edge, device in self._host.online()
+            for asset in self._mapping.assets(edge, (device,))
         ]
 
     async def _put(
@@ -398,17 +305,6 @@ class SparkplugSource:
         )
         if self._unstored and put_at - self._unstored[0] > self._settings.sparkplug_offline_after_s:
             raise _OutboxStuck
-
-    def _gap(self, since: int, reason: str) -> codec.SourceEvent:
-        now = now_us()
-        return self._event(now, gap=codec.Gap(from_time=since or now, to_time=now, reason=reason))
-
-    def _event(self, at: int, **kind: object) -> codec.SourceEvent:
-        return codec.SourceEvent(owner=self.owner, source=self.model.key, time=at, **kind)  # type: ignore[arg-type]
-
-
-def _own_name(of: Told | RefusedValues) -> str:
-    return of.device if of.device is not None else of.edge.node
 
 
 def _state(online: bool, timestamp_ms: int) -> bytes:

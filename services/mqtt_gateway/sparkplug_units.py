@@ -1,4 +1,4 @@
-"""Which unit of the plant model each Sparkplug node and device is; used by sparkplug_source.py.
+"""Which unit of the plant model each Sparkplug node and device is; used by sparkplug_mapping.py.
 
 A unit's address may leave node and group out. Two machines that it then fits are never one: the
 first that is heard has it, in this process and every later one; the other is discovered.

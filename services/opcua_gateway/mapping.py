@@ -104,6 +104,16 @@ def tags_of(plant: Plant, source: SourceModel) -> list[Tag]:
     return tags
 
 
+def structured(tags: Sequence[Tag], nodes: Sequence[str | None]) -> list[tuple[int, str]]:
+    """Handle and node id of those whose types are wanted: only a signal that is text or JSON
+    can be a structure or the name of a number."""
+    return [
+        (handle, node)
+        for handle, (tag, node) in enumerate(zip(tags, nodes, strict=True))
+        if tag.model.type in (ValueType.TEXT, ValueType.JSON, ValueType.NULL) and node is not None
+    ]
+
+
 def to_reading(
     tag: Tag,
     notification: Notification,

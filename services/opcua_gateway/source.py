@@ -18,7 +18,6 @@ from aurelian.edge.source_state import Condition
 from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_file import PlantError
-from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
@@ -32,22 +31,18 @@ from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.dialling import Dialler
 from opcua_gateway.failures import first_of
-from opcua_gateway.happenings import (
-    Connected,
-    Happening,
-    Lost,
-    Message,
-    RefreshRefused,
-)
+from opcua_gateway.happenings import Connected, Happening, Lost, Message, RefreshRefused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
-from opcua_gateway.mapping import Tag, tags_of
+from opcua_gateway.items.asked import names_of_asked
+from opcua_gateway.mapping import Tag, structured, tags_of
 from opcua_gateway.message_numbers import Window
+from opcua_gateway.message_size import MessageSize
 from opcua_gateway.publishing import Publishing
 from opcua_gateway.redundancy import Server, Servers
 from opcua_gateway.resume import ResumeFile
 from opcua_gateway.resumption import Resumption
-from opcua_gateway.security.endpoints import Endpoints, announce_certificate
+from opcua_gateway.security.endpoints import announce_certificate
 from opcua_gateway.security.policies import Unacceptable
 from opcua_gateway.server_status import ServerStatus, read_status
 from opcua_gateway.session import ResponseTooLarge, Session, SessionLost, TooManySubscriptions
@@ -104,19 +99,15 @@ class OpcuaSource:
         self._dialler = Dialler(model, tags, settings, units)
         self._resumption = Resumption(
             ResumeFile(settings.state / f"opcua-{model.slug}.json", model.key),
-            [*(tag.model.address for tag in tags), *_of_events(model)],
+            names_of_asked(model, tags),
             self._dialler.fingerprint,
         )
         self._live: tuple[Session, Publishing] | None = None
         self._is_told = False  # of the live session, as far as deliveries went
         self._types: TypeDefinitions | None = None
-        self._silent_ends = 0
+        self._message_size = MessageSize(self._dialler, len(tags))
         self._ended: BaseException | None = None  # by what, or what kept one from beginning
         self._make_parts()
-
-    @property
-    def _endpoints(self) -> Endpoints:
-        return self._dialler.endpoints(self._servers.all[0])
 
     def condition(self) -> Condition:
         """How the source is now."""
@@ -200,7 +191,9 @@ class OpcuaSource:
                     self._ended = first_of(group)
                     turn.end()
                     has_delivered = self._live is not None and self._live[1].has_delivered
-                    asks_for_fewer = self._asks_for_fewer(group)
+                    asks_for_fewer = self._live is not None and self._message_size.is_too_large(
+                        group, self._live[1], self._resumption
+                    )
                     if has_delivered or asks_for_fewer:
                         backoff.reset()
                     pauses = await self._lose(self._ended, standbys) and not asks_for_fewer
@@ -248,32 +241,6 @@ class OpcuaSource:
             if not is_hot and self._resumption.url == server.url:
                 return True
         return self._servers.failed()
-
-    def _asks_for_fewer(self, group: BaseExceptionGroup[SessionLost]) -> bool:
-        """Whether the session ended since its messages were too large, and the next one shall ask
-        for fewer notifications at a time.
-
-        Some servers say so, others end the connection: a new subscription that ended twice before
-        its first message is taken for one of those, and one that was resumed and ended three times.
-        A network that goes away again and again looks alike, but not before any message each time.
-        """
-        if self._live is None:
-            return False
-        said = group.subgroup(ResponseTooLarge) is not None
-        self._silent_ends = 0 if self._live[1].has_delivered else self._silent_ends + 1
-        before = self._dialler.most_notifications or len(self._tags)
-        enough = 3 if self._resumption.resumptions else 2
-        if before <= 1 or not (said or self._silent_ends >= enough):
-            return False
-        self._silent_ends = 0
-        self._dialler.most_notifications = max(1, before // 2)
-        self._resumption.forget()
-        fields = {"source": self.model.id, "most": self._dialler.most_notifications}
-        log.warning(
-            "messages are too large, asking for fewer notifications in one",
-            extra={"fields": fields},
-        )
-        return True
 
     async def _connect_and_run(self, turn: Turn, standbys: Standbys) -> None:
         """Have a session with the active server and take its messages until it is lost."""
@@ -390,28 +357,18 @@ class OpcuaSource:
     async def _read_types(self, session: Session, publishing: Publishing) -> TypeDefinitions:
         """Read what the values of the session are decoded by, while they wait at the server."""
         if self._types is None:
-            nodes = self._structured(publishing.nodes)
+            nodes = structured(self._tags, publishing.nodes)
             self._types = TypeDefinitions(self.model.key, nodes, self._settings.opcua_retry_s)
         types, within_s = self._types, 2 * self._settings.opcua_timeout_s
 
         async def read_more() -> None:
-            types.watch(self._structured(publishing.nodes))
+            types.watch(structured(self._tags, publishing.nodes))
             await types.read(session, within_s)
 
         publishing.on_namespaces = read_more
         await types.read(session, within_s)
         self._deliveries.values.names = types.names
         return types
-
-    def _structured(self, nodes: Sequence[str | None]) -> list[tuple[int, str]]:
-        """Handle and node id of those whose types are wanted: only a signal that is text or JSON
-        can be a structure or the name of a number."""
-        return [
-            (handle, node)
-            for handle, (tag, node) in enumerate(zip(self._tags, nodes, strict=True))
-            if tag.model.type in (ValueType.TEXT, ValueType.JSON, ValueType.NULL)
-            and node is not None
-        ]
 
     def _remember(self, happening: Happening) -> None:
         """Note what brings us back to the session that a message came of."""
@@ -432,11 +389,6 @@ class OpcuaSource:
 
     def _save(self) -> None:
         self._resumption.save(self._deliveries.progress, self._holes, self._deliveries.units)
-
-
-def _of_events(model: SourceModel) -> list[str]:
-    """Another item of events needs other subscriptions, as other nodes do."""
-    return [] if model.alarms is None else [f"alarms {model.alarms.model_dump_json()}"]
 
 
 async def _watch_all(session: Session, publishing: Publishing) -> dict[int, int]:

@@ -19,7 +19,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from aurelian.local.command_options import Home, home_folder, kafka_address, running_status
+from aurelian.local.command_options import (
+    Home,
+    KafkaAddress,
+    home_folder,
+    kafka_address,
+    running_status,
+)
 from aurelian.local.installation_commands import db_app, keys_app, topics_app
 from aurelian.local.rejected_commands import rejected_app
 from aurelian.local.terminal import answer, give_up, os_fix, os_reason, terminal
@@ -284,12 +290,7 @@ def tail(
             help="Only what has this in the signal's path, or the event's type or subject."
         ),
     ] = "",
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"
-        ),
-    ] = None,
+    bootstrap: KafkaAddress = None,
     from_start: Annotated[
         bool, typer.Option("--from-start", help="All that Kafka still has, not only what is new.")
     ] = False,

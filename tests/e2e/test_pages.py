@@ -17,6 +17,8 @@ from aurelian.events import schemas
 from aurelian.model.plant_parts import Role
 from aurelian.model.sample import ValueType
 from tests import dashboard_stack, servers
+from tests.plant_traffic import PlantTraffic, plausible, state_named
+from tests.waiting import until
 
 pytestmark = pytest.mark.chromium
 
@@ -87,7 +89,7 @@ def tile(page: Page, dashboard_only: dashboard_stack.DashboardStack):  # type: i
 
 
 async def send_state(
-    traffic: dashboard_stack.PlantTraffic,
+    traffic: PlantTraffic,
     dashboard_only: dashboard_stack.DashboardStack,
     state: str,
 ) -> None:
@@ -113,7 +115,7 @@ async def test_tiles_turn_stale_without_a_word_of_running_and_live_again_without
             for plant in dashboard_only.plants:
                 for line in plant.lines():
                     await traffic.send_values(
-                        line, [v for unit in line.units for v in dashboard_stack.plausible(unit, 0)]
+                        line, [v for unit in line.units for v in plausible(unit, 0)]
                     )
             await send_state(traffic, dashboard_only, "running")
             await page.goto("/")
@@ -223,7 +225,7 @@ async def test_what_ends_a_state_is_said_at_once_and_as_the_server_says_it(
         for signal, model in zip(unit.signals(), unit.model.signals, strict=True)
         if model.role is Role.STATE
     )
-    execute = dashboard_stack.state_named(6) if state.type is ValueType.TEXT else 6
+    execute = state_named(6) if state.type is ValueType.TEXT else 6
     async with browser(dashboard_only) as watched, dashboard_only.heartbeats() as traffic:
         page = watched.page
         await traffic.send_values(dashboard_only.line, [(state, execute, state.type, 0)])
@@ -258,7 +260,7 @@ async def test_tabs_of_one_browser_share_one_stream(
         await watched.page.goto("/")
         second = await watched.page.context.new_page()
         await second.goto("/")
-        await dashboard_stack.until(lambda: streams() == 1, what="one stream")
+        await until(lambda: streams() == 1, what="one stream")
         await send_state(traffic, dashboard_only, "down")
         for page in (watched.page, second):
             await expect(tile(page, dashboard_only).locator(".band .word")).to_have_text("Down")

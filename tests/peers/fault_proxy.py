@@ -82,9 +82,9 @@ class FaultProxy:
 
 
 @contextlib.asynccontextmanager
-async def fault_proxy(target: int) -> AsyncIterator[FaultProxy]:
-    """A proxy to a port of this machine."""
-    proxy = FaultProxy(ports.any_free(), target)
+async def fault_proxy(target: int, port: int = 0) -> AsyncIterator[FaultProxy]:
+    """A proxy to a port of this machine; `port`: where it listens, 0: any free one."""
+    proxy = FaultProxy(port or ports.any_free(), target)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", proxy.port)
     try:
         yield proxy

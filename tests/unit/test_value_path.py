@@ -27,9 +27,10 @@ from aurelian.model.plant import Plant
 from aurelian.model.record import Record
 from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
+from historian.columns import SignalKeys
 from historian.decoding import decode_record
 from historian.prepared import Prepared, encode_columns
-from historian.sample_columns import SignalKeys, make_columns
+from historian.sample_columns import make_columns
 from opcua_gateway.mapping import Notification, Tag, tags_of, to_reading
 
 ROOT = Path(__file__).resolve().parents[2]

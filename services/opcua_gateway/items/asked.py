@@ -111,6 +111,12 @@ def _asked(source: SourceModel, tag: Tag) -> Asked:
     )
 
 
+def names_of_asked(model: SourceModel, tags: Sequence[Tag]) -> list[str]:
+    """What is watched, by name; other nodes, or another item of events, need new subscriptions."""
+    events = [] if model.alarms is None else [f"alarms {model.alarms.model_dump_json()}"]
+    return [*(tag.model.address for tag in tags), *events]
+
+
 def fingerprint(publishing_interval_s: float, asked: Sequence[Asked]) -> str:
     """Equal where the same is asked: a session whose items were asked otherwise is not resumed."""
     text = repr((publishing_interval_s, [_of_item(each) for each in asked]))

@@ -173,7 +173,6 @@ class Consumer:
         assigned: Assigned | None = None,
         revoked: Revoked | None = None,
         from_end: bool = False,
-        fetch_max_bytes: int = 8_388_608,
     ) -> None:
         self._topics = [topic.name for topic in topics]
         self._group, self._from_end = group, from_end
@@ -186,7 +185,7 @@ class Consumer:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            fetch_max_bytes=fetch_max_bytes,
+            fetch_max_bytes=8_388_608,
             max_partition_fetch_bytes=2_097_152,
             fetch_max_wait_ms=500,
             session_timeout_ms=10_000,

@@ -1,11 +1,10 @@
 """The event outbox, its relay to Kafka, and the inbox (D14). Called by `fold/` and by services that
 make or take events.
 
-A service writes its events in the transaction that made them (`enqueue`); one `relay` of the
-service sends them to
-Kafka in order and marks them. A crash between the two sends an event twice, never not at all: the
-reader's inbox (`first_seen`) or its unique key knows the event again by its stable id. Each new
-Kafka log gets the past again.
+A service writes its events in the transaction that made them (`enqueue_all`); one `relay` of
+the service sends them to Kafka in order and marks them. A crash between the two sends an event
+twice, never not at all: the reader's inbox (`first_seen`) or its unique key knows the event again
+by its stable id. Each new Kafka log gets the past again.
 """
 
 from __future__ import annotations
@@ -74,30 +73,19 @@ _OLDEST_S = Gauge(
 _TOPIC = {topic.name: topic for topic in TOPICS}
 
 
-async def enqueue(
-    conn: AsyncConnection, service: str, topic: Topic, key: str, events: Sequence[Event]
+async def enqueue_all(
+    conn: AsyncConnection, service: str, events: Sequence[tuple[Topic, str, Event]]
 ) -> None:
-    """Add events to the service's outbox, in order, within the caller's transaction. Idempotent by
-    event id.
+    """Add events, each with its topic and key, to the service's outbox, in order, within the
+    caller's transaction: one statement for all of them. Idempotent by event id.
+
+    `READINGS` go to `FIGURES` whatever topic is named.
 
     Args:
         conn: has an open transaction; the events are sent only when it commits.
         service: owner of the outbox, one of `services.FOLD_SERVICES`.
-        topic: where they go.
-        key: the record's key; events of one key keep their order.
-        events: whose ids are stable (`events.make_event`).
+        events: whose ids are stable (`events.make_event`); events of one key keep their order.
     """
-    if not events:
-        return
-    await enqueue_all(conn, service, [(topic, key, event) for event in events])
-
-
-async def enqueue_all(
-    conn: AsyncConnection, service: str, events: Sequence[tuple[Topic, str, Event]]
-) -> None:
-    """As `enqueue`, for events with a topic and a key each: one statement for all of them.
-
-    `READINGS` go to `FIGURES` whatever topic is named."""
     if not events:
         return
     rows = [

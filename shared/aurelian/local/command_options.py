@@ -16,6 +16,24 @@ Home = Annotated[
     ),
 ]
 
+KafkaAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap",
+        envvar="AURELIAN_KAFKA_BOOTSTRAP",
+        help="Kafka. [default: the running stack's]",
+    ),
+]
+
+OwnerDatabase = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="AURELIAN_DATABASE_URL",
+        help="Database, as its owner. [default: the running stack's]",
+    ),
+]
+
 
 def home_folder(named: Path | None) -> Path:
     """Return the state folder that a command works on."""

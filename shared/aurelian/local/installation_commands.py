@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from aurelian.local.command_options import Home, database_url, home_folder, kafka_address
+from aurelian.local.command_options import (
+    Home,
+    KafkaAddress,
+    OwnerDatabase,
+    database_url,
+    home_folder,
+    kafka_address,
+)
 from aurelian.local.terminal import give_up, terminal
 
 topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
@@ -17,12 +24,7 @@ keys_app = typer.Typer(help="Keys for the APIs.", no_args_is_help=True)
 
 @topics_app.command("create")
 def topics_create(
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"
-        ),
-    ] = None,
+    bootstrap: KafkaAddress = None,
     replication_factor: Annotated[
         int, typer.Option(min=1, help="Copies of each partition; 3 in production.")
     ] = 1,
@@ -42,13 +44,7 @@ def topics_create(
 
 @db_app.command("upgrade")
 def db_upgrade(
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AURELIAN_DATABASE_URL",
-            help="Database, as its owner. [default: the running stack's]",
-        ),
-    ] = None,
+    url: OwnerDatabase = None,
     password_file: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="File with the owner's password."),
@@ -85,13 +81,7 @@ def keys_create(
     scope: Annotated[
         list[str], typer.Option(help="What it may do, e.g. history:read; may be repeated.")
     ],
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AURELIAN_DATABASE_URL",
-            help="Database, as its owner. [default: the running stack's]",
-        ),
-    ] = None,
+    url: OwnerDatabase = None,
     pepper: Annotated[
         Path | None,
         typer.Option(

@@ -16,13 +16,13 @@ class NoFreePortError(Exception):
     """No port of the range is free; the message names the range."""
 
 
-def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Tell whether `port` can be bound on `host` now. Says nothing about a moment later."""
+def is_free(port: int) -> bool:
+    """Tell whether `port` can be bound on loopback now. Says nothing about a moment later."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As a server does: a port whose last connections linger in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((LOOPBACK, port))
         except OSError:
             return False
     return True

@@ -140,32 +140,33 @@ def create_database(admin_url: str, name: str, template: str | None = None) -> N
         connection.execute(statement)
 
 
-def system_account(name: str = ACCOUNT) -> Account:
-    """Return the unprivileged system user `name`, made if it is not there. For root only.
+def system_account() -> Account:
+    """Return the unprivileged system user that PostgreSQL runs as, made if it is not there; for
+    root only.
 
     Raises:
         PostgresError: there is no program to make a user with, or it failed.
     """
     with contextlib.suppress(KeyError):
-        return _account(name)
+        return _account(ACCOUNT)
     useradd, adduser = shutil.which("useradd"), shutil.which("adduser")
     if useradd:
         command = [useradd, "--system", "--no-create-home", "--home-dir", "/nonexistent"]
-        command += ["--shell", "/usr/sbin/nologin", "--user-group", name]
+        command += ["--shell", "/usr/sbin/nologin", "--user-group", ACCOUNT]
     elif adduser:
-        command = [adduser, "-S", "-D", "-H", name]
+        command = [adduser, "-S", "-D", "-H", ACCOUNT]
     else:
         raise PostgresError(
             "PostgreSQL does not run as root and there is no useradd to make a system user "
-            f"'{name}': "
+            f"'{ACCOUNT}': "
             "start as another user, or make that user yourself"
         )
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        return _account(name)
+        return _account(ACCOUNT)
     except KeyError:
         raise PostgresError(
-            f"system user '{name}' for PostgreSQL could not be made ({made.stderr.strip()}): "
+            f"system user '{ACCOUNT}' for PostgreSQL could not be made ({made.stderr.strip()}): "
             "start as a user other than root, or make that user yourself"
         ) from None
 

@@ -8,18 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from aurelian.local.command_options import Home, database_url, kafka_address
+from aurelian.local.command_options import (
+    Home,
+    KafkaAddress,
+    OwnerDatabase,
+    database_url,
+    kafka_address,
+)
 from aurelian.local.terminal import give_up, terminal
 
 rejected_app = typer.Typer(help="Records that could not be stored.", no_args_is_help=True)
 
-Url = Annotated[
-    str | None,
-    typer.Option(
-        envvar="AURELIAN_DATABASE_URL",
-        help="Database, as its owner. [default: the running stack's]",
-    ),
-]
 Id = Annotated[int, typer.Argument(min=1, max=2**63 - 1, help="Number that `list` shows.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
@@ -36,7 +35,7 @@ def rejected_list(
     before: Annotated[int | None, typer.Option(help="Only older than this number.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: AsJson = False,
-    url: Url = None,
+    url: OwnerDatabase = None,
     home: Home = None,
 ) -> None:
     """List rejected records, newest first."""
@@ -61,7 +60,9 @@ def rejected_list(
 
 
 @rejected_app.command("show")
-def rejected_show(id: Id, as_json: AsJson = False, url: Url = None, home: Home = None) -> None:
+def rejected_show(
+    id: Id, as_json: AsJson = False, url: OwnerDatabase = None, home: Home = None
+) -> None:
     """Show a rejected record: where it came from, why it was refused, its bytes."""
     from aurelian.local.rejected import load_rejected
 
@@ -84,13 +85,8 @@ def rejected_show(id: Id, as_json: AsJson = False, url: Url = None, home: Home =
 @rejected_app.command("replay")
 def rejected_replay(
     id: Id,
-    url: Url = None,
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(
-            envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"
-        ),
-    ] = None,
+    url: OwnerDatabase = None,
+    bootstrap: KafkaAddress = None,
     home: Home = None,
 ) -> None:
     """Send a record that the historian set aside to Kafka again, once."""

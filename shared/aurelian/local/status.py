@@ -63,9 +63,9 @@ def resident_mb(pid: int) -> int | None:
     return pages * _PAGE_BYTES // 1_000_000
 
 
-async def is_ready(ops_port: int, timeout_s: float = 2.0) -> bool:
+async def is_ready(ops_port: int) -> bool:
     """Tell whether the service on `ops_port` answers its `/readyz` with 200."""
-    return await get_status(ops_port, "/readyz", timeout_s) == 200
+    return await get_status(ops_port, "/readyz") == 200
 
 
 async def get_status(port: int, path: str, timeout_s: float = 2.0) -> int | None:

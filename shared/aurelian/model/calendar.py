@@ -159,16 +159,6 @@ def iso_week(day: date) -> str:
     return f"{year}-W{week:02d}"
 
 
-def parse_iso_week(name: str) -> date:
-    """Monday of the week that `iso_week` names.
-
-    Raises:
-        ValueError: no such week.
-    """
-    year, _, week = name.partition("-W")
-    return date.fromisocalendar(int(year), int(week), 1)
-
-
 _check_once = lru_cache(maxsize=256)(check_calendar)
 
 

@@ -24,9 +24,9 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def tag(number: int, wire_type: int = LENGTH_DELIMITED) -> bytes:
+def tag(number: int) -> bytes:
     """Return what stands before each value of a field."""
-    return varint(number << 3 | wire_type)
+    return varint(number << 3 | LENGTH_DELIMITED)
 
 
 def read_varint(data: bytes, pos: int) -> tuple[int, int]:

@@ -35,10 +35,10 @@ class Health:
         error: what ended it, when it was no signal.
     """
 
-    def __init__(self, service: str, stall_limit_s: float | None = None) -> None:
+    def __init__(self, service: str) -> None:
         self.service = service
         self.ready: str | None = "starting"
-        self.stall_limit_s = stall_limit_s
+        self.stall_limit_s: float | None = None
         self.stopping = asyncio.Event()
         self.sources: Callable[[], Sequence[Mapping[str, object]]] | None = None
         self.error: BaseException | None = None

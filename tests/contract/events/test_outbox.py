@@ -16,7 +16,7 @@ from aurelian.backbone.topics import FIGURES, LINE_EVENTS, create_topics
 from aurelian.db.engine import as_role, connect
 from aurelian.db.logs import declare_log
 from aurelian.events.cloudevent import Event, decode_event
-from aurelian.events.outbox import enqueue, first_seen, relay
+from aurelian.events.outbox import enqueue_all, first_seen, relay
 from aurelian.events.schemas import LINE_KPI_UPDATED, LINE_STATE_CHANGED
 from aurelian.runtime.settings import KafkaSettings
 from tests.builders import make_unchecked_event
@@ -39,7 +39,7 @@ def event(number: int, kind: str = LINE_STATE_CHANGED) -> Event:
 
 async def put(url: str, key: str, *numbers: int, kind: str = LINE_STATE_CHANGED) -> None:
     async with await connect(as_role(url, SERVICE), autocommit=True) as conn, conn.transaction():
-        await enqueue(conn, SERVICE, LINE_EVENTS, key, [event(number, kind) for number in numbers])
+        await enqueue_all(conn, SERVICE, [(LINE_EVENTS, key, event(n, kind)) for n in numbers])
 
 
 @contextlib.asynccontextmanager
@@ -95,7 +95,7 @@ async def test_committed_events_reach_kafka_in_order_and_rolled_back_ones_never(
         async with await connect(as_role(database_url, SERVICE), autocommit=True) as conn:
             with contextlib.suppress(RuntimeError):
                 async with conn.transaction():
-                    await enqueue(conn, SERVICE, LINE_EVENTS, key, [event(99)])
+                    await enqueue_all(conn, SERVICE, [(LINE_EVENTS, key, event(99))])
                     raise RuntimeError("no")
         await put(database_url, key, 3)
         await Reader(kafka, key).read_until([1, 2, 3])
@@ -206,7 +206,7 @@ async def test_the_inbox_knows_an_event_again_unless_its_transaction_was_rolled_
 async def test_a_service_without_an_outbox_is_named(database_url: str) -> None:
     async with await connect(database_url, autocommit=True) as conn:
         with pytest.raises(ValueError, match="historian"):
-            await enqueue(conn, "historian", LINE_EVENTS, "line-1", [event(1)])
+            await enqueue_all(conn, "historian", [(LINE_EVENTS, "line-1", event(1))])
 
 
 async def test_readings_have_a_topic_of_their_own_and_sequences_rise(

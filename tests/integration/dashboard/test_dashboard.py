@@ -14,11 +14,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from aurelian.backbone.topics import create_topics
+from aurelian.backbone.topics import ASSETS, LINE_EVENTS, SAMPLES, SOURCE_EVENTS, create_topics
 from aurelian.db.logs import declare_log
 from aurelian.events import schemas
 from aurelian.model.sample import Signal, ValueType
 from tests import dashboard_stack, servers
+from tests.dashboard_store import write_machine_alarm
+from tests.plant_traffic import PlantTraffic
 
 StreamEvent = tuple[int, str, dict]
 
@@ -118,10 +120,7 @@ class Stream:
 
 
 async def page(stack: dashboard_stack.DashboardStack, path: str = "/") -> str:
-    async with httpx.AsyncClient(headers=stack.headers) as client:
-        answer = await client.get(stack.dashboard.url + path)
-        assert answer.status_code == 200
-        return answer.text.partition("<body>")[2]
+    return (await page_part(stack, path)).partition("<body>")[2]
 
 
 async def page_part(stack: dashboard_stack.DashboardStack, path: str) -> str:
@@ -129,19 +128,6 @@ async def page_part(stack: dashboard_stack.DashboardStack, path: str) -> str:
         answer = await client.get(stack.dashboard.url + path)
         assert answer.status_code == 200
         return answer.text
-
-
-async def until_part(
-    stack: dashboard_stack.DashboardStack,
-    path: str,
-    holds: Callable[[str], bool],
-    limit_s: float = 10,
-) -> str:
-    deadline = time.monotonic() + limit_s
-    while not holds(text := await page_part(stack, path)):
-        assert time.monotonic() < deadline, text
-        await asyncio.sleep(0.05)
-    return text
 
 
 def tile(text: str, line: str) -> str:
@@ -156,8 +142,10 @@ async def until_page(
     holds: Callable[[str], bool],
     limit_s: float = 10,
 ) -> str:
+    """`path`: of a page, or of a part of one."""
+    read = page_part if path.startswith("/parts/") else page
     deadline = time.monotonic() + limit_s
-    while not holds(text := await page(stack, path)):
+    while not holds(text := await read(stack, path)):
         assert time.monotonic() < deadline, text
         await asyncio.sleep(0.05)
     return text
@@ -225,9 +213,9 @@ async def test_an_alarm_of_a_machine_is_shown_and_of_a_silent_source_as_not_know
     path = f"/parts/machine-alarms/{stack.line.id}"
     assert "<h2>" not in await page_part(stack, path)  # none of its machines ever told any
     unit, source = stack.line.constraint, stack.source
-    dashboard_stack.write_machine_alarm(stack.database_url, unit, "hot <1>", severity=800)
-    dashboard_stack.write_machine_alarm(stack.database_url, unit, "went", retain=False)
-    dashboard_stack.write_machine_alarm(stack.database_url, unit, "of the plc", is_of_unit=False)
+    write_machine_alarm(stack.database_url, unit, "hot <1>", severity=800)
+    write_machine_alarm(stack.database_url, unit, "went", retain=False)
+    write_machine_alarm(stack.database_url, unit, "of the plc", is_of_unit=False)
     async with stack.heartbeats():
         await until_page(
             stack, "/", lambda text: 'data-freshness="live"' in tile(text, stack.line.id)
@@ -237,7 +225,7 @@ async def test_an_alarm_of_a_machine_is_shown_and_of_a_silent_source_as_not_know
         assert "active, not acknowledged" in text and "Not known" not in text
         assert source.rpartition("/")[2] in text
         assert "hot &lt;1&gt;" in await page(stack, f"/lines/{stack.line.id}")
-    text = await until_part(stack, path, lambda text: text.count("Not known since") == 2)
+    text = await until_page(stack, path, lambda text: text.count("Not known since") == 2)
     assert text.count('data-freshness="stale"') == 2
 
 
@@ -264,7 +252,7 @@ async def test_a_dead_source_is_sent_at_once_with_its_reason(
 async def test_a_browser_that_comes_back_misses_no_state_and_sees_none_twice(
     stack: dashboard_stack.DashboardStack,
 ) -> None:
-    async def send_numbered(traffic: dashboard_stack.PlantTraffic, number: int) -> None:
+    async def send_numbered(traffic: PlantTraffic, number: int) -> None:
         since = f"2099-01-01T00:00:{number:02d}Z"
         data = {
             "state": "running",
@@ -321,10 +309,10 @@ async def test_bytes_that_nobody_can_read_stop_nothing(
     async with stack.open_plant() as traffic, stream(stack) as browser:
         await browser.wait_for(lambda event: event[1] == "snap")
         for topic in (
-            dashboard_stack.SAMPLES,
-            dashboard_stack.SOURCE_EVENTS,
-            dashboard_stack.ASSETS,
-            dashboard_stack.LINE_EVENTS,
+            SAMPLES,
+            SOURCE_EVENTS,
+            ASSETS,
+            LINE_EVENTS,
         ):
             await traffic.producer.send(topic, stack.line.path, b"\xff\x00 no message")
         await traffic.send_values(stack.line, [(signal, 815.0, ValueType.DOUBLE, 0)])

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import psycopg
 from psycopg.rows import TupleRow
 
-from aurelian.backbone.topics import Topic
+from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, Topic
 from aurelian.db import offsets
 from aurelian.db.engine import as_role, connect
 from aurelian.model import codec
@@ -25,6 +25,7 @@ from historian.settings import HistorianSettings
 from historian.writer import SERVICE, Owned, Writer
 from tests import oracle
 
+ALL = [SAMPLES, SOURCE_EVENTS, REJECTED, ASSETS]
 LOG = "memory"
 NOW = oracle.START_US
 LINE = "oracle/site/area/line"

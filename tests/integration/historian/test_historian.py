@@ -8,7 +8,6 @@ import json
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,15 +34,6 @@ from tests.integration.historian.historian_process import (
 )
 
 NOW = oracle.START_US
-
-
-@pytest.fixture
-def broker() -> Iterator[servers.KafkaServer]:
-    """A broker of the test's own, with all topics: the services' names are fixed, so tests cannot
-    share one."""
-    with servers.kafka_broker() as server:
-        asyncio.run(create_topics(server.bootstrap))
-        yield server
 
 
 def test_every_value_of_the_oracle_is_stored_once_and_the_ledger_balances(

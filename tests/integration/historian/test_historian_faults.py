@@ -3,7 +3,6 @@ goes on (1, 6)."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 import urllib.error
 import urllib.request
@@ -12,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aurelian.backbone.topics import SAMPLES, create_topics
+from aurelian.backbone.topics import SAMPLES
 from aurelian.db.engine import as_role
 from aurelian.db.logs import declare_log
 from aurelian.local import ports
@@ -28,14 +26,6 @@ from tests.integration.historian.historian_process import (
     wait_until,
 )
 from tests.integration.historian.stored_in_memory import encoded
-
-
-@pytest.fixture
-def broker() -> Iterator[servers.KafkaServer]:
-    """A broker of the test's own, with all topics."""
-    with servers.kafka_broker() as server:
-        asyncio.run(create_topics(server.bootstrap))
-        yield server
 
 
 def test_lag_and_freshness_show_a_database_that_takes_nothing(

@@ -4,7 +4,6 @@ twice."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +27,6 @@ from tests.integration.historian.historian_process import (
 from tests.waiting import until
 
 GROUP = {"partitions": "group"}
-
-
-@pytest.fixture
-def broker() -> Iterator[servers.KafkaServer]:
-    """An Apache Kafka of the test's own, with all topics."""
-    with servers.kafka_broker() as server:
-        asyncio.run(create_topics(server.bootstrap))
-        yield server
 
 
 def test_redelivery_and_poison_on_apache_kafka(

@@ -17,6 +17,7 @@ from aurelian.model.sample import Signal, ValueType
 from historian.delivery import Settled
 from tests import oracle
 from tests.integration.historian.stored_in_memory import (
+    ALL,
     LINE,
     NOW,
     batch,
@@ -27,7 +28,6 @@ from tests.integration.historian.stored_in_memory import (
     signal,
 )
 
-ALL = [SAMPLES, SOURCE_EVENTS, REJECTED, ASSETS]
 LONG = "x" * 6000
 
 NAMES = {

@@ -11,6 +11,7 @@ from aurelian.model import codec
 from aurelian.model.sample import ValueType
 from tests import oracle
 from tests.integration.historian.stored_in_memory import (
+    ALL,
     LINE,
     NOW,
     encoded,
@@ -20,7 +21,6 @@ from tests.integration.historian.stored_in_memory import (
     signal,
 )
 
-ALL = [SAMPLES, SOURCE_EVENTS, REJECTED, ASSETS]
 HOUR = NOW - NOW % oracle.HOUR_US
 
 

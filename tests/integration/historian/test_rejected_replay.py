@@ -69,13 +69,7 @@ def test_a_record_that_was_set_aside_is_stored_by_its_replay_once(
         return asyncio.run(replay_rejected(database_url, settings, id, "someone"))
 
     def stored() -> int:
-        with psycopg.connect(database_url) as conn:
-            row = conn.execute(
-                "SELECT (SELECT count(*) FROM historian.sample_number) + (SELECT count(*) FROM "
-                "historian.sample_text) + (SELECT count(*) FROM historian.sample_other)"
-            ).fetchone()
-        assert row is not None
-        return int(row[0])
+        return oracle.count_rows(database_url)
 
     with running_historian(kafka, database_url, tmp_path):
         assert replay(first) == SAMPLES.name

@@ -8,7 +8,7 @@ import json
 import psycopg
 import pytest
 
-from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, Topic
+from aurelian.backbone.topics import REJECTED, SAMPLES, SOURCE_EVENTS, Topic
 from aurelian.model import codec
 from aurelian.pb import telemetry_pb2 as pb
 from historian import metrics
@@ -17,6 +17,7 @@ from historian.delivery import Settled
 from historian.settings import HistorianSettings
 from tests import oracle
 from tests.integration.historian.stored_in_memory import (
+    ALL,
     LINE,
     NOW,
     batch,
@@ -27,7 +28,6 @@ from tests.integration.historian.stored_in_memory import (
     signal,
 )
 
-ALL = [SAMPLES, SOURCE_EVENTS, REJECTED, ASSETS]
 STREAM = f"g/1/{LINE}"
 
 

@@ -22,8 +22,9 @@ from aurelian.model.sample import BAD, Flag, Sample, Signal, ValueType, make_bat
 from aurelian.runtime.health import Health
 from historian.catalog import Catalog
 from historian.prepared import encode_columns
+from historian.rollup_sql import merge_rollups
 from historian.sample_columns import make_columns
-from historian.sample_sql import insert_rows, merge_rollups, open_session
+from historian.sample_sql import insert_rows, open_session
 from history.app import make_app
 from history.settings import HistorySettings
 from tests import servers

@@ -18,7 +18,6 @@ from aurelian.edge.certificates import read_certificates, self_signed
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.trust_store import TrustStore
 from opcua_gateway.connection import opened
-from opcua_gateway.security.endpoints import Endpoints
 from opcua_gateway.session import SessionLost
 from opcua_gateway.source import OpcuaSource
 from tests.integration.opcua_gateway.test_node_opcua import make_source
@@ -54,9 +53,7 @@ def secured(folder: Path, **more: Any) -> Any:
 
 async def try_once(source: OpcuaSource, folder: Path) -> None:
     """Open a session as the source does; what goes wrong is raised."""
-    endpoints = source._endpoints
-    assert isinstance(endpoints, Endpoints)
-    way = await endpoints.find_way(5.0)
+    way = await source._dialler.endpoints(source._servers.all[0]).find_way(5.0)
     async with opened(
         source.model.url, way, timeout_s=5.0, session_timeout_s=30.0, name="t", secret=None
     ) as session:

@@ -94,7 +94,7 @@ async def test_every_policy_mode_and_user(peer: Milo, tmp_path: Path) -> None:
             await try_once(source, tmp_path)
         # Never into the clear by itself, and a broken policy by name only.
         best = source_of(tmp_path, server.url, **OPERATOR, security={})
-        way = await best._endpoints.find_way(5.0)
+        way = await best._dialler.endpoints(best._servers.all[0]).find_way(5.0)
         assert way.policy is not None and way.policy.__name__ == "SecurityPolicyAes256Sha256RsaPss"
 
 

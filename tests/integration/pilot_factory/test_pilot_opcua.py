@@ -20,7 +20,6 @@ from aurelian.model.plant import Plant
 from aurelian.model.plant_file import load_plants
 from aurelian.model.plant_parts import Role
 from opcua_gateway.connection import opened
-from opcua_gateway.security.endpoints import Endpoints
 from opcua_gateway.session import SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import OpcuaSource, make_sources
@@ -66,9 +65,7 @@ def gateway_source(plant: Plant, home: Path) -> OpcuaSource:
 
 async def sign_in(source: OpcuaSource) -> str:
     """The policy and mode of a session that the source opens."""
-    endpoints = source._endpoints
-    assert isinstance(endpoints, Endpoints)
-    way = await endpoints.find_way(5.0)
+    way = await source._dialler.endpoints(source._servers.all[0]).find_way(5.0)
     async with opened(
         source.model.url, way, timeout_s=5.0, session_timeout_s=30.0, name="t", secret=None
     ):

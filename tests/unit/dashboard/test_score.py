@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dashboard.business_events import kpi_body
-from dashboard.pages import score
+from dashboard.score import make_score
 
 NOW_MS = 1_793_707_200_000  # 2026-11-03T12:00:00Z
 DATA = {
@@ -31,7 +31,7 @@ DATA = {
 
 
 def shown(**changes: Any) -> Any:
-    return score(kpi_body(str(DATA["line"]), DATA | changes), NOW_MS, UTC)
+    return make_score(kpi_body(str(DATA["line"]), DATA | changes), NOW_MS, UTC)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_pieces_of_a_time_without_data_are_said() -> None:
 
 
 def test_a_line_without_figures_has_nothing_to_say() -> None:
-    empty = score(None, NOW_MS, UTC)
+    empty = make_score(None, NOW_MS, UTC)
     assert (empty.since, empty.note, empty.bridged) == ("", "", "")
 
 

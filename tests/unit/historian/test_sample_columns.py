@@ -13,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurelian.model.sample import BAD, Flag, Sample, Signal, ValueType
+from aurelian.model.time import HOUR_US
+from historian.columns import SignalKeys, TableColumns
 from historian.copy_format import PG_EPOCH_US, encode_numeric, number_blocks, object_blocks
 from historian.delivery import StreamProgress
+from historian.hour_counts import count_by_hour
 from historian.rollups import by_hour, by_minute
-from historian.sample_columns import HOUR_US, SignalKeys, TableColumns, count_by_hour, make_columns
+from historian.sample_columns import make_columns
 from tests import oracle
 
 NOW = oracle.START_US

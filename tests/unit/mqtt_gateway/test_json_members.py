@@ -14,10 +14,11 @@ from aurelian.model.plant import Plant
 from aurelian.model.sample import BAD, GOOD, Flag, Sample, ValueType
 from mqtt_gateway import quality
 from mqtt_gateway.connection import Arrived
-from mqtt_gateway.json_payload import Field, read_fields
+from mqtt_gateway.json_payload import Field
 from mqtt_gateway.mapping import JsonMap, Mapped
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import JsonSource
+from tests.unit.mqtt_gateway.payloads import read_fields
 
 AT = 1_767_592_800_000_000
 SIGNALS = [

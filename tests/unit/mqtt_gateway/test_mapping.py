@@ -14,9 +14,10 @@ from aurelian.edge.contract import apply
 from aurelian.edge.gateway import Reject
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag, Sample, ValueType
-from mqtt_gateway.json_payload import Field, Unreadable, read_fields, to_time
+from mqtt_gateway.json_payload import Field, Unreadable, to_time
 from mqtt_gateway.mapping import JsonMap, Mapped, TemplateError, parse_template, printable
 from mqtt_gateway.window import Window
+from tests.unit.mqtt_gateway.payloads import read_fields
 
 AT = 1_767_592_800_000_000
 

@@ -16,7 +16,8 @@ from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.rows import RecordKind
 from aurelian.model.codec import decode
 from aurelian.model.sample import Flag, ValueType
-from historian.sample_columns import SignalKeys, make_columns
+from historian.columns import SignalKeys
+from historian.sample_columns import make_columns
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.happenings import Connected, Lost, Message, Refused

@@ -1,0 +1,149 @@
+"""What the host application learned, as readings, rejects and events of the plant model; used by
+sparkplug_source.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from aurelian.edge.gateway import Reading, Reject
+from aurelian.model import codec
+from aurelian.model.names import NameFault
+from aurelian.model.source_model import SourceModel
+from aurelian.model.time import now_us
+from mqtt_gateway import metrics
+from mqtt_gateway.mapping import SignalMap, Unread, reject_values
+from mqtt_gateway.sparkplug_messages import (
+    Action,
+    Born,
+    Died,
+    Edge,
+    Missing,
+    Rebirth,
+    RefusedValues,
+    Told,
+)
+from mqtt_gateway.sparkplug_messages import Refused as RefusedMessage
+from mqtt_gateway.sparkplug_units import SparkplugUnits
+
+
+@dataclass(slots=True)
+class Content:
+    """What actions come to. `rebirths`: edge nodes to ask for one, and why."""
+
+    readings: list[Reading] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    events: list[codec.SourceEvent] = field(default_factory=list)
+    rebirths: list[tuple[Edge, str]] = field(default_factory=list)
+
+
+class ActionMap:
+    """Edge nodes, devices and metrics of one source to its units and signals."""
+
+    def __init__(
+        self, model: SourceModel, owner: str, signals: SignalMap, units: SparkplugUnits
+    ) -> None:
+        self._model, self._owner = model, owner
+        self._signals, self._units = signals, units
+
+    def map(self, actions: Iterable[Action], at: int) -> Content:
+        """Map actions in order; `at`: the time of births and deaths, microseconds."""
+        content = Content()
+        for action in actions:
+            match action:
+                case Told():
+                    self._add_readings(action, content)
+                case Born(edge, device):
+                    if assets := self.assets(edge, (device,)):
+                        detail = f"{edge.group}/{edge.node}"
+                        birth = codec.Birth(assets=assets, detail=detail)
+                        content.events.append(self.event(at, birth=birth))
+                case Died(edge, device, devices, reason):
+                    everything = (
+                        device is None and self._model.edge_node != "+" and self._model.group != "+"
+                    )
+                    assets = (
+                        [unit.id for unit in self._signals.units.values()]
+                        if everything
+                        else self.assets(edge, (device, *devices))
+                    )
+                    if assets:
+                        death = codec.Death(assets=assets, reason=reason)
+                        content.events.append(self.event(at, death=death))
+                case Missing(edge, since, reason):
+                    metrics.MISSING.labels(self._model.key).inc()
+                    content.events.append(self.gap(since, f"{edge.group}/{edge.node}: {reason}"))
+                case Rebirth(edge, reason):
+                    content.rebirths.append((edge, reason))
+                case RefusedMessage(topic, payload, reason, error_class, count):
+                    content.rejects.append(Reject(reason, error_class, topic, payload, count))
+                case RefusedValues():
+                    content.rejects += self._reject_values(action)
+                case _:
+                    assert_never(action)
+        return content
+
+    def assets(self, edge: Edge, devices: Iterable[str | None]) -> list[str]:
+        """Ids of the units that an edge node (None) and its devices are."""
+        return [
+            unit.id
+            for name in self._units.names(edge, devices)
+            if (unit := self._signals.units.get(name)) is not None
+        ]
+
+    def gap(self, since: int, reason: str) -> codec.SourceEvent:
+        """Something is missing between `since` (0: not known) and now."""
+        now = now_us()
+        return self.event(now, gap=codec.Gap(from_time=since or now, to_time=now, reason=reason))
+
+    def event(self, at: int, **kind: object) -> codec.SourceEvent:
+        """An event of the source."""
+        return codec.SourceEvent(owner=self._owner, source=self._model.key, time=at, **kind)  # type: ignore[arg-type]
+
+    def _add_readings(self, told: Told, content: Content) -> None:
+        unit = self._units.name(told.edge, told.device)
+        for each in told.values:
+            address = self._address(unit, told, each.name)
+            reason = f"metric {each.name[:60]!r} of {unit[:60]!r} is not in the plant model"
+            error_class = "unknown_signal"
+            try:
+                reading = self._signals.reading(
+                    unit,
+                    address,
+                    each.value,
+                    each.type,
+                    each.time,
+                    status=each.status,
+                    flags=each.flags,
+                )
+            except NameFault as error:
+                reading, reason, error_class = None, str(error), "name"
+            if reading is not None:
+                content.readings.append(reading)
+            else:
+                origin = f"{'/'.join(told.edge)}/{_own_name(told)}/{each.name}"
+                payload = repr(each.value).encode(errors="backslashreplace")
+                content.rejects.append(Reject(reason, error_class, origin, payload))
+
+    def _reject_values(self, refused: RefusedValues) -> list[Reject]:
+        unit = self._units.name(refused.edge, refused.device)
+        unread = [
+            Unread(
+                each.reason,
+                "type",
+                self._signals.signal(unit, self._address(unit, refused, each.name)),
+                each.time,
+            )
+            for each in refused.values
+        ]
+        return reject_values(unread, refused.topic, refused.payload)
+
+    def _address(self, unit: str, of: Told | RefusedValues, name: str) -> str:
+        """What the plant model calls a metric: after the name of its device, or without it."""
+        full = f"{_own_name(of)}/{name}"
+        return full if self._signals.signal(unit, full) is not None else name
+
+
+def _own_name(of: Told | RefusedValues) -> str:
+    return of.device if of.device is not None else of.edge.node
