@@ -159,16 +159,14 @@ class OpcuaSource:
     def _begin_anew(self, bookmark: str) -> None:
         """What was on its way when this ended before was not stored, and nobody will acknowledge
         it: the server has it still, as it has for a process that was killed."""
-        before, unread = self._deliveries.progress, self._holes.unread
-        silent = self._deliveries.units.silent_nodes
+        before, unread = self._deliveries, self._holes.unread
         self._live, self._is_told = None, False
         self._resumption.begin_anew(Bookmark.parse(bookmark))
         self._make_parts()
         progress = self._deliveries.progress
-        progress.bookmark = Bookmark.parse(bookmark)
-        progress.heard_at = progress.stored_at = before.stored_at
-        progress.untold = before.untold
-        self._deliveries.units.refused(silent)
+        progress.heard_at = progress.stored_at = before.progress.stored_at
+        progress.bookmark, progress.untold = Bookmark.parse(bookmark), before.progress.untold
+        self._deliveries.units.refused(before.units.silent_nodes)
         if unread is not None:
             self._holes.reopen(*unread)
         self._resumption.load(progress, self._holes, self._deliveries.units, self.model.url)
