@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from aurelian.events.cloudevent import Event, derive_event_id
 from aurelian.events.schemas import LINE_STATE_CHANGED
 from aurelian.model.plant_parts import NAMESPACE
-from aurelian.model.sample import Signal, ValueType
+from aurelian.model.sample import GOOD, Flag, Sample, Signal, Value, ValueType
 
 EPOCH = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 """Where a `ManualClock` begins: a Monday morning."""
@@ -54,6 +54,32 @@ def make_signal(
     asset = path.rpartition("/")[0]
     return Signal(
         id=f"sig-{path}", asset=f"asset-{asset}", path=path, type=type, unit=unit, source=source
+    )
+
+
+def make_sample(
+    value: Value = 1.0,
+    *,
+    signal: Signal | None = None,
+    type: ValueType | None = None,
+    source_time: int = 1_767_592_800_000_000,
+    gateway_time: int | None = None,
+    status: int = GOOD,
+    flags: Flag = Flag.NONE,
+    sub: int = 0,
+) -> Sample:
+    """Make a sample; the gateway has it 5 ms after the source unless told otherwise. Times in
+    microseconds."""
+    signal = signal or make_signal()
+    return Sample(
+        signal=signal,
+        value=value,
+        type=signal.type if type is None else type,
+        source_time=source_time,
+        gateway_time=source_time + 5_000 if gateway_time is None else gateway_time,
+        status=status,
+        flags=flags,
+        sub=sub,
     )
 
 

@@ -12,11 +12,13 @@ from datetime import UTC, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from aurelian.model.asset import Asset
+from aurelian.model.figures import Missing
 from aurelian.model.machine_states import LineState
 from aurelian.model.sample import ValueType
 from aurelian.model.time import from_ms
 from dashboard import formats
 from dashboard.asset_tree import natural_key
+from dashboard.figures import missing_of
 from dashboard.freshness import Freshness
 from dashboard.live import LivePlant, Shown
 from dashboard.marks import Mark, age_text, line_mark, time_of_day, unit_mark
@@ -99,6 +101,7 @@ class LineView:
     cases: Cases
     capacity: str
     capacity_note: str
+    missing: tuple[Missing, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,7 @@ def line_view(plant: LivePlant, line: Asset, now_ms: int, alarms: Sequence[Body]
         cases=cases_of(plant, line),
         capacity=capacity,
         capacity_note=note,
+        missing=missing_of(plant, line),
     )
 
 

@@ -85,6 +85,7 @@ class Deliveries:
         self._beat_at = 0
         self.status = ServerStatus()
         self._is_down = False
+        self._announced: tuple[object, ...] = ()
 
     @property
     def server_down(self) -> str:
@@ -191,7 +192,7 @@ class Deliveries:
         return self._delivery(at, events=events, ack=ack)
 
     def _died(self, at: int) -> codec.SourceEvent:
-        reason = self.status.why_down
+        reason, self._announced = self.status.why_down, self.status.announced
         log.warning(reason, extra={"fields": {"source": self.model.key}})
         return self._event(at, death=codec.Death(reason=reason))
 
@@ -278,7 +279,8 @@ class Deliveries:
     def _of_state(self, published: Published, at: int) -> Iterable[codec.SourceEvent]:
         """What the server says of itself: while it is not at work, it vouches for nobody."""
         self.status.take(published, len(self._tags))
-        if self.status.is_down == self._is_down:
+        more = self._is_down and self.status.announced != self._announced
+        if self.status.is_down == self._is_down and not more:
             return
         self._is_down = self.status.is_down
         if self._is_down:

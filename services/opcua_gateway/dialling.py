@@ -12,6 +12,7 @@ from aurelian.model.plant import Unit
 from aurelian.model.source_model import SourceModel
 from opcua_gateway.alarms.places import Places
 from opcua_gateway.alarms.watch import make_watch
+from opcua_gateway.alarms.where import Where
 from opcua_gateway.connection import opened
 from opcua_gateway.items.asked import asked_of, fingerprint
 from opcua_gateway.items.revised import Revisions
@@ -56,6 +57,7 @@ class Dialler:
         self._endpoints: dict[str, Endpoints] = {}
         self._secured: set[str] = set()
         self._uris: dict[str, str] = {}
+        self._where = None if model.alarms is None else Where(model.key, model.alarms)
 
     def endpoints(self, server: Server) -> Endpoints:
         """Those of a server. Of each the first certificate is its own, where the first is
@@ -125,6 +127,7 @@ class Dialler:
             make_watch(
                 session,
                 self.model,
+                self._where,
                 Places(self.model.key, self._tags, self._units),
                 limits.namespaces,
                 len(self._tags) + _EVENTS_BEHIND,

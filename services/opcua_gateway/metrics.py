@@ -133,6 +133,12 @@ EVENTS_WATCHED = Gauge(
     "'events are refused'.",
     ["source"],
 )
+EVENTS_FILTERED = Gauge(
+    "opcua_gateway_events_filtered",
+    "1 while the server leaves out events that are no conditions, 0 while it sends all of them and "
+    "they are left out here: it takes no where clause, or does not judge it right.",
+    ["source"],
+)
 EVENTS = Counter(
     "opcua_gateway_events_total",
     "Events and alarms received, by what became of them: sent, repeated (the same again, as in a "

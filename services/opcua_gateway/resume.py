@@ -157,7 +157,12 @@ def _events(found: object) -> EventTerms | None:
     if found is None:
         return None
     each = _is(dict, found)
-    return EventTerms(_whole(each["subscription"]), _all(_field, each["fields"]))
+    return EventTerms(
+        _whole(each["subscription"]),
+        _all(_field, each["fields"]),
+        _whole(each.get("item", 0)),
+        _is(bool, each.get("filtered", False)),
+    )
 
 
 def _field(found: object) -> EventField:

@@ -56,6 +56,12 @@ class ServerStatus:
         return self.state in _DOWN
 
     @property
+    def announced(self) -> tuple[object, ...]:
+        """What it says of its being down, but for how the seconds run. A server may set its state
+        before the rest, which then comes in a later message."""
+        return self.state, bool(self.seconds), self.reason, self.back
+
+    @property
     def why_down(self) -> str:
         """Why it is down, for people."""
         said = f"the server says that it is in state {_DOWN.get(self.state or 0, 'Running')}"

@@ -124,8 +124,14 @@ def check(
     plant: Annotated[
         Path, typer.Argument(envvar="AURELIAN_PLANT", help="Folder of plant-model files.")
     ],
+    home: Home = None,
 ) -> None:
-    """Read plant-model files as a start does; each mistake with file, line and field."""
+    """Read plant-model files as a start does; each mistake with file, line and field.
+
+    What it warns of (secrets that cannot be read from here, lines without figures) does not change
+    the exit code: a gateway may run on another machine, or figures may not be wanted.
+    """
+    from aurelian.local.plant_check import warnings_of
     from aurelian.model.plant_file import load_plants
 
     _check_plant(plant)
@@ -135,11 +141,8 @@ def check(
             f"{site.path}: {len(site.sources)} sources, {len(lines)} lines, "
             f"{sum(len(line.units) for line in lines)} machines, times of {site.time_zone}"
         )
-        for source in site.sources:
-            if reason := source.refused_in_clear(_clear_hosts()):
-                terminal.print(
-                    f"[yellow]![/] {escape(f'source {source.key} will not be connected: {reason}')}"
-                )
+        for sentence in warnings_of(site, _clear_hosts(), home_folder(home)):
+            terminal.print(f"[yellow]![/] {escape(sentence)}")
 
 
 @app.command()

@@ -87,13 +87,12 @@ def _field(node: str, key: str, *, own: bool) -> EventField:
     return EventField(key, node, path, own)
 
 
-_TYPES_WANTED = (
+TYPES_WANTED = (
     2782,  # ConditionType
-    2787,  # RefreshStartEventType, and those that say how a refresh goes (part 9, 5.11)
-    2788,
-    2789,
+    2130,  # SystemEventType, of which are those that say how a refresh goes (part 9, 5.11)
     3035,  # EventQueueOverflowEventType
 )
+"""Every event that is wanted is of a subtype of the first two, or of the last: see where.py."""
 
 
 def event_filter(fields: Sequence[EventField], *, where: bool) -> ua.EventFilter:
@@ -108,7 +107,7 @@ def event_filter(fields: Sequence[EventField], *, where: bool) -> ua.EventFilter
         for each in fields
     ]
     if where:
-        found.WhereClause = _of_types(_TYPES_WANTED)
+        found.WhereClause = _of_types(TYPES_WANTED)
     return found
 
 
@@ -137,7 +136,11 @@ class EventTerms:
     Attributes:
         subscription: that it is in.
         fields: in the order in which their values come.
+        item: the server's number of it; 0: not known.
+        filtered: with a where clause.
     """
 
     subscription: int
     fields: tuple[EventField, ...]
+    item: int = 0
+    filtered: bool = False

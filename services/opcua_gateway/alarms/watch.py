@@ -22,6 +22,8 @@ from opcua_gateway.alarms import event as events
 from opcua_gateway.alarms.event_types import read_own_fields
 from opcua_gateway.alarms.fields import BASIC, EventField, EventTerms, event_filter, standard
 from opcua_gateway.alarms.places import Places
+from opcua_gateway.alarms.statuses import FILTER_REFUSED, SESSION_IS_GONE
+from opcua_gateway.alarms.where import Proof, Where, export
 from opcua_gateway.decode.events import EventFields
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.decode.variants import UNREADABLE
@@ -34,50 +36,6 @@ log = logging.getLogger(__name__)
 _CONDITION_TYPE = ua.NodeId(ua.ObjectIds.ConditionType)
 _CONDITION_REFRESH = ua.NodeId(ua.ObjectIds.ConditionType_ConditionRefresh)
 _MOST_ATTEMPTS = 8
-_FILTER_STATUSES = frozenset(
-    int(getattr(ua.StatusCodes, name))
-    for name in (
-        "BadEventFilterInvalid",
-        "BadContentFilterInvalid",
-        "BadMonitoredItemFilterInvalid",
-        "BadMonitoredItemFilterUnsupported",
-        "BadFilterNotAllowed",
-        "BadFilterElementInvalid",
-        "BadFilterLiteralInvalid",
-        "BadFilterOperandCountMismatch",
-        "BadFilterOperandInvalid",
-        "BadFilterOperatorInvalid",
-        "BadFilterOperatorUnsupported",
-        "BadTypeDefinitionInvalid",
-        "BadBrowseNameInvalid",
-        "BadAttributeIdInvalid",
-        "BadIndexRangeInvalid",
-        "BadNotSupported",
-        "BadNotImplemented",
-        "BadDecodingError",
-        "BadInternalError",
-        "BadUnexpectedError",
-    )
-)
-"""With these a server refuses how events are asked for; some say nothing better than the last."""
-
-_SESSION_IS_GONE = frozenset(
-    int(getattr(ua.StatusCodes, name))
-    for name in (
-        "BadConnectionClosed",
-        "BadSecureChannelClosed",
-        "BadSecureChannelIdInvalid",
-        "BadSessionClosed",
-        "BadSessionIdInvalid",
-        "BadSessionNotActivated",
-        "BadSubscriptionIdInvalid",
-        "BadNoSubscription",
-        "BadServerHalted",
-        "BadShutdown",
-    )
-)
-"""All else is what a server says to events, and costs no session."""
-
 _REFUSALS_THAT_COUNT = 2
 """Of the item in a row: the first may be of a server that is still setting up."""
 
@@ -87,18 +45,19 @@ _REFRESHES_AGAIN = frozenset({int(ua.StatusCodes.BadRefreshInProgress)})
 def make_watch(
     session: Session,
     model: SourceModel,
+    where: Where | None,
     places: Places,
     namespaces: Sequence[str],
     handle: int,
     settings: OpcuaGatewaySettings,
 ) -> EventWatch | None:
     """The watch of a source's events, as `EventWatch`; None: they are not taken."""
-    if model.alarms is None:
+    if model.alarms is None or where is None:
         return None
     return EventWatch(
         session,
-        model.key,
         model.alarms,
+        where,
         places,
         namespaces,
         handle,
@@ -122,14 +81,15 @@ class EventWatch:
         terms: of the item; None: the server did not take it yet.
 
     Args:
+        where: of the source.
         handle: of the item.
     """
 
     def __init__(
         self,
         session: Session,
-        source: str,
         model: AlarmsModel,
+        where: Where,
         places: Places,
         namespaces: Sequence[str],
         handle: int,
@@ -137,7 +97,8 @@ class EventWatch:
         retry_s: float,
     ) -> None:
         self.terms: EventTerms | None = None
-        self._session, self._source, self._model = session, source, model
+        self._session, self._source, self._model = session, where.source, model
+        self._where, self._proof = where, Proof(where)
         self._places, self._namespaces = places, namespaces
         self._handle, self._queue_size, self._retry_s = handle, queue_size, retry_s
         self._missed = True  # until `go_on` says otherwise
@@ -151,6 +112,8 @@ class EventWatch:
     def go_on(self, terms: EventTerms | None) -> None:
         """Go on with the item of the session before, of which nothing was missed."""
         self.terms, self._missed = terms, terms is None
+        if terms is not None:
+            export(self._source, filtered=terms.filtered)
 
     def know(self, namespaces: Sequence[str]) -> None:
         """The server has further namespaces now."""
@@ -163,8 +126,7 @@ class EventWatch:
         Raises:
             SessionLost: the server is gone.
         """
-        node = parse_address(self._model.notifier).node_id(self._namespaces)
-        if node is None:
+        if self._notifier() is None:
             self._say_refused("the server does not have the namespace of the notifier")
             return False
         fields = standard()
@@ -173,14 +135,14 @@ class EventWatch:
                 fields += await read_own_fields(self._session)
             except SessionLost as error:  # it gives nothing of its types, or the next call says so
                 self._say("the event types of the server are not known", str(error))
-        where = self._model.where and self._model.events == "conditions"
+        where = self._where.wanted
         for _ in range(_MOST_ATTEMPTS):
-            status, refused = await self._ask(subscription, node, fields, where=where)
+            status, refused, item = await self._ask(subscription, fields, where=where)
             if not status & 0x80000000:
-                self.terms = EventTerms(subscription, tuple(fields))
-                metrics.EVENTS_WATCHED.labels(self._source).set(1)
+                self.terms = EventTerms(subscription, tuple(fields), item, where)
+                export(self._source, filtered=where)
                 return True
-            if status & 0xFFFF0000 not in _FILTER_STATUSES:
+            if status & 0xFFFF0000 not in FILTER_REFUSED:
                 break
             before = len(fields), where
             if refused and len(refused) < len(fields):
@@ -217,6 +179,7 @@ class EventWatch:
         said = []
         for each, node in zip(mine, nodes, strict=True):
             kind = events.event_type(fields, each)
+            self._proof.came(kind)
             if kind == events.REFRESH_REQUIRED:
                 self._want()
             elif kind == events.OVERFLOW:
@@ -265,6 +228,41 @@ class EventWatch:
             elif result == "later":
                 self._want(missed=missed)
                 self._not_before = self._refreshed + min(1.0, self._retry_s)
+            if (
+                self.terms is not None
+                and self.terms.filtered
+                and (why := await self._proof.missing(result))
+            ):
+                await self._ask_unfiltered(why, list_again=result == "done")
+
+    async def _ask_unfiltered(self, why: str, *, list_again: bool) -> None:
+        """Have an item without a where clause in place of the one with it. Both are there for a
+        moment: an event that comes twice is known by its id."""
+        before = self.terms
+        if before is None or not before.item:
+            return
+        status, _, item = await self._ask(before.subscription, before.fields, where=False)
+        if status & 0x80000000:
+            self._say("events are not given without a where clause", ua.StatusCode(status).name)
+            return
+        self._where.give_up(why)
+        self.terms = EventTerms(before.subscription, before.fields, item, filtered=False)
+        export(self._source, filtered=False)
+        with translated("watch events"):
+            try:
+                await self._delete(before.subscription, before.item)
+            except ua.UaStatusCodeError as error:
+                if error.code in SESSION_IS_GONE:
+                    raise
+        if list_again:
+            self._want()  # nothing was seen of the list before
+
+    def _notifier(self) -> str | None:
+        return parse_address(self._model.notifier).node_id(self._namespaces)
+
+    async def _delete(self, subscription: int, item: int) -> None:
+        gone = ua.DeleteMonitoredItemsParameters(subscription, [item])
+        await self._session.services.delete_monitored_items(gone)
 
     async def _know_all_of(self, said: Sequence[EventFields]) -> None:
         """Ask for the namespaces again where events name one that is not known: a condition shall
@@ -303,7 +301,7 @@ class EventWatch:
                 self._say("conditions were not listed", "the server did not answer")
                 return "later"
             except ua.UaStatusCodeError as error:
-                if error.code in _SESSION_IS_GONE:
+                if error.code in SESSION_IS_GONE:
                     raise
                 status = ua.StatusCode(error.code)
             except UNREADABLE as error:
@@ -325,9 +323,9 @@ class EventWatch:
         self._wanted.set()
 
     async def _ask(
-        self, subscription: int, node: str, fields: Sequence[EventField], *, where: bool
-    ) -> tuple[int, frozenset[int]]:
-        """The status, and which of the fields the server refuses."""
+        self, subscription: int, fields: Sequence[EventField], *, where: bool
+    ) -> tuple[int, frozenset[int], int]:
+        """The status, which of the fields the server refuses, and the number of the item."""
         wanted = ua.MonitoringParameters()
         wanted.ClientHandle = self._handle
         wanted.SamplingInterval = 0
@@ -336,7 +334,8 @@ class EventWatch:
         wanted.Filter = event_filter(fields, where=where)
         item = ua.MonitoredItemCreateRequest()
         item.ItemToMonitor = ua.ReadValueId(
-            NodeId=ua.NodeId.from_string(node), AttributeId=ua.AttributeIds.EventNotifier
+            NodeId=ua.NodeId.from_string(self._notifier() or ""),
+            AttributeId=ua.AttributeIds.EventNotifier,
         )
         item.MonitoringMode = ua.MonitoringMode.Reporting
         item.RequestedParameters = wanted
@@ -348,24 +347,24 @@ class EventWatch:
             try:
                 (answer,) = await self._session.services.create_monitored_items(request)
             except ua.UaStatusCodeError as error:
-                if error.code in _SESSION_IS_GONE:
+                if error.code in SESSION_IS_GONE:
                     raise
-                return int(error.code), frozenset()
+                return int(error.code), frozenset(), 0
             except TimeoutError:
                 # The values shall not suffer: where it is the connection, they say so.
-                return int(ua.StatusCodes.BadTimeout), frozenset()
+                return int(ua.StatusCodes.BadTimeout), frozenset(), 0
             except UNREADABLE:
-                return int(ua.StatusCodes.BadDecodingError), frozenset()
+                return int(ua.StatusCodes.BadDecodingError), frozenset(), 0
             status, result = int(answer.StatusCode.value), answer.FilterResult
             if not isinstance(result, ua.EventFilterResult):
-                return status, frozenset()
+                return status, frozenset(), int(answer.MonitoredItemId or 0)
             if where and not status & 0x80000000 and _refuses_where(result):
                 # Taken, with a condition that it cannot judge: nobody knows what it would send.
-                gone = ua.DeleteMonitoredItemsParameters(subscription, [answer.MonitoredItemId])
-                await self._session.services.delete_monitored_items(gone)
-                return int(ua.StatusCodes.BadEventFilterInvalid), frozenset()
+                await self._delete(subscription, answer.MonitoredItemId)
+                return int(ua.StatusCodes.BadEventFilterInvalid), frozenset(), 0
         selects = result.SelectClauseResults or ()
-        return status, frozenset(n for n, each in enumerate(selects) if not each.is_good())
+        bad = frozenset(n for n, each in enumerate(selects) if not each.is_good())
+        return status, bad, int(answer.MonitoredItemId or 0)
 
     def _say(self, what: str, why: str) -> None:
         """Once in a session."""

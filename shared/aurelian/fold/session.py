@@ -88,6 +88,8 @@ class Session(Generic[RowT]):
         self.assign_error: psycopg.Error | Unavailable | None = None
         self.topic_ids: dict[str, str] = {}
         self.caught_up = False
+        # When the ends were looked at that are to be reached, and where they were.
+        self.goal: tuple[float, dict[Partition, int]] | None = None
         self.committed_at = self.ticked_at = self.loaded_at = time.monotonic()
 
     async def run(self) -> None:
@@ -251,7 +253,7 @@ class Session(Generic[RowT]):
         # First: an assignment that comes while we await below makes the next round load again.
         self.loaded, self.positions = self.assignment, dict(self.assigned)
         self.suspects.forget()
-        self.effects, self.pending, self.caught_up = Effects(), 0, False
+        self.effects, self.pending, self.caught_up, self.goal = Effects(), 0, False, None
         numbers = (
             None if self.task.exclusive else [partition.number for partition in self.positions]
         )
@@ -337,13 +339,22 @@ class Session(Generic[RowT]):
         self.assignment += 1
 
     async def _reached_end(self) -> bool:
-        """Tell whether all that was in the owned partitions a moment ago is folded."""
+        """Tell whether all that was in the owned partitions within `RECENT_S` is folded.
+
+        What is in them now is no goal: on a busy machine there is always a record more than was
+        taken a moment ago, and the fold would not be ready for minutes.
+        """
         if not self.positions and time.monotonic() - self.loaded_at < ASSIGNED_WITHIN_S:
             return False  # Kafka has not dealt them out yet; a member may also remain without any
         ours = [p for p, position in self.positions.items() if position.claim.halted is None]
-        ends = await self.owned.end_offsets(ours)
+        if self.goal is None:
+            self.goal = time.monotonic(), await self.owned.end_offsets(ours)
+        set_at, ends = self.goal
         at = await self.owned.positions(ours)
-        return all(partition in at and at[partition] >= ends[partition] for partition in ours)
+        if not all(partition in at and at[partition] >= ends[partition] for partition in ours):
+            return False
+        self.goal = None
+        return time.monotonic() - set_at <= RECENT_S
 
 
 MAX_RECORDS = 500
@@ -351,6 +362,9 @@ MAX_RECORDS = 500
 
 TICK_EVERY_S = 1.0
 """How often time passes and a new log is looked for."""
+
+RECENT_S = 10.0
+"""A fold that has all up to this long ago is not behind."""
 
 ASSIGNED_WITHIN_S = 15.0
 """A member of the group that has no partition after this time is left without any."""

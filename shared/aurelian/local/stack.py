@@ -42,8 +42,10 @@ _STOP_STEPS: tuple[tuple[Rank | tuple[str, ...], float, float], ...] = (
     (Rank.WORKER, 3.0, 1.0),
     (Rank.API, 2.0, 0.5),
     (Rank.PAGE, 2.0, 0.5),
-    (("mqtt", "kafka"), 3.0, 0.5),
-    (("postgres",), 3.0, 1.5),
+    # What is left of the time is theirs: on a busy machine Java takes seconds to end, and a Kafka
+    # that is killed has its log to look through at the next start.
+    (("mqtt", "kafka"), 7.0, 1.5),
+    (("postgres",), 7.0, 1.5),
 )
 """Who is stopped together, in order; how long they may take at most, and at least however slow
 those before were."""

@@ -16,7 +16,8 @@ from aurelian.backbone.topics import (
 from aurelian.events.cloudevent import EventError, decode_event
 from aurelian.model.codec import DecodeError, decode
 from aurelian.model.record import Record
-from aurelian.model.sample import Sample
+from aurelian.model.sample import Flag, Sample, raw_status
+from aurelian.model.status_codes import status_name
 from aurelian.model.time import to_datetime, to_iso_ms
 from aurelian.runtime.settings import KafkaSettings
 
@@ -83,12 +84,56 @@ def _sample_line(sample: Sample, as_json: bool) -> str:
             "signal": sample.signal.path,
             "value": value,
             "unit": sample.signal.unit,
+            "status": f"{sample.status:#010x}",
+            "status_name": status_name(raw_status(sample.status, sample.flags)),
+            "flags": int(sample.flags),
+            "flag_names": _flag_words(int(sample.flags)),
         }
-        return json.dumps(
-            {**fields, "status": f"{sample.status:#010x}", "flags": int(sample.flags)}
-        )
-    quality = "" if sample.status == 0 else f"  status {sample.status:#010x}"
-    return f"{time}  {sample.signal.path} = {sample.value!r} {sample.signal.unit}{quality}".rstrip()
+        return json.dumps(fields)
+    said = f"{time}  {sample.signal.path} = {sample.value!r} {sample.signal.unit}".rstrip()
+    return "  ".join([said, *_doubts(sample)])
+
+
+def _doubts(sample: Sample) -> list[str]:
+    """What keeps a sample from being good, live and at its source's time; none where nothing
+    does."""
+    found = []
+    code = raw_status(sample.status, sample.flags)
+    if code:
+        counts = ", counts as good" if code != sample.status else ""
+        found.append(f"{status_name(code)}{counts}")
+    if words := _flag_words(int(sample.flags) & ~_SAID_BY_STATUS):
+        found.append(f"[{', '.join(words)}]")
+    return found
+
+
+def _flag_words(flags: int) -> list[str]:
+    """The flags in words. One that this version does not know is named by its number."""
+    if flags & Flag.AT_GATEWAY_TIME:
+        flags &= ~int(Flag.TIME_REPLACED)  # set with it, and says the same
+    words = [word for flag, word in _FLAG_WORDS.items() if flags & flag]
+    unknown = flags & ~_KNOWN
+    return words + [f"flag {1 << bit}" for bit in range(32) if unknown >> bit & 1]
+
+
+_FLAG_WORDS = {
+    Flag.HISTORICAL: "historical",
+    Flag.TRANSIENT: "transient",
+    Flag.RETAINED: "retained by the broker",
+    Flag.INITIAL: "first after a connect",
+    Flag.HEARTBEAT: "heartbeat",
+    Flag.TIME_REPLACED: "time replaced by the gateway's",
+    Flag.TIME_UNCERTAIN: "time uncertain",
+    Flag.OUT_OF_RANGE: "out of range",
+    Flag.TIME_SHARED: "time shared with another value",
+    Flag.TIME_AMBIGUOUS: "time ambiguous (clock change)",
+    Flag.WAS_UNCERTAIN: "was uncertain",
+    Flag.WAS_BAD: "was bad",
+    Flag.AT_SERVER_TIME: "at server time",
+    Flag.AT_GATEWAY_TIME: "at gateway time",
+}
+_KNOWN = sum(map(int, _FLAG_WORDS))
+_SAID_BY_STATUS = int(Flag.WAS_UNCERTAIN | Flag.WAS_BAD)
 
 
 def _event_line(record: Record, match: str, as_json: bool) -> str | None:

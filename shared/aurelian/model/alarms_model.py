@@ -21,8 +21,8 @@ class AlarmsModel(PlantPart):
         notifier: node whose EventNotifier is watched.
         min_severity: events below it are left out, but for conditions that were taken before.
         events: alarms and other conditions only, or every event.
-        where: the server filters by event type; `false` for servers that refuse that (TwinCAT,
-            Codesys). A server that says so itself is asked without it anyway.
+        where: the server filters by event type. A server that refuses that is asked without; one
+            that does not show that it can, too, unless `true` stands there.
         fields: also the fields that the maker's own event types have, as JSON.
     """
 

@@ -62,8 +62,18 @@ STATUS_CODES = {
 }
 """OPC UA part 4, 7.39, and part 8, 6.3: Uncertain and Bad codes of values."""
 
+_NAMES = {code: name for name, code in STATUS_CODES.items()}
 _GOOD = ("Good", "0")
 _CODE = 0xFFFF0000
+_QUALITIES = ("Good", "Uncertain", "Bad", "Bad")
+
+
+def status_name(status: int) -> str:
+    """The name of a value's status, `Good` for 0; one without a name here by its hexadecimal
+    digits."""
+    if not status:
+        return "Good"
+    return _NAMES.get(status & _CODE, f"{_QUALITIES[status >> 30 & 3]} {status:#010x}")
 
 
 def read_status_code(given: object) -> int:

@@ -1,12 +1,14 @@
 """The stateful consumer: each record counts once over restarts, crashes and new logs."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Sequence
 
 import psycopg
 import pytest
 
+from aurelian.backbone.client import Producer
 from aurelian.db.engine import connect
 from aurelian.db.logs import declare_log
 from aurelian.db.offsets import claim
@@ -31,6 +33,26 @@ async def test_a_restart_goes_on_with_the_committed_state_at_the_committed_offse
         await until(lambda: bench.total() == 15)
     assert second.sums["a"]["sum"] == 15
     assert bench.events() == 15
+
+
+async def test_a_fold_is_ready_although_records_come_faster_than_its_end_can_be_asked_for(
+    bench: Bench,
+) -> None:
+    numbers = itertools.count()
+
+    async def keep_sending(producer: Producer) -> None:
+        while True:
+            await producer.send(bench.numbers, "a", f"{next(numbers)}:1".encode())
+
+    async with Producer(bench.settings, client_id="test") as producer:
+        senders = [asyncio.create_task(keep_sending(producer)) for _ in range(20)]
+        try:
+            async with bench.folding(Sums()) as health:
+                await until(lambda: health.ready is None, "ready", 10)
+        finally:
+            for each in senders:
+                each.cancel()
+            await asyncio.gather(*senders, return_exceptions=True)
 
 
 async def test_records_that_were_folded_but_not_committed_are_folded_again_with_the_same_event_ids(

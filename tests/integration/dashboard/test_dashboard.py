@@ -3,11 +3,13 @@ a browser's stream."""
 
 import asyncio
 import contextlib
+import html
 import json
 import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import uuid4
 
@@ -188,6 +190,43 @@ async def test_a_page_shows_the_last_known_values_without_javascript(
             and '−32 <span class="word">behind</span>' in text
             and "31,240 of 100,800" in text
         )
+
+
+async def test_a_line_without_calendar_state_and_counts_says_why_it_has_no_oee(
+    stack: dashboard_stack.DashboardStack,
+) -> None:
+    first, *others = stack.plants[0].lines()
+    assert "missing-of" not in await page(stack)
+    bare = [{**each, "role": "other"} for each in first.output.meaning()["signals"]]  # type: ignore[attr-defined]
+    changes: dict[str, dict[str, object]] = {
+        first.id: {"calendar": {"shifts": [], "holidays": []}, "constraint": first.output.id},
+        first.output.id: {"signals": bare},
+    }
+    title = first.output.model.title or first.output.model.name
+    async with stack.open_plant() as traffic:
+        assets = [each for each in stack.plants[0].assets() if each.id in changes]
+        for asset in assets:
+            changed = replace(asset, meaning={**asset.meaning, **changes[asset.id]})
+            await traffic.producer.send(ASSETS, asset.id, changed.encode())
+        try:
+            text = await until_page(stack, "/", lambda text: text.count("missing-of") == 3)
+            for said in (
+                "No shift calendar, so no target and no OEE",
+                f"{title} has no state signal, so the line has no state and no OEE",
+                f"{title} has no count of good pieces, so no actual and no OEE",
+            ):
+                assert f'<p class="missing-of">{said}</p>' in tile(text, first.id)
+            assert all("missing-of" not in tile(text, line.id) for line in others)
+            text = html.unescape(await page(stack, f"/lines/{first.id}"))
+            assert (
+                "no OEE. In the plant file write, for the site or the line, `calendar: {shifts: "
+                "[{name: day, start: '06:00', end: '14:00'}]}`" in text
+            )
+            assert "`role: state`" in text and "`role: good_count`" in text
+        finally:
+            for asset in assets:
+                await traffic.producer.send(ASSETS, asset.id, asset.encode())
+        await until_page(stack, "/", lambda text: "missing-of" not in text)
 
 
 async def test_a_line_whose_source_falls_silent_turns_stale_and_is_no_longer_said_to_run(

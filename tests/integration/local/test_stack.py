@@ -157,6 +157,18 @@ async def test_a_killed_kafka_comes_back_on_its_port_with_its_log(options: Optio
         assert made_anew == [], f"all {len(TOPICS)} topics are still there"
 
 
+async def test_a_kafka_that_ends_slowly_is_not_killed_while_there_is_time(
+    options: Options,
+) -> None:
+    async with _running(options):
+        status = await _status(
+            options, lambda found: found["services"]["kafka"]["state"] == "ready"
+        )
+        pid = status["services"]["kafka"]["pid"]
+        os.kill(pid, signal.SIGSTOP)  # as on a machine that has no time for it
+        asyncio.get_running_loop().call_later(4.0, os.kill, pid, signal.SIGCONT)
+
+
 async def test_a_lost_log_is_refused_until_the_operator_declares_the_new_one(
     options: Options,
 ) -> None:

@@ -1,6 +1,9 @@
 """The `aurelian` command's answers when something is in the way: one sentence, the next step, exit
 code 1."""
 
+import os
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from aurelian.cli import app, main
 from aurelian.local import home
 from aurelian.local.launcher import _moved
 from aurelian.local.options import Options, Ports, Stack
+from aurelian.model.calendar import shift_at
+from aurelian.model.plant_file import load_plants
 
 
 def test_down_with_nothing_running_is_no_error(tmp_path: Path) -> None:
@@ -99,6 +104,21 @@ def test_an_unknown_command_suggests_the_nearest() -> None:
     assert "down" in result.stderr
 
 
+def _write_plant(folder: Path, source: str, without: str = "") -> None:
+    """A plant of one line whose state is that of m and whose counts are those of o."""
+    shift = "{name: day, start: '06:00', end: '14:00'}" if without != "calendar" else ""
+    state, good = (each if each != without else "other" for each in ("state", "good_count"))
+    (folder / "site.yaml").write_text(
+        f"company: {{id: x, name: X}}\nsite: s\ntime_zone: UTC\nsources: [{source}]\n"
+        f"calendar: {{shifts: [{shift}]}}\n"
+        "areas: [{name: a, lines: [{name: l, products: [{id: c, ideal_cycle_s: 5}], "
+        "constraint: m, units: "
+        f"[{{name: m, source: plc, signals: [{{name: v, address: 'ns=2;s=v', role: {state}}}]}}, "
+        f"{{name: o, source: plc, signals: [{{name: w, address: 'ns=2;s=w', role: {good}}}]}}]}}]}}"
+        "]\n"
+    )
+
+
 def _aurelian(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
@@ -118,12 +138,16 @@ def test_up_refuses_a_port_that_there_is_not(tmp_path: Path, port: str) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_check_reads_plant_files_as_a_start_does(tmp_path: Path) -> None:
+def test_check_reads_plant_files_as_a_start_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "site.yaml").write_text("site: north\n\tcompany: x\n")
     result = _aurelian("check", str(tmp_path))
     assert result.exit_code == 2
     assert f"✖ {tmp_path}/site.yaml:2: " in result.stderr.replace("\n", "")
     pilot = Path(__file__).parents[3] / "services" / "pilot_factory" / "plants"
+    (tmp_path / "password").touch()
+    monkeypatch.setenv("AURELIAN_PILOT_PASSWORD_FILE", str(tmp_path / "password"))
     result = _aurelian("check", str(pilot))
     assert (result.exit_code, result.stderr) == (0, "")
     assert "pilot-a/north: 2 sources, 2 lines, 8 machines, times of Europe/Oslo" in result.stdout
@@ -133,11 +157,7 @@ def test_check_says_which_server_would_not_be_spoken_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = "{id: plc, kind: opcua, url: 'opc.tcp://plc:4840', security: {policy: None}}"
-    (tmp_path / "site.yaml").write_text(
-        f"company: {{id: x, name: X}}\nsite: s\ntime_zone: UTC\nsources: [{source}]\n"
-        "areas: [{name: a, lines: [{name: l, products: [{id: c, ideal_cycle_s: 5}], units: "
-        "[{name: u, source: plc, signals: [{name: v, address: 'ns=2;s=v'}]}]}]}]\n"
-    )
+    _write_plant(tmp_path, source)
     monkeypatch.delenv("AURELIAN_OPCUA_INSECURE_HOSTS", raising=False)
     result = _aurelian("check", str(tmp_path))
     said = " ".join(result.stderr.split())
@@ -147,6 +167,83 @@ def test_check_says_which_server_would_not_be_spoken_to(
     for hosts, quiet in (('["PLC"]', True), ("plc", False), ('{"plc": 1}', False)):
         monkeypatch.setenv("AURELIAN_OPCUA_INSECURE_HOSTS", hosts)
         assert (_aurelian("check", str(tmp_path)).stderr == "") is quiet
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("user: a, password_file: {}/none", "{}/none (`password_file`) is not there: put it there"),
+        ("user: a, password_file: {}/file/x", "{}/file/x (`password_file`) is not there"),
+        ("user: a, password_file: {}", "{} (`password_file`) is a folder: name the file in it"),
+        ("user: a, password_file: {}/closed", "{}/closed (`password_file`) may not be read"),
+        ("user: a, password_file: none", "none (`password_file`) is not there: put it there, read"),
+        ("user: a, password_env: NOT_SET_HERE", "variable NOT_SET_HERE (`password_env`) is not se"),
+        (
+            "user_certificate: {0}/file, user_key: {0}/none.pem",
+            "{}/none.pem (`user_key`) is not there",
+        ),
+        (
+            "user_certificate: {0}/none.der, user_key: {0}/file",
+            "{}/none.der (`user_certificate`) is not there",
+        ),
+        ("user: a, password_file: {}/file", ""),
+        ("user: a, password_env: SET_HERE", ""),
+        ("user: a, password_file: of-home", ""),
+    ],
+)
+def test_check_says_what_a_source_signs_in_with_that_cannot_be_read(
+    given: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, folder = tmp_path / "plant", tmp_path / "secrets"
+    for each in (plant, folder):
+        each.mkdir()
+    for each in (folder / "file", folder / "closed", tmp_path / "home" / "of-home"):
+        each.parent.mkdir(exist_ok=True)
+        each.touch()
+    may_read = os.access
+    monkeypatch.setattr(
+        os, "access", lambda file, mode: file != folder / "closed" and may_read(file, mode)
+    )  # the administrator reads files of mode 0 too
+    monkeypatch.setenv("SET_HERE", "")
+    url = "opc.tcp://127.0.0.1:4840"
+    _write_plant(plant, f"{{id: plc, kind: opcua, url: '{url}', {given.format(folder)}}}")
+    result = _aurelian("check", str(plant), "--home", str(tmp_path / "home"))
+    assert result.exit_code == 0 and "x/s: 1 sources" in result.stdout
+    assert said.format(folder) in result.stderr
+    assert ("source x/s/plc will not be able to sign in: " in result.stderr) is (said != "")
+    assert ("runs on another machine" in result.stderr) is (said != "")
+    assert ("a relative path is looked for" in result.stderr) is (given.endswith(": none"))
+
+
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        ("calendar", "no shift calendar, so no target and no OEE; write, for the site or the line"),
+        ("state", "m has no state signal, so the line has no state and no OEE; give the signal of"),
+        ("good_count", "o has no count of good pieces, so no actual and no OEE; give the signal o"),
+        ("", ""),
+    ],
+)
+def test_check_says_why_a_line_will_have_no_oee(without: str, said: str, tmp_path: Path) -> None:
+    _write_plant(tmp_path, "{id: plc, kind: opcua, url: 'opc.tcp://127.0.0.1:4840'}", without)
+    result = _aurelian("check", str(tmp_path))
+    assert result.exit_code == 0
+    assert said in result.stderr and result.stderr.count("\n") == bool(said)
+
+
+def test_the_snippets_of_the_readme_lead_to_figures(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    snippet = next(
+        each for each in re.findall(r"```yaml\n(.*?)```", readme, re.S) if "company:" in each
+    )
+    (tmp_path / "site.yaml").write_text(snippet)
+    result = _aurelian("check", str(tmp_path))
+    assert (result.exit_code, result.stderr) == (0, "")
+    (site,) = load_plants(tmp_path)
+    (line,) = site.lines()
+    for hour in range(7 * 24):  # whenever it is tried
+        instant = datetime(2026, 11, 2, tzinfo=UTC) + timedelta(hours=hour)
+        assert shift_at(line.calendar, site.zone, instant) is not None
 
 
 def test_a_usual_port_that_another_program_has_is_said_in_one_line(tmp_path: Path) -> None:

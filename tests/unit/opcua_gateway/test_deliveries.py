@@ -4,6 +4,7 @@ brought is marked."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -379,3 +380,51 @@ def test_events_of_the_time_between_two_hot_servers_are_missing() -> None:
         assert not holes.unread  # of values nothing is missing
         for gap in gaps:
             assert (gap.from_time, gap.to_time) == (T, T + S) and "events" in gap.reason
+
+
+def of_state(*values: tuple[int, int | str]) -> Message:
+    """What the server says of itself, by place in `server_status.WATCHED`."""
+    first = 2  # behind the nodes of `make`
+    numbers = [(first + n, T, v) for n, v in values if isinstance(v, int)]
+    said = tuple(
+        Notification(first + n, v, ValueType.TEXT, 0, T, None)
+        for n, v in values
+        if isinstance(v, str)
+    )
+    published = Published(1, 1, (), False, (), said, tuple(range(len(said))))
+    if numbers:
+        handle, time, value = np.array(numbers, np.int64).T
+        places = np.arange(len(numbers), dtype=np.uint32)
+        good, never = np.zeros(len(numbers), np.uint32), np.full(len(numbers), NO_TIME, np.int64)
+        columns = Numbers(
+            ValueType.INT64, places, handle.astype(np.uint32), value, good, time, never
+        )
+        published = replace(published, numbers=(columns,))
+    return Message(published, Acknowledgements(Window(4)), 0, T)
+
+
+def test_what_a_server_says_of_its_shutdown_after_its_state_is_told_too() -> None:
+    deliveries, _ = make()
+    state, seconds, why, back = 0, 2, 3, 4
+
+    def told(*values: tuple[int, int | str]) -> list[str]:
+        events = deliveries.of(of_state(*values)).events
+        return [event.death.reason for event in events if event.HasField("death")]
+
+    begins = "the server says that it is in state Shutdown"
+    assert told((seconds, 0)) == []
+    assert told((state, 4)) == [begins]
+    assert told((seconds, 90)) == [f"{begins}, in 90 s"]
+    for left in (89, 1):  # they run by themselves
+        assert told((seconds, left)) == []
+    assert told((why, "new rollers")) == [f"{begins}, in 1 s: new rollers"]
+    assert told((why, "new rollers")) == []
+    assert told((back, "2026-11-27T18:00:00")) == [
+        f"{begins}, in 1 s: new rollers; it expects to be back at 2026-11-27T18:00:00Z"
+    ]
+    assert told((state, 1)) == [
+        "the server says that it is in state Failed: new rollers; it expects to be back at "
+        "2026-11-27T18:00:00Z"
+    ]
+    assert told((state, 0), (seconds, 60)) == []
+    assert told((seconds, 5), (why, "later")) == []

@@ -15,6 +15,7 @@ from opcua_gateway.alarms.event import EventSaid
 from opcua_gateway.alarms.fields import EventTerms, standard
 from opcua_gateway.alarms.places import Places
 from opcua_gateway.alarms.watch import EventWatch
+from opcua_gateway.alarms.where import Where
 from opcua_gateway.decode.events import EventFields
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.mapping import tags_of
@@ -65,7 +66,9 @@ def read(server: Server, known: Sequence[str], times: int) -> list[EventSaid]:
     """Events of a condition in namespace 3."""
     model = AlarmsModel()
     places = NoAbove(ua.NodeId(1, 1))
-    watch = EventWatch(cast(Session, server), "x", model, places, known, HANDLE, 10, 30.0)
+    watch = EventWatch(
+        cast(Session, server), model, Where("x", model), places, known, HANDLE, 10, 30.0
+    )
     watch.terms = EventTerms(1, tuple(standard()))
     event = fields(**HOT | {"ConditionId": ua.NodeId("c", 3)})
     published = Published(1, 1, (), False, events=(EventFields(HANDLE, event.values, b""),))

@@ -1,0 +1,89 @@
+"""What a plant file that can be read will still not do, and why; called by `aurelian check`.
+
+A check may run on another machine than the gateway, or as another user, so what it does not find is
+a warning and no mistake of the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from aurelian.model.figures import missing_for_figures
+from aurelian.model.plant import Line, Plant, Unit
+from aurelian.model.source_model import SourceModel
+
+
+def warnings_of(site: Plant, clear_hosts: Collection[str], home: Path) -> Iterator[str]:
+    """A sentence for each source that will not be connected from here, and for each line that will
+    have no OEE.
+
+    Args:
+        clear_hosts: may be spoken to in the clear, as this machine may.
+        home: state folder; gateways of `aurelian up` look for relative paths there.
+    """
+    for source in site.sources:
+        if reason := source.refused_in_clear(clear_hosts):
+            yield f"source {source.key} will not be connected: {reason}"
+        for reason in missing_secrets(source, home):
+            yield (
+                f"source {source.key} will not be able to sign in: {reason}. Where its gateway "
+                "runs on another machine or as another user, look there"
+            )
+    lines: dict[str, list[str]] = {}
+    for line in site.lines():
+        for sentence in _missing_figures(line):
+            lines.setdefault(sentence, []).append(line.path)
+    for sentence, paths in lines.items():
+        more = f" and {len(paths) - 1} more of {site.path}" if len(paths) > 1 else ""
+        yield f"line {paths[0]}{more}: {sentence}"
+
+
+def missing_secrets(source: SourceModel, home: Path) -> Iterator[str]:
+    """What a source signs in with and this process cannot read; none where all is there."""
+    for field in ("password_file", "user_certificate", "user_key"):
+        name = getattr(source, field)
+        if name and (reason := _unreadable(home / name)):
+            yield f"{home / name} (`{field}`) {reason}" + (
+                ""
+                if Path(name).is_absolute()
+                else "; a relative path is looked for where the gateway runs, in the state folder "
+                "for `aurelian up`: better write all of it"
+            )
+    name = source.password_env
+    if name and name not in os.environ:
+        yield f"the environment variable {name} (`password_env`) is not set: set it for the gateway"
+
+
+def _unreadable(file: Path) -> str:
+    """Why a file cannot be read, and the next step; empty: it can. Does not open it: what is
+    behind it may be read once only."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return "is not there: put it there, readable for the gateway's user"
+        return f"cannot be looked at ({error.strerror}): let the gateway's user into its folder"
+    if stat.S_ISDIR(mode):
+        return "is a folder: name the file in it"
+    if not os.access(file, os.R_OK):
+        return "may not be read: let the gateway's user read it"
+    return ""
+
+
+def _missing_figures(line: Line) -> Iterator[str]:
+    for each in missing_for_figures(
+        has_shifts=bool(line.calendar.shifts),
+        output=line.output.model.name,
+        output_roles=_roles(line.output),
+        constraint=line.constraint.model.name,
+        constraint_roles=_roles(line.constraint),
+    ):
+        yield f"{each.what}; {each.write}"
+
+
+def _roles(unit: Unit) -> frozenset[str]:
+    return frozenset(signal.role for signal in unit.model.signals)
