@@ -4,7 +4,7 @@ source.py, in the order in which it happened."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -34,22 +34,21 @@ from opcua_gateway.history.holes import Holes
 from opcua_gateway.items.asked import asked_of
 from opcua_gateway.items.heartbeat import Repeats
 from opcua_gateway.mapping import (
-    BAD_NODE_ID_INVALID,
-    BAD_NODE_ID_UNKNOWN,
     Tag,
-    UnitsHeard,
     overflowed,
     refused_reading,
 )
 from opcua_gateway.message_values import Values
 from opcua_gateway.progress import MOST_AHEAD_US, Progress
+from opcua_gateway.refused import say_refused
 from opcua_gateway.server_status import ServerStatus
-from opcua_gateway.session import status_name
+from opcua_gateway.units_heard import UnitsHeard
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_US = 1_000_000
 _NO_SESSION = "no session with the server"
+_NO_EVENTS = "events between two servers: the one that took over gives its values since then alone"
 
 _SAMPLED_BEFORE_US = 2_000_000
 """So long before the last message of the server before another one must have sampled, for nothing
@@ -63,6 +62,7 @@ class Deliveries:
         progress: how far it is.
         values: of its messages.
         status: what the server says of itself.
+        units: which of them the server hears.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Deliveries:
         self.progress = Progress()
         self._tags, self.values = tags, Values(model, owner, tags)
         self._assets = list(dict.fromkeys(tag.unit.id for tag in tags))
-        self._units = UnitsHeard(tags)
+        self.units = UnitsHeard(tags)
         self._beat_at = 0
         self.status = ServerStatus()
         self._is_down = False
@@ -99,7 +99,7 @@ class Deliveries:
     @property
     def silent_units(self) -> int:
         """How many units the server does not reach."""
-        return self._units.silent
+        return len(self.units.silent)
 
     def of(self, happening: Happening) -> Delivery:
         """The delivery of what happened; in the order in which it happened."""
@@ -111,12 +111,14 @@ class Deliveries:
                     refused_reading(self._tags[handle], status, at)
                     for handle, status in statuses.items()
                 ]
-                self._say_refused(statuses)
+                say_refused(self.model, self._tags, statuses)
                 metrics.REFUSED.labels(self.model.key).inc(len(readings))
                 if self._repeats is not None:
                     self._repeats.forget(list(statuses))
                 self._holes.refused(statuses)
-                return self._delivery(at, readings=readings)
+                fell = self.units.refused(list(statuses))
+                events = [self._silent(fell, at, "the server gives none of its nodes")]
+                return self._delivery(at, readings=readings, events=events if fell else ())
             case Connected():
                 return self._of_session(happening)
             case Lost(reason, at):
@@ -139,7 +141,7 @@ class Deliveries:
             case Unfiltered(text, at):
                 # The detail of a birth is what people read of a source; it must bear nobody who is
                 # silent, and a birth that names nobody bears all.
-                heard = [] if self._is_down else self._units.heard
+                heard = [] if self._is_down else self.units.heard
                 told = codec.Birth(assets=heard, detail=text)
                 events = [self._event(at, birth=told)] if heard else []
                 return self._delivery(at, events=events)
@@ -164,6 +166,8 @@ class Deliveries:
             if untold is not None:
                 gap.gap.from_time = min(gap.gap.from_time, untold[0])
             events.append(self._holes.missed_by_all(gap, new_session=True))
+        elif not connected.resumed and self.progress.heard_at and self.model.alarms is not None:
+            events.append(self._gap(at, _NO_EVENTS))
         elif connected.resumed and untold is not None and not self.progress.on_the_way:
             # It was on its way when the process before this one ended; its holes are known.
             again = codec.Gap(from_time=untold[0], to_time=untold[1], reason=_NO_SESSION)
@@ -181,6 +185,8 @@ class Deliveries:
             if connected.server:
                 detail += f" {'at' if connected.resumed else 'to'} {connected.server}"
             events.append(self._event(at, birth=codec.Birth(assets=self._assets, detail=detail)))
+            if silent := self.units.silent:  # until their values say otherwise
+                events.append(self._silent(silent, at))
         self._beat_at = at
         ack = self.progress.told(gaps[0].gap) if gaps else None
         return self._delivery(at, events=events, ack=ack)
@@ -189,27 +195,6 @@ class Deliveries:
         reason, self._announced = self.status.why_down, self.status.announced
         log.warning(reason, extra={"fields": {"source": self.model.key}})
         return self._event(at, death=codec.Death(reason=reason))
-
-    def _say_refused(self, statuses: Mapping[int, int]) -> None:
-        handle, status = next(iter(statuses.items()))
-        tag, name = self._tags[handle], status_name(status)
-        step = "the others go on, it is tried again by itself"
-        if status in (BAD_NODE_ID_UNKNOWN, BAD_NODE_ID_INVALID):
-            browse = f"aurelian browse {self.model.url} --filter {tag.model.name}"
-            step = f"is it called so there? `{browse}` shows node ids; {step}"
-        log.warning(
-            "nodes are refused",
-            extra={
-                "fields": {
-                    "source": self.model.key,
-                    "count": len(statuses),
-                    "first": tag.signal.path,
-                    "address": tag.model.address,
-                    "status": f"{name} (0x{status:08X})",
-                    "next": step,
-                }
-            },
-        )
 
     def _of_message(self, message: Message) -> Delivery:
         message = replace(message, published=self.values.without_known_losses(message.published))
@@ -226,10 +211,9 @@ class Deliveries:
         events += self._losses(message, handles, statuses, times)
         if len(live):
             self.progress.dated(int(live.max()), at)
-        fell, back = self._units.update(handles, statuses)
+        fell, back = self.units.update(handles, statuses)
         if fell:
-            reason = "the server has no communication with it"
-            events.append(self._event(at, death=codec.Death(assets=fell, reason=reason)))
+            events.append(self._silent(fell, at))
         if back:
             events.append(
                 self._event(at, birth=codec.Birth(assets=back, detail="communication is back"))
@@ -237,10 +221,10 @@ class Deliveries:
         if (
             not 0 <= at - self._beat_at < _HEARTBEAT_US  # before: our clock was set back
             and not self._is_down
-            and (heard := self._units.heard)
+            and (heard := self.units.heard)
         ):
             self._beat_at = at
-            assets = [] if self._units.all_heard else heard
+            assets = [] if self.units.all_heard else heard
             events.append(self._event(at, heartbeat=codec.Heartbeat(heard_at=at, assets=assets)))
         rejects = []
         if published.unreadable:
@@ -303,7 +287,7 @@ class Deliveries:
             yield self._died(at)
         else:
             detail = "the server is at work again"
-            yield self._event(at, birth=codec.Birth(assets=self._units.heard, detail=detail))
+            yield self._event(at, birth=codec.Birth(assets=self.units.heard, detail=detail))
 
     def _losses(
         self,
@@ -358,6 +342,11 @@ class Deliveries:
             vouches=vouches,
             bookmark=bookmark,
         )
+
+    def _silent(
+        self, units: Sequence[str], at: int, reason: str = "the server has no communication with it"
+    ) -> codec.SourceEvent:
+        return self._event(at, death=codec.Death(assets=units, reason=reason))
 
     def _gap(self, to: int, reason: str) -> codec.SourceEvent:
         """What may be missing, by the times that values carry: those of the server's clock."""

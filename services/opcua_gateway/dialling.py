@@ -59,6 +59,7 @@ class Dialler:
         self._endpoints: dict[str, Endpoints] = {}
         self._secured: set[str] = set()
         self._shows_ours = model.security_in(settings.opcua_insecure_hosts).policy != NONE
+        self._uris: dict[str, str] = {}
         self._where = None if model.alarms is None else Where(model.key, model.alarms)
 
     def endpoints(self, server: Server) -> Endpoints:
@@ -84,6 +85,11 @@ class Dialler:
         """Whether its certificate was checked and what it says is signed."""
         return server.url in self._secured
 
+    def application_uri(self, server: Server) -> str:
+        """What a server called itself when it was connected to, so that its certificate carries it;
+        empty: it was not asked."""
+        return self._uris.get(server.url, server.uri)
+
     @asynccontextmanager
     async def opened(self, server: Server, secret: str | None = None) -> AsyncIterator[Session]:
         """Connect and open a session, or go back to that of `secret`, as `connection.opened`."""
@@ -91,6 +97,8 @@ class Dialler:
         self._secured.discard(server.url)
         if way.policy is not None:
             self._secured.add(server.url)
+        if way.endpoint is not None and way.endpoint.Server is not None:
+            self._uris[server.url] = way.endpoint.Server.ApplicationUri or ""
         async with opened(
             server.url,
             way,

@@ -22,7 +22,7 @@ from opcua_gateway.items.meanings import Meanings
 from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN
 from opcua_gateway.message_numbers import Acknowledgements, Window
-from opcua_gateway.server_status import WATCHED
+from opcua_gateway.server_status import WATCHED, read_status
 from opcua_gateway.session import (
     Limits,
     PublishTimedOut,
@@ -147,6 +147,7 @@ class Publishing:
             self._tasks = tasks
             self._start_pumps()
             tasks.create_task(self._watch_silence(), name="watch for silence")
+            tasks.create_task(self._ask_whether_it_lives(), name="ask for a sign of life")
             tasks.create_task(self._renew(), name="renew the channel")
             tasks.create_task(self._retry(), name="retry refused nodes")
             tasks.create_task(self._follow_meanings(), name="read what nodes mean")
@@ -329,6 +330,20 @@ class Publishing:
                 elif now - each.heard > each.silence_limit_s:
                     raise SessionLost(f"no Publish response for {now - each.heard:.1f} s")
 
+    async def _ask_whether_it_lives(self) -> None:
+        """A server that takes longer to its keep-alives than was asked for, up to the 34 years that
+        fit into its answer, is asked instead; one that does not answer is lost."""
+        pause_s = 2 * self._settings.opcua_keep_alive_s
+        while True:
+            await asyncio.sleep(pause_s)
+            quiet_since = time.monotonic() - pause_s
+            waits_for_us = self._order.locked() or not self._window.room.is_set()
+            if not waits_for_us and any(
+                each.terms.keep_alive_s > pause_s and each.heard < quiet_since
+                for each in self.subscriptions.values()
+            ):
+                await read_status(self._session)
+
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._session.channel_lifetime_s * 0.75)
@@ -359,6 +374,8 @@ class Publishing:
         if limits.namespaces[: len(known)] != known:
             raise SessionLost("the server has numbered its namespaces anew")
         self.limits = limits
+        if self.events is not None:
+            self.events.know(limits.namespaces)
         self.nodes[:] = [each.node_id(limits.namespaces) for each in self._addresses]
         if limits.namespaces != known and self.on_namespaces is not None:
             await self.on_namespaces()

@@ -151,11 +151,12 @@ class Servers:
         if level is None or best is None or _class(best) <= class_of(level):
             self._better = None
             return None
-        if self._better is not best:
+        # Of several that are as good the one that was so first: their levels may take turns.
+        if self._better is None or _class(self._better) < _class(best):
             self._better, self._better_since = best, now
         if self._moved_at is not None and now - self._moved_at < self._rest_s:
             return None
-        return best if now - self._better_since >= HOLD_S else None
+        return self._better if now - self._better_since >= HOLD_S else None
 
 
 def _class(server: Server) -> int:

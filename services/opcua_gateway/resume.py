@@ -45,6 +45,8 @@ class Resume:
         asked: fingerprint of what was asked for the nodes; other items need other subscriptions.
             "": not known.
         events: the item of events; None: there is none.
+        silent: handles of the nodes that nobody reads: where nothing changes nothing comes that
+            says so again.
         session: our name of it, see `Bookmark`; empty in files of before it had one.
     """
 
@@ -60,6 +62,7 @@ class Resume:
     servers: tuple[tuple[str, str], ...] = ()
     asked: str = ""
     events: EventTerms | None = None
+    silent: tuple[int, ...] = ()
     session: str = ""
 
 
@@ -132,6 +135,7 @@ def _parsed(found: dict[str, object]) -> Resume:
         _all(_server, found.get("servers", [])),
         _text(found.get("asked", "")),
         _events(found.get("events")),
+        _all(_whole, found.get("silent", [])),
         _text(found.get("session", "")),
     )
 

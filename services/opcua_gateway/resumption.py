@@ -16,6 +16,7 @@ from opcua_gateway.publishing import Publishing
 from opcua_gateway.resume import SAVE_US, Resume, ResumeFile
 from opcua_gateway.session import Session
 from opcua_gateway.subscription import Standing
+from opcua_gateway.units_heard import UnitsHeard
 
 _MOST_RESUMPTIONS = 4
 """Of one session without a message between, or attempts at it: then it is given up."""
@@ -41,7 +42,7 @@ class Resumption:
         # Of the session before, in this process.
         self._standings: list[Standing] = []
         self._refused: dict[int, int] = {}
-        self._saved_at = 0
+        self._saved_at = self._saved_changes = 0
 
     @property
     def url(self) -> str:
@@ -54,7 +55,7 @@ class Resumption:
         self._standings, self._refused = [], {}
         self._bookmark = bookmark
 
-    def load(self, progress: Progress, holes: Holes, url: str) -> None:
+    def load(self, progress: Progress, holes: Holes, units: UnitsHeard, url: str) -> None:
         """Read what the run before this one left; `url`: of the source's first server."""
         if self._resume is not None or (found := self._file.load()) is None:
             return
@@ -67,9 +68,10 @@ class Resumption:
         # A file of before says nothing of what was asked.
         if found.addresses == self._addresses and found.asked in ("", self._asked):
             self._resume = replace(found, url=found.url or url)
+            units.refused(found.silent)
             self.session = found.session
 
-    def save(self, progress: Progress, holes: Holes) -> None:
+    def save(self, progress: Progress, holes: Holes, units: UnitsHeard) -> None:
         """Write it for the next process."""
         if self._resume is None:
             return
@@ -80,7 +82,9 @@ class Resumption:
             unread=holes.unread,
             untold=progress.untold,
             servers=self.servers,
+            silent=units.silent_nodes,
         )
+        self._saved_changes = units.changes
         self._file.save(resume)
 
     def of(self, url: str) -> Resume | None:
@@ -134,10 +138,12 @@ class Resumption:
         """Keep the servers that one names: it may be away when we begin the next time."""
         self.servers = tuple(servers)
 
-    def is_due(self, at: int) -> bool:
-        """Whether it is time to save; `at`: microseconds since 1970."""
+    def is_due(self, at: int, units: UnitsHeard) -> bool:
+        """Whether it is time to save, or a unit fell silent or is heard again; `at`: microseconds
+        since 1970."""
         # Before: this machine's clock was set back.
-        return not 0 <= at - self._saved_at < SAVE_US
+        is_old = not 0 <= at - self._saved_at < SAVE_US
+        return is_old or self._saved_changes != units.changes
 
     def ended(self, publishing: Publishing) -> None:
         """The session is lost: how far it was."""

@@ -106,7 +106,7 @@ async def read_status(session: Session) -> ServerStatus:
             answers = []
             for node in nodes:
                 answers += await session.services.read(ua.ReadParameters(NodesToRead=[node]))
-    values = [each.Value.Value if each.Value is not None else None for each in answers]
+        values = [each.Value.Value if each.Value is not None else None for each in answers or ()]
     values += [None] * (len(WATCHED) - len(values))
     text = values[_REASON]
     return ServerStatus(

@@ -30,6 +30,10 @@ NODES_PER_READ = 1000
 HISTORY_NODES_PER_CALL = 100
 """Where a server names no limit of its own."""
 
+LONGEST_INTERVAL_S = 86_400.0
+"""Between two messages, as in a plant file; a server that says more (or infinity, or no number) has
+not revised anything."""
+
 TOO_LARGE = (
     ua.uaerrors.BadResponseTooLarge,
     ua.uaerrors.BadRequestTooLarge,
@@ -53,6 +57,11 @@ class Limits:
     items_per_call: int
     nodes_per_read: int = field(default=NODES_PER_READ, compare=False)
     history_nodes_per_call: int = field(default=HISTORY_NODES_PER_CALL, compare=False)
+
+    def go_on(self, before: Limits) -> bool:
+        """Whether what was made under the limits of before still is what it was: namespaces that
+        came behind the known ones change no node."""
+        return self.namespaces[: len(before.namespaces)] == before.namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +179,14 @@ class Session:
             except ua.uaerrors.BadTooManySubscriptions as error:
                 said, step = f"cannot create a subscription: {error}", next_step(error.code)
                 raise TooManySubscriptions(joined(said, "; ", step), step) from error
-        # Servers that say 0 do not mean it.
+        # Servers that say 0 do not mean it, nor those that say longer than anybody may ask for.
         revised = made.RevisedPublishingInterval / 1000
-        interval_s = revised if revised > 0 else publishing_interval_s
+        interval_s = revised if 0 < revised <= LONGEST_INTERVAL_S else publishing_interval_s
         count = made.RevisedMaxKeepAliveCount or request.RequestedMaxKeepAliveCount
         # More signs of life than were asked for are welcome, but nobody is lost for missing them:
         # some servers revise the count to 1.
-        return Terms(made.SubscriptionId, interval_s, max(interval_s * count, keep_alive_s))
+        given_s = min(interval_s * count, LONGEST_INTERVAL_S)
+        return Terms(made.SubscriptionId, interval_s, max(given_s, keep_alive_s))
 
     async def publish(self, stored: Sequence[tuple[int, int]]) -> ua.utils.Buffer:
         """Send a Publish request that acknowledges the messages `stored`, given as (subscription,

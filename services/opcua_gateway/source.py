@@ -160,17 +160,17 @@ class OpcuaSource:
     def _begin_anew(self, bookmark: str) -> None:
         """What was on its way when this ended before was not stored, and nobody will acknowledge
         it: the server has it still, as it has for a process that was killed."""
-        before, unread = self._deliveries.progress, self._holes.unread
+        before, unread = self._deliveries, self._holes.unread
         self._live, self._is_told = None, False
         self._resumption.begin_anew(Bookmark.parse(bookmark))
         self._make_parts()
         progress = self._deliveries.progress
-        progress.bookmark = Bookmark.parse(bookmark)
-        progress.heard_at = progress.stored_at = before.stored_at
-        progress.untold = before.untold
+        progress.heard_at = progress.stored_at = before.progress.stored_at
+        progress.bookmark, progress.untold = Bookmark.parse(bookmark), before.progress.untold
+        self._deliveries.units.refused(before.units.silent_nodes)
         if unread is not None:
             self._holes.reopen(*unread)
-        self._resumption.load(progress, self._holes, self.model.url)
+        self._resumption.load(progress, self._holes, self._deliveries.units, self.model.url)
         if self.model.redundancy != "none":
             self._servers.add(self._resumption.servers)
         self._servers.begin_with(self._resumption.url)
@@ -259,8 +259,8 @@ class OpcuaSource:
             limits = await session.read_limits()
             status = await read_status(session)
             publishing = self._dialler.publishing(session, limits, self._window, self._out)
-            is_resumed = resume is not None and session.resumed and limits == resume.limits
-            if resume is not None and is_resumed:
+            goes_on = resume is not None and session.resumed and limits.go_on(resume.limits)
+            if resume is not None and goes_on:
                 self._resumption.resumed(resume, session)
                 self._save()
                 if publishing.events is not None:
@@ -270,6 +270,9 @@ class OpcuaSource:
                 await publishing.tell({})
             else:
                 self._types = None
+                if resume is not None and session.resumed:
+                    # They would go on beside the new ones, for nobody.
+                    await session.delete_subscriptions([e.subscription for e in resume.terms])
                 self._resumption.began()
                 refused = await _watch_all(session, publishing)
                 # Only now: a server that gives no subscription was not connected to.
@@ -382,11 +385,11 @@ class OpcuaSource:
                     if published.subscription in publishing.subscriptions:
                         url = self._servers.active.url
                         self._resumption.remember(session, publishing, url, at)
-                if self._resumption.is_due(at):
+                if self._resumption.is_due(at, self._deliveries.units):
                     self._save()
 
     def _save(self) -> None:
-        self._resumption.save(self._deliveries.progress, self._holes)
+        self._resumption.save(self._deliveries.progress, self._holes, self._deliveries.units)
 
 
 async def _watch_all(session: Session, publishing: Publishing) -> dict[int, int]:

@@ -79,6 +79,11 @@ async def _find(
     fields: dict[str, object] = {"source": model.key, "server": active.url}
     try:
         mode, uris = await read_redundancy(session)
+        # Lists have the server itself, and not all say in ServerArray which one that is; and those
+        # of the plant file, whose addresses are as it says.
+        named = [each for each in servers.all if each is active or not each.uri]
+        known = {dialler.application_uri(each) for each in named}
+        uris = [each for each in uris if each not in known]
         if mode is not None and model.redundancy is None:
             servers.mode = mode
         if mode is None or not uris:

@@ -17,12 +17,20 @@ from opcua_gateway.alarms.journal import Journal, Key
 
 _MOST_RECENT = 5000
 
+MOST_KNOWN = 20_000
+"""Conditions that stand at a time: some servers have a new one for each event and end none."""
+
 NOT_LISTED = (
     "the source does not list the condition any more: it ended while no session saw its events"
 )
 NOT_KNOWN = (
     "its state is not known any more: the gateway gets no list of the server's conditions "
     "(ConditionRefresh)"
+)
+
+TOO_MANY = (
+    f"its state is not known any more: more than {MOST_KNOWN} conditions of the source stand, and "
+    "this one has had no news for the longest time"
 )
 
 
@@ -82,12 +90,13 @@ class Conditions:
         self._recent[identity] = None
         if len(self._recent) > _MOST_RECENT:
             self._recent.popitem(last=False)
+        self._known.pop(key, None)  # to the end
         if alarm.condition and alarm.retain:
             self._known[key] = alarm, True
             self._journal.will_add(alarm)
-        else:
-            self._known.pop(key, None)
         news.told.append(alarm)
+        if len(self._known) > MOST_KNOWN:
+            self._clear([next(iter(self._known))], 0, TOO_MANY, news)
 
     def asked(self) -> None:
         """A refresh is asked for: a RefreshStart is its from now on."""
@@ -121,6 +130,7 @@ class Conditions:
         self._clear(list(self._known), at, NOT_KNOWN, news)
 
     def _clear(self, keys: list[Key], at: int, reason: str, news: News) -> None:
+        """Tell conditions as ended; `at`: microseconds since 1970, 0: at the receipt."""
         for key in keys:
             gone, _ = self._known.pop(key)
             cleared = codec.MachineAlarm()

@@ -74,7 +74,11 @@ class Places:
         does not answer costs the place, not the event, and is not asked again in this session."""
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
-        new = [node for node in dict.fromkeys(nodes) if node not in self._known][:_MOST_NODES]
+        new = [node for node in dict.fromkeys(nodes) if node not in self._known]
+        for start in range(0, len(new), _MOST_NODES):
+            await self._find_part(session, new[start : start + _MOST_NODES])
+
+    async def _find_part(self, session: Session, new: Sequence[ua.NodeId]) -> None:
         paths: dict[ua.NodeId, list[ua.NodeId]] = {node: [node] for node in new}
         for _ in range(_MOST_LEVELS):
             for node, level in list(paths.items()):

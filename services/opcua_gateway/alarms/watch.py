@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from asyncua import ua
@@ -21,7 +22,9 @@ from opcua_gateway.alarms import event as events
 from opcua_gateway.alarms.event_types import read_own_fields
 from opcua_gateway.alarms.fields import BASIC, EventField, EventTerms, event_filter, standard
 from opcua_gateway.alarms.places import Places
+from opcua_gateway.alarms.statuses import FILTER_REFUSED, SESSION_IS_GONE
 from opcua_gateway.alarms.where import Proof, Where, export
+from opcua_gateway.decode.events import EventFields
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.decode.variants import UNREADABLE
 from opcua_gateway.happenings import Happening, RefreshAsked, RefreshRefused
@@ -33,49 +36,8 @@ log = logging.getLogger(__name__)
 _CONDITION_TYPE = ua.NodeId(ua.ObjectIds.ConditionType)
 _CONDITION_REFRESH = ua.NodeId(ua.ObjectIds.ConditionType_ConditionRefresh)
 _MOST_ATTEMPTS = 8
-_FILTER_STATUSES = frozenset(
-    int(getattr(ua.StatusCodes, name))
-    for name in (
-        "BadEventFilterInvalid",
-        "BadContentFilterInvalid",
-        "BadMonitoredItemFilterInvalid",
-        "BadMonitoredItemFilterUnsupported",
-        "BadFilterNotAllowed",
-        "BadFilterElementInvalid",
-        "BadFilterLiteralInvalid",
-        "BadFilterOperandCountMismatch",
-        "BadFilterOperandInvalid",
-        "BadFilterOperatorInvalid",
-        "BadFilterOperatorUnsupported",
-        "BadTypeDefinitionInvalid",
-        "BadBrowseNameInvalid",
-        "BadAttributeIdInvalid",
-        "BadIndexRangeInvalid",
-        "BadNotSupported",
-        "BadNotImplemented",
-        "BadDecodingError",
-        "BadInternalError",
-        "BadUnexpectedError",
-    )
-)
-"""With these a server refuses how events are asked for; some say nothing better than the last."""
-
-_SESSION_IS_GONE = frozenset(
-    int(getattr(ua.StatusCodes, name))
-    for name in (
-        "BadConnectionClosed",
-        "BadSecureChannelClosed",
-        "BadSecureChannelIdInvalid",
-        "BadSessionClosed",
-        "BadSessionIdInvalid",
-        "BadSessionNotActivated",
-        "BadSubscriptionIdInvalid",
-        "BadNoSubscription",
-        "BadServerHalted",
-        "BadShutdown",
-    )
-)
-"""All else is what a server says to events, and costs no session."""
+_REFUSALS_THAT_COUNT = 2
+"""Of the item in a row: the first may be of a server that is still setting up."""
 
 _REFRESHES_AGAIN = frozenset({int(ua.StatusCodes.BadRefreshInProgress)})
 
@@ -144,6 +106,7 @@ class EventWatch:
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._not_before = self._refreshed = 0.0  # by time.monotonic
+        self._namespaces_not_before = 0.0
         self._said: set[tuple[str, str]] = set()
 
     def go_on(self, terms: EventTerms | None) -> None:
@@ -151,6 +114,10 @@ class EventWatch:
         self.terms, self._missed = terms, terms is None
         if terms is not None:
             export(self._source, filtered=terms.filtered)
+
+    def know(self, namespaces: Sequence[str]) -> None:
+        """The server has further namespaces now."""
+        self._namespaces = namespaces
 
     async def create(self, subscription: int) -> bool:
         """Ask for the events, in a subscription; with less where the server refuses. Whether it
@@ -175,7 +142,7 @@ class EventWatch:
                 self.terms = EventTerms(subscription, tuple(fields), item, where)
                 export(self._source, filtered=where)
                 return True
-            if status & 0xFFFF0000 not in _FILTER_STATUSES:
+            if status & 0xFFFF0000 not in FILTER_REFUSED:
                 break
             before = len(fields), where
             if refused and len(refused) < len(fields):
@@ -202,6 +169,7 @@ class EventWatch:
         mine = [each for each in published.events if each.handle == self._handle]
         if not mine:
             return ()
+        await self._know_all_of(mine)
         fields = self.terms.fields
         nodes = [events.source_node(fields, each) for each in mine]
         if not self._is_prepared:
@@ -237,8 +205,13 @@ class EventWatch:
         Raises:
             SessionLost: the server is gone.
         """
+        refusals = 0
         while True:
             if self.terms is None and not await self.create(subscription()):
+                refusals += 1
+                if refusals == _REFUSALS_THAT_COUNT:
+                    # No event will end what stood in the session before.
+                    await out.put(RefreshRefused(self._missed, now_us()))
                 await asyncio.sleep(self._retry_s)
                 continue
             await self._wanted.wait()
@@ -279,7 +252,7 @@ class EventWatch:
             try:
                 await self._delete(before.subscription, before.item)
             except ua.UaStatusCodeError as error:
-                if error.code in _SESSION_IS_GONE:
+                if error.code in SESSION_IS_GONE:
                     raise
         if list_again:
             self._want()  # nothing was seen of the list before
@@ -290,6 +263,27 @@ class EventWatch:
     async def _delete(self, subscription: int, item: int) -> None:
         gone = ua.DeleteMonitoredItemsParameters(subscription, [item])
         await self._session.services.delete_monitored_items(gone)
+
+    async def _know_all_of(self, said: Sequence[EventFields]) -> None:
+        """Ask for the namespaces again where events name one that is not known: a condition shall
+        not have another name in the next session."""
+        highest = max(
+            (
+                value.NamespaceIndex
+                for each in said
+                for value, _ in each.values
+                if isinstance(value, ua.NodeId)
+            ),
+            default=0,
+        )
+        now = time.monotonic()
+        if highest < len(self._namespaces) or now < self._namespaces_not_before:
+            return
+        self._namespaces_not_before = now + self._retry_s
+        with suppress(SessionLost):  # if the session is over, others see to it
+            found = (await self._session.read_limits()).namespaces
+            if found[: len(self._namespaces)] == tuple(self._namespaces):
+                self._namespaces = found
 
     async def _refresh(self) -> str:
         """Have the server list its conditions; "done", "later", or "refused": it cannot."""
@@ -307,7 +301,7 @@ class EventWatch:
                 self._say("conditions were not listed", "the server did not answer")
                 return "later"
             except ua.UaStatusCodeError as error:
-                if error.code in _SESSION_IS_GONE:
+                if error.code in SESSION_IS_GONE:
                     raise
                 status = ua.StatusCode(error.code)
             except UNREADABLE as error:
@@ -353,7 +347,7 @@ class EventWatch:
             try:
                 (answer,) = await self._session.services.create_monitored_items(request)
             except ua.UaStatusCodeError as error:
-                if error.code in _SESSION_IS_GONE:
+                if error.code in SESSION_IS_GONE:
                     raise
                 return int(error.code), frozenset(), 0
             except TimeoutError:

@@ -21,6 +21,9 @@ _FASTEST_SHARE, _FASTEST_S = 0.1, 0.01
 """A server that samples as fast as it can is taken to do so ten times in a publishing interval, but
 not more than a hundred times a second."""
 
+_COUNTABLE = 1e9
+"""More values fit no queue; what divides by a time near 0 may have no end."""
+
 
 class Trigger(IntEnum):
     """DataChangeTrigger (part 4, 7.22.2)."""
@@ -79,7 +82,8 @@ def needed_queue(sampling_s: float, publishing_interval_s: float, outage_s: floa
     if sampling_s <= 0:
         sampling_s = max(publishing_interval_s * _FASTEST_SHARE, _FASTEST_S)
     # Rounded, as what a double cannot hold exactly must not make one value more: 60.3 / 0.1.
-    return math.ceil(round((2 * publishing_interval_s + outage_s) / sampling_s, 6)) + 1
+    values = round((2 * publishing_interval_s + outage_s) / sampling_s, 6)
+    return math.ceil(min(values, _COUNTABLE)) + 1
 
 
 def asked_of(source: SourceModel, tags: Sequence[Tag]) -> list[Asked]:

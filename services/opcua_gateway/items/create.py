@@ -11,6 +11,7 @@ from asyncua import ua
 from opcua_gateway.failures import TooManyItems
 from opcua_gateway.items.asked import Asked, Filter
 from opcua_gateway.session import (
+    LONGEST_INTERVAL_S,
     TOO_LARGE,
     Session,
     SessionLost,
@@ -23,6 +24,9 @@ BAD_TOO_MANY_MONITORED_ITEMS = int(ua.StatusCodes.BadTooManyMonitoredItems)
 
 _REQUEST_HEAD_BYTES, _ITEM_BYTES = 512, 112
 """Of a call that creates items, and of an item in it beside its node id as text: at most."""
+
+_SHORTEST_SAMPLING_S = 1e-7
+"""OPC UA's own times have no digit below."""
 
 _FILTER_REFUSED = frozenset(
     {
@@ -135,6 +139,7 @@ class ItemMaker:
     def __init__(self, session: Session, asked: Sequence[Asked], outage_s: float) -> None:
         self._session, self._asked, self._outage_s = session, asked, outage_s
         self._item_of: dict[int, tuple[int, int]] = {}  # subscription and item, by handle
+        self._handle_of: dict[tuple[int, int], int] = {}
 
     async def watch(
         self,
@@ -264,29 +269,53 @@ class ItemMaker:
                 raise TooManyOperations from error
             except ua.uaerrors.BadTooManyMonitoredItems as error:
                 raise TooManyItems from error
-            before: dict[int, list[int]] = {}
-            for item, answer in zip(items, answers, strict=True):
-                if answer.StatusCode.is_good():
-                    if item.handle in self._item_of:
-                        subscription, old = self._item_of[item.handle]
-                        before.setdefault(subscription, []).append(old)
-                    self._item_of[item.handle] = terms.subscription, answer.MonitoredItemId
-            for subscription, gone in before.items():
+            made = {
+                item.handle: _made(item, answer)
+                for item, answer in zip(items, answers, strict=True)
+            }
+            ids = [(terms.subscription, int(answer.MonitoredItemId)) for answer in answers]
+            there = [
+                (item.handle, number)
+                for item, number in zip(items, ids, strict=True)
+                if made[item.handle].is_there
+            ]
+            for subscription, gone in self._replace(there).items():
                 await self._session.services.delete_monitored_items(
                     ua.DeleteMonitoredItemsParameters(subscription, gone)
                 )
-        return {
-            item.handle: _made(item, answer) for item, answer in zip(items, answers, strict=True)
-        }
+        return made
+
+    def _replace(self, made: Sequence[tuple[int, tuple[int, int]]]) -> dict[int, list[int]]:
+        """Note the items that handles have now; those that they had before, by subscription.
+
+        A server may give the number of an item that went with its node to another one, or the same
+        item again: such a number is not that of what was before.
+        """
+        before = [item for handle, _ in made if (item := self._item_of.get(handle)) is not None]
+        for handle, item in made:
+            if (other := self._handle_of.get(item, handle)) != handle:
+                self._item_of.pop(other, None)
+            self._item_of[handle] = item
+            self._handle_of[item] = handle
+        taken = {item for _, item in made}
+        gone: dict[int, list[int]] = {}
+        for item in before:
+            if item not in taken:
+                self._handle_of.pop(item, None)
+                gone.setdefault(item[0], []).append(item[1])
+        return gone
 
 
 def _made(item: Item, answer: ua.MonitoredItemCreateResult) -> Made:
     status = int(answer.StatusCode.value)
-    revised = float(answer.RevisedSamplingInterval)
-    # A server that says 0 for a slower one asked does not mean it, nor one that says no number.
-    sampling_s = (
-        revised / 1000 if revised >= 0 and (revised or not item.sampling_s) else item.sampling_s
-    )
+    revised = float(answer.RevisedSamplingInterval) / 1000
+    # A server that says 0 for a slower one asked does not mean it, nor one that says no number, or
+    # one that no clock has.
+    if revised == 0:
+        means_it = not item.sampling_s
+    else:
+        means_it = _SHORTEST_SAMPLING_S <= revised <= LONGEST_INTERVAL_S
+    sampling_s = revised if means_it else item.sampling_s
     return Made(status, sampling_s, int(answer.RevisedQueueSize) or item.queue_size)
 
 

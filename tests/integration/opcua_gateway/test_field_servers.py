@@ -106,7 +106,8 @@ async def test_a_server_that_has_its_namespaces_later_is_read_again(tmp_path: Pa
         start = now_ms()
         await own.count(1, 5, PAUSE_MS, start)
         await until(lambda: newest(taken) == [5.0] * NODES, "the last values")
-    assert births(taken) == ["connected"]
+    # Before, the server gave nothing of the unit: nobody could say that it lives.
+    assert births(taken) == ["connected", "communication is back"]
 
 
 async def test_a_node_that_was_taken_out_and_put_back_delivers_again(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from asyncua import ua
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from opcua_gateway.items.asked import (
     fingerprint,
     needed_queue,
 )
-from opcua_gateway.items.create import Made, items_for, with_wider_queues
+from opcua_gateway.items.create import Item, Made, _made, items_for, with_wider_queues
 from opcua_gateway.items.revised import Revisions
 from opcua_gateway.mapping import tags_of
 from opcua_gateway.resume import Resume
@@ -29,6 +30,19 @@ from opcua_gateway.source import make_sources
 from tests.unit.opcua_gateway.test_deliveries import make_plant
 
 MS = st.integers(1, 5_000)
+
+
+@pytest.mark.parametrize("sampling_s", [5e-324, 1e-310, 1e-300, 1e-9, math.inf])
+def test_a_time_that_no_clock_has_asks_for_no_endless_queue(sampling_s: float) -> None:
+    assert needed_queue(sampling_s, 0.25, 60) <= 10**9 + 1
+    assert Asked(sampling_ms=sampling_s).queue(0.25, 60) <= MOST_QUEUED
+
+
+@pytest.mark.parametrize("revised_ms", [math.nan, math.inf, -math.inf, -1.0, 1e300, 1e-308])
+def test_what_is_no_time_of_a_clock_revises_nothing(revised_ms: float) -> None:
+    answer = ua.MonitoredItemCreateResult(ua.StatusCode(0), 1, revised_ms, 0)
+    made = _made(Item(0, "ns=2;s=v", 0.25, 20), answer)
+    assert made == Made(0, 0.25, 20)
 
 
 @given(sampling=MS, publishing=MS, outage=st.integers(0, 600_000))
@@ -131,7 +145,12 @@ def test_a_session_goes_on_only_where_its_items_are_what_the_plant_file_asks(
         asked = source._dialler.fingerprint if said == "the same" else said
         resume = Resume("secret", (), Limits(("",), 1), addresses, (), 5, asked=asked)
         source._resumption._file.save(resume)
-        source._resumption.load(source._deliveries, source._holes, source.model.url)
+        source._resumption.load(
+            source._deliveries.progress,
+            source._holes,
+            source._deliveries.units,
+            source.model.url,
+        )
         return bool(source._resumption.url)
 
     assert found("the same", deadband=1)

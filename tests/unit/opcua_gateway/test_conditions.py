@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aurelian.model import codec
+from opcua_gateway.alarms import conditions, journal
 from opcua_gateway.alarms.conditions import NOT_KNOWN, NOT_LISTED, Conditions, News
 from opcua_gateway.alarms.journal import Journal
 
@@ -163,3 +164,45 @@ def test_a_journal_that_was_cut_off_keeps_what_stands_before(tmp_path: Path) -> 
     file.write_bytes(file.read_bytes() + b'{"add": "EgdhbGFy\n{"gone": 5}\n[]\n{"stored"')
     server.start()
     assert server.list(alarm("b", "2")) == [("a", False)]
+
+
+def test_the_journal_of_a_long_process_stays_short_and_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_MOST_LINES", 50)
+    server = Server(tmp_path)
+    server.say(alarm("b", "old"))
+    for n in range(300):
+        server.say(alarm("a", f"on {n}"))
+        server.say(alarm("a", f"off {n}", retain=False))
+    server.say(alarm("c", "new"), is_stored=False)
+    assert (tmp_path / "c.jsonl").read_bytes().count(b"\n") < 70
+    server.start()
+    assert [each.condition for each in server.conditions.known] == ["b", "c"]
+    # What was not stored is told again, what was is not.
+    assert server.list(alarm("b", "old"), alarm("c", "new")) == [("c", True)]
+
+
+def test_lines_that_come_while_the_journal_is_written_anew_are_not_lost(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.say(alarm("a", "1"), alarm("b", "2"))
+    kept = server._made[0]
+    found = kept._read()
+    kept.remove(("a", ""))
+    kept._rewrite(found)
+    kept.remove(("b", ""))
+    server.start()
+    assert not server.conditions.known
+
+
+def test_of_a_server_that_ends_no_condition_the_oldest_are_not_known_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "MOST_KNOWN", 3)
+    server = Server(tmp_path)
+    told = server.say(*(alarm(f"c{n}", str(n)) for n in range(3)), alarm("c0", "x", severity=9))
+    assert told == [("c0", True), ("c1", True), ("c2", True), ("c0", True)]
+    assert server.say(alarm("c3", "3")) == [("c3", True), ("c1", False)]
+    assert len(server.conditions.known) == 3
+    server.start()
+    assert [each.condition for each in server.conditions.known] == ["c2", "c0", "c3"]

@@ -326,6 +326,62 @@ def test_a_refused_node_is_named_with_its_address_its_status_and_what_to_do(
     assert "aurelian browse opc.tcp://127.0.0.1:4840 --filter name" in fields["next"]
 
 
+BAD_NO_COMMUNICATION, BAD_NODE_ID_UNKNOWN = 0x80310000, 0x80340000
+
+
+def lives(delivery: Delivery) -> list[str]:
+    """Births and deaths, with how many assets each names."""
+    return [
+        f"{kind} {len(event.birth.assets or event.death.assets)}"
+        for event in delivery.events
+        if (kind := event.WhichOneof("kind")) in ("birth", "death")
+    ]
+
+
+@pytest.mark.parametrize("status", [BAD_NO_COMMUNICATION, 0x40900000, 0x800A0000, 0x80320000])
+def test_a_unit_that_was_silent_is_not_alive_in_the_next_session_until_its_values_say_so(
+    status: int,
+) -> None:
+    deliveries, _ = make()
+    deliveries.of(Connected(False, T))
+    said = deliveries.of(Message(texts((0, T, status), (1, T, status)), None, 0, T))
+    assert lives(said) == ["death 1"]
+    assert lives(deliveries.of(Connected(True, T + 5 * S))) == ["birth 1", "death 1"]
+    later = T + 10 * S
+    assert not beats(deliveries.of(Message(texts(), None, 0, later)))
+    # The same values again, as a new session brings them.
+    deliveries.of(Connected(False, later))
+    assert not lives(deliveries.of(Message(texts((0, T, status), (1, T, status)), None, 0, later)))
+    back = deliveries.of(Message(texts((0, later, 0)), None, 0, later))
+    assert lives(back) == ["birth 1"]
+
+
+def test_a_unit_whose_nodes_the_server_all_refuses_is_not_alive() -> None:
+    deliveries, _ = make()
+    deliveries.of(Connected(False, T))
+    assert not lives(deliveries.of(Refused({0: BAD_NODE_ID_UNKNOWN}, T)))
+    assert lives(deliveries.of(Refused({1: 0x801F0000}, T))) == ["death 1"]
+    assert not beats(deliveries.of(Message(texts(), None, 0, T + 5 * S)))
+    back = deliveries.of(Message(texts((1, T, 0)), None, 0, T + 6 * S))
+    assert lives(back) == ["birth 1"]
+    assert beats(deliveries.of(Message(texts(), None, 0, T + 9 * S)))
+
+
+def test_events_of_the_time_between_two_hot_servers_are_missing() -> None:
+    for alarms, told in (({"alarms": True}, 1), ({}, 0)):
+        deliveries, holes = make(
+            source={"redundant": ["opc.tcp://b:4840"], "redundancy": "hot"} | alarms
+        )
+        deliveries.of(Connected(False, T))
+        deliveries.of(Message(texts((0, T, 0), (1, T, 0)), None, 0, T))
+        taken = deliveries.of(Connected(False, T + S, sampled_since=T - 60 * S))
+        gaps = [each.gap for each in taken.events if each.HasField("gap")]
+        assert len(gaps) == told
+        assert not holes.unread  # of values nothing is missing
+        for gap in gaps:
+            assert (gap.from_time, gap.to_time) == (T, T + S) and "events" in gap.reason
+
+
 def of_state(*values: tuple[int, int | str]) -> Message:
     """What the server says of itself, by place in `server_status.WATCHED`."""
     first = 2  # behind the nodes of `make`

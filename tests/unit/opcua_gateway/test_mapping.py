@@ -20,7 +20,6 @@ from opcua_gateway.decode.notifications import decode_publish, to_value
 from opcua_gateway.mapping import (
     AddressError,
     Notification,
-    UnitsHeard,
     overflowed,
     parse_address,
     tags_of,
@@ -36,6 +35,7 @@ from opcua_gateway.message_numbers import (
 )
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import make_sources
+from opcua_gateway.units_heard import UnitsHeard
 from tests.source_alone import taking
 from tests.waiting import until
 

@@ -69,6 +69,20 @@ def test_a_better_class_counts_after_it_held_and_a_higher_level_of_the_same_clas
     assert servers.better(102 + HOLD_S) is None
 
 
+def test_others_that_are_better_by_turns_are_better_all_the_time() -> None:
+    """Two healthy servers whose levels cross all the time: the degraded one was never left."""
+    servers, found = make(100, 250, 240), []
+    for tenth in range(int(HOLD_S * 10) + 1):
+        servers.all[1].level, servers.all[2].level = (250, 240) if tenth % 2 else (240, 250)
+        found.append(servers.better(tenth / 10))
+    assert set(found[:-1]) == {None} and found[-1] in servers.others
+    # But not one that is healthy where the other one is not: it has held for no time.
+    servers = make(100, 250, 150)
+    for tenth in range(60):
+        servers.all[1].level, servers.all[2].level = (250, 150) if tenth % 2 else (150, 250)
+        assert servers.better(tenth / 10) is None
+
+
 def test_after_a_move_it_stays_a_while_and_longer_after_each() -> None:
     servers, now, rests = make(100, 255), 0.0, []
     for _ in range(8):
