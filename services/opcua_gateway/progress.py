@@ -39,6 +39,11 @@ class Progress:
         # By how much live values are dated after they come; before: negative, as it is the rule.
         self._ahead = 0
 
+    def go_on(self, before: Progress, bookmark: Bookmark) -> None:
+        """Begin where the disk is, after one that ended; its bookmark is there."""
+        self.heard_at = self.stored_at = before.stored_at
+        self.untold, self.bookmark = before.untold, bookmark
+
     def began(self, session: str) -> None:
         """A session is up, resumed or new; `session`: our name of it."""
         if session != self.bookmark.session:

@@ -138,23 +138,22 @@ class OpcuaSource:
 
     def _make_parts(self) -> None:
         """What takes values from a session to the outbox, and remembers how far it is."""
-        settings = self._settings
-        self._window = Window(settings.opcua_unacknowledged)
+        self._window = Window(self._settings.opcua_unacknowledged)
         self._out: asyncio.Queue[Happening] = asyncio.Queue(maxsize=32)
         self._holes = Holes(
             len(self._tags),
-            is_on=settings.opcua_read_back,
-            longest_us=int(settings.opcua_read_back_s * SECOND_US),
+            is_on=self._settings.opcua_read_back,
+            longest_us=int(self._settings.opcua_read_back_s * SECOND_US),
         )
         self._reader = HistoryReader(
             self.model,
             self._tags,
-            settings.opcua_read_back_values,
+            self._settings.opcua_read_back_values,
             self._holes,
             self._out,
             self._window,
         )
-        self._alarms = make_alarms(self.model, self._units, settings.state)
+        self._alarms = make_alarms(self.model, self._units, self._settings.state)
         self._deliveries = Deliveries(self.model, self.owner, self._tags, self._holes, self._alarms)
 
     def _begin_anew(self, bookmark: str) -> None:
@@ -165,8 +164,7 @@ class OpcuaSource:
         self._resumption.begin_anew(Bookmark.parse(bookmark))
         self._make_parts()
         progress = self._deliveries.progress
-        progress.heard_at = progress.stored_at = before.progress.stored_at
-        progress.bookmark, progress.untold = Bookmark.parse(bookmark), before.progress.untold
+        progress.go_on(before.progress, Bookmark.parse(bookmark))
         self._deliveries.units.refused(before.units.silent_nodes)
         if unread is not None:
             self._holes.reopen(*unread)
@@ -182,8 +180,7 @@ class OpcuaSource:
         turn = await self._turns.take()
         try:
             while True:
-                began = time.monotonic()
-                pauses, has_delivered = True, False
+                began, pauses, has_delivered = time.monotonic(), True, False
                 try:
                     await in_own_task(self._connect_and_run(turn, standbys))
                 except* SessionLost as group:
