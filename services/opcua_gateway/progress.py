@@ -100,12 +100,13 @@ class Progress:
         book = message.acknowledgements
         if book is None:
             return None
+        # By the message's own times: one that was sent again has older ones than those after it.
+        at = message.received_at + min(self._ahead, 0)
 
         def stored() -> None:
             self.on_the_way -= 1
             if alarms_stored is not None:
                 alarms_stored()
-            at = message.received_at + min(self._ahead, 0)
             is_set_back = self.stored_at - at > _SET_BACK_US
             self.stored_at = at if is_set_back else max(self.stored_at, at)
             book.stored(message.published.sequence)

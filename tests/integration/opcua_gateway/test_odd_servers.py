@@ -54,7 +54,7 @@ async def serving(folder: Path, policy: ua.SecurityPolicyType) -> AsyncIterator[
 
 async def read_limits(source: OpcuaSource) -> Limits:
     """Open a session as the source does and read what it reads first."""
-    way = await source._endpoints.find_way(5.0)
+    way = await source._dialler.endpoints(source._servers.all[0]).find_way(5.0)
     async with opened(
         source.model.url, way, timeout_s=5.0, session_timeout_s=30.0, name="t", secret=None
     ) as session:

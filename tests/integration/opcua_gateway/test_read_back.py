@@ -312,7 +312,7 @@ async def test_what_a_gateway_had_not_stored_when_it_ended_is_read_by_the_next(
             "resumed"
         ]
     again = make_source(tmp_path, url_at(proxy.port), 2, source=FAST)
-    again._begin_anew()
+    again._begin_anew("")
     assert again._holes.unread is None
 
 

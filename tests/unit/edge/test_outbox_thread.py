@@ -70,6 +70,17 @@ async def test_an_event_waits_for_nobody_and_takes_those_that_wait_along() -> No
     assert commits.seen == [["a"], ["b", "alarm"], ["closed"]]
 
 
+async def test_who_brings_much_waits_for_nobody() -> None:
+    commits = Commits()
+    async with OutboxThread(cast(Outbox, commits), pause_s=LONG_S) as thread:
+        began = asyncio.get_running_loop().time()
+        await thread.append(entry("a"))
+        half = [OutboxEntry(RecordKind.SAMPLES, "half", "half", 500, lambda _: b"")]
+        await asyncio.gather(thread.append(half), thread.append(half))
+        assert asyncio.get_running_loop().time() - began < LONG_S
+    assert commits.seen == [["a"], ["half", "half"], ["closed"]]
+
+
 async def test_one_that_comes_rarely_never_waits() -> None:
     commits = Commits()
     async with OutboxThread(cast(Outbox, commits), pause_s=0.01) as thread:

@@ -21,12 +21,16 @@ _Waiting = tuple[
 ]
 
 
+WORTH_A_COMMIT = 1000
+"""So many samples do not wait for more: under overload a pause would make them older."""
+
+
 class OutboxThread:
     """Group commit: whatever is handed over while a commit runs, or less than `pause_s` after one
     began, goes into the next one. Async context manager.
 
-    So whoever comes rarely, and an event, gets a commit at once, many share one, and a slow disk
-    makes larger groups by itself. A pause is for machines that send on while they wait for their
+    So whoever comes rarely, an event, and who brings much get a commit at once, many share one,
+    and a slow disk makes larger groups by itself. A pause is for machines that send on while they wait for their
     acknowledgement; a commit costs as much as some hundred values (threads, the log's sync).
     """
 
@@ -39,6 +43,7 @@ class OutboxThread:
         """Set after each commit; the drain clears it."""
         self._executor = ThreadPoolExecutor(1, "outbox")
         self._waiting: list[_Waiting] = []
+        self._samples = 0  # of those
         self._busy = False
 
     async def __aenter__(self) -> OutboxThread:
@@ -72,7 +77,9 @@ class OutboxThread:
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entries, counts, bookmarks or {}, done))
-        self._start(at_once=any(entry.kind is RecordKind.EVENTS for entry in entries))
+        self._samples += sum(entry.samples for entry in entries)
+        is_event = any(entry.kind is RecordKind.EVENTS for entry in entries)
+        self._start(at_once=is_event or self._samples >= WORTH_A_COMMIT)
         await done
 
     async def call(self, function: Callable[..., T], *args: object) -> T:
@@ -98,7 +105,7 @@ class OutboxThread:
         self._timer, self._busy = None, True
         loop = asyncio.get_running_loop()
         self._next_at = loop.time() + self._pause_s
-        group, self._waiting = self._waiting, []
+        group, self._waiting, self._samples = self._waiting, [], 0
         committed = loop.run_in_executor(self._executor, self._commit, group)
         committed.add_done_callback(partial(self._finish, group))
 
