@@ -30,8 +30,9 @@ class OutboxThread:
     began, goes into the next one. Async context manager.
 
     So whoever comes rarely, an event, and who brings much get a commit at once, many share one,
-    and a slow disk makes larger groups by itself. A pause is for machines that send on while they wait for their
-    acknowledgement; a commit costs as much as some hundred values (threads, the log's sync).
+    and a slow disk makes larger groups by itself. A pause is for machines that send on while they
+    wait for their acknowledgement; a commit costs as much as some hundred values (threads, the
+    log's sync).
     """
 
     def __init__(self, outbox: Outbox, pause_s: float = 0.0) -> None:
