@@ -31,7 +31,7 @@ class SourceState(StrEnum):
 
     LIVE = "LIVE"  # values or signs of life come
     BACKFILL = "BACKFILL"  # live, and what was missed is read out of the server's history
-    DEGRADED = "DEGRADED"  # values come, not of all nodes or units, or the server is not at work
+    DEGRADED = "DEGRADED"  # connected; not all nodes or units come, or we can store none of them
     STALE = "STALE"  # connected, and nothing came for longer than a keep-alive may take
     CONNECTING = "CONNECTING"  # not connected, tried again
     AUTH_FAILED = "AUTH_FAILED"  # not connected: signing in needs a person
@@ -130,6 +130,9 @@ class Observable(Protocol):
         """How it is now; asked often, so it only looks."""
 
 
+_CONNECTED = (SourceState.LIVE, SourceState.BACKFILL, SourceState.DEGRADED, SourceState.STALE)
+
+
 class SourceStates:
     """Follows the sources of a gateway. Those that do not say how they are are left out."""
 
@@ -138,10 +141,15 @@ class SourceStates:
         self._known: dict[str, tuple[Condition, int]] = {}
         self._sent: dict[str, tuple[Condition, float]] = {}
 
-    def look(self) -> None:
-        """Ask each, export it, and log what changed."""
+    def look(self, cause: str = "", step: str = "") -> None:
+        """Ask each, export it, and log what changed. `cause`: why the outbox takes nothing, if so:
+        what a connected source brings waits, whatever it says of itself; `step`: what to do."""
         for source in self._sources:
-            self._export(source.model.key, source.condition())
+            condition = source.condition()
+            if cause and condition.state in _CONNECTED:
+                waits = f"its values wait and are not stored: {cause}"
+                condition = replace(condition, state=SourceState.DEGRADED, cause=waits, step=step)
+            self._export(source.model.key, condition)
 
     def shown(self) -> Sequence[dict[str, object]]:
         """All as of the last look, for `/sources`: JSON-ready, times as seconds since 1970, None
@@ -151,6 +159,8 @@ class SourceStates:
                 "source": key,
                 "state": each.state.value,
                 "reason": each.reason,
+                "cause": each.cause,
+                "step": each.step,
                 "since": since / SECOND_US,
                 "heard": each.heard_at / SECOND_US or None,
                 "data": each.data_at / SECOND_US or None,
