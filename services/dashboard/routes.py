@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aurelian.model.asset import Asset
 from aurelian.model.time import from_ms, now_ms, to_iso
 from dashboard import formats, machine_alarms, marks, pages, queries, timeline
-from dashboard.connection_views import views_of
+from dashboard.connection_views import details_of, views_of
 from dashboard.forward import FORWARDED_APIS, authorization
 from dashboard.freshness import Freshness
 from dashboard.gate import CurrentVisitor, NoKey, Visitor, enter_by_link
@@ -120,6 +120,12 @@ def make_routes(
             request,
             now=now,
             sources=sources,
+            details=details_of(
+                hub.plant.connections,
+                [row["id"] for row in sources],
+                now,
+                pages.plant_zone(hub.plant),
+            ),
             database_away=away,
             ledger=await _ledger(settings, client, visitor, now),
             clients=hub.clients,
