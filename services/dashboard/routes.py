@@ -113,20 +113,12 @@ def make_routes(
     @router.get("/system")
     async def system_page(request: Request, visitor: CurrentVisitor) -> HTMLResponse:
         now, hub = now_ms(), visitor.hub
-        sources, away = await _sources(engine, visitor.owner)
         return render.page(
             hub,
             "system.html",
             request,
             now=now,
-            sources=sources,
-            details=details_of(
-                hub.plant.connections,
-                [row["id"] for row in sources],
-                now,
-                pages.plant_zone(hub.plant),
-            ),
-            database_away=away,
+            **await _source_content(visitor, engine, now),
             ledger=await _ledger(settings, client, visitor, now),
             clients=hub.clients,
             signals=len(hub.plant.signals),
@@ -138,6 +130,11 @@ def make_routes(
         return render.page(
             hub, "connections.html", request, now=now, **_connection_content(hub, None, now)
         )
+
+    @router.get("/parts/sources")
+    async def sources_part(visitor: CurrentVisitor) -> HTMLResponse:
+        content = await _source_content(visitor, engine, now_ms())
+        return HTMLResponse(render.part("_sources.html", **content))
 
     @router.get("/parts/connections")
     async def all_connections_part(visitor: CurrentVisitor) -> HTMLResponse:
@@ -311,6 +308,15 @@ def _connection_content(hub: Hub, line: Asset | None, now: int) -> dict[str, Any
         sources = set(plant.tree.sources_of(line))
     zone = pages.plant_zone(plant) if line is None else pages.zone_of(line)
     return {"connections": views_of(plant.connections, sources, now, zone)}
+
+
+async def _source_content(visitor: Visitor, engine: AsyncEngine, now: int) -> dict[str, Any]:
+    """A company's sources as the historian knows them, and how they are as their gateways say."""
+    sources, away = await _sources(engine, visitor.owner)
+    plant = visitor.hub.plant
+    ids, zone = [row["id"] for row in sources], pages.plant_zone(plant)
+    details = details_of(plant.connections, ids, now, zone)
+    return {"sources": sources, "database_away": away, "details": details}
 
 
 async def _sources(engine: AsyncEngine, owner: str) -> tuple[list[Any], bool]:

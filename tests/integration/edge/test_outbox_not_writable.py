@@ -144,7 +144,8 @@ async def test_a_start_in_a_folder_that_is_not_writable_ends_with_one_sentence(
     folder.mkdir(parents=True)
     immutable(folder, True)
     with pytest.raises(UnusableError) as found:
-        await run_gateway(alone, Health("opcua_gateway"), lambda *_: [])
+        async with asyncio.timeout(20):
+            await run_gateway(alone, Health("opcua_gateway"), lambda *_: [])
     (line,) = str(found.value).splitlines()
     assert str(folder) in line and "cannot be written: " in line and "Let the user of" in line
 
