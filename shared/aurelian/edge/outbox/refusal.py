@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from sqlite3 import SQLITE_FULL, OperationalError
 
 from aurelian.edge.outbox.limits import OutboxFull, OutboxNotWritable
 
@@ -21,17 +20,19 @@ _STEPS = {
 }
 
 
-def refusal_of(folder: Path, error: OperationalError | OSError) -> OutboxFull:
-    """The error to raise where the disk refused a write in `folder` with `error`."""
+def refusal_of(folder: Path, error: Exception) -> OutboxFull:
+    """The error to raise where the disk refused a write in `folder` with `error`, the kernel's or
+    SQLite's."""
     if isinstance(error, OutboxFull):
         return error
     what = str(error)
     if isinstance(error, OSError):
         found: OSError | None = error
     else:
-        if getattr(error, "sqlite_errorcode", None) == SQLITE_FULL:
+        name = getattr(error, "sqlite_errorname", None)
+        if name == "SQLITE_FULL":
             return _no_room(folder, what)
-        if getattr(error, "sqlite_errorcode", None) is None:  # ours: another process has it
+        if name is None:  # ours: another process has it
             return OutboxNotWritable(f"outbox {folder}: {what}", "End the other gateway of it")
         found = write_error(folder)
     if found is None:
