@@ -24,6 +24,7 @@ from aurelian.local.supervisor import Kept
 from aurelian.model.plant import Plant
 from aurelian.model.sample import ValueType
 from aurelian.runtime.health import Health, UnusableError
+from tests import servers
 from tests.integration.edge.conftest import PLANT
 from tests.waiting import until
 
@@ -82,7 +83,7 @@ def immutable() -> Iterator[Callable[[Path, bool], None]]:
         flag = "+i" if on else "-i"
         done = subprocess.run(["chattr", "-R", flag, folder], capture_output=True, check=False)
         if done.returncode:
-            pytest.skip(f"chattr is not possible here: {done.stderr.decode()}")
+            servers.cannot_run(f"chattr is not possible: {done.stderr.decode()}")
         changed.add(folder)
 
     yield change
