@@ -124,7 +124,7 @@ def browse(
     try:
         found = asyncio.run(_discover(model, settings, store, selection, bounds, values=values))
     except Unacceptable as error:
-        step = _step_after(error, of_plant=plant_file is not None)
+        step = _step_after(error, store, of_plant=plant_file is not None)
         give_up(str(error), f"{step}then the same command again")
     except SessionLost as error:
         give_up(
@@ -219,10 +219,10 @@ def _model(
     return model
 
 
-def _step_after(error: Unacceptable, *, of_plant: bool) -> str:
+def _step_after(error: Unacceptable, store: TrustStore, *, of_plant: bool) -> str:
     """What a source says in the plant file is said here by options."""
     if isinstance(error, CertificateRefused):
-        return "aurelian trust list shows the certificates; "
+        return f"aurelian trust list --pki {store.folder} shows the certificates; "
     if of_plant:
         return "correct the plant file, "
     if isinstance(error, SignInRefused):

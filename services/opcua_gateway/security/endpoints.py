@@ -19,9 +19,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.applications import gateway_certificate, gateway_store
-from aurelian.edge.certificates import UNREADABLE, TrustError, sha256_of, shown, utc_now
+from aurelian.edge.certificates import (
+    UNREADABLE,
+    TrustError,
+    sha256_of,
+    shown,
+    uris_of,
+    utc_now,
+)
 from aurelian.edge.names import readable
-from aurelian.edge.trust_store import RENEW_BEFORE, OwnCertificate, TrustStore
+from aurelian.edge.trust_store import RENEW_BEFORE, Listed, OwnCertificate, TrustStore
 from aurelian.model.source_model import OpcuaSecurity, SourceModel, Waiver
 from opcua_gateway import metrics
 from opcua_gateway.security.policies import (
@@ -49,6 +56,8 @@ from opcua_gateway.transport_limits import keep_limits
 log = logging.getLogger(__name__)
 
 _TRANSPORT = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
+
+_MOST_EARLIER = 3
 
 # Sources of one gateway share its certificate: it is made once, and said once.
 _of_own = threading.Lock()
@@ -172,14 +181,39 @@ class Endpoints:
         waivable = sorted({each.check for each in faults} & {*get_args(Waiver)})
         steps = []
         if UNTRUSTED in (each.check for each in faults):
-            steps.append(f"accept it: aurelian trust add {sha256_of(own)[:16]}")
+            steps.append(f"accept it: `{self._store.command('add', sha256_of(own))}`")
         if waivable:
             listed = ", ".join(waivable)
             steps.append(f"mend it there, or do without the check: security: {{waive: [{listed}]}}")
         unreadable = f" (beside that: {'; '.join(lists.unreadable)})" if lists.unreadable else ""
-        step = f"If it is the right server, {'; '.join(steps) or 'it needs another certificate'}"
+        before = self._earlier(own)
+        condition = "If it was renewed there" if before else "If it is the right server"
+        if before:
+            removes = (f"`{self._store.command('remove', each.sha256)}`" for each in before)
+            steps.append(f"then take away the old one: {', '.join(removes)}")
+        step = f"{condition}, {'; '.join(steps) or 'it needs another certificate'}"
         said = f"the server's certificate {shown(sha256_of(own))} is refused: {reason}{unreadable}"
+        if before:
+            was = ", ".join(shown(each.sha256) for each in before)
+            mine = any(each.source in (source, self._first_of) for each in before)
+            said += (
+                f"; this source had {was} until now"
+                if mine
+                else f"; {was}, of the same ApplicationUri, is accepted"
+            )
         raise CertificateRefused(f"{said}. {step}", step, own)
+
+    def _earlier(self, certificate: x509.Certificate) -> list[Listed]:
+        """What was accepted for this server before."""
+        try:
+            found = self._store.earlier(certificate, self._model.key, self._first_of)
+        except OSError:  # it must not hide why
+            return []
+        uris = {*uris_of(certificate)}
+        if self._first_of != self._model.key or self._model.redundant:
+            # A source of several servers: only what says that it is this one.
+            found = [e for e in found if e.source == self._first_of or not uris.isdisjoint(e.uris)]
+        return found[:_MOST_EARLIER]
 
 
 def announce_certificate(settings: OpcuaGatewaySettings) -> None:
