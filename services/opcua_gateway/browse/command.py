@@ -146,7 +146,10 @@ def browse(
     for line in summary(found):
         terminal.print(line, markup=False)
     if not plant:
-        terminal.print("as a plant file: the same command with --plant > my-plant/site.yaml")
+        terminal.print(
+            "as a plant file: mkdir -p my-plant, then the same command with "
+            "--plant > my-plant/site.yaml"
+        )
 
 
 async def _discover(
@@ -264,6 +267,11 @@ def _list_endpoints(url: str, timeout_s: float, *, as_json: bool) -> None:
 def _explain_nothing(found: Discovery) -> NoReturn:
     for line in summary(found):
         terminal.print(line, markup=False)
+    if found.cut:
+        give_up(
+            f"nothing was found before the end: {found.cut}",
+            "the same command with a larger bound: --max, --depth or --seconds",
+        )
     if found.seen == 0:
         give_up(
             f"the server shows no variable, and {found.objects} objects",

@@ -49,9 +49,10 @@ from opcua_gateway.security.sign_in import (
     is_protected,
     read_identity,
 )
-from opcua_gateway.session import translated
+from opcua_gateway.session import SessionLost, translated
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.transport_limits import keep_limits
+from opcua_gateway.what_answers import explained
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +121,12 @@ class Endpoints:
             return Way()
         asking = Client(self._model.url, timeout=timeout_s)
         keep_limits(asking)
-        with translated(f"ask {self._model.url} for its endpoints"):
-            offered = await asking.connect_and_get_server_endpoints()
+        try:
+            with translated(f"ask {self._model.url} for its endpoints"):
+                offered = await asking.connect_and_get_server_endpoints()
+        except SessionLost as error:
+            raise await explained(error, self._model.url) from error.__cause__
+        with translated("choose one of its endpoints"):
             chosen = choose_endpoint(offered, security)
             token = choose_token(chosen, identity, security)
         policy = POLICIES.get(policy_of(chosen))

@@ -335,7 +335,7 @@ async def test_what_is_in_the_way_is_said_with_the_next_step(tmp_path: Path) -> 
             own.read_bytes()
         )
         anonymous = await command(*best, home=tmp_path)
-        assert "does not let nobody sign in" in " ".join(anonymous.stderr.split())
+        assert "does not take a session without a user" in " ".join(anonymous.stderr.split())
         assert "here: --user NAME --password-file FILE" in " ".join(anonymous.stderr.split())
         for name in (tmp_path / "node-opcua-pki" / "rejected").glob("*"):
             name.unlink()
