@@ -167,7 +167,8 @@ def _sentence(problem: ErrorDetails) -> str:
         case "enum" | "literal_error":
             known = re.findall(r"'([^']*)'", str(problem.get("ctx", {}).get("expected", "")))
             near = suggest(str(given), known)
-            return f"{str(given)[:80]!r} is none of {', '.join(known)}{near}" if known else said
+            listed = ", ".join(map(repr, known))
+            return f"{str(given)[:80]!r} is none of {listed}{near}" if known else said
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"fields are wanted here, as `name: value`, and {str(given)[:80]!r} stands here"
         case "tuple_type" | "list_type":

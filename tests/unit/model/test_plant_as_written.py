@@ -204,12 +204,12 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
             "role: state\n                states: [1]",
             "states: say packml, opc30060, machinery, operation_mode, mtconnect, or `value: state`",
         ),
-        ("role: state", "role: sate", "role: 'sate' is none of state, good_count, "),
-        ("role: state", "role: good_cont", "other; did you mean 'good_count'?"),
+        ("role: state", "role: sate", "role: 'sate' is none of 'state', 'good_count', "),
+        ("role: state", "role: good_cont", "'other'; did you mean 'good_count'?"),
         (
             "kind: opcua",
             "kind: opcu",
-            "none of opcua, mqtt_json, sparkplug; did you mean 'opcua'?",
+            "none of 'opcua', 'mqtt_json', 'sparkplug'; did you mean 'opcua'?",
         ),
         # names
         ("site: north", "site:", "2: site: "),
