@@ -14,9 +14,11 @@ class Bookmark:
     Attributes:
         session: our own name of it, since a server may give the numbers of an older one again;
             empty: none.
+        at: microseconds since 1970 up to which values are there; 0: not known.
     """
 
     session: str = ""
+    at: int = 0
     _next: dict[int, int] = field(default_factory=dict)
 
     @classmethod
@@ -25,18 +27,20 @@ class Bookmark:
         try:
             found = json.loads(text)
             numbers = {int(name): int(number) for name, number in found["next"].items()}
-            return cls(str(found["session"]), numbers)
+            return cls(str(found["session"]), int(found["at"]), numbers)
         except (ValueError, TypeError, KeyError, AttributeError):
             return cls()
 
     @property
     def text(self) -> str:
         """For the outbox."""
-        return json.dumps({"session": self.session, "next": self._next}, separators=(",", ":"))
+        found = {"session": self.session, "at": self.at, "next": self._next}
+        return json.dumps(found, separators=(",", ":"))
 
-    def reached(self, subscription: int, expected: int) -> None:
-        """All of a subscription before the message `expected` goes to the disk with this."""
-        self._next[subscription] = expected
+    def reached(self, subscription: int, expected: int, at: int) -> None:
+        """All of a subscription before the message `expected` goes to the disk with this; `at`:
+        what its values are dated."""
+        self._next[subscription], self.at = expected, at
 
     def expected(self, session: str, subscription: int) -> int | None:
         """The number of the message that a subscription goes on with: the first where nothing of it

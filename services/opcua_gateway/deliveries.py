@@ -155,7 +155,6 @@ class Deliveries:
     def _of_session(self, connected: Connected) -> Delivery:
         """A session is up: what was missed before it, and who lives now."""
         at, untold = connected.at, self.progress.untold
-        self.progress.began(connected.session)
         if self._alarms is not None:
             self._alarms.session_began()
         events: list[codec.SourceEvent] = []
@@ -177,6 +176,7 @@ class Deliveries:
             # It was on its way when the process before this one ended; its holes are known.
             again = codec.Gap(from_time=untold[0], to_time=untold[1], reason=_NO_SESSION)
             events.append(self._event(at, gap=again))
+        self.progress.began(connected.session, at)
         gaps = list(events)
         if connected.status is not None:
             self.status = connected.status

@@ -41,13 +41,16 @@ class Progress:
 
     def go_on(self, before: Progress, bookmark: Bookmark) -> None:
         """Begin where the disk is, after one that ended; its bookmark is there."""
-        self.heard_at = self.stored_at = before.stored_at
+        self.heard_at = self.stored_at = max(before.stored_at, bookmark.at)
         self.untold, self.bookmark = before.untold, bookmark
 
-    def began(self, session: str) -> None:
+    def began(self, session: str, at: int) -> None:
         """A session is up, resumed or new; `session`: our name of it."""
         if session != self.bookmark.session:
             self.bookmark = Bookmark(session)
+        if not self.heard_at:
+            # The first of all: from now on something can be missed.
+            self.heard_at = self.stored_at = at
 
     def dated(self, newest: int, at: int) -> None:
         """The newest of the live values that came `at` has this time."""
@@ -90,7 +93,8 @@ class Progress:
         """What the outbox shall note with a message; a sign of life has nothing but losses."""
         if not self.bookmark.session or (message.acknowledgements is None and not message.lost):
             return ""
-        self.bookmark.reached(message.published.subscription, message.expected)
+        at = message.received_at + min(self._ahead, 0)
+        self.bookmark.reached(message.published.subscription, message.expected, at)
         return self.bookmark.text
 
     def stored(

@@ -60,7 +60,8 @@ class Resumption:
         if self._resume is not None or (found := self._file.load()) is None:
             return
         # What is ahead of us was written before this machine's clock was set back.
-        progress.heard_at = progress.stored_at = min(found.heard_at, now_us())
+        stored_at = max(found.heard_at, progress.bookmark.at)
+        progress.heard_at = progress.stored_at = min(stored_at, now_us())
         progress.untold = found.untold
         if found.unread is not None:
             holes.reopen(*found.unread)

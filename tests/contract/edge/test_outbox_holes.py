@@ -75,6 +75,7 @@ def test_a_flipped_byte_costs_one_row_and_leaves_no_hole(
     outbox = Outbox.open(folder, 1, ROOMY)
     for n in range(20):
         outbox.append([make(b"PAYLOAD%02d" % n)])
+    everything(outbox)  # from here on they are read from the disk
     if restart:
         outbox.close()
     name = "samples-*.db" if stream == "line" else "records.db"

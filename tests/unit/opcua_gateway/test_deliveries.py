@@ -14,12 +14,14 @@ from aurelian.edge.gateway import Delivery
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag, ValueType
+from opcua_gateway.bookmark import Bookmark
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.happenings import Connected, Message, ReadBack, Refused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.mapping import Notification, tags_of
 from opcua_gateway.message_numbers import Acknowledgements, Window
+from opcua_gateway.progress import Progress
 from tests.source_alone import readings_of
 
 S = 1_000_000
@@ -428,3 +430,25 @@ def test_what_a_server_says_of_its_shutdown_after_its_state_is_told_too() -> Non
     ]
     assert told((state, 0), (seconds, 60)) == []
     assert told((seconds, 5), (why, "later")) == []
+
+
+def test_what_is_lost_in_the_first_session_of_all_is_missing_since_it_began() -> None:
+    """Nothing was stored yet: a gap that begins when it is told would cover nothing."""
+    made, _ = make()
+    assert not reasons(made.of(Connected(False, T, session="one")))
+    lost = made.of(Message(texts(), Acknowledgements(Window(9)), 2, T + 3 * S))
+    (gap,) = [each.gap for each in lost.events if each.HasField("gap")]
+    assert (gap.from_time, gap.to_time) == (T, T + 3 * S)
+
+
+def test_the_bookmark_says_since_when_something_is_missing_to_whoever_comes_next() -> None:
+    """The file of the session is 5 s old, and one that is killed before has never written it."""
+    made, _ = make()
+    made.of(Connected(False, T, session="one"))
+    stored = made.of(Message(texts(), Acknowledgements(Window(9)), 0, T + 2 * S, (), 2))
+    after, _ = make()
+    after.progress.go_on(Progress(), Bookmark.parse(stored.bookmark))
+    after.of(Connected(True, T + 5 * S, session="one"))
+    lost = after.of(Message(texts(), Acknowledgements(Window(9)), 1, T + 6 * S, (), 4))
+    (gap,) = [each.gap for each in lost.events if each.HasField("gap")]
+    assert T <= gap.from_time <= T + 2 * S and gap.to_time == T + 6 * S

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aurelian.edge.outbox.compact import SignalTable
 from aurelian.edge.outbox.damage import DamagedError, tell_damage
+from aurelian.edge.outbox.fresh import Fresh
 from aurelian.edge.outbox.rows import (
     Beyond,
     HourCount,
@@ -103,6 +104,7 @@ class Segment:
         self._checked = False
         self._db: sqlite3.Connection | None = None
         self._signals: SignalTable | None = None
+        self._fresh = Fresh()
 
     @classmethod
     def open(cls, path: Path, *, check: bool = True) -> Segment:
@@ -161,6 +163,7 @@ class Segment:
             raise
         signals.added.clear()
         self.released.update(changed)
+        self._fresh.add(rows)
         for row in [*rows, *(row for row, _ in numbered)]:
             self._span(row.stream_key, row.sequence, row.sequence, row.appended_at, row.appended_at)
 
@@ -197,7 +200,12 @@ class Segment:
                 if sequence > released.get(key, 0) and not (
                     beyond and is_within(sequence, beyond.get(key, ()))
                 ):
-                    rows += read_rows(db, row_id, self._signal_table())
+                    fresh = self._fresh.take(key, sequence, row_id)
+                    rows += (
+                        [fresh]
+                        if fresh is not None
+                        else read_rows(db, row_id, self._signal_table())
+                    )
                     size += len(rows[-1].data)
                 after = row_id
                 if size >= max_bytes:
@@ -296,6 +304,7 @@ class Segment:
         if self._db is not None:
             db, self._db = self._db, None
             self._signals = None
+            self._fresh.clear()
             db.close()
             self._size = 0
 
