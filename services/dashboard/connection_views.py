@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from aurelian.model import codec
-from aurelian.model.codec import SourceEvent
 from aurelian.model.time import from_ms
 from dashboard.connections import LOOKS, RANKS, UNKNOWN, Connections, name_of
 from dashboard.formats import Look
 from dashboard.marks import time_of_day
 
-SILENT_MS = 150_000
-"""A gateway that has not repeated itself for so long does not run, or cannot be heard."""
+SILENT_MS = 15_000
+"""A gateway that has said nothing for so long does not run, or cannot be heard: it says something
+every 5 s."""
 
 DAY_MS = 86_400_000
 ENDS_SOON_MS = 30 * DAY_MS
 
 _TRIED_AGAIN = "Nothing, it is tried again by itself. If it stays so, look at the gateway's log."
+_SILENT_STEP = "Does the gateway run, and reach Kafka? Ask `aurelian doctor`, or read its log."
 _COMMAND = re.compile(r"`([^`]+)`|(aurelian trust add [0-9A-Fa-f]+)")
 
 
@@ -75,13 +76,24 @@ def views_of(
     connections: Connections, sources: Iterable[str], now_ms: int, zone: tzinfo
 ) -> list[ConnectionView]:
     """Sources as they are shown, those that need somebody first."""
-    made = [_view(source, connections.of(source), now_ms, zone) for source in sorted(sources)]
+    made = [_view(source, connections, now_ms, zone) for source in sorted(sources)]
     return sorted(made, key=lambda each: (RANKS[each.look.tone], not each.away))
 
 
-def _view(
-    source: str, said: tuple[SourceEvent, int] | None, now_ms: int, zone: tzinfo
-) -> ConnectionView:
+def details_of(
+    connections: Connections, sources: Iterable[str], now_ms: int, zone: tzinfo
+) -> dict[str, str]:
+    """Sources in a sentence each, as the page Connections has them; those of which a gateway has
+    said nothing are left out."""
+    known = [source for source in sources if connections.of(source) is not None]
+    return {
+        each.source: ". ".join(filter(None, (each.look.word, each.silent or each.reason)))
+        for each in views_of(connections, known, now_ms, zone)
+    }
+
+
+def _view(source: str, connections: Connections, now_ms: int, zone: tzinfo) -> ConnectionView:
+    said = connections.of(source)
     if said is None:
         wait = "Wait a minute: its gateway tells it again. If nothing comes, does the gateway run?"
         return ConnectionView(
@@ -89,24 +101,25 @@ def _view(
             [(wait, False)], "", "", "", None, None, [],
         )  # fmt: skip
     event, said_ms = said
+    said_ms = max(said_ms, connections.heard_ms(event.gateway))
     found = event.connection
     look, _ = LOOKS.get(found.state, (UNKNOWN, ""))
     step = found.next_step
-    silent = ""
+    silent, since_us, reason = "", found.since, found.reason
     if now_ms - said_ms > SILENT_MS:
         at = time_of_day(said_ms, now_ms, zone)
-        silent = f"Its gateway has said nothing since {at}: does it run, and reach Kafka?"
-        look = Look(f"Last {look.word}", "hatch", "none")
+        silent = f"Its gateway has said nothing since {at}; its last word was: {look.word}"
+        look, since_us, reason, step = UNKNOWN, 0, "", _SILENT_STEP
     elif not step and look.tone not in ("running", "none"):
         step = _TRIED_AGAIN
-    since = found.since // 1000
+    since = since_us // 1000
     return ConnectionView(
         source=source,
         name=name_of(source),
         look=look,
         code=_code(found.state),
         since=time_of_day(since, now_ms, zone) if since else "",
-        reason=_sentence(found.reason),
+        reason=_sentence(reason),
         step=_pieces(step),
         address=found.address,
         gateway=event.gateway,

@@ -1,7 +1,8 @@
 """How each source is, as its gateway said last. Pure; owned by live.py, shown by pages.py (tiles)
 and connection_views.py.
 
-A gateway says it at each change and again every 60 s, and nobody keeps it.
+A gateway says it at each change and again every 60 s, and nobody keeps it. Whatever it says of any
+source is a sign that it runs; one comes every 5 s.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ LOOKS: dict[int, tuple[Look, str]] = {
 }
 """How a state is shown, and what a line's tile says of it; empty: the tile shows its machines."""
 
+_AWAY = (_State.STATE_CONNECTING, _State.STATE_AUTH_FAILED, _State.STATE_CERT_REJECTED)
+
 UNKNOWN = Look("Not known", "hatch", "none")
 RANKS = {"down": 0, "slow": 1, "none": 2, "running": 3}
 
@@ -41,6 +44,22 @@ class Connections:
 
     def __init__(self) -> None:
         self._said: dict[str, tuple[SourceEvent, int]] = {}
+        self._heard: dict[str, int] = {}
+
+    def hear(self, event: SourceEvent, now_ms: int) -> None:
+        """Note that a gateway says something, whatever it is."""
+        at_ms = min(event.time // 1000, now_ms)
+        self._heard[event.gateway] = max(at_ms, self._heard.get(event.gateway, 0))
+
+    def heard_ms(self, gateway: str) -> int:
+        """When a gateway said anything last; 0: never."""
+        return self._heard.get(gateway, 0)
+
+    def reason_of(self, source: str) -> str:
+        """Why a source is not connected, as of the latest attempt; empty: it is, or nobody
+        knows."""
+        said = self._said.get(source)
+        return _away_reason(said[0]) if said is not None else ""
 
     def take(self, event: SourceEvent, now_ms: int) -> list[Message]:
         """Take what a gateway says, unless it has said something later."""
@@ -88,6 +107,10 @@ def trouble_of(connections: Connections, sources: Iterable[str]) -> Trouble:
     return Trouble(found[0]["trouble"] + more, found[0]["shape"], found[0]["tone"])
 
 
+def _away_reason(event: SourceEvent) -> str:
+    return event.connection.reason if event.connection.state in _AWAY else ""
+
+
 def name_of(source: str) -> str:
     """The last part of its key."""
     return source.rpartition("/")[2]
@@ -100,4 +123,5 @@ def _body(event: SourceEvent) -> Body:
         trouble, shape, tone = "a standby server is away", "triangle", "slow"
     name = name_of(event.source)
     text = f"{name}: {trouble}" if trouble else ""
-    return {"source": event.source, "trouble": text, "shape": shape, "tone": tone}
+    away = _away_reason(event)
+    return {"source": event.source, "trouble": text, "shape": shape, "tone": tone, "away": away}

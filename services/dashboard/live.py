@@ -96,7 +96,11 @@ class LivePlant:
         """Why an asset that is stale is not heard, where something says so."""
         reporter, source = self.tree.reporters_of(asset)
         evidence = self.evidence.of(reporter)
-        return self.presence.silence_of(reporter, source) or evidence.ended or evidence.note
+        silence = self.presence.silence_of(reporter, source)
+        if silence and reporter not in self.presence.silent:
+            # The source is away: its latest attempt says more than how the connection ended.
+            silence = self.connections.reason_of(source) or silence
+        return silence or evidence.ended or evidence.note
 
     # --- folding
 
@@ -275,6 +279,7 @@ class LivePlant:
 
     def apply_source_event(self, event: SourceEvent, now_ms: int) -> list[Message]:
         """Fold what a gateway says of a source; kinds that no page shows give nothing."""
+        self.connections.hear(event, now_ms)
         match event.WhichOneof("kind"):
             case "heartbeat":
                 at = event.heartbeat.heard_at or event.time

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aurelian.model.asset import Asset
 from aurelian.model.time import from_ms, now_ms, to_iso
 from dashboard import formats, machine_alarms, marks, pages, queries, timeline
-from dashboard.connection_views import views_of
+from dashboard.connection_views import details_of, views_of
 from dashboard.forward import FORWARDED_APIS, authorization
 from dashboard.freshness import Freshness
 from dashboard.gate import CurrentVisitor, NoKey, Visitor, enter_by_link
@@ -113,14 +113,12 @@ def make_routes(
     @router.get("/system")
     async def system_page(request: Request, visitor: CurrentVisitor) -> HTMLResponse:
         now, hub = now_ms(), visitor.hub
-        sources, away = await _sources(engine, visitor.owner)
         return render.page(
             hub,
             "system.html",
             request,
             now=now,
-            sources=sources,
-            database_away=away,
+            **await _source_content(visitor, engine, now),
             ledger=await _ledger(settings, client, visitor, now),
             clients=hub.clients,
             signals=len(hub.plant.signals),
@@ -132,6 +130,11 @@ def make_routes(
         return render.page(
             hub, "connections.html", request, now=now, **_connection_content(hub, None, now)
         )
+
+    @router.get("/parts/sources")
+    async def sources_part(visitor: CurrentVisitor) -> HTMLResponse:
+        content = await _source_content(visitor, engine, now_ms())
+        return HTMLResponse(render.part("_sources.html", **content))
 
     @router.get("/parts/connections")
     async def all_connections_part(visitor: CurrentVisitor) -> HTMLResponse:
@@ -305,6 +308,15 @@ def _connection_content(hub: Hub, line: Asset | None, now: int) -> dict[str, Any
         sources = set(plant.tree.sources_of(line))
     zone = pages.plant_zone(plant) if line is None else pages.zone_of(line)
     return {"connections": views_of(plant.connections, sources, now, zone)}
+
+
+async def _source_content(visitor: Visitor, engine: AsyncEngine, now: int) -> dict[str, Any]:
+    """A company's sources as the historian knows them, and how they are as their gateways say."""
+    sources, away = await _sources(engine, visitor.owner)
+    plant = visitor.hub.plant
+    ids, zone = [row["id"] for row in sources], pages.plant_zone(plant)
+    details = details_of(plant.connections, ids, now, zone)
+    return {"sources": sources, "database_away": away, "details": details}
 
 
 async def _sources(engine: AsyncEngine, owner: str) -> tuple[list[Any], bool]:

@@ -17,7 +17,7 @@ from prometheus_client import Counter, Histogram, Summary
 from aurelian.backbone.cancellation import in_own_task
 from aurelian.edge.assembly import Assembly, Delivery, Group, LastSeen
 from aurelian.edge.ordinals import Ordinals
-from aurelian.edge.outbox.limits import OutboxFull
+from aurelian.edge.outbox.limits import OutboxFull, OutboxNotWritable
 from aurelian.edge.outbox.rows import RecordKind
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.edge.pace import Pace
@@ -182,9 +182,9 @@ async def _read(source: Source, bookmark: str, inbox: _Inbox, pace: Pace) -> Non
 async def _append(
     outbox: OutboxThread, source: str, group: Group, bookmarks: Mapping[str, str]
 ) -> None:
-    """Append a group; while the outbox is full, wait: nothing is acknowledged, so the source keeps
-    it."""
-    full = False
+    """Append a group; while the outbox takes nothing, wait: nothing is acknowledged, so the source
+    keeps it."""
+    refused = ""
     started = time.perf_counter()
     records = list(group.entries)
     while True:
@@ -192,19 +192,23 @@ async def _append(
             await outbox.append(records, group.counts, bookmarks)
             break
         except OutboxFull as error:
-            if not full:
-                log.warning(
-                    "outbox is full", extra={"fields": {"source": source, "error": str(error)}}
-                )
-                full = True
+            message = (
+                "outbox cannot be written"
+                if isinstance(error, OutboxNotWritable)
+                else "outbox is full"
+            )
+            if refused != message:
+                log.warning(message, extra={"fields": {"source": source, "error": str(error)}})
+            if not refused:
                 events = [entry for entry in records if entry.kind is RecordKind.EVENTS]
                 records = [entry for entry in records if entry.kind is not RecordKind.EVENTS]
                 with suppress(OutboxFull):
                     await outbox.append(events)
                     events = []
                 records += events
+            refused = message
             await asyncio.sleep(_FULL_WAIT_S)
-    if full:
+    if refused:
         log.info("outbox takes samples again", extra={"fields": {"source": source}})
     COMMIT_SECONDS.observe(time.perf_counter() - started)
     for count in group.counts:

@@ -8,6 +8,7 @@ Implemented and called by the gateways (`services/*_gateway/source.py`); moved o
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +28,9 @@ from aurelian.edge.forward import Source as Source
 from aurelian.edge.forward import forward as forward
 from aurelian.edge.forward import keep_forwarding
 from aurelian.edge.ordinals import Ordinals
-from aurelian.edge.outbox.limits import Limits, OutboxFull
+from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, OutboxNotWritable
 from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.refusal import not_writable, refusal_of, write_error
 from aurelian.edge.outbox.rows import OutboxRow
 from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported
 from aurelian.edge.outbox.thread import OutboxThread
@@ -38,7 +40,7 @@ from aurelian.model.asset import Asset
 from aurelian.model.codec import Gap, SourceEvent, decode
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import load_plants
-from aurelian.runtime.health import Health
+from aurelian.runtime.health import Health, UnusableError
 from aurelian.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,9 @@ S = TypeVar("S", bound="GatewaySettings")
 
 _REMEMBERED_ROWS, _REMEMBERED_SAMPLES = 500, 20_000
 _FULL_WAIT_S = 1.0
+_REFUSED_S = 2.0
+"""Refused for less, an append went well at its next attempt or will; nobody has to be told."""
+
 _OLDEST_LIVE = 400 * 24 * HOUR
 _COUNTS_KEPT = 7 * 24 * HOUR
 
@@ -64,7 +69,8 @@ OUTBOX_AGE = Gauge(
 )
 OUTBOX_ACCEPTING = Gauge(
     "gateway_outbox_accepting",
-    "0: a limit is reached and machines get no acknowledgement; free the disk.",
+    "0: a limit is reached, or the disk refuses, and machines get no acknowledgement; /readyz of "
+    "this port says why and what to do.",
 )
 LOST_FILES = Counter(
     "gateway_lost_files_total",
@@ -108,10 +114,11 @@ async def run_gateway(
 
     Raises:
         PlantError: a plant model is unusable.
-        OutboxFull: the outbox's folder cannot be written.
+        UnusableError: the state folder, or the outbox's in it, cannot be written.
     """
     # In a thread: a large plant takes seconds, and /livez answers meanwhile.
     plants = await asyncio.to_thread(load_plants, settings.plant)
+    await asyncio.to_thread(_check_writable, settings.state)
     sources = make_sources(settings, plants)
     states = SourceStates(sources)
     health.sources = states.shown
@@ -166,15 +173,28 @@ async def _opened(folder: Path, boot: int, limits: Limits, health: Health) -> Ou
     while True:
         try:
             return await asyncio.to_thread(Outbox.open, folder, boot, limits)
+        except OutboxNotWritable as error:
+            raise UnusableError(str(error)) from error
         except OutboxFull as error:
-            if "full" not in str(error):
-                raise
             health.ready = f"outbox cannot be opened: {error}"
             health.tick()
             if str(error) != logged:
                 log.error("outbox cannot be opened", extra={"fields": {"error": str(error)}})
                 logged = str(error)
             await asyncio.sleep(_FULL_WAIT_S)
+
+
+def _check_writable(state: Path) -> None:
+    """Sources keep files of their own in the state folder, and would only say which one failed."""
+    for what, folder in (("state folder", state), ("outbox", state / "outbox")):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            error = write_error(folder)
+        except OSError as found:
+            error = found
+        # No room is no fault of the folder: it is waited for.
+        if error is not None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise UnusableError(str(not_writable(what, folder, error))) from error
 
 
 def _not_before(state: Path) -> int:
@@ -199,20 +219,29 @@ async def _watch(
     """Every second: states of the sources, readiness, metrics, gap records for damaged files,
     counts too old to be published again."""
     while True:
-        states.look()
+        cause = step = ""
         try:
-            await _look(outbox, sources, gateway, health)
+            cause, step = _refusal(outbox, await _look(outbox, sources, gateway))
         except OSError as error:
             # The disk refuses even to be looked at: what runs goes on, and it is asked again.
-            health.ready = f"outbox: {error}"
-            health.tick()
-            log.warning("outbox cannot be looked at", extra={"fields": {"error": str(error)}})
+            refusal = refusal_of(outbox.outbox.folder, error)
+            cause, step = refusal.cause, refusal.step
+            log.warning("outbox cannot be looked at", extra={"fields": {"error": str(refusal)}})
+        health.ready = (f"{cause}. {step}" if step else cause) or None
+        health.tick()
+        states.look(cause, step)
         await asyncio.sleep(1)
 
 
-async def _look(
-    outbox: OutboxThread, sources: Sequence[Source], gateway: str, health: Health
-) -> None:
+def _refusal(outbox: OutboxThread, level: Level) -> tuple[str, str]:
+    """Why the outbox takes no samples, and what to do; empty where it does."""
+    if outbox.refusal is not None and outbox.refused_s() > _REFUSED_S:
+        return outbox.refusal.cause, outbox.refusal.step
+    reached = level.reached_limit
+    return ("", "") if level.accepting else (f"outbox: {reached.cause}", reached.step)
+
+
+async def _look(outbox: OutboxThread, sources: Sequence[Source], gateway: str) -> Level:
     for damaged in await outbox.call(outbox.outbox.damaged_files):
         LOST_FILES.inc()
         log.error("outbox file was damaged", extra={"fields": {"file": damaged.path.name}})
@@ -225,12 +254,9 @@ async def _look(
     OUTBOX_ROWS.set(level.rows)
     OUTBOX_BYTES.set(level.bytes)
     OUTBOX_AGE.set(level.oldest_age_s)
-    OUTBOX_ACCEPTING.set(level.accepting)
-    health.ready = (
-        None if level.accepting else f"outbox: limit of {level.reached_limit.name.lower()} reached"
-    )
-    health.tick()
+    OUTBOX_ACCEPTING.set(level.accepting and outbox.refused_s() <= _REFUSED_S)
     await outbox.call(outbox.outbox.forget_counts, _now() - _COUNTS_KEPT)
+    return level
 
 
 def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:

@@ -23,6 +23,10 @@ SENT_EVERY_S = 60.0
 APART_S = 5.0
 """So long lies between two events of one source at least, however often its state changes."""
 
+SIGN_EVERY_S = 5.0
+"""So often a gateway says the state of one source at least, to each owner: who hears nothing knows
+that the gateway does not run or is not heard, also where none of its sources is."""
+
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +35,7 @@ class SourceState(StrEnum):
 
     LIVE = "LIVE"  # values or signs of life come
     BACKFILL = "BACKFILL"  # live, and what was missed is read out of the server's history
-    DEGRADED = "DEGRADED"  # values come, not of all nodes or units, or the server is not at work
+    DEGRADED = "DEGRADED"  # connected; not all nodes or units come, or we can store none of them
     STALE = "STALE"  # connected, and nothing came for longer than a keep-alive may take
     CONNECTING = "CONNECTING"  # not connected, tried again
     AUTH_FAILED = "AUTH_FAILED"  # not connected: signing in needs a person
@@ -130,6 +134,9 @@ class Observable(Protocol):
         """How it is now; asked often, so it only looks."""
 
 
+_CONNECTED = (SourceState.LIVE, SourceState.BACKFILL, SourceState.DEGRADED, SourceState.STALE)
+
+
 class SourceStates:
     """Follows the sources of a gateway. Those that do not say how they are are left out."""
 
@@ -137,11 +144,17 @@ class SourceStates:
         self._sources = [each for each in sources if isinstance(each, Observable)]
         self._known: dict[str, tuple[Condition, int]] = {}
         self._sent: dict[str, tuple[Condition, float]] = {}
+        self._sent_to: dict[str, float] = {}
 
-    def look(self) -> None:
-        """Ask each, export it, and log what changed."""
+    def look(self, cause: str = "", step: str = "") -> None:
+        """Ask each, export it, and log what changed. `cause`: why the outbox takes nothing, if so:
+        what a connected source brings waits, whatever it says of itself; `step`: what to do."""
         for source in self._sources:
-            self._export(source.model.key, source.condition())
+            condition = source.condition()
+            if cause and condition.state in _CONNECTED:
+                waits = f"its values wait and are not stored: {cause}"
+                condition = replace(condition, state=SourceState.DEGRADED, cause=waits, step=step)
+            self._export(source.model.key, condition)
 
     def shown(self) -> Sequence[dict[str, object]]:
         """All as of the last look, for `/sources`: JSON-ready, times as seconds since 1970, None
@@ -151,6 +164,8 @@ class SourceStates:
                 "source": key,
                 "state": each.state.value,
                 "reason": each.reason,
+                "cause": each.cause,
+                "step": each.step,
                 "since": since / SECOND_US,
                 "heard": each.heard_at / SECOND_US or None,
                 "data": each.data_at / SECOND_US or None,
@@ -160,19 +175,24 @@ class SourceStates:
         ]
 
     def take_events(self, gateway: str, boot: int, *, anew: bool) -> list[codec.SourceEvent]:
-        """Events of those whose state was not sent yet, or long ago; `anew`: of all, as nobody
-        knows whether those before arrived."""
+        """Events of those whose state was not sent yet, or long ago, and of one more where an owner
+        would hear nothing; `anew`: of all, as nobody knows whether those before arrived."""
         now, events = time.monotonic(), []
-        for source in self._sources:
+        # Those that were sent longest ago first: the signs of life go round.
+        for source in sorted(self._sources, key=lambda each: self._sent_at(each.model.key)):
             key = source.model.key
             if key not in self._known:
                 continue
             condition, since = self._known[key]
             shown = replace(condition, heard_at=0, data_at=0, keep_alive_s=0.0)
-            before, sent_at = self._sent.get(key, (None, -SENT_EVERY_S))
+            before = self._sent[key][0] if key in self._sent else None
+            sent_at = self._sent_at(key)
             wait_s = SENT_EVERY_S if shown == before else APART_S
+            is_quiet = now - self._sent_to.get(source.owner, 0.0) >= SIGN_EVERY_S
+            wait_s = min(wait_s, SIGN_EVERY_S) if is_quiet else wait_s
             if not anew and now - sent_at < wait_s:
                 continue
+            self._sent_to[source.owner] = now
             self._sent[key] = shown, now
             event = codec.SourceEvent(
                 owner=source.owner,
@@ -184,6 +204,9 @@ class SourceStates:
             )
             events.append(event)
         return events
+
+    def _sent_at(self, key: str) -> float:
+        return self._sent[key][1] if key in self._sent else -SENT_EVERY_S
 
     def _export(self, key: str, now: Condition) -> None:
         before, since = self._known.get(key, (None, 0))

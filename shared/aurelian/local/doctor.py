@@ -15,7 +15,8 @@ from typing import Any
 
 from aurelian.local import home, kafka_jars, mqtt
 from aurelian.local.ports import LOOPBACK, accepts, is_free
-from aurelian.local.status import get_json, is_ready
+from aurelian.local.status import get_json
+from aurelian.local.supervisor import EXIT_SETTINGS
 
 ENOUGH_FREE_MB = 2000
 _USUAL_PORTS = {
@@ -57,6 +58,7 @@ async def examine(folder: Path) -> list[Finding]:
         check_mqtt(status),
         await asyncio.to_thread(check_database, status),
         await asyncio.to_thread(check_features, status),
+        *await asyncio.to_thread(check_plant, status),
         *await check_services(status),
         *await check_sources(status),
     ]
@@ -176,6 +178,22 @@ def check_mqtt(status: dict[str, Any]) -> Finding:
     )
 
 
+def check_plant(status: dict[str, Any]) -> list[Finding]:
+    """Can the plant model of the running stack be read as it is now? A gateway reads it at its next
+    start."""
+    from aurelian.model.plant_file import PlantError, load_plants
+
+    if "plant" not in status:
+        return []
+    folder = Path(status["plant"])
+    try:
+        load_plants(folder)
+    except PlantError as error:
+        fix = f"aurelian check {folder}"
+        return [Finding("plant", Verdict.FAULT, f"the plant model is unusable: {error}", fix)]
+    return [Finding("plant", Verdict.WELL, f"the plant model {folder} can be read")]
+
+
 def check_features(status: dict[str, Any]) -> Finding:
     """Has the database what keeps samples small: compression and retention of its own?"""
     import psycopg
@@ -248,12 +266,22 @@ async def check_services(status: dict[str, Any]) -> list[Finding]:
         if not service["ops_url"]:
             continue
         port = int(service["ops_url"].rpartition(":")[2])
+        reason = str(service.get("reason") or "")
         if service["pid"] is None:
             text = f"{name} is not running ({service['state']})"
-            findings.append(Finding("service", Verdict.FAULT, text, _restart_fix(name)))
-        elif not await is_ready(port):
-            text = f"{name} runs and is not ready"
-            fix = f"ask it why: curl {service['ops_url']}/readyz"
+            text += f", it {reason}" if reason else ""
+            findings.append(Finding("service", Verdict.FAULT, text, _end_fix(name, reason)))
+            continue
+        answer = await get_json(port, "/readyz", accepted=(200, 503))
+        if answer is None and reason:
+            text = f"{name} does not stay up, it {reason}"
+            findings.append(Finding("service", Verdict.FAULT, text, _end_fix(name, reason)))
+        elif answer is None or not answer.get("ready"):
+            said, _, step = str((answer or {}).get("waiting_for", "")).partition(". ")
+            text = f"{name} runs and is not ready{f': {said}' if said else ''}"
+            fix = step or f"ask it again: curl {service['ops_url']}/readyz"
+            if answer is None:
+                fix = _restart_fix(name)
             findings.append(Finding("service", Verdict.WARNING, text, fix))
         else:
             findings.append(Finding("service", Verdict.WELL, f"{name} is ready"))
@@ -272,15 +300,20 @@ async def check_sources(status: dict[str, Any]) -> list[Finding]:
             if not each["reason"]:
                 findings.append(Finding("source", Verdict.WELL, text))
             else:
-                fix = f"all of it: curl {service['ops_url']}/sources"
-                findings.append(
-                    Finding("source", Verdict.WARNING, f"{text}: {each['reason']}", fix)
-                )
+                cause = each.get("cause") or each["reason"]
+                fix = each.get("step") or "nothing, it is tried again by itself"
+                findings.append(Finding("source", Verdict.WARNING, f"{text}: {cause}", fix))
     return findings
 
 
 def _not_running() -> Finding:
     return Finding("stack", Verdict.WARNING, "nothing runs on this state folder", "aurelian up")
+
+
+def _end_fix(name: str, reason: str) -> str:
+    if f"exit code {EXIT_SETTINGS} " in reason:
+        return "mend what it says; it is started again by itself"
+    return _restart_fix(name)
 
 
 def _restart_fix(name: str) -> str:

@@ -297,6 +297,7 @@ class _Launch:
             "url": self.url,
             "kafka_bootstrap": around.kafka_bootstrap,
             "mqtt_url": around.mqtt_url,
+            "plant": str(around.plant),
             "opcua_url": f"opc.tcp://{LOOPBACK}:{ports.pilot_opcua}" if options.pilot else None,
             "pilot_control_url": f"http://{LOOPBACK}:{ports.pilot_control}"
             if options.pilot

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def write_status(folder: Path, fixed: Mapping[str, Any], kept: Mapping[str, Kept
             "api_url": f"http://{LOOPBACK}:{each.api_port}" if each.api_port else None,
             "state": each.state.value,
             "starts": each.starts,
+            "reason": each.last_end or None,
             "memory_mb": resident_mb(each.pid) if each.pid else None,
         }
         for name, each in kept.items()
@@ -81,11 +82,14 @@ async def get_status(port: int, path: str, timeout_s: float = 2.0) -> int | None
     return None
 
 
-async def get_json(port: int, path: str, timeout_s: float = 2.0) -> dict[str, Any] | None:
-    """GET a JSON object of a local service; None where nobody answers with one in time."""
+async def get_json(
+    port: int, path: str, timeout_s: float = 2.0, accepted: Collection[int] = (200,)
+) -> dict[str, Any] | None:
+    """GET a JSON object of a local service; None where nobody answers with one in time, under an
+    accepted HTTP status."""
     with contextlib.suppress(OSError, TimeoutError, ValueError, IndexError):
         async with asyncio.timeout(timeout_s), _asked(port, path) as reader:
-            if int((await reader.readline()).split()[1]) != 200:
+            if int((await reader.readline()).split()[1]) not in accepted:
                 return None
             _, _, body = (await reader.read()).partition(b"\r\n\r\n")
             found = json.loads(body)
@@ -109,3 +113,5 @@ async def _ask(kept: Kept) -> None:
     ready = kept.is_up if kept.ops_port is None else await is_ready(kept.ops_port)
     if kept.state in (State.RUNNING, State.READY):  # it may have ended meanwhile
         kept.state = State.READY if ready else State.RUNNING
+        if ready:
+            kept.last_end = ""

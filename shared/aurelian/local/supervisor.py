@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from aurelian.local.processes import Program, start, tail_of
 
 EXIT_SETTINGS = 2
-"""Exit code of a service that refuses its settings or plant model (`runtime/service.py`)."""
+"""Exit code of a service that refuses its settings, plant model or folder
+(`runtime/service.py`)."""
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
@@ -62,6 +63,8 @@ class Kept:
     """Set from the first time that the process was up."""
     is_up: bool = False
     """True while the process of now is up: its first steps are done, and it has not ended."""
+    last_end: str = ""
+    """How it ended last, in words; forgotten once it is ready again (`status.py`)."""
     _trouble: str = ""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=lambda: _set_event())
@@ -84,6 +87,7 @@ class Kept:
                 if time.monotonic() - began > STEADY_AFTER_S:
                     pause_s = FIRST_PAUSE_S
                 self.state = State.PAUSED
+                self.last_end = reason
                 self.on_end(self.program.name, reason, pause_s)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause_s)
@@ -128,7 +132,7 @@ class Kept:
             rising.cancel()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if code == EXIT_SETTINGS and not self._trouble:
-            # What it said is for people: its settings or plant model, and what to do.
+            # What it said is for people: its settings, plant model or folder, and what to do.
             self._trouble = tail_of(self.program.log).strip().rpartition("\n")[2]
         return f"{how} ({self._trouble})" if self._trouble else how
 

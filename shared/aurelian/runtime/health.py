@@ -22,6 +22,10 @@ _BUILD = Gauge(
 )
 
 
+class UnusableError(Exception):
+    """What the process needs cannot be used; the message is for people and says what to do."""
+
+
 class Health:
     """What a process says of itself. Owned by one event loop; not thread safe.
 

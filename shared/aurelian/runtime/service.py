@@ -19,7 +19,7 @@ from pydantic import SecretStr, ValidationError
 
 from aurelian import __version__
 from aurelian.model.plant_file import PlantError, load_plants
-from aurelian.runtime.health import Health, make_ops_app
+from aurelian.runtime.health import Health, UnusableError, make_ops_app
 from aurelian.runtime.settings import CommonSettings
 
 if TYPE_CHECKING:  # a worker needs no FastAPI
@@ -31,8 +31,8 @@ S = TypeVar("S", bound=CommonSettings)
 log = logging.getLogger(__name__)
 
 EXIT_SETTINGS = 2
-"""Exit code for unusable settings or plant models; 1 is a bug or a lost essential task, 0 a wanted
-stop."""
+"""Exit code for unusable settings, plant models or folders; 1 is a bug or a lost essential task, 0
+a wanted stop."""
 
 
 def run_worker(
@@ -224,7 +224,7 @@ def _run(name: str, main: Awaitable[None]) -> None:
     except SystemExit as error:
         # uvicorn ends the process this way when it cannot listen; its own log line says why.
         sys.exit(error.code)
-    except PlantError as error:
+    except (PlantError, UnusableError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(EXIT_SETTINGS)
     except Exception:

@@ -26,6 +26,7 @@ from aurelian.edge.gateway import run_gateway
 from aurelian.local import ports
 from aurelian.model.plant import Plant
 from aurelian.runtime.health import Health
+from dashboard.connection_views import SILENT_MS
 from tests import dashboard_stack, servers
 from tests.dashboard_store import write_machine_alarm
 from tests.integration.opcua_gateway.test_security import (
@@ -260,6 +261,25 @@ async def test_a_broker_that_is_away_is_said_with_the_reason_of_the_latest_attem
             assert "the connection ended" not in await pages.text("/connections")
             broker.start()
             await pages.shown("json: Live")
+
+
+async def test_a_gateway_that_ended_is_called_live_for_some_seconds_at_most(
+    stack: dashboard_stack.DashboardStack, tmp_path: Path
+) -> None:
+    with servers.any_mqtt_broker() as broker:
+        source = {"kind": "mqtt_json", "url": broker.url, "topic": "w/{unit}/state"}
+        async with gateway(stack, tmp_path, "gone", source) as pages:
+            await pages.shown("gone: Live")
+            # Nothing comes from this machine: the gateway's own signs of life keep it so.
+            await asyncio.sleep(SILENT_MS / 1000 + 5)
+            await pages.shown("gone: Live")
+    async with httpx.AsyncClient(base_url=stack.dashboard.url, timeout=20) as client:
+        pages.client = client
+        async with asyncio.timeout(SILENT_MS / 1000 + 5):
+            await pages.shown("gone: Not known", "said nothing since", "aurelian doctor")
+        assert "gone: Live" not in await pages.text("/connections")
+        for path in ("/system", "/parts/sources"):
+            assert "Source" in await pages.text(path)
 
 
 async def test_alarms_of_machines_are_counted_on_the_tile_also_after_a_restart_of_the_pages(

@@ -15,7 +15,7 @@ from aurelian.model.decode_errors import DecodeError
 from aurelian.model.record import Record
 from dashboard import pages
 from dashboard.companies import Pictures
-from dashboard.connection_views import SILENT_MS, views_of
+from dashboard.connection_views import SILENT_MS, details_of, views_of
 from dashboard.feed import fold
 from dashboard.freshness import Freshness, Limits
 from dashboard.hub import Hub
@@ -139,10 +139,49 @@ def test_the_reason_of_the_latest_attempt_counts_and_what_comes_late_does_not(
 def test_a_gateway_that_says_nothing_more_is_not_believed(pictures: Pictures) -> None:
     say(pictures, OPC, T0, **state(State.STATE_LIVE))
     assert view(pictures, OPC, T0 + SILENT_MS).look.word == "Live"
+    assert SILENT_MS <= 15_000
     shown = view(pictures, OPC, T0 + SILENT_MS + 1)
-    assert (shown.look.word, shown.look.tone) == ("Last Live", "none")
-    assert "has said nothing since" in shown.silent
+    assert (shown.look.word, shown.look.tone, shown.since) == ("Not known", "none", "")
+    assert "has said nothing since" in shown.silent and shown.silent.endswith(": Live")
+    assert ("aurelian doctor", True) in shown.step
     assert view(pictures, SPB, T0).look.word == "Not known"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"heartbeat": codec.Heartbeat(heard_at=T0 * 1000)},
+        {"received": codec.Received(hour=0, received=1)},
+        state(State.STATE_DEGRADED),
+    ],
+)
+def test_whatever_a_gateway_says_of_any_source_is_a_sign_of_its_life(
+    pictures: Pictures, kind: dict[str, Any]
+) -> None:
+    say(pictures, OPC, T0, **state(State.STATE_LIVE))
+    say(pictures, SPB, T0 + 50_000, **kind)
+    assert view(pictures, OPC, T0 + 50_000 + SILENT_MS).look.word == "Live"
+    assert view(pictures, OPC, T0 + 50_001 + SILENT_MS).silent
+
+
+def test_the_system_page_says_of_a_source_what_connections_says(pictures: Pictures) -> None:
+    say(pictures, OPC, T0, **state(State.STATE_DEGRADED, "2 of 3 nodes"))
+    connections = pictures.of("acme").connections
+    assert details_of(connections, [OPC, SPB], T0, UTC) == {OPC: "Degraded. 2 of 3 nodes"}
+    late = details_of(connections, [OPC], T0 + SILENT_MS + 1, UTC)[OPC]
+    assert late.startswith("Not known. Its gateway has said nothing since")
+
+
+def test_a_tile_without_data_says_the_reason_of_the_latest_attempt(pictures: Pictures) -> None:
+    plant = pictures.of("acme")
+    say(pictures, OPC, T0, death=codec.Death(reason="cannot publish: Connection is closed"))
+    say(pictures, OPC, T0, **state(State.STATE_CONNECTING, "nobody answers at 127.0.0.1"))
+    assert plant.silence_reason("u1") == "nobody answers at 127.0.0.1"
+    assert plant.snapshot()["connections"][0]["away"] == "nobody answers at 127.0.0.1"
+    say(pictures, OPC, T0 + 1, death=codec.Death(assets=["u1"], reason="the device is off"))
+    assert plant.silence_reason("u1") == "the device is off"
+    say(pictures, OPC, T0 + 2, **state(State.STATE_LIVE, "not all"))
+    assert plant.snapshot()["connections"][0]["away"] == ""
 
 
 def test_a_refused_certificate_and_its_command_stand_out(pictures: Pictures) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 
@@ -12,6 +14,7 @@ from aurelian.edge.assembly import LastSeen
 from aurelian.edge.source_state import (
     APART_S,
     SENT_EVERY_S,
+    SIGN_EVERY_S,
     Away,
     Certificate,
     Condition,
@@ -57,12 +60,46 @@ def test_a_state_is_sent_at_once_and_again_after_a_minute(clock: list[float]) ->
     assert (event.owner, event.gateway, event.boot, event.source) == ("x", "opcua-1", 7, "press")
     assert event.connection.state == codec.Connection.STATE_LIVE and event.connection.since > 0
     assert event.connection.address == "opc.tcp://a"
-    clock[0] += SENT_EVERY_S - 1
+    clock[0] += SIGN_EVERY_S - 1
     source.now = replace(LIVE, heard_at=9, data_at=9)  # a sign of life is no change
     assert not sent(states)
     clock[0] += 1
     assert len(sent(states)) == 1
     assert not sent(states) and len(sent(states, anew=True)) == 1
+
+
+def test_a_gateway_is_never_silent_for_long_whatever_its_sources_are(clock: list[float]) -> None:
+    """To each owner one state every five seconds, going round; each state once a minute."""
+    away = Condition(SourceState.CONNECTING, "no answer")
+    models = [SourceModel(id=f"s{n}", kind="opcua", url="opc.tcp://127.0.0.1:1") for n in range(30)]
+    sources = [Told(away, "y" if n % 2 else "x", model) for n, model in enumerate(models)]
+    states = SourceStates(sources)
+    events = sent(states)
+    assert len(events) == 30
+    at: dict[str, list[float]] = {}
+    for _ in range(int(SENT_EVERY_S) - 1):
+        clock[0] += 1
+        for event in sent(states):
+            at.setdefault(event.owner, []).append(clock[0])
+            events.append(event)
+    for times in at.values():
+        assert len(times) == SENT_EVERY_S / SIGN_EVERY_S - 1
+        assert max(b - a for a, b in pairwise([1000.0, *times])) <= SIGN_EVERY_S
+    assert max(Counter(event.source for event in events).values()) == 2
+
+
+def test_what_a_connected_source_brings_waits_where_the_outbox_takes_nothing() -> None:
+    connected, away = Told(), Told(Condition(SourceState.CONNECTING, "no answer", "Is it on?"))
+    away.model = SourceModel(id="away", kind="opcua", url="opc.tcp://127.0.0.1:1")
+    states = SourceStates([connected, away])
+    states.look("outbox /o cannot be written: Read-only file system", "Mount it")
+    event, other = states.take_events("opcua-1", 7, anew=False)
+    assert event.connection.state == codec.Connection.STATE_DEGRADED
+    assert event.connection.reason.startswith("its values wait and are not stored: outbox /o")
+    assert event.connection.next_step == "Mount it"
+    assert other.connection.reason == "no answer"
+    states.look()
+    assert [each["state"] for each in states.shown()] == ["LIVE", "CONNECTING"]
 
 
 def test_a_source_that_flaps_is_sent_at_most_every_few_seconds_and_as_it_ended(

@@ -1,17 +1,27 @@
 """`aurelian doctor` finds injected faults, says how to mend them, and ends with the right exit
 code."""
 
+import asyncio
+import contextlib
 import json
 import socket
 import zoneinfo
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 from typer.testing import CliRunner
 
 from aurelian.cli import app
+from aurelian.edge.source_state import Condition, SourceState, SourceStates
 from aurelian.local import doctor, home, kafka_jars, mqtt, ports
 from aurelian.local.doctor import Verdict
+from aurelian.model.source_model import SourceModel
+from aurelian.runtime.health import Health, make_ops_app
+from tests.waiting import until
 
 
 def test_a_healthy_machine_has_no_fault(tmp_path: Path) -> None:
@@ -121,3 +131,83 @@ async def test_dead_servers_and_services_of_a_running_stack_are_faults(tmp_path:
     assert verdicts["history runs and is not ready"] is Verdict.WARNING
     assert any("the database does not answer" in each for each in verdicts)
     assert all(each.fix for each in findings if each.verdict is not Verdict.WELL)
+
+
+async def test_a_service_that_does_not_stay_up_or_waits_says_why_and_what_to_do(
+    tmp_path: Path,
+) -> None:
+    """Nobody answers a curl of a service that ends at each start: its last reason counts."""
+    nobody = f"http://127.0.0.1:{ports.any_free()}"
+    why = "ended with exit code 2 (opcua_gateway: state folder /s cannot be written: no. Mend it)"
+    health = Health("mqtt_gateway")
+    health.ready = "outbox /o cannot be written: no. Let the user write"
+    source = Told(Condition(SourceState.DEGRADED, "2 of 3 nodes", "Look at them"))
+    states = SourceStates([source])
+    states.look()
+    health.sources = states.shown
+    async with served(health) as url:
+        status: dict[str, Any] = {
+            "services": {
+                "opcua_gateway": {
+                    "pid": None,
+                    "ops_url": nobody,
+                    "state": "waiting",
+                    "reason": why,
+                },
+                "historian": {"pid": 1, "ops_url": nobody, "state": "running", "reason": why},
+                "mqtt_gateway": {"pid": 1, "ops_url": url, "state": "running", "reason": why},
+            }
+        }
+        ended, again, waits = await doctor.check_services(status)
+        (degraded,) = await doctor.check_sources(status)
+    assert ended.verdict is again.verdict is Verdict.FAULT
+    assert ended.text == f"opcua_gateway is not running (waiting), it {why}"
+    assert again.text == f"historian does not stay up, it {why}"
+    assert "curl" not in f"{ended.fix}{again.fix}" and "started again by itself" in str(ended.fix)
+    assert waits.text == ("mqtt_gateway runs and is not ready: outbox /o cannot be written: no")
+    assert waits.fix == "Let the user write"
+    assert (degraded.text, degraded.fix) == (f"{KEY} is DEGRADED: 2 of 3 nodes", "Look at them")
+
+
+def test_a_plant_file_with_a_mistake_is_named_with_the_command_that_shows_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "north.yaml").write_text("company: {id: x, name: X}\nsitee: north\n")
+    (finding,) = doctor.check_plant({"plant": str(tmp_path)})
+    assert finding.verdict is Verdict.FAULT
+    assert str(tmp_path / "north.yaml") in finding.text and "sitee" in finding.text
+    assert finding.fix == f"aurelian check {tmp_path}"
+    result = CliRunner().invoke(app, str(finding.fix).split()[1:])
+    assert result.exit_code and "sitee" in result.output
+
+
+KEY = "press"
+
+
+@dataclass
+class Told:
+    """A source that says what the test lets it say."""
+
+    now: Condition
+    owner: str = "x"
+    model: SourceModel = field(
+        default_factory=lambda: SourceModel(id=KEY, kind="opcua", url="opc.tcp://127.0.0.1:1")
+    )
+
+    def condition(self) -> Condition:
+        return self.now
+
+
+@contextlib.asynccontextmanager
+async def served(health: Health) -> AsyncIterator[str]:
+    """The ops endpoints of a service, on a port of their own."""
+    port = ports.any_free()
+    config = uvicorn.Config(make_ops_app(health), port=port, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        await until(lambda: server.started)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await serving

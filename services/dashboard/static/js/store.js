@@ -82,7 +82,12 @@ export const hasNoState = (asset) => stateless.has(constraintOf(asset));
 /** Why an asset that is stale is not heard, where something says so. */
 export function silenceReason(asset, source = '') {
   const known = evidence(asset);
-  return silence(asset, source) ?? (known?.ended || known?.note || '');
+  const reporter = constraintOf(asset);
+  // The source is away: its latest attempt says more than how the connection ended.
+  const away = cell(`dead:${reporter}`).value == null && cell(`connection:${source || units[reporter] || ''}`).value?.away;
+  const silent = silence(asset, source);
+  if (silent) return away || silent;
+  return known?.ended || known?.note || '';
 }
 
 /** Why an asset is declared silent; null: it is not. */

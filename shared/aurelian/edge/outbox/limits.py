@@ -19,10 +19,36 @@ class ReachedLimit(IntEnum):
     AGE = 2
     DISK = 3
 
+    @property
+    def cause(self) -> str:
+        """In words."""
+        return f"limit of {self.name.lower()} reached"
+
+    @property
+    def step(self) -> str:
+        """What to do about it."""
+        return _STEPS[self]
+
+
+_STEPS = {
+    ReachedLimit.NONE: "",
+    ReachedLimit.BYTES: "Do Kafka and the historian run? Else raise AURELIAN_OUTBOX_MAX_BYTES",
+    ReachedLimit.AGE: "Do Kafka and the historian run? Else raise AURELIAN_OUTBOX_MAX_AGE_S",
+    ReachedLimit.DISK: "Free space on the disk, or lower AURELIAN_OUTBOX_MIN_FREE",
+}
+
 
 class OutboxFull(OSError):
     """The outbox takes nothing of this kind now; keep what you have, acknowledge nothing, try again
-    later."""
+    later. `cause`: why, `step`: what to do about it; empty where nobody knows."""
+
+    def __init__(self, cause: str, step: str = "") -> None:
+        super().__init__(f"{cause}. {step}" if step else cause)
+        self.cause, self.step = cause, step
+
+
+class OutboxNotWritable(OutboxFull):
+    """The folder's disk refuses to be written, for another reason than room."""
 
 
 @dataclass(frozen=True, slots=True)

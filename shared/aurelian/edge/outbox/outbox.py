@@ -21,6 +21,7 @@ from aurelian.edge.outbox.damage import DamagedError
 from aurelian.edge.outbox.hour_counts import HourCounts
 from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, ReachedLimit, free_share
 from aurelian.edge.outbox.lock import hold_folder
+from aurelian.edge.outbox.refusal import refusal_of
 from aurelian.edge.outbox.rows import (
     EVENTS,
     REJECTED,
@@ -35,12 +36,7 @@ from aurelian.edge.outbox.rows import (
     number_rows,
     settle,
 )
-from aurelian.edge.outbox.salvage import (
-    DamagedFile,
-    find_damaged,
-    finish_salvages,
-    salvage,
-)
+from aurelian.edge.outbox.salvage import DamagedFile, find_damaged, finish_salvages, salvage
 from aurelian.edge.outbox.segment import Segment
 
 
@@ -76,16 +72,16 @@ class Outbox:
         older boots keep theirs. `clock` gives microseconds since 1970.
 
         Raises:
-            OutboxFull: the disk lets nobody write.
+            OutboxFull: the disk has no room; OutboxNotWritable: it lets nobody write.
         """
         self = cls(folder, boot, limits or Limits(), clock)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = hold_folder(folder)
             self._load()
-        except OperationalError as error:
+        except (OperationalError, OSError) as error:
             self.close()
-            raise OutboxFull(f"outbox {folder}: {error}") from error
+            raise refusal_of(folder, error) from error
         return self
 
     def __enter__(self) -> Outbox:
@@ -117,7 +113,8 @@ class Outbox:
         `counts` are added to what this boot has counted. `bookmarks`: see `bookmark`.
 
         Raises:
-            OutboxFull: a limit is reached or the disk refuses; nothing was appended.
+            OutboxFull: a limit is reached or the disk refuses (OutboxNotWritable: for another
+                reason than room); nothing was appended.
         """
         try:
             self._check_limits(entries)
@@ -125,8 +122,8 @@ class Outbox:
             if self._segments[-1].is_due(limits.segment_bytes, limits.segment_age_s, self._clock()):
                 self._roll_over()
             self._commit(entries, list(counts), bookmarks or {})
-        except OperationalError as error:
-            raise OutboxFull(f"outbox {self.folder}: {error}") from error
+        except (OperationalError, OSError) as error:
+            raise refusal_of(self.folder, error) from error
         except DatabaseError as error:
             with suppress(OperationalError, OSError):  # a full disk: found again with the next one
                 self._replace_damaged()
@@ -336,7 +333,7 @@ class Outbox:
             self._reclaim()
             reached = self._limit(reserved)
         if reached is not ReachedLimit.NONE:
-            raise OutboxFull(f"outbox {self.folder}: limit of {reached.name.lower()} reached")
+            raise OutboxFull(f"outbox {self.folder}: {reached.cause}", reached.step)
 
     def _limit(self, reserved: bool) -> ReachedLimit:
         """The limit that is reached; `reserved` may use all of the disk, the others leave it a

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
+from aurelian.edge.outbox.limits import OutboxFull
 from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.rows import HourCount, OutboxEntry, RecordKind
 
@@ -42,6 +44,9 @@ class OutboxThread:
         self._timer: asyncio.TimerHandle | None = None
         self.appended = asyncio.Event()
         """Set after each commit; the drain clears it."""
+        self.refusal: OutboxFull | None = None
+        """Why the disk took the last append not; None: it did."""
+        self._refused_since = 0.0
         self._executor = ThreadPoolExecutor(1, "outbox")
         self._waiting: list[_Waiting] = []
         self._samples = 0  # of those
@@ -82,6 +87,10 @@ class OutboxThread:
         is_event = any(entry.kind is RecordKind.EVENTS for entry in entries)
         self._start(at_once=is_event or self._samples >= WORTH_A_COMMIT)
         await done
+
+    def refused_s(self) -> float:
+        """For how long appends have been refused, all of them; 0: they are not."""
+        return time.monotonic() - self._refused_since if self.refusal is not None else 0.0
 
     async def call(self, function: Callable[..., T], *args: object) -> T:
         """Run one of the outbox's methods in its thread."""
@@ -133,6 +142,13 @@ class OutboxThread:
         results: list[BaseException | None] = (
             [bug] * len(group) if bug is not None else [*committed.result()]
         )
+        refused = [each for each in results if isinstance(each, OutboxFull)]
+        if not refused or None in results:
+            self.refusal = None
+        elif self.refusal is None:
+            self.refusal, self._refused_since = refused[0], time.monotonic()
+        else:
+            self.refusal = refused[0]
         # A caller that was cancelled has its rows on the disk all the same.
         for (_, _, _, done), error in zip(group, results, strict=True):
             if done.cancelled():
