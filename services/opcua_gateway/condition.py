@@ -11,13 +11,16 @@ from aurelian.edge.source_state import Away, Certificate, Condition, SourceState
 from aurelian.edge.trust_store import OwnCertificate
 from aurelian.model.time import to_us
 from opcua_gateway import metrics
+from opcua_gateway.alarms.deliveries import NAMELESS, NAMELESS_STEP
+from opcua_gateway.alarms.statuses import UNLISTED, UNLISTED_STEP
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.failures import SessionLost
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.publishing import Publishing
 from opcua_gateway.redundancy import Servers
+from opcua_gateway.refused import next_step
 from opcua_gateway.security.policies import CertificateRefused, SignInRefused
-from opcua_gateway.session import Session
+from opcua_gateway.session import Session, status_name
 
 _LATE = 1.5
 """Keep-alives that may pass before a source is stale; at 2 the session is given up."""
@@ -126,11 +129,24 @@ def _connected(
         faults.append(f"the server has no communication with {silent_units} units")
         steps.append("look at these machines and their cables")
     if publishing.refused:
-        first = deliveries.name_of(min(publishing.refused))
-        faults.append(f"the server refuses {len(publishing.refused)} nodes, first that of {first}")
-        steps.append("compare addresses with `aurelian browse`")
+        handle = min(publishing.refused)
+        tag, status = deliveries.tag_of(handle), publishing.refused[handle]
+        faults.append(
+            f"the server refuses {len(publishing.refused)} nodes, first that of {tag.signal.path}: "
+            f"{readable(tag.model.address)} ({status_name(status)})"
+        )
+        steps.append(next_step(deliveries.model, status))
+    events = publishing.events
+    if events is not None and events.refused:
+        faults.append(f"the server gives no events ({readable(events.refused)})")
+        steps.append("name the `notifier` that gives them, or take `alarms` out of the source")
+    if count := deliveries.nameless:
+        faults.append(f"{count} {NAMELESS}")
+        steps.append(NAMELESS_STEP)
     if faults:
         return SourceState.DEGRADED, "; ".join(faults), "; ".join(steps)
     if holes.are_being_read:
         return SourceState.BACKFILL, "what was missed is read out of the server's history", ""
+    if events is not None and events.unlisted:
+        return SourceState.LIVE, f"{UNLISTED} ({readable(events.unlisted)})", UNLISTED_STEP
     return SourceState.LIVE, "", ""

@@ -19,6 +19,7 @@ from opcua_gateway.security.server_certificate import split_chain
 from opcua_gateway.security.sign_in import shown_identity
 from opcua_gateway.session import Session, SessionLost, translated
 from opcua_gateway.transport_limits import keep_limits
+from opcua_gateway.what_answers import explained
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +68,14 @@ async def opened(
     keep_limits(client)
     try:
         await _secure(client, way)
-        with translated(f"connect to {url}"):
-            await client.connect_socket()
-            await client.send_hello()
-            with _trusted(way):
-                await client.open_secure_channel()
+        try:
+            with translated(f"connect to {url}"):
+                await client.connect_socket()
+                await client.send_hello()
+                with _trusted(way):
+                    await client.open_secure_channel()
+        except SessionLost as error:
+            raise await explained(error, url) from error.__cause__
         session = Session(client)
         if secret is not None:
             session.resumed = await _reactivate(client, way, secret)
@@ -240,7 +244,8 @@ def _next_step(way: Way, error: ua.UaStatusCodeError) -> str:
             "today, say Basic256Sha256, in its user token policy for names"
         )
     if way.identity.name:
-        return "is the password right, and may that user sign in there?"
+        origin = f" (it is from {way.identity.origin})" if way.identity.origin else ""
+        return f"is the password right{origin}, and may that user sign in there?"
     if way.identity.certificate is not None:
         return "does it know that certificate as a user's?"
     return "say `user` and `password_file` for this source"

@@ -92,9 +92,14 @@ class Deliveries:
         """Why the server vouches for nobody; empty: it is at work."""
         return self.status.why_down if self._is_down else ""
 
-    def name_of(self, handle: int) -> str:
-        """Path of a node's signal."""
-        return self._tags[handle].signal.path
+    def tag_of(self, handle: int) -> Tag:
+        """A node's signal."""
+        return self._tags[handle]
+
+    @property
+    def nameless(self) -> int:
+        """Events of conditions that were left out, since they do not say of which one they are."""
+        return self._alarms.nameless if self._alarms is not None else 0
 
     @property
     def silent_units(self) -> int:

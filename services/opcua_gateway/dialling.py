@@ -17,6 +17,7 @@ from opcua_gateway.alarms.where import Where
 from opcua_gateway.connection import opened
 from opcua_gateway.items.asked import asked_of, fingerprint
 from opcua_gateway.items.revised import Revisions
+from opcua_gateway.library_log import keep_quiet
 from opcua_gateway.mapping import Tag
 from opcua_gateway.message_numbers import Window
 from opcua_gateway.publishing import Publishing
@@ -47,6 +48,7 @@ class Dialler:
         settings: OpcuaGatewaySettings,
         units: Sequence[Unit] = (),
     ) -> None:
+        keep_quiet()
         self.model, self.settings = model, settings
         self._tags, self._units = tags, units
         self.most_notifications = 0

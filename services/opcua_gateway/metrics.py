@@ -119,7 +119,7 @@ READ_BACK = Counter(
 UNFILLED = Counter(
     "opcua_gateway_gaps_unfilled_total",
     "Gaps that history could not make whole: nodes without history, or a server that refuses it or "
-    "does not have it any more; see the log line 'history was read back'.",
+    "does not have it any more; see the log lines with 'read back'.",
     ["source"],
 )
 CERTIFICATE_ENDS = Gauge(

@@ -169,7 +169,7 @@ def _admit(der: bytes, store: TrustStore) -> None:
         fields = {
             "sha256": sha256_of(certificate),
             "reason": reason,
-            "next": f"aurelian trust add {sha256_of(certificate)[:16]} --pki {store.folder}",
+            "next": store.command("add", sha256_of(certificate)),
         }
         log.warning("a client's certificate is refused", extra={"fields": fields})
         raise ua.uaerrors.BadUserAccessDenied

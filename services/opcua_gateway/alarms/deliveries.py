@@ -21,6 +21,13 @@ from opcua_gateway.alarms.journal import Journal
 
 log = logging.getLogger(__name__)
 
+NAMELESS = "events of alarms were left out: they do not say of which condition they are"
+NAMELESS_STEP = (
+    "let the server send the ConditionId (the node of the condition; of an event generator of "
+    "asyncua `generator.event.NodeId`), or say `alarms: {events: all}`: then they come as events, "
+    "of which nobody knows which stand"
+)
+
 OVERFLOWED = "the server's queue of events was too small"
 
 
@@ -53,6 +60,10 @@ def make_alarms(model: SourceModel, units: Sequence[Unit], folder: Path) -> Alar
 class AlarmDeliveries:
     """The alarms of one server.
 
+    Attributes:
+        nameless: events of this session that are of a condition, do not say of which, and were
+            left out for that.
+
     Args:
         source, url: of the server, for metrics and rejects.
         units: that its events may be about.
@@ -62,11 +73,13 @@ class AlarmDeliveries:
     def __init__(
         self, source: str, url: str, model: AlarmsModel, units: Sequence[Unit], file: Path
     ) -> None:
+        self.nameless = 0
         self._source, self._url = source, url
         self._lines = {unit.id: unit.line.path for unit in units}
         self._journal = Journal(file)
         everything = model.events == "all"
         self._conditions = Conditions(self._journal, model.min_severity, everything=everything)
+        self._has_said_nameless = False
 
     def of(self, said: Sequence[events.EventSaid], at: int, *, missed: bool) -> Sent:
         """What events say; `missed`: some before or among them did not come. `at`: microseconds
@@ -91,18 +104,25 @@ class AlarmDeliveries:
                 case _:
                     before = len(news.told) + news.repeated
                     self._conditions.take(each.alarm, news)
-                    left_out += before == len(news.told) + news.repeated
+                    if before == len(news.told) + news.repeated:
+                        left_out += 1
+                        self.nameless += each.is_nameless
         for became, count in (
             ("left_out", left_out),
             ("unusable", len(rejects)),
         ):
             self._count(became, count)
+        if self.nameless and not self._has_said_nameless:
+            self._has_said_nameless = True
+            fields = {"source": self._source, "next": NAMELESS_STEP}
+            log.warning(NAMELESS, extra={"fields": fields})
         if overflows:
             metrics.EVENT_OVERFLOWS.labels(self._source).inc(overflows)
         return self._sent(news, rejects, overflows)
 
     def session_began(self) -> None:
         """A new or resumed session."""
+        self.nameless = 0
         self._conditions.session_began()
 
     def refresh_asked(self) -> None:

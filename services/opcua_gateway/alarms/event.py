@@ -33,12 +33,14 @@ class EventSaid:
         kind: node of its type.
         alarm: what it says; None: it cannot be used, `why`.
         data: as it was on the wire, where it cannot be used.
+        is_nameless: it is of a condition, and does not say of which.
     """
 
     kind: str
     alarm: codec.MachineAlarm | None
     why: str = ""
     data: bytes = b""
+    is_nameless: bool = False
 
 
 class Unusable(ValueError):
@@ -59,6 +61,15 @@ def source_node(fields: Sequence[EventField], event: EventFields) -> ua.NodeId |
         if field.key == "SourceNode" and isinstance(value, ua.NodeId):
             return value
     return None
+
+
+def is_nameless(fields: Sequence[EventField], event: EventFields) -> bool:
+    """Whether the event has what only conditions have, and not the condition's node."""
+    has = {f.key: value for f, (value, _) in zip(fields, event.values, strict=False) if not f.own}
+    node = has.get(CONDITION_ID)
+    if isinstance(node, ua.NodeId) and not node.is_null():
+        return False
+    return any(isinstance(has.get(key), bool) for key in ("Retain", "ActiveState/Id"))
 
 
 def to_alarm(

@@ -47,3 +47,9 @@ SESSION_IS_GONE = frozenset(
     )
 )
 """All else is what a server says to events, and costs no session."""
+
+UNLISTED = "the server does not list its conditions"
+UNLISTED_STEP = (
+    "nothing has to be done; after each connect an alarm is known from its next event on. A server "
+    "that has ConditionRefresh shows at once which ones stand"
+)

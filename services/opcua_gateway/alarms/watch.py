@@ -22,7 +22,7 @@ from opcua_gateway.alarms import event as events
 from opcua_gateway.alarms.event_types import read_own_fields
 from opcua_gateway.alarms.fields import BASIC, EventField, EventTerms, event_filter, standard
 from opcua_gateway.alarms.places import Places
-from opcua_gateway.alarms.statuses import FILTER_REFUSED, SESSION_IS_GONE
+from opcua_gateway.alarms.statuses import FILTER_REFUSED, SESSION_IS_GONE, UNLISTED, UNLISTED_STEP
 from opcua_gateway.alarms.where import Proof, Where, export
 from opcua_gateway.decode.events import EventFields
 from opcua_gateway.decode.notifications import Published
@@ -79,6 +79,7 @@ class EventWatch:
 
     Attributes:
         terms: of the item; None: the server did not take it yet.
+        refused, unlisted: why it does not take it, or list its conditions; empty: it does so far.
 
     Args:
         where: of the source.
@@ -97,6 +98,7 @@ class EventWatch:
         retry_s: float,
     ) -> None:
         self.terms: EventTerms | None = None
+        self.refused = self.unlisted = ""
         self._session, self._source, self._model = session, where.source, model
         self._where, self._proof = where, Proof(where)
         self._places, self._namespaces = places, namespaces
@@ -139,7 +141,7 @@ class EventWatch:
         for _ in range(_MOST_ATTEMPTS):
             status, refused, item = await self._ask(subscription, fields, where=where)
             if not status & 0x80000000:
-                self.terms = EventTerms(subscription, tuple(fields), item, where)
+                self.terms, self.refused = EventTerms(subscription, tuple(fields), item, where), ""
                 export(self._source, filtered=where)
                 return True
             if status & 0xFFFF0000 not in FILTER_REFUSED:
@@ -191,7 +193,7 @@ class EventWatch:
                 continue
             if (unit := self._places.unit(node)) is not None:
                 alarm.asset = unit.id
-            said.append(events.EventSaid(kind, alarm))
+            said.append(events.EventSaid(kind, alarm, is_nameless=events.is_nameless(fields, each)))
         return tuple(said)
 
     async def run(self, subscription: Callable[[], int], order: asyncio.Lock, out: Outlet) -> None:
@@ -305,13 +307,17 @@ class EventWatch:
                     raise
                 status = ua.StatusCode(error.code)
             except UNREADABLE as error:
-                self._say("the server does not list its conditions", repr(error))
-                return "refused"
+                return self._say_unlisted(repr(error))
         if status.is_good():
+            self.unlisted = ""
             return "done"
         if status.value in _REFRESHES_AGAIN:
             return "later"
-        self._say("the server does not list its conditions", status.name)
+        return self._say_unlisted(status.name)
+
+    def _say_unlisted(self, why: str) -> str:
+        self.unlisted = why
+        self._say(UNLISTED, why, UNLISTED_STEP)
         return "refused"
 
     def _want(self, *, missed: bool = False) -> None:
@@ -366,15 +372,17 @@ class EventWatch:
         bad = frozenset(n for n, each in enumerate(selects) if not each.is_good())
         return status, bad, int(answer.MonitoredItemId or 0)
 
-    def _say(self, what: str, why: str) -> None:
+    def _say(self, what: str, why: str, step: str = "") -> None:
         """Once in a session."""
         if (what, why) not in self._said:
             self._said.add((what, why))
             fields = {"source": self._source, "reason": readable(why)}
+            fields |= {"next": step} if step else {}
             log.warning(what, extra={"fields": fields})
 
     def _say_refused(self, why: str) -> None:
         metrics.EVENTS_WATCHED.labels(self._source).set(0)
+        self.refused = why
         self._say("events are refused", why)
 
 

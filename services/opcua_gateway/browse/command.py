@@ -124,7 +124,7 @@ def browse(
     try:
         found = asyncio.run(_discover(model, settings, store, selection, bounds, values=values))
     except Unacceptable as error:
-        step = _step_after(error, of_plant=plant_file is not None)
+        step = _step_after(error, store, of_plant=plant_file is not None)
         give_up(str(error), f"{step}then the same command again")
     except SessionLost as error:
         give_up(
@@ -146,7 +146,10 @@ def browse(
     for line in summary(found):
         terminal.print(line, markup=False)
     if not plant:
-        terminal.print("as a plant file: the same command with --plant > my-plant/site.yaml")
+        terminal.print(
+            "as a plant file: mkdir -p my-plant, then the same command with "
+            "--plant > my-plant/site.yaml"
+        )
 
 
 async def _discover(
@@ -219,10 +222,10 @@ def _model(
     return model
 
 
-def _step_after(error: Unacceptable, *, of_plant: bool) -> str:
+def _step_after(error: Unacceptable, store: TrustStore, *, of_plant: bool) -> str:
     """What a source says in the plant file is said here by options."""
     if isinstance(error, CertificateRefused):
-        return "aurelian trust list shows the certificates; "
+        return f"aurelian trust list --pki {store.folder} shows the certificates; "
     if of_plant:
         return "correct the plant file, "
     if isinstance(error, SignInRefused):
@@ -264,6 +267,11 @@ def _list_endpoints(url: str, timeout_s: float, *, as_json: bool) -> None:
 def _explain_nothing(found: Discovery) -> NoReturn:
     for line in summary(found):
         terminal.print(line, markup=False)
+    if found.cut:
+        give_up(
+            f"nothing was found before the end: {found.cut}",
+            "the same command with a larger bound: --max, --depth or --seconds",
+        )
     if found.seen == 0:
         give_up(
             f"the server shows no variable, and {found.objects} objects",

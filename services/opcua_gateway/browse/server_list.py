@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from asyncua import Client, ua
 
 from opcua_gateway.session import SessionLost, translated
+from opcua_gateway.what_answers import explained
 
 _KNOCK_S = 1.0
 
@@ -43,8 +44,11 @@ async def find_offers(url: str, timeout_s: float) -> list[Offer]:
     Raises:
         SessionLost: nobody answers.
     """
-    with translated(f"ask {url} for its endpoints"):
-        endpoints = await Client(url, timeout=timeout_s).connect_and_get_server_endpoints()
+    try:
+        with translated(f"ask {url} for its endpoints"):
+            endpoints = await Client(url, timeout=timeout_s).connect_and_get_server_endpoints()
+    except SessionLost as error:
+        raise await explained(error, url) from error.__cause__
     servers: list[ua.ApplicationDescription] = []
     with suppress(SessionLost), translated(f"ask {url} for servers"):
         servers = await Client(url, timeout=timeout_s).connect_and_find_servers()

@@ -30,6 +30,10 @@ from opcua_gateway.session import Limits, Session
 
 log = logging.getLogger(__name__)
 
+_NOTHING_READ = (
+    "the gap record stays; where the server keeps a history of these nodes, later gaps are filled"
+)
+
 VALUES_AT_ONCE = 1000
 """Asked for in one request and put into one delivery."""
 
@@ -314,16 +318,25 @@ class HistoryReader:
             del self._holes.completed[0]
             if not is_whole:
                 metrics.UNFILLED.labels(self._model.key).inc()
-            self._log(gap, logging.INFO if is_whole else logging.WARNING)
+            self._log(gap)
 
-    def _log(self, gap: Gap, level: int) -> None:
+    def _log(self, gap: Gap) -> None:
         fields: dict[str, object] = {"source": self._model.key}
         if gap.event is not None:
             fields["from"] = to_iso(to_nearest_datetime(gap.event.gap.from_time))
             fields["to"] = to_iso(to_nearest_datetime(gap.event.gap.to_time))
         fields["values"] = gap.values
         fields |= {f"nodes_{each.name.lower()}": count for each, count in gap.outcomes.items()}
-        log.log(level, "history was read back", extra={"fields": fields})
+        ended = set(gap.outcomes)
+        if gap.values or not ended or ended & {Outcome.WHOLE, Outcome.PART}:
+            level = logging.INFO if ended == {Outcome.WHOLE} else logging.WARNING
+            log.log(level, "history was read back", extra={"fields": fields})
+            return
+        fields["reason"] = "; ".join(sorted(each.value for each in ended))
+        fields["next"] = _NOTHING_READ
+        # That nodes have none is a property of the server, and was said when it was found out.
+        level = logging.INFO if ended == {Outcome.NO_HISTORY} else logging.WARNING
+        log.log(level, "nothing could be read back out of the history", extra={"fields": fields})
 
     def _name(self, handles: Sequence[int]) -> None:
         """Say once of each node that it has no history."""

@@ -19,9 +19,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.applications import gateway_certificate, gateway_store
-from aurelian.edge.certificates import UNREADABLE, TrustError, sha256_of, shown, utc_now
+from aurelian.edge.certificates import (
+    UNREADABLE,
+    TrustError,
+    sha256_of,
+    shown,
+    uris_of,
+    utc_now,
+)
 from aurelian.edge.names import readable
-from aurelian.edge.trust_store import RENEW_BEFORE, OwnCertificate, TrustStore
+from aurelian.edge.trust_store import RENEW_BEFORE, Listed, OwnCertificate, TrustStore
 from aurelian.model.source_model import OpcuaSecurity, SourceModel, Waiver
 from opcua_gateway import metrics
 from opcua_gateway.security.policies import (
@@ -42,13 +49,16 @@ from opcua_gateway.security.sign_in import (
     is_protected,
     read_identity,
 )
-from opcua_gateway.session import translated
+from opcua_gateway.session import SessionLost, translated
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.transport_limits import keep_limits
+from opcua_gateway.what_answers import explained
 
 log = logging.getLogger(__name__)
 
 _TRANSPORT = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
+
+_MOST_EARLIER = 3
 
 # Sources of one gateway share its certificate: it is made once, and said once.
 _of_own = threading.Lock()
@@ -111,8 +121,12 @@ class Endpoints:
             return Way()
         asking = Client(self._model.url, timeout=timeout_s)
         keep_limits(asking)
-        with translated(f"ask {self._model.url} for its endpoints"):
-            offered = await asking.connect_and_get_server_endpoints()
+        try:
+            with translated(f"ask {self._model.url} for its endpoints"):
+                offered = await asking.connect_and_get_server_endpoints()
+        except SessionLost as error:
+            raise await explained(error, self._model.url) from error.__cause__
+        with translated("choose one of its endpoints"):
             chosen = choose_endpoint(offered, security)
             token = choose_token(chosen, identity, security)
         policy = POLICIES.get(policy_of(chosen))
@@ -172,14 +186,39 @@ class Endpoints:
         waivable = sorted({each.check for each in faults} & {*get_args(Waiver)})
         steps = []
         if UNTRUSTED in (each.check for each in faults):
-            steps.append(f"accept it: aurelian trust add {sha256_of(own)[:16]}")
+            steps.append(f"accept it: `{self._store.command('add', sha256_of(own))}`")
         if waivable:
             listed = ", ".join(waivable)
             steps.append(f"mend it there, or do without the check: security: {{waive: [{listed}]}}")
         unreadable = f" (beside that: {'; '.join(lists.unreadable)})" if lists.unreadable else ""
-        step = f"If it is the right server, {'; '.join(steps) or 'it needs another certificate'}"
+        before = self._earlier(own)
+        condition = "If it was renewed there" if before else "If it is the right server"
+        if before:
+            removes = (f"`{self._store.command('remove', each.sha256)}`" for each in before)
+            steps.append(f"then take away the old one: {', '.join(removes)}")
+        step = f"{condition}, {'; '.join(steps) or 'it needs another certificate'}"
         said = f"the server's certificate {shown(sha256_of(own))} is refused: {reason}{unreadable}"
+        if before:
+            was = ", ".join(shown(each.sha256) for each in before)
+            mine = any(each.source in (source, self._first_of) for each in before)
+            said += (
+                f"; this source had {was} until now"
+                if mine
+                else f"; {was}, of the same ApplicationUri, is accepted"
+            )
         raise CertificateRefused(f"{said}. {step}", step, own)
+
+    def _earlier(self, certificate: x509.Certificate) -> list[Listed]:
+        """What was accepted for this server before."""
+        try:
+            found = self._store.earlier(certificate, self._model.key, self._first_of)
+        except OSError:  # it must not hide why
+            return []
+        uris = {*uris_of(certificate)}
+        if self._first_of != self._model.key or self._model.redundant:
+            # A source of several servers: only what says that it is this one.
+            found = [e for e in found if e.source == self._first_of or not uris.isdisjoint(e.uris)]
+        return found[:_MOST_EARLIER]
 
 
 def announce_certificate(settings: OpcuaGatewaySettings) -> None:

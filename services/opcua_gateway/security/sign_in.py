@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
 from aurelian.edge.certificates import UNREADABLE
+from aurelian.edge.names import readable
 from aurelian.model.source_model import OpcuaSecurity, SourceModel
 from opcua_gateway.security.policies import (
     NONE,
@@ -35,12 +36,13 @@ _TOKENS = {
 
 class Identity(NamedTuple):
     """As whom a source signs in: a name with its password, a certificate with its key, or
-    nobody."""
+    nobody. `origin`: where the password is from."""
 
     name: str = ""
     password: str = ""
     certificate: x509.Certificate | None = None
     key: rsa.RSAPrivateKey | None = None
+    origin: str = ""
 
 
 NOBODY = Identity()
@@ -71,7 +73,9 @@ def read_identity(model: SourceModel) -> Identity:
         if not model.user:
             return NOBODY
         if model.password_file:
-            return Identity(model.user, _read_password(Path(model.password_file)))
+            file = Path(model.password_file)
+            origin = f"the file {readable(str(file.absolute()))}"
+            return Identity(model.user, _read_password(file), origin=origin)
     except OSError as error:
         step = (
             "put the file there and let the gateway's user read it; it is looked at again by itself"
@@ -91,7 +95,8 @@ def read_identity(model: SourceModel) -> Identity:
             f"names for the password, is not set: {step}",
             step,
         )
-    return Identity(model.user, password)
+    origin = f"the environment variable {model.password_env}"
+    return Identity(model.user, password, origin=origin)
 
 
 def _read_password(file: Path) -> str:
@@ -132,10 +137,12 @@ def choose_token(
     tokens = [each for each in offered if each.TokenType == wanted]
     if not tokens:
         kinds = {_TOKENS.get(each.TokenType, "something unknown") for each in offered}
-        hint = "say `user` and `password_file`" if wanted == ua.UserTokenType.Anonymous else ""
+        is_nobody = wanted == ua.UserTokenType.Anonymous
+        hint = "say `user` and `password_file`" if is_nobody else ""
         step = f"{hint} for this source" if hint else ""
+        refuses = "take a session without a user" if is_nobody else f"let {_TOKENS[wanted]} sign in"
         raise SignInRefused(
-            f"the server does not let {_TOKENS[wanted]} sign in; it wants "
+            f"the server does not {refuses}; it wants "
             f"{' or '.join(sorted(kinds)) or 'nothing that it names'}"
             + (f": {step}" if step else ""),
             step,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,6 +115,13 @@ class TrustStore:
     def __init__(self, folder: Path, kind: Kind = GATEWAY) -> None:
         self.folder, self._kind = folder, kind
 
+    def command(self, what: str, sha256: str) -> str:
+        """The command line that adds or removes a certificate of this folder, wherever it is
+        typed."""
+        return (
+            f"aurelian trust {what} {sha256[:16]} --pki {shlex.quote(str(self.folder.absolute()))}"
+        )
+
     def own(self, uri: str, hosts: Sequence[str], now: datetime) -> OwnCertificate:
         """Our certificate; made where there is none, and made anew where one of ours ends soon.
 
@@ -208,8 +216,7 @@ class TrustStore:
         _make_folder(folder)
         path = folder / f"{sha256_of(certificate)}.der"
         # Whoever sees the certificate finds why it was refused: the note is there first.
-        note = json.dumps({"source": source, "reason": reason}, ensure_ascii=False)
-        _write(path.with_suffix(".json"), note.encode(), 0o644)
+        _write_note(path, source=source, reason=reason)
         _write(path, certificate.public_bytes(serialization.Encoding.DER), 0o644)
         kept = sorted(folder.glob("*.der"), key=lambda each: each.stat().st_mtime_ns)
         for old in kept[: max(0, len(kept) - _MOST_REJECTED)]:
@@ -223,9 +230,25 @@ class TrustStore:
         path = folder / f"{sha256_of(certificate)}.der"
         _write(path, certificate.public_bytes(serialization.Encoding.DER), 0o644)
         refused = self.folder / "rejected" / path.name
+        if source := _note(refused.with_suffix(".json")).get("source"):
+            # Whoever meets its successor can say whose it was.
+            _write_note(path, source=source)
         refused.unlink(missing_ok=True)
         refused.with_suffix(".json").unlink(missing_ok=True)
         return path
+
+    def earlier(self, certificate: x509.Certificate, source: str, first_of: str) -> list[Listed]:
+        """Certificates that were accepted, and that another one may be the successor of: those of
+        the same source, and those of the same ApplicationUri; the newest first."""
+        uris = {*uris_of(certificate)}
+        found = [
+            each
+            for name, key in (("trusted", source), ("first_use", first_of))
+            for each in self.listed(name)
+            if each.sha256 != sha256_of(certificate)
+            and (each.source == key or not uris.isdisjoint(each.uris))
+        ]
+        return sorted(found, key=lambda each: each.begins, reverse=True)
 
     def first_used(self, certificate: x509.Certificate, source: str) -> bool:
         """Whether a certificate is the first that was seen of a source, which it is from now on
@@ -237,7 +260,7 @@ class TrustStore:
         der = certificate.public_bytes(serialization.Encoding.DER)
         if path.exists():
             return path.read_bytes() == der
-        _write(path.with_suffix(".json"), json.dumps({"source": source}).encode(), 0o644)
+        _write_note(path, source=source)
         _write(path, der, 0o644)
         return True
 
@@ -334,6 +357,11 @@ def _note(path: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {str(k): str(v) for k, v in note.items()} if isinstance(note, dict) else {}
+
+
+def _write_note(path: Path, **said: str) -> None:
+    note = json.dumps(said, ensure_ascii=False)
+    _write(path.with_suffix(".json"), note.encode(), 0o644)
 
 
 def _make_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aurelian.model.figures import missing_for_figures
 from aurelian.model.plant import Line, Plant, Unit
-from aurelian.model.source_model import SourceModel
+from aurelian.model.source_model import BROKEN, SourceModel
 
 
 def warnings_of(site: Plant, clear_hosts: Collection[str], home: Path) -> Iterator[str]:
@@ -33,6 +33,13 @@ def warnings_of(site: Plant, clear_hosts: Collection[str], home: Path) -> Iterat
                 f"source {source.key} will not be able to sign in: {reason}. Where its gateway "
                 "runs on another machine or as another user, look there"
             )
+        if source.security is not None and source.security.policy in BROKEN:
+            yield (
+                f"source {source.key}: the policy {source.security.policy} is broken, so that what "
+                "is sent can be read and changed: let the server offer Basic256Sha256 or a newer "
+                "one, and say `policy: best`"
+            )
+        yield from _same_nodes(site, source)
     lines: dict[str, list[str]] = {}
     for line in site.lines():
         for sentence in _missing_figures(line):
@@ -40,6 +47,25 @@ def warnings_of(site: Plant, clear_hosts: Collection[str], home: Path) -> Iterat
     for sentence, paths in lines.items():
         more = f" and {len(paths) - 1} more of {site.path}" if len(paths) > 1 else ""
         yield f"line {paths[0]}{more}: {sentence}"
+
+
+def _same_nodes(site: Plant, source: SourceModel) -> Iterator[str]:
+    """A sentence for each node of an OPC UA server that several signals have: a copied line?"""
+    if source.kind != "opcua":
+        return
+    named: dict[str, list[str]] = {}
+    for unit in site.units():
+        if unit.model.source == source.id:
+            for signal, model in zip(unit.signals(), unit.model.signals, strict=True):
+                if model.address:
+                    named.setdefault(model.address, []).append(signal.path)
+    for address, paths in named.items():
+        if len(paths) > 1:
+            more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+            yield (
+                f"source {source.key}: the node {address} is that of {paths[0]} and {paths[1]}"
+                f"{more}: each of them has its values. A copied line? Give each signal its own"
+            )
 
 
 def missing_secrets(source: SourceModel, home: Path) -> Iterator[str]:

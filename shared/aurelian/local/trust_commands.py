@@ -29,6 +29,10 @@ Fingerprint = Annotated[
     typer.Argument(help="First 8 or more digits of its SHA-256 fingerprint, as `list` shows them."),
 ]
 _LEAST_DIGITS = 8
+_ANOTHER = (
+    "Another folder: --pki FOLDER, which is `pki` in the gateway's AURELIAN_STATE; or --home "
+    "FOLDER, as `aurelian up` was given it"
+)
 
 
 @trust_app.command("list")
@@ -61,13 +65,16 @@ def trust_list(
         terminal.print(
             f"The gateway shows {own.path} (SHA-256 {shown(own.sha256)}…); servers have to trust it"
         )
-    if found["rejected"]:
+    for each in found["rejected"][:1]:
         terminal.print(
-            "Refused ones: compare the fingerprint at the server, then aurelian trust add"
+            "Refused ones: compare the fingerprint at the server, then "
+            f"{escape(store.command('add', each.sha256))}"
         )
     if not any(found.values()):
         terminal.print(
-            f"no certificates in {store.folder}; a gateway with OPC UA sources makes its own"
+            f"no certificates in {escape(str(store.folder))}; a gateway with OPC UA sources makes "
+            f"its own. {_ANOTHER}",
+            soft_wrap=True,
         )
 
 
@@ -127,7 +134,7 @@ def _one_of(store: "TrustStore", names: Sequence[str], what: str) -> "Listed":
     if len(digits) < _LEAST_DIGITS or set(digits) - set("0123456789ABCDEF"):
         give_up(
             f"{what!r} is neither a file nor {_LEAST_DIGITS} or more digits of a fingerprint",
-            "aurelian trust list shows them",
+            f"aurelian trust list --pki {store.folder} shows them",
         )
     listed = (each for name in names for each in store.listed(name))
     found = [each for each in listed if each.sha256.startswith(digits)]
@@ -135,7 +142,7 @@ def _one_of(store: "TrustStore", names: Sequence[str], what: str) -> "Listed":
         give_up(
             f"{len(found) or 'no'} certificates of {store.folder}/{' and '.join(names)} begin with "
             f"{digits}",
-            "aurelian trust list shows them",
+            f"aurelian trust list --pki {store.folder} shows them. {_ANOTHER}",
         )
     return found[0]
 

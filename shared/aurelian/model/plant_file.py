@@ -164,6 +164,11 @@ def _sentence(problem: ErrorDetails) -> str:
             comma = isinstance(given, str) and re.fullmatch(r"[+-]?\d+,\d+", given)
             hint = f"; write {str(given).replace(',', '.')}" if comma else ""
             return f"{said}: {str(given)!r}{hint}"
+        case "enum" | "literal_error":
+            known = re.findall(r"'([^']*)'", str(problem.get("ctx", {}).get("expected", "")))
+            near = suggest(str(given), known)
+            listed = ", ".join(map(repr, known))
+            return f"{str(given)[:80]!r} is none of {listed}{near}" if known else said
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"fields are wanted here, as `name: value`, and {str(given)[:80]!r} stands here"
         case "tuple_type" | "list_type":

@@ -121,6 +121,9 @@ class AlarmLimits(PlantPart):
         return self
 
 
+_LINE_STATES = tuple(each.value for each in LineState)
+
+
 def _states(given: object) -> object:
     """A vocabulary's name as it is; a machine's own values as `state_key` writes them."""
     if isinstance(given, str):
@@ -129,7 +132,8 @@ def _states(given: object) -> object:
             raise ValueError(f"{given!r} is no vocabulary; say {known}, or a value for each state")
         return given
     if not isinstance(given, dict):
-        return given
+        known = ", ".join(VOCABULARIES)
+        raise ValueError(f"say {known}, or `value: state` for each value of the machine")
     states: dict[str, object] = {}
     for value, line in given.items():
         key = state_key(value)
@@ -137,6 +141,11 @@ def _states(given: object) -> object:
             raise ValueError(f"{value!r} can be no state; write a whole number or a word")
         if key in states:
             raise ValueError(f"{value!r} stands twice")
+        if line not in _LINE_STATES:
+            raise ValueError(
+                f"{value}: {line!r} is no state; one of {', '.join(_LINE_STATES)}"
+                f"{suggest(str(line), _LINE_STATES)}"
+            )
         states[key] = line
     if not states:
         raise ValueError("no state stands here; write each value of the machine with its state")

@@ -28,6 +28,9 @@ SecurityPolicy = Literal[
 ]
 """Names of OPC UA part 7; `best`: the strongest of the three of today that the server offers."""
 
+BROKEN = ("Basic256", "Basic128Rsa15")
+"""Of these those that keep nothing secret any more; taken only where a source names them."""
+
 Waiver = Literal[
     "application_uri",
     "clear_password",

@@ -12,8 +12,11 @@ import pytest
 from asyncua import Server, ua
 from asyncua.server.event_generator import EventGenerator
 
+from aurelian.edge.source_state import SourceState
 from aurelian.local import ports
 from opcua_gateway import metrics
+from opcua_gateway.alarms.deliveries import NAMELESS
+from opcua_gateway.alarms.statuses import UNLISTED
 from opcua_gateway.source import OpcuaSource
 from tests.integration.opcua_gateway.test_alarms import alarms_of, make_source, refreshes, told
 from tests.peers.node_opcua_server import NAMESPACE, node_opcua
@@ -28,6 +31,7 @@ class Alarms:
 
     def __init__(self, server: Server, url: str, alarm: EventGenerator) -> None:
         self.server, self.url, self._alarm = server, url, alarm
+        self.named = alarm.event
 
     async def trigger(self, message: str, *, active: bool) -> None:
         """Raise the alarm, or let it end."""
@@ -103,6 +107,29 @@ async def is_left_alone(peer: Alarms, source: OpcuaSource) -> None:
         await until(lambda: bool(taken), "a session")
         await peer.trigger("again", active=True)
         await until(lambda: ("hot", "again", True, True) in told(taken), "an alarm of the next one")
+
+
+async def test_alarms_that_do_not_say_of_which_condition_they_are_are_not_left_out_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As asyncua's own event generator sends them: a metric alone said so."""
+    monkeypatch.setattr("opcua_gateway.alarms.where.PATIENCE_S", 0.2)
+    async with serving(lists_conditions=False) as peer:
+        source = make_source(tmp_path, peer.url)
+        async with taking(source) as taken:
+            await until(lambda: UNLISTED in source.condition().reason, "the note", 30)
+            assert source.condition().state is SourceState.LIVE
+            peer.named.NodeId = None
+            for _ in range(2):
+                await peer.trigger("on", active=True)
+            await until(lambda: f"2 {NAMELESS}" in source.condition().reason, "the condition")
+            found = source.condition()
+            assert found.state is SourceState.DEGRADED and "generator.event.NodeId" in found.step
+            assert not told(taken)
+        (said,) = [each for each in caplog.records if each.message == NAMELESS]
+        assert said.__dict__["fields"]["next"] == found.step
+        (listed,) = [each for each in caplog.records if each.message == UNLISTED]
+        assert "nothing has to be done" in listed.__dict__["fields"]["next"]
 
 
 async def test_a_where_clause_that_the_plant_file_asks_for_is_kept(

@@ -296,6 +296,10 @@ async def test_the_listing_is_for_people_and_for_programs(
     nothing = await command(server.url, "--filter", "no such", home=tmp_path)
     assert nothing.exit_code == 1
     assert "variables is what the options ask for" in nothing.stderr
+    bounded = await command(server.url, "--max", "2", home=tmp_path)
+    assert bounded.exit_code == 1 and "more than 2 nodes" in bounded.stderr
+    assert "a larger bound: --max" in bounded.stderr and "sign in" not in bounded.stderr
+    assert "mkdir -p my-plant" in shown.stderr
 
 
 async def test_an_endpoint_at_a_host_that_does_not_answer_is_shown_with_the_one_asked(
@@ -335,7 +339,7 @@ async def test_what_is_in_the_way_is_said_with_the_next_step(tmp_path: Path) -> 
             own.read_bytes()
         )
         anonymous = await command(*best, home=tmp_path)
-        assert "does not let nobody sign in" in " ".join(anonymous.stderr.split())
+        assert "does not take a session without a user" in " ".join(anonymous.stderr.split())
         assert "here: --user NAME --password-file FILE" in " ".join(anonymous.stderr.split())
         for name in (tmp_path / "node-opcua-pki" / "rejected").glob("*"):
             name.unlink()

@@ -173,7 +173,7 @@ async def test_a_request_that_is_refused_as_a_whole_is_made_smaller_or_given_up(
                 await storage.save_node_value(ua.NodeId(name, 2), data)
         values = dict.fromkeys(names, (float(last), to_datetime(start + last * 1000)))
         async with serving(port, storage, values, most, code) as history:
-            await until(lambda: "history was read back" in caplog.text, "the end of it", 30)
+            await until(lambda: "read back" in caplog.text, "the end of it", 30)
             assert history.refused and births(taken) == 2
             assert len([e for d in taken for e in d.events if e.HasField("death")]) == 1
             # What will be refused for ever is not asked for again.
@@ -200,7 +200,7 @@ async def test_a_server_that_hangs_up_when_asked_for_its_history_is_left_alone_s
             await until(lambda: have_reached(taken, 0.0, nodes), "first values", 30)
         values = dict.fromkeys(names, (9.0, to_datetime(start + 9000)))
         async with serving(port, storage, values, most=0, code=0) as history:
-            await until(lambda: "history was read back" in caplog.text, "the end of it", 60)
+            await until(lambda: "read back" in caplog.text, "the end of it", 60)
             assert history.refused == MOST_LOST
             await until(lambda: source._live is not None, "a session")
             told = births(taken)

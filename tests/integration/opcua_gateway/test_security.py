@@ -221,7 +221,7 @@ async def test_a_source_waits_until_both_trust_each_other(tmp_path: Path) -> Non
         (
             {"anonymous": False},
             {"security": {"trust": "first_use"}},
-            "does not let nobody sign in.*say `user` and `password_file`",
+            "does not take a session without a user.*say `user` and `password_file`",
         ),
         (
             {"password": "another"},

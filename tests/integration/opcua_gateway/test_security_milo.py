@@ -176,7 +176,10 @@ async def test_who_is_refused_is_told_apart(peer: Milo, tmp_path: Path) -> None:
         tmp_path / "named", SERVER, tokens=("username:Basic256Sha256",)
     ) as server:
         said = await reason_of(source_of(tmp_path, server.url, **first_use), tmp_path)
-        assert "does not let nobody sign in" in said and "`user` and `password_file`" in said
+        assert (
+            "does not take a session without a user" in said
+            and "`user` and `password_file`" in said
+        )
 
 
 async def test_our_certificate_is_refused_until_the_server_trusts_it(

@@ -105,7 +105,8 @@ async def test_a_refused_certificate_and_a_refused_user_have_states_and_next_ste
             assert shown[0]["reason"] == source.condition().reason
             trust_server(tmp_path)
             await until(lambda: is_state(states, source, SourceState.AUTH_FAILED), "user", 20)
-            assert "is the password right" in source.condition().reason
+            origin = "it is from the environment variable PEER_PASSWORD"
+            assert f"is the password right ({origin})" in source.condition().reason
 
 
 async def test_no_other_service_has_sources() -> None:

@@ -106,7 +106,7 @@ async def test_a_stack_of_one_machine_has_both_sides_trust_each_other_and_nobody
         other.write_text(right[:-1])
         wrong = source.model.model_copy(update={"password_file": str(other)})
         wrong_plant = plant.model_copy(update={"sources": [wrong]})
-        with pytest.raises(SessionLost, match="is the password right"):
+        with pytest.raises(SessionLost, match=rf"is the password right \(.* {other}\)"):
             await sign_in(gateway_source(wrong_plant, tmp_path))
 
         # Whoever names no certificate in CreateSession has shown one for the channel all the same.

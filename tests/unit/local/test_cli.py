@@ -263,3 +263,26 @@ def test_an_unknown_scope_is_wrong_usage_said_in_a_sentence(tmp_path: Path) -> N
     assert result.exit_code == 2
     assert "there is no scope 'foo'" in result.stderr and "history:read" in result.stderr
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize("policy", ["Basic128Rsa15", "Basic256", "best", "Basic256Sha256"])
+def test_check_warns_of_a_broken_policy(tmp_path: Path, policy: str) -> None:
+    source = f"{{id: plc, kind: opcua, url: 'opc.tcp://plc:4840', security: {{policy: {policy}}}}}"
+    _write_plant(tmp_path, source)
+    result = _aurelian("check", str(tmp_path))
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 0
+    is_said = f"source x/s/plc: the policy {policy} is broken" in said
+    assert is_said is (policy in ("Basic128Rsa15", "Basic256"))
+
+
+def test_check_warns_of_two_signals_on_one_node(tmp_path: Path) -> None:
+    source = "{id: plc, kind: opcua, url: 'opc.tcp://127.0.0.1:4840'}"
+    _write_plant(tmp_path, source)
+    file = tmp_path / "site.yaml"
+    assert "is that of" not in _aurelian("check", str(tmp_path)).stderr
+    file.write_text(file.read_text().replace("ns=2;s=w", "ns=2;s=v"))
+    result = _aurelian("check", str(tmp_path))
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 0
+    assert "source x/s/plc: the node ns=2;s=v is that of x/s/a/l/m/v and x/s/a/l/o/w: each" in said

@@ -65,10 +65,6 @@ def test_what_is_not_there_is_said(tmp_path: Path, what: str, says: str) -> None
     assert says in run(tmp_path, "add", what, fails=True)
 
 
-def test_an_empty_folder_is_said(tmp_path: Path) -> None:
-    assert "no certificates in" in run(tmp_path, "list")
-
-
 def test_junk_is_not_trusted(tmp_path: Path) -> None:
     (tmp_path / "junk.der").write_bytes(b"junk")
     assert "is no certificate" in run(
@@ -87,3 +83,10 @@ def test_what_a_stranger_wrote_moves_no_terminal_and_is_no_mark(tmp_path: Path) 
         assert "[bold]press?[2J" in done.output
         if words == ["list"]:
             assert "\n, not for plc" not in done.output
+
+
+def test_an_empty_folder_is_named_with_how_to_name_another(tmp_path: Path) -> None:
+    for words, fails in ((["list"], False), (["add", "0123456789"], True)):
+        said = run(tmp_path, *words, fails=fails)
+        assert str(tmp_path) in said and "Another folder: --pki FOLDER" in said
+        assert "AURELIAN_STATE" in said and "--home" in said

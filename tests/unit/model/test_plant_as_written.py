@@ -193,6 +193,24 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ("range: [0, 100]", "range: [0,5, 100]", "signals.1.range: "),
         ("code: 7", "code: 7.5", "stop_reasons.0.code: "),
         ("type: int64", "type: 2", "signals.0.type: '2' is no type"),
+        (
+            "role: state",
+            "role: state\n                states: {1: runing}",
+            "states: 1: 'runing' is no state; one of running, slow, short_stop, down, planned, "
+            "setup, starved, blocked, no_data; did you mean 'running'?",
+        ),
+        (
+            "role: state",
+            "role: state\n                states: [1]",
+            "states: say packml, opc30060, machinery, operation_mode, mtconnect, or `value: state`",
+        ),
+        ("role: state", "role: sate", "role: 'sate' is none of 'state', 'good_count', "),
+        ("role: state", "role: good_cont", "'other'; did you mean 'good_count'?"),
+        (
+            "kind: opcua",
+            "kind: opcu",
+            "none of 'opcua', 'mqtt_json', 'sparkplug'; did you mean 'opcua'?",
+        ),
         # names
         ("site: north", "site:", "2: site: "),
         ("site: north", "site: ~", "2: site: "),

@@ -80,6 +80,10 @@ def test_refused_nodes_degrade_and_silence_is_stale_whatever_else_there_is(tmp_p
     at_work.refused[0] = 0x80340000
     found = condition_of(at_work, None, *make())
     assert found.state is SourceState.DEGRADED
-    assert "refuses 1 nodes, first that of x/s/a/l/press/force: compare" in found.reason
+    assert found.cause == (
+        "the server refuses 1 nodes, first that of x/s/a/l/press/force: ns=2;s=force "
+        "(BadNodeIdUnknown)"
+    )
+    assert "`aurelian browse opc.tcp://127.0.0.1:4840` shows what is there" in found.step
     at_work.subscriptions[7].heard -= 3.1
     assert condition_of(at_work, None, *make()).state is SourceState.STALE

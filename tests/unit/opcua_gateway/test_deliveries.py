@@ -325,7 +325,7 @@ def test_a_refused_node_is_named_with_its_address_its_status_and_what_to_do(
     made.of(Refused({1: 0x80340000}, T))
     fields = caplog.records[0].fields  # type: ignore[attr-defined]
     assert (fields["address"], fields["status"]) == ("ns=2;s=name", "BadNodeIdUnknown (0x80340000)")
-    assert "aurelian browse opc.tcp://127.0.0.1:4840 --filter name" in fields["next"]
+    assert "`aurelian browse opc.tcp://127.0.0.1:4840` shows" in fields["next"]
 
 
 BAD_NO_COMMUNICATION, BAD_NODE_ID_UNKNOWN = 0x80310000, 0x80340000
