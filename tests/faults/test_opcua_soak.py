@@ -54,7 +54,7 @@ areas:
     )
 
 
-@pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.timeout(SECONDS * 3 // 2 + 240)  # the generator falls behind on a busy machine
 async def test_a_steady_load_loses_and_doubles_nothing_and_takes_no_more_memory(
     kafka: str, tmp_path: Path
 ) -> None:
@@ -94,7 +94,7 @@ async def test_a_steady_load_loses_and_doubles_nothing_and_takes_no_more_memory(
     counts = historian.counts(SOURCE)
     assert (counts["rejected"], counts["dropped"], counts["skipped"]) == (0, 0, 0)
     kinds = {each.WhichOneof("kind") for each in historian.events if each.source == SOURCE}
-    assert kinds <= {"birth", "heartbeat", "received"}, kinds
+    assert kinds <= {"birth", "heartbeat", "received", "connection"}, kinds
     _check_each_value_came_once(historian, rounds, first_ms)
     assert np.median(late) - np.median(early) < MOST_GROWTH_MB
 
