@@ -18,6 +18,7 @@ from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import Flag, Signal, Value, ValueType
 from aurelian.model.source_model import EventTime, SourceModel
+from aurelian.model.status_codes import STATUS_CODES
 
 BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN = 0x80330000, 0x80340000
 """Status of an item whose node or namespace the server does not have, or has no more."""
@@ -26,12 +27,12 @@ OVERFLOW_BITS, OVERFLOW = 0x0C80, 0x0480
 """Of a status code: the bits, and what they are where values were lost before it."""
 
 NO_COMMUNICATION = (
-    0x80050000,  # BadCommunicationError
-    0x80310000,  # BadNoCommunication
-    0x808A0000,  # BadNotConnected
-    0x808B0000,  # BadDeviceFailure
-    0x808C0000,  # BadSensorFailure
-    0x808D0000,  # BadOutOfService
+    STATUS_CODES["BadCommunicationError"],
+    STATUS_CODES["BadNoCommunication"],
+    STATUS_CODES["BadNotConnected"],
+    STATUS_CODES["BadDeviceFailure"],
+    STATUS_CODES["BadSensorFailure"],
+    STATUS_CODES["BadOutOfService"],
     UNCERTAIN_NO_COMMUNICATION,
 )
 """Status of a value whose machine the server does not reach."""

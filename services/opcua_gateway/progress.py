@@ -87,14 +87,14 @@ class Progress:
         if message.acknowledgements is not None:
             self.on_the_way += 1
         elif not self.on_the_way:
-            self.stored_at = at + min(self._ahead, 0)
+            self.stored_at = self._reaches(message)
 
     def reached(self, message: Message) -> str:
         """What the outbox shall note with a message; a sign of life has nothing but losses."""
         if not self.bookmark.session or (message.acknowledgements is None and not message.lost):
             return ""
-        at = message.received_at + min(self._ahead, 0)
-        self.bookmark.reached(message.published.subscription, message.expected, at)
+        published = message.published
+        self.bookmark.reached(published.subscription, message.expected, self._reaches(message))
         return self.bookmark.text
 
     def stored(
@@ -104,8 +104,7 @@ class Progress:
         book = message.acknowledgements
         if book is None:
             return None
-        # By the message's own times: one that was sent again has older ones than those after it.
-        at = message.received_at + min(self._ahead, 0)
+        at = self._reaches(message)  # now: what comes until it is stored is dated otherwise
 
         def stored() -> None:
             self.on_the_way -= 1
@@ -116,3 +115,8 @@ class Progress:
             book.stored(message.published.sequence)
 
         return stored
+
+    def _reaches(self, message: Message) -> int:
+        """Up to when the message that came just now brings values, by its own times: one that was
+        sent again has older ones than those after it."""
+        return message.received_at + min(self._ahead, 0)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelian.model.evidence import UNCERTAIN_INITIAL, UNCERTAIN_LAST_USABLE
+from aurelian.model.status_codes import STATUS_CODES
 from opcua_gateway.mapping import BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN, NO_COMMUNICATION, Tag
 
 _NOBODY_READS_IT = (
@@ -17,11 +18,11 @@ _NOBODY_READS_IT = (
     BAD_NODE_ID_UNKNOWN,
     UNCERTAIN_LAST_USABLE,
     UNCERTAIN_INITIAL,
-    0x800A0000,  # BadTimeout
-    0x800D0000,  # BadServerNotConnected
-    0x80320000,  # BadWaitingForInitialData
-    0x80AD0000,  # BadDisconnect
-    0x80AE0000,  # BadConnectionClosed
+    STATUS_CODES["BadTimeout"],
+    STATUS_CODES["BadServerNotConnected"],
+    STATUS_CODES["BadWaitingForInitialData"],
+    STATUS_CODES["BadDisconnect"],
+    STATUS_CODES["BadConnectionClosed"],
 )
 """Status of a value that was not read from its machine just now."""
 

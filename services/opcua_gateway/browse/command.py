@@ -225,7 +225,7 @@ def _model(
 def _step_after(error: Unacceptable, store: TrustStore, *, of_plant: bool) -> str:
     """What a source says in the plant file is said here by options."""
     if isinstance(error, CertificateRefused):
-        return f"aurelian trust list --pki {store.folder} shows the certificates; "
+        return f"{store.command('list')} shows the certificates; "
     if of_plant:
         return "correct the plant file, "
     if isinstance(error, SignInRefused):

@@ -8,7 +8,6 @@ Implemented and called by the gateways (`services/*_gateway/source.py`); moved o
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,7 @@ from aurelian.edge.forward import keep_forwarding
 from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, OutboxNotWritable
 from aurelian.edge.outbox.outbox import Outbox
-from aurelian.edge.outbox.refusal import not_writable, refusal_of, write_error
+from aurelian.edge.outbox.refusal import NO_ROOM, not_writable, refusal_of, write_error
 from aurelian.edge.outbox.rows import OutboxRow
 from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported
 from aurelian.edge.outbox.thread import OutboxThread
@@ -193,7 +192,7 @@ def _check_writable(state: Path) -> None:
         except OSError as found:
             error = found
         # No room is no fault of the folder: it is waited for.
-        if error is not None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error is not None and error.errno not in NO_ROOM:
             raise UnusableError(str(not_writable(what, folder, error))) from error
 
 
@@ -219,26 +218,27 @@ async def _watch(
     """Every second: states of the sources, readiness, metrics, gap records for damaged files,
     counts too old to be published again."""
     while True:
-        cause = step = ""
         try:
-            cause, step = _refusal(outbox, await _look(outbox, sources, gateway))
+            refusal = _refusal(outbox, await _look(outbox, sources, gateway))
         except OSError as error:
             # The disk refuses even to be looked at: what runs goes on, and it is asked again.
             refusal = refusal_of(outbox.outbox.folder, error)
-            cause, step = refusal.cause, refusal.step
             log.warning("outbox cannot be looked at", extra={"fields": {"error": str(refusal)}})
-        health.ready = (f"{cause}. {step}" if step else cause) or None
+        health.ready = None if refusal is None else str(refusal)
         health.tick()
-        states.look(cause, step)
+        if refusal is None:
+            states.look()
+        else:
+            states.look(refusal.cause, refusal.step)
         await asyncio.sleep(1)
 
 
-def _refusal(outbox: OutboxThread, level: Level) -> tuple[str, str]:
-    """Why the outbox takes no samples, and what to do; empty where it does."""
+def _refusal(outbox: OutboxThread, level: Level) -> OutboxFull | None:
+    """Why the outbox takes no samples; None: it does."""
     if outbox.refusal is not None and outbox.refused_s() > _REFUSED_S:
-        return outbox.refusal.cause, outbox.refusal.step
+        return outbox.refusal
     reached = level.reached_limit
-    return ("", "") if level.accepting else (f"outbox: {reached.cause}", reached.step)
+    return None if level.accepting else OutboxFull(f"outbox: {reached.cause}", reached.step)
 
 
 async def _look(outbox: OutboxThread, sources: Sequence[Source], gateway: str) -> Level:

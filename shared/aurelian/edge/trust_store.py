@@ -115,12 +115,11 @@ class TrustStore:
     def __init__(self, folder: Path, kind: Kind = GATEWAY) -> None:
         self.folder, self._kind = folder, kind
 
-    def command(self, what: str, sha256: str) -> str:
-        """The command line that adds or removes a certificate of this folder, wherever it is
-        typed."""
-        return (
-            f"aurelian trust {what} {sha256[:16]} --pki {shlex.quote(str(self.folder.absolute()))}"
-        )
+    def command(self, what: str, sha256: str = "") -> str:
+        """The command line that lists the certificates of this folder, or adds or removes one,
+        wherever it is typed."""
+        words = ["aurelian", "trust", what, sha256[:16], "--pki", str(self.folder.absolute())]
+        return shlex.join(filter(None, words))
 
     def own(self, uri: str, hosts: Sequence[str], now: datetime) -> OwnCertificate:
         """Our certificate; made where there is none, and made anew where one of ours ends soon.

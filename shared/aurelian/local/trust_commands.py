@@ -134,7 +134,7 @@ def _one_of(store: "TrustStore", names: Sequence[str], what: str) -> "Listed":
     if len(digits) < _LEAST_DIGITS or set(digits) - set("0123456789ABCDEF"):
         give_up(
             f"{what!r} is neither a file nor {_LEAST_DIGITS} or more digits of a fingerprint",
-            f"aurelian trust list --pki {store.folder} shows them",
+            f"{store.command('list')} shows them",
         )
     listed = (each for name in names for each in store.listed(name))
     found = [each for each in listed if each.sha256.startswith(digits)]
@@ -142,7 +142,7 @@ def _one_of(store: "TrustStore", names: Sequence[str], what: str) -> "Listed":
         give_up(
             f"{len(found) or 'no'} certificates of {store.folder}/{' and '.join(names)} begin with "
             f"{digits}",
-            f"aurelian trust list --pki {store.folder} shows them. {_ANOTHER}",
+            f"{store.command('list')} shows them. {_ANOTHER}",
         )
     return found[0]
 

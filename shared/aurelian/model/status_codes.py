@@ -51,6 +51,8 @@ STATUS_CODES = {
     "BadNoData": 0x809B0000,
     "BadDataLost": 0x809D0000,
     "BadDataUnavailable": 0x809E0000,
+    "BadDisconnect": 0x80AD0000,
+    "BadConnectionClosed": 0x80AE0000,
     "BadInvalidState": 0x80AF0000,
     "BadNoDataAvailable": 0x80B10000,
     "BadWaitingForResponse": 0x80B20000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -115,3 +116,28 @@ async def test_whoever_is_cancelled_while_it_waits_leaves_nothing_to_be_done_lat
             await waits
     await asyncio.sleep(LONG_S * 1.2)
     assert commits.seen == [["a"], ["closed"]]
+
+
+async def test_nothing_is_begun_once_the_outbox_is_closed() -> None:
+    """Whoever waited for the end of a commit was cancelled with the rest of the gateway."""
+    commits, begun = Commits(), threading.Event()
+    go_on = threading.Event()
+    commit = commits.append
+
+    def slowly(*args: object, **named: object) -> None:
+        begun.set()
+        go_on.wait(10)
+        commit(*args, **named)  # type: ignore[arg-type]
+
+    commits.append = slowly  # type: ignore[method-assign, assignment]
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: failed.append(said))
+    async with OutboxThread(cast(Outbox, commits), pause_s=0.05) as thread:
+        callers = [asyncio.create_task(thread.append(entry(each))) for each in "ab"]
+        await asyncio.to_thread(begun.wait, 10)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+        go_on.set()
+    await asyncio.sleep(0.2)
+    assert commits.seen == [["a"], ["closed"]] and not failed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from asyncua import ua
+from asyncua import Server, ua
 
 from aurelian.edge.contract import BAD_OUT_OF_RANGE
 from aurelian.model import evidence
 from aurelian.model.status_codes import STATUS_CODES
-from opcua_gateway import mapping, server_status
+from opcua_gateway import mapping, server_status, units_heard
+from opcua_gateway.alarms import fields
 
 Code = ua.StatusCodes
 
@@ -52,3 +53,35 @@ def test_status_codes_are_what_their_names_say() -> None:
         Code.UncertainSubstituteValue,
         Code.UncertainInitialValue,
     }
+    assert set(units_heard._NOBODY_READS_IT) == {
+        *mapping.NO_COMMUNICATION,
+        Code.BadNodeIdInvalid,
+        Code.BadNodeIdUnknown,
+        Code.UncertainLastUsableValue,
+        Code.UncertainInitialValue,
+        Code.BadTimeout,
+        Code.BadServerNotConnected,
+        Code.BadWaitingForInitialData,
+        Code.BadDisconnect,
+        Code.BadConnectionClosed,
+    }
+
+
+async def test_event_types_that_are_asked_for_have_those_of_a_refresh_below_them() -> None:
+    """As the published NodeSet has it, which asyncua is made of."""
+    numbers = ua.ObjectIds
+    assert (
+        numbers.ConditionType,
+        numbers.SystemEventType,
+        numbers.EventQueueOverflowEventType,
+    ) == fields.TYPES_WANTED
+    server = Server()
+    await server.init()
+    for number in (
+        numbers.RefreshStartEventType,
+        numbers.RefreshEndEventType,
+        numbers.RefreshRequiredEventType,
+    ):
+        above = await server.get_node(ua.NodeId(number)).get_parent()
+        assert above is not None and above.nodeid == ua.NodeId(numbers.SystemEventType)
+    await server.iserver.stop()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from aurelian.edge.outbox.limits import OutboxFull, OutboxNotWritable
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk that is full, which is waited for."""
+
 _PROBE = ".may-be-written"
 _STEPS = {
     errno.EROFS: "Is the disk broken, or mounted read-only? Mount it to be written",
@@ -37,7 +39,7 @@ def refusal_of(folder: Path, error: Exception) -> OutboxFull:
         found = write_error(folder)
     if found is None:
         return OutboxNotWritable(f"outbox {folder}: {what}", _STEPS[errno.EIO])
-    if found.errno in _NO_ROOM:
+    if found.errno in NO_ROOM:
         return _no_room(folder, found.strerror or what)
     return not_writable("outbox", folder, found)
 

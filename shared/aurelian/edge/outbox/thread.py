@@ -17,11 +17,9 @@ from aurelian.edge.outbox.rows import HourCount, OutboxEntry, RecordKind
 
 T = TypeVar("T")
 
-
 _Waiting = tuple[
     Sequence[OutboxEntry], Sequence[HourCount], Mapping[str, str], "asyncio.Future[None]"
 ]
-
 
 WORTH_A_COMMIT = 1000
 """So many samples do not wait for more: under overload a pause would make them older."""
@@ -61,11 +59,10 @@ class OutboxThread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if (
-            self._timer is not None
-        ):  # its callers were cancelled: what they brought was not promised
+        # Whoever waits still was cancelled: what it brought was not promised to be on the disk.
+        self._waiting.clear()
+        if self._timer is not None:
             self._timer.cancel()
-            self._waiting.clear()
         await self.call(self.outbox.close)
         self._executor.shutdown()
 
