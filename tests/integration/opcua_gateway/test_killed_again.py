@@ -113,6 +113,13 @@ def untold(historian: Historian, written: Mapping[float, int]) -> list[tuple[int
     ]
 
 
+def told(historian: Historian, state: Path) -> str:
+    """What is known of a run that went wrong."""
+    spans = [each.gap for each in historian.events if each.HasField("gap")]
+    first = {node: sorted(stored(historian, node))[:5] for node in range(3)}
+    return f"gaps {spans}; first values {first}; log:\n{log_of(state).read_text()}"
+
+
 def sessions(state: Path) -> int:
     """How many sessions the gateways of this folder had."""
     return log_of(state).read_text().count("session is up")

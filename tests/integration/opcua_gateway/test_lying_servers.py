@@ -17,7 +17,7 @@ from tests.integration.opcua_gateway.test_alarms import alarms_of, is_refreshed,
 from tests.integration.opcua_gateway.test_alarms import make_source as source_of_alarms
 from tests.integration.opcua_gateway.test_chaos import newest
 from tests.integration.opcua_gateway.test_chaos_more import PAUSE_MS, now_ms
-from tests.integration.opcua_gateway.test_field_cases import first_values, is_whole
+from tests.integration.opcua_gateway.test_field_cases import first_values, unlike
 from tests.integration.opcua_gateway.test_node_opcua import make_source
 from tests.integration.opcua_gateway.test_server_state import births, deaths
 from tests.integration.opcua_gateway.test_session_start import gaps
@@ -49,7 +49,7 @@ async def test_a_publishing_interval_that_no_clock_has_revises_nothing(
         await until(lambda: newest(taken) == [10.0] * NODES, "the last values")
         assert way.connections <= 2  # one of them asks for the endpoints
     assert births(taken) == ["connected"] and not deaths(taken)
-    assert is_whole(taken, 1, 10, start)
+    assert not unlike(taken, 1, 10, start)
 
 
 async def test_a_server_that_need_not_say_that_it_lives_is_asked(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_a_namespace_that_came_during_a_break_costs_neither_session_nor_va
             proxy.restore()
             await until(lambda: newest(taken) == [15.0] * NODES, "the values of the break", 20)
     assert births(taken) == ["connected", "resumed"] and not gaps(taken)
-    assert is_whole(taken, 1, 15, start)
+    assert not unlike(taken, 1, 15, start)
 
 
 def number_anew(folder: Path) -> None:

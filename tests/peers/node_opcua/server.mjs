@@ -109,7 +109,11 @@ const writeStructures = options.types ? structureNodes() : undefined;
 await server.start();
 console.log("ready");
 
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+// A process that stood still has a pause and a sampling end at once: what is sampled is read in the turns after.
+const pause = async (ms) => {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+};
 const toTime = (ms) => (ms === null ? null : new Date(ms));
 
 const commands = {

@@ -12,6 +12,7 @@ from opcua_gateway.library_log import keep_quiet
 
 def test_a_fault_is_raised_and_not_logged_by_the_library(caplog: pytest.LogCaptureFixture) -> None:
     keep_quiet()
+    caplog.set_level("WARNING", "asyncua")  # another test may have made it quiet altogether
     fault = ua.ServiceFault()
     fault.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.BadUserAccessDenied)
     protocol = UASocketProtocol()
