@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from aurelian.model.figures import missing_for_figures
+from aurelian.model.opcua_model import BROKEN
 from aurelian.model.plant import Line, Plant, Unit
-from aurelian.model.source_model import BROKEN, SourceModel
+from aurelian.model.source_model import SourceModel
 
 
 def warnings_of(site: Plant, clear_hosts: Collection[str], home: Path) -> Iterator[str]:
