@@ -54,8 +54,8 @@ class InFlight:
 
     def is_full(self, unacknowledged: int) -> bool:
         """Whether the broker seems to wait for us."""
-        if unacknowledged > self._full:
-            self._full = min(max(unacknowledged, 2 * self._full), self._most)
+        while unacknowledged > self._full and self._full < self._most:
+            self._full = min(2 * self._full, self._most)
         return unacknowledged >= self._full
 
     def acknowledged(self, count: int, *, quiet: bool) -> None:
