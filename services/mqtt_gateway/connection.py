@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,6 +52,9 @@ _GOODBYE_S = 1.0
 _DOUBT_S = 1.0
 """What is not read for so long may be too much for a broker's memory."""
 
+
+_OPENING = ThreadPoolExecutor(32, "mqtt connect")
+"""Of their own: brokers that do not answer must not hold up what else waits for a thread."""
 
 T = TypeVar("T")
 
@@ -387,7 +391,8 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
 
 async def _open(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
     """Name server, TCP, TLS and WebSocket, in a thread: paho waits for them."""
-    opening = asyncio.get_running_loop().run_in_executor(None, _connect, client, wanted, version)
+    loop = asyncio.get_running_loop()
+    opening = loop.run_in_executor(_OPENING, _connect, client, wanted, version)
     try:
         await asyncio.shield(opening)
     except asyncio.CancelledError:
