@@ -14,6 +14,7 @@ from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
+from mqtt_gateway import metrics
 from mqtt_gateway.address import Address
 from mqtt_gateway.connection import Connection, ConnectionLost, Wanted, connected
 from mqtt_gateway.dialling import Dialling
@@ -95,6 +96,7 @@ class JsonSource:
         while True:
             batch = await connection.take(_BATCH, _TAKE_S)
             if doubt := connection.take_doubt():
+                metrics.UNREAD.labels(self.model.key).inc()
                 reason = "nothing was read; the broker may have given up messages of QoS 0"
                 yield self._told(gap=self._gap(reason, *doubt))
             if not batch.messages:

@@ -156,6 +156,7 @@ class SparkplugSource:
         while True:
             batch = await connection.take(_BATCH, _TICK_S)
             if doubt := connection.take_doubt():
+                metrics.UNREAD.labels(self.model.key).inc()
                 reason = "nothing was read; the broker may have given up messages"
                 await self._put(events=[self._mapping.gap(doubt[0], reason)])
             if batch.messages:
