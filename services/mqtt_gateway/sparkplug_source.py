@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -129,7 +130,8 @@ class SparkplugSource:
                     await self._be_online(connection, began)
             except ConnectionLost as error:
                 dialling.down(error)
-                await self._put_actions(None, self._host.lose_all(str(error)))
+                with suppress(_OutboxStuck):  # handed over all the same
+                    await self._put_actions(None, self._host.lose_all(str(error)))
             await self._all_stored.wait()
             await dialling.pause()
 
