@@ -79,7 +79,7 @@ def unlike(taken: list[Delivery], first: int, last: int, start: int) -> dict[str
     """What came of a count otherwise than each value of every node once and in order: by node what
     is missing, what is more, or the order; empty: nothing."""
     found, expected = arrived(taken), list(sent(first, last, start).items())
-    wrong = {f"v{n}": "nothing came" for n in range(NODES - len(found))}
+    wrong = {} if len(found) == NODES else {"of nodes": f"values of {sorted(found)} alone"}
     for name, came in found.items():
         if came != expected:
             missing = [each for each in expected if each not in came]
@@ -87,7 +87,7 @@ def unlike(taken: list[Delivery], first: int, last: int, start: int) -> dict[str
             for each in expected:
                 if each in more:
                     more.remove(each)
-            wrong[str(name)] = f"missing {missing}, more {more}, of {came}"
+            wrong[name] = f"missing {missing}, more {more}, of {came}"
     return wrong
 
 
