@@ -6,9 +6,13 @@ from aurelian.runtime.service import run_worker
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import make_sources
 
+COMMIT_PAUSE_S = 0.1
+"""Between two commits, so that many messages share one, and one record in Kafka; a broker that
+waits for us is not kept waiting (`Delivery.urgent`)."""
+
 
 async def _run(settings: MqttGatewaySettings, health: Health) -> None:
-    await run_gateway(settings, health, make_sources)
+    await run_gateway(settings, health, make_sources, COMMIT_PAUSE_S)
 
 
 def main() -> None:

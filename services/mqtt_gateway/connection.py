@@ -1,49 +1,63 @@
-"""One connection to an MQTT broker, used once; the only importer of paho. Called by source.py and
+"""One connection to an MQTT broker, used once, on the event loop. Called by source.py and
 sparkplug_source.py.
 
-paho's thread puts messages on a deque; the event loop takes them in batches. A message of QoS 1 is
-acknowledged when
-its ticket is handed to `stored`, never by itself. A new connection is a new object: packet numbers
-of an old one are never acknowledged on another.
+A message of QoS 1 is acknowledged when its batch is handed to `stored`, never by itself. A new
+connection is a new object: packet identifiers of an old one are never acknowledged on another.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from aurelian.edge.passwords import PasswordError
+from aurelian.edge.source_state import SourceState
 from aurelian.model.time import now_us
-from mqtt_gateway.window import Window
+from mqtt_gateway.address import Address
+from mqtt_gateway.packets import Arrived
+from mqtt_gateway.refusals import Refusal, of_error, refusal_of
+from mqtt_gateway.window import InFlight, Window
+from mqtt_gateway.wire import Wire
 
 MAX_PACKET_BYTES = 64 * 1024 * 1024
 """What a broker may send at most in one message (MQTT 5); beyond, the broker drops it."""
 
-MAX_WAITING = 20_000
-"""Messages of QoS 0 that may wait for the event loop; more are dropped and counted."""
+MOST_MESSAGES, MOST_BYTES = 20_000, 32 * 1024 * 1024
+"""That may wait for the outbox. Beyond, nothing more is read: the broker keeps QoS 1 for us, also
+one that does not keep to Receive Maximum (Mosquitto 2.0.11), and may give up QoS 0."""
 
 TAKEN_BYTES = 128 * 1024
 """Payloads taken at once end here: 500 messages of 2,000 members each would hold the event loop,
 and with it every other source and /readyz, for seconds."""
 
-_ADMIT = "look at the broker's own log; it has to take clients without a name or password"
+_READS_IN_A_ROW = 4
+_MESSAGE_BYTES = 200
 _RETAINED_IF_NEW = 1
 _MQTT5_ANSWERS_WITHIN_S = 2.0
+_QUIET_S = 0.02
+_GOODBYE_S = 1.0
+_DOUBT_S = 1.0
+"""What is not read for so long may be too much for a broker's memory."""
 
 
-Version = MQTTProtocolVersion
+_OPENING = ThreadPoolExecutor(32, "mqtt connect")
+"""Of their own: brokers that do not answer must not hold up what else waits for a thread."""
+
+T = TypeVar("T")
+
 FIRST_VERSION = MQTTProtocolVersion.MQTTv5
 
 
@@ -52,35 +66,16 @@ class ConnectionLost(ConnectionError):
 
     Attributes:
         step: what to do about it; empty: nobody knows.
+        state: what the source is until then.
     """
 
-    def __init__(self, text: str = "", step: str = "") -> None:
+    def __init__(self, text: str = "", refusal: Refusal | None = None) -> None:
         super().__init__(text)
-        self.step = step
+        self.step, self.state = refusal or Refusal("")
 
 
 class Refused(ConnectionLost):
     """A broker is there and refuses to speak with us, maybe for our version of the protocol."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A received message.
-
-    Attributes:
-        topic: as bytes, as they came: they may be no UTF-8.
-        retained: the broker's last known value, not a new message.
-        ticket: for `Connection.stored`; None for QoS 0.
-        again: the broker says that it may have sent it before (DUP).
-        at: microseconds since 1970.
-    """
-
-    topic: bytes
-    payload: bytes
-    retained: bool
-    ticket: int | None
-    at: int
-    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +91,15 @@ class Wanted:
     """How to connect.
 
     Attributes:
-        url: `mqtt://host:port`.
+        address: of the broker, and who we are there.
         client_id: fixed; the broker keeps our messages under it.
         filters: what to subscribe to, QoS 1.
         clean: forget what the broker kept (Sparkplug hosts), else go on with it.
-        window: messages that may wait for their acknowledgement.
+        window: messages that may wait for their acknowledgement (Receive Maximum).
         expiry_s: how long the broker keeps messages for us.
     """
 
-    url: str
+    address: Address
     client_id: str
     filters: tuple[str, ...]
     clean: bool
@@ -115,35 +110,63 @@ class Wanted:
     will: Will | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Messages in order of receipt, taken together; `Connection.stored` acknowledges all of
+    them."""
+
+    messages: list[Arrived] = field(default_factory=list)
+    bytes: int = 0
+    ticket: int = 0
+
+
 class Connection:
-    """A live connection. Its public methods belong to the event loop that made it.
+    """A live connection. Its methods belong to the event loop that made it.
 
     Attributes:
         session_present: the broker kept our subscription and messages from before.
-        dropped: messages of QoS 0 that were given up since the last `take`, for want of room.
     """
 
-    def __init__(self, client: paho.Client) -> None:
+    def __init__(self, client: Wire, window: int) -> None:
         self.session_present = False
         self._client = client
         self._loop = asyncio.get_running_loop()
-        self._window = Window()
-        self._lock = threading.Lock()
-        self._waiting: deque[Arrived] = deque()
-        self._dropped = 0
-        self._woken = False
+        self._window, self._in_flight = Window(), InFlight(window)
+        self._waiting = client.arrived
+        self._taken = 0  # of `_waiting`
+        self._unstored = self._unstored_bytes = self._unacknowledged = 0
         self._wake = asyncio.Event()
         self._lost: str | None = None
-        self._connected: asyncio.Future[ReasonCode] = self._loop.create_future()
-        self._subscribed: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
+        self._read_at = 0.0
+        self._paused_at: int | None = None
+        self._has_qos0 = False
+        self._doubt: tuple[int, int] | None = None
+        self._socket: object | None = None
+        self._ticks: asyncio.TimerHandle | None = None
+        self._sent: dict[int, asyncio.Future[None]] = {}
+        self.connected: asyncio.Future[ReasonCode] = self._loop.create_future()
+        self.subscribed: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
+        client.on_publish = self._on_publish
 
-    async def take(self, limit: int, timeout_s: float) -> list[Arrived]:
-        """Up to `limit` messages in order of receipt, fewer where they are large; an empty list
-        after `timeout_s` without any. Lets others run first.
+    def begin(self) -> None:
+        """Read and write from now on: the client has a socket."""
+        client = self._client
+        self._socket = client.socket()
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_wants_to_write
+        client.on_socket_unregister_write = self._on_wrote
+        self._loop.add_reader(self._socket, self._readable)  # type: ignore[arg-type]
+        if client.want_write():
+            self._on_wants_to_write(client, None, self._socket)
+        self._ticks = self._loop.call_later(1.0, self._tick)
+
+    async def take(self, limit: int, timeout_s: float) -> Batch:
+        """Up to `limit` messages, fewer where they are large; none after `timeout_s` without any.
+        Lets others run first.
 
         Raises:
             ConnectionLost: the connection ended, and all that it brought was taken.
@@ -152,36 +175,57 @@ class Connection:
             if self._lost is not None:
                 raise ConnectionLost(self._lost)
             self._wake.clear()
-            self._woken = False
-            if not self._waiting and self._lost is None:
-                # Not wait_for, which can swallow a cancellation (Python 3.11).
-                try:
-                    async with asyncio.timeout(timeout_s):
-                        await self._wake.wait()
-                except TimeoutError:
-                    return []
+            # Not wait_for, which can swallow a cancellation (Python 3.11).
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                return Batch()
         else:
             await asyncio.sleep(0)
-        found: list[Arrived] = []
-        size = 0
-        while self._waiting and len(found) < limit and size < TAKEN_BYTES:
-            found.append(self._waiting.popleft())
-            size += len(found[-1].payload)
-        return found
+        return self._next(limit)
 
-    def take_dropped(self) -> int:
-        """How many messages were given up since the last call."""
-        with self._lock:
-            dropped, self._dropped = self._dropped, 0
-        return dropped
+    def _next(self, limit: int) -> Batch:
+        batch, begin = Batch(), self._taken
+        end = min(len(self._waiting), begin + limit)
+        place = begin
+        while place < end and batch.bytes < TAKEN_BYTES:
+            batch.bytes += len(self._waiting[place].payload)
+            place += 1
+        batch.messages = self._waiting[begin:place]
+        self._taken = place
+        if place == len(self._waiting):
+            self._waiting.clear()
+            self._taken = 0
+        batch.bytes += _MESSAGE_BYTES * len(batch.messages)
+        batch.ticket = self._window.add([each.number for each in batch.messages if each.number])
+        return batch
 
-    def stored(self, tickets: Sequence[int]) -> None:
-        """The messages of these tickets are on our disk: acknowledge, in order of receipt."""
-        with self._lock:
-            ready = [number for ticket in tickets for number in self._window.stored(ticket)]
-        if self._lost is None:
-            for number in ready:
-                self._client.ack(number, 1)
+    @property
+    def waits_for_us(self) -> bool:
+        """Whether the broker sends nothing more before we acknowledge, as far as is known."""
+        return self._in_flight.is_full(self._unacknowledged)
+
+    def take_doubt(self) -> tuple[int, int] | None:
+        """From when to when (microseconds) nothing was read, so that the broker may have given up
+        messages of QoS 0; None: nothing since the last call."""
+        doubt, self._doubt = self._doubt, None
+        return doubt
+
+    def stored(self, batch: Batch) -> None:
+        """The messages of a batch are on our disk: acknowledge, in order of receipt."""
+        self._unstored -= len(batch.messages)
+        self._unstored_bytes -= batch.bytes
+        numbers = self._window.stored(batch.ticket)
+        if numbers:
+            self._unacknowledged -= len(numbers)
+            if not self._unacknowledged:
+                quiet = time.monotonic() - self._read_at > _QUIET_S
+                self._in_flight.acknowledged(len(numbers), quiet=quiet)
+            if self._lost is None:
+                self._client.acknowledge(numbers)
+        if self._paused_at is not None and not self._is_too_much(0.5):
+            self._go_on()
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         """Hand over a message without waiting."""
@@ -190,12 +234,73 @@ class Connection:
     async def publish_and_wait(self, topic: str, payload: bytes, timeout_s: float) -> None:
         """Publish with QoS 1, retained, and wait until the broker has it, or `timeout_s` are
         over."""
-        if self._lost is None:
-            info = self._client.publish(topic, payload, qos=1, retain=True)
-            with suppress(RuntimeError, ValueError):  # the connection ended meanwhile
-                await asyncio.to_thread(info.wait_for_publish, timeout_s)
+        if self._lost is not None:
+            return
+        sent = self._client.publish(topic, payload, qos=1, retain=True)
+        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return
+        done = self._sent[sent.mid] = self._loop.create_future()
+        await asyncio.wait({done, self.ended}, timeout=timeout_s, return_when="FIRST_COMPLETED")
+        self._sent.pop(sent.mid, None)
 
-    # The callbacks run in paho's thread and never raise: an exception would end it.
+    async def end(self) -> None:
+        """Say goodbye, and close what is left."""
+        if self._ticks is not None:
+            self._ticks.cancel()
+        if self._lost is None:
+            self._client.disconnect()
+            await asyncio.wait({self.ended}, timeout=_GOODBYE_S)
+        close(self._client)
+
+    def _readable(self) -> None:
+        before = len(self._waiting)
+        for _ in range(_READS_IN_A_ROW):
+            self._client.loop_read()
+            if self._lost is not None or not self._client.more_to_read():
+                break
+        else:
+            self._loop.call_soon(self._read_on)  # the system does not tell of it
+        self._note(before)
+
+    def _read_on(self) -> None:
+        if self._lost is None and self._paused_at is None:
+            self._readable()
+
+    def _note(self, before: int) -> None:
+        """Count what was read since `before`."""
+        came = self._waiting[before:] if before else self._waiting
+        if not came:
+            return
+        self._read_at = time.monotonic()
+        self._unstored += len(came)
+        self._unstored_bytes += _MESSAGE_BYTES * len(came) + sum(len(m.payload) for m in came)
+        acknowledged_later = sum(1 for each in came if each.number)
+        self._unacknowledged += acknowledged_later
+        self._has_qos0 |= acknowledged_later < len(came)
+        self._wake.set()
+        if self._paused_at is None and self._lost is None and self._is_too_much(1.0):
+            self._paused_at = now_us()
+            self._loop.remove_reader(self._socket)  # type: ignore[arg-type]
+
+    def _is_too_much(self, share: float) -> bool:
+        return self._unstored > share * MOST_MESSAGES or self._unstored_bytes > share * MOST_BYTES
+
+    def _go_on(self) -> None:
+        began, self._paused_at = self._paused_at, None
+        now = now_us()
+        if began is not None and self._has_qos0 and now - began > _DOUBT_S * 1e6:
+            self._doubt = (self._doubt or (began, now))[0], now
+        if self._lost is None:
+            self._client.heard()
+            self._loop.add_reader(self._socket, self._readable)  # type: ignore[arg-type]
+            self._loop.call_soon(self._read_on)
+
+    def _tick(self) -> None:
+        if self._lost is None:
+            self._client.keep_alive(reads=self._paused_at is None)
+            self._ticks = self._loop.call_later(1.0, self._tick)
+
+    # Callbacks of paho, on the event loop.
 
     def _on_connect(
         self,
@@ -206,40 +311,37 @@ class Connection:
         _: object,
     ) -> None:
         self.session_present = flags.session_present
-        self._tell(_settle, self._connected, reason)
+        _settle(self.connected, reason)
 
     def _on_disconnect(
         self, client: paho.Client, data: object, flags: object, reason: ReasonCode, _: object
     ) -> None:
-        self._lost = f"the connection ended: {reason}"
-        self._tell(self._wake.set)
-        self._tell(_settle, self._connected, reason)
-        self._tell(_settle, self._subscribed, [])
+        self._lost = f"the connection ended: {self._client.fault or reason}"
+        self._wake.set()
+        _settle(self.connected, reason)
+        _settle(self.subscribed, [])
+        _settle(self.ended, None)
 
     def _on_subscribe(
         self, client: paho.Client, data: object, mid: int, reasons: list[ReasonCode], _: object
     ) -> None:
-        self._tell(_settle, self._subscribed, reasons)
+        _settle(self.subscribed, reasons)
 
-    def _on_message(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
-        with self._lock:
-            ticket = None if message.qos == 0 else self._window.add(message.mid)
-            if ticket is None and len(self._waiting) >= MAX_WAITING:
-                self._dropped += 1
-                return
-        at = now_us()
-        self._waiting.append(
-            Arrived(
-                _topic(message), bytes(message.payload), message.retain, ticket, at, message.dup
-            )
-        )
-        if not self._woken:
-            self._woken = True
-            self._tell(self._wake.set)
+    def _on_publish(
+        self, client: paho.Client, data: object, mid: int, reason: ReasonCode, _: object
+    ) -> None:
+        if (done := self._sent.get(mid)) is not None:
+            _settle(done, None)
 
-    def _tell(self, function: Callable[..., None], *arguments: object) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *arguments)
+    def _on_socket_close(self, client: paho.Client, data: object, sock: object) -> None:
+        self._loop.remove_reader(sock)  # type: ignore[arg-type]
+        self._loop.remove_writer(sock)  # type: ignore[arg-type]
+
+    def _on_wants_to_write(self, client: paho.Client, data: object, sock: object) -> None:
+        self._loop.add_writer(sock, client.loop_write)  # type: ignore[arg-type]
+
+    def _on_wrote(self, client: paho.Client, data: object, sock: object) -> None:
+        self._loop.remove_writer(sock)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -249,52 +351,63 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
 
     Raises:
         Refused: the broker does not take us; with another version of the protocol it may.
-        ConnectionLost: no broker, or it refuses the subscription.
+        ConnectionLost: no broker, one that we do not take, or that refuses the subscription.
     """
-    parts = urlsplit(wanted.url)
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=wanted.client_id,
-        clean_session=wanted.clean if version != MQTTProtocolVersion.MQTTv5 else None,
-        protocol=version,
-        manual_ack=True,
-        reconnect_on_failure=False,
-    )
+    address = wanted.address
+    client = Wire(wanted.client_id, version, clean=wanted.clean)
     client.connect_timeout = wanted.timeout_s
-    client.suppress_exceptions = True
     if wanted.will is not None:
         client.will_set(wanted.will.topic, wanted.will.payload, qos=1, retain=True)
-    connection = Connection(client)
-    host, port = parts.hostname or "", parts.port or 1883
+    connection = Connection(client, wanted.window)
     try:
         try:
+            address.prepare(client)
             async with asyncio.timeout(wanted.timeout_s):
-                await asyncio.to_thread(_connect, client, host, port, wanted, version)
-                client.loop_start()
-                reason = await _answer(connection._connected, version, host, port)
+                await _open(client, wanted, version)
+                connection.begin()
+                reason = await _answer(connection.connected, version, address)
                 if reason.is_failure:
-                    raise Refused(f"the broker at {host}:{port} says: {reason}", _ADMIT)
+                    raise _refused(reason, wanted, client.fault)
                 _subscribe(client, wanted, version)
-                refused = [str(each) for each in await connection._subscribed if each.is_failure]
+                refused = [str(each) for each in await connection.subscribed if each.is_failure]
+        except PasswordError as error:
+            raise ConnectionLost(
+                str(error), Refusal(error.step, SourceState.AUTH_FAILED)
+            ) from error
         except (OSError, ValueError) as error:  # TimeoutError and ConnectionLost are OSErrors
             if isinstance(error, ConnectionLost):
                 raise
-            raise ConnectionLost(
-                f"no MQTT broker at {host}:{port}: {error or 'it does not answer'}", _step(error)
-            ) from error
+            said, refusal = of_error(error, secure=address.is_secure)
+            raise ConnectionLost(f"no MQTT broker at {address.where}: {said}", refusal) from error
         if refused:
             raise ConnectionLost(
-                f"the broker at {host}:{port} refuses {', '.join(wanted.filters)}: {refused[0]}",
-                "let this client subscribe there: look at the broker's access list",
+                f"the broker at {address.where} refuses {', '.join(wanted.filters)}: {refused[0]}",
+                Refusal("let this client subscribe there: look at the broker's access list"),
             )
         yield connection
     finally:
-        client.disconnect()
-        await asyncio.to_thread(_end, client)
+        await connection.end()
+
+
+async def _open(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
+    """Name server, TCP, TLS and WebSocket, in a thread: paho waits for them."""
+    loop = asyncio.get_running_loop()
+    opening = loop.run_in_executor(_OPENING, _connect, client, wanted, version)
+    try:
+        await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # The thread goes on until its own time is over; then nobody wants what it opened.
+        opening.add_done_callback(partial(_forget, client))
+        raise
+
+
+def _forget(client: Wire, opened: asyncio.Future[None]) -> None:
+    opened.exception()
+    close(client)
 
 
 async def _answer(
-    connected: asyncio.Future[ReasonCode], version: MQTTProtocolVersion, host: str, port: int
+    connected: asyncio.Future[ReasonCode], version: MQTTProtocolVersion, address: Address
 ) -> ReasonCode:
     """Wait for the CONNACK. Brokers that know only MQTT 3.1.1 may leave us without any answer to
     MQTT 5."""
@@ -304,19 +417,14 @@ async def _answer(
         async with asyncio.timeout(_MQTT5_ANSWERS_WITHIN_S):
             return await connected
     except TimeoutError as error:
-        said = f"the broker at {host}:{port} does not answer to MQTT 5"
-        raise Refused(said, "look at the broker's own log") from error
+        said = f"the broker at {address.where} does not answer to MQTT 5"
+        raise Refused(said, Refusal("look at the broker's own log")) from error
 
 
-def _step(error: Exception) -> str:
-    """What to do where no connection comes about."""
-    match error:
-        case socket.gaierror():
-            return "is the host's name spelled right, and does the name server answer?"
-        case ConnectionRefusedError():
-            return "the machine is there and nothing listens: does the broker run, on that port?"
-        case _:
-            return "is it switched on, is its cable in, does a firewall stand between?"
+def _refused(reason: ReasonCode, wanted: Wanted, fault: str) -> Refused:
+    refusal = refusal_of(reason, wanted.address.model, wanted.client_id, fault)
+    said = f"the broker at {wanted.address.where} says: {fault or reason}"
+    return Refused(said, refusal)
 
 
 def other(version: MQTTProtocolVersion) -> MQTTProtocolVersion:
@@ -327,9 +435,8 @@ def other(version: MQTTProtocolVersion) -> MQTTProtocolVersion:
     return MQTTProtocolVersion.MQTTv5
 
 
-def _connect(
-    client: paho.Client, host: str, port: int, wanted: Wanted, version: MQTTProtocolVersion
-) -> None:
+def _connect(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
+    host, port = wanted.address.host, wanted.address.port
     if version != MQTTProtocolVersion.MQTTv5:
         client.connect(host, port, wanted.keep_alive_s)
         return
@@ -340,16 +447,14 @@ def _connect(
     client.connect(host, port, wanted.keep_alive_s, clean_start=wanted.clean, properties=properties)
 
 
-def _end(client: paho.Client) -> None:
-    """Wait for paho's thread, and close a socket that it left open, or never took over: where the
-    time limit cut off a connect."""
-    client.loop_stop()
+def close(client: Wire) -> None:
+    """Close a socket that a connection left."""
     left = client.socket()
     if left is not None:
-        left.close()
+        client._sock_close()
 
 
-def _subscribe(client: paho.Client, wanted: Wanted, version: MQTTProtocolVersion) -> None:
+def _subscribe(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
     if version != MQTTProtocolVersion.MQTTv5:
         client.subscribe([(each, 1) for each in wanted.filters])
         return
@@ -357,13 +462,6 @@ def _subscribe(client: paho.Client, wanted: Wanted, version: MQTTProtocolVersion
     client.subscribe([(each, options) for each in wanted.filters])
 
 
-def _topic(message: paho.MQTTMessage) -> bytes:
-    try:
-        return message.topic.encode()
-    except UnicodeDecodeError as error:
-        return bytes(error.object)
-
-
-def _settle(future: asyncio.Future[object], result: object) -> None:
+def _settle(future: asyncio.Future[T], result: T) -> None:
     if not future.done():
         future.set_result(result)

@@ -108,6 +108,19 @@ class SignalMap:
         """Addresses that the plant model knows of a unit, with their types."""
         return self._declared.get(unit, {})
 
+    def declared_entries(
+        self,
+    ) -> tuple[list[tuple[Unit | None, SignalModel, Signal, str]], dict[tuple[str, str], int]]:
+        """Unit, model, signal and line of each declared signal, as a `SignalTable` takes them, and
+        its place among them by unit and address."""
+        entries: list[tuple[Unit | None, SignalModel, Signal, str]] = []
+        places: dict[tuple[str, str], int] = {}
+        for (unit_name, address), (model, signal) in self._known.items():
+            unit = self.units[unit_name]
+            places[unit_name, address] = len(entries)
+            entries.append((unit, model, signal, unit.line.path))
+        return entries, places
+
     def model(self, unit: str, address: str) -> SignalModel | None:
         """The model of a signal, None where it is not in the plant model."""
         found = self._known.get((unit, address))
@@ -191,7 +204,7 @@ class JsonMap:
         self, plant: Plant, source: SourceModel, *, max_payload_bytes: int, max_discovered: int
     ) -> None:
         self.template = parse_template(source.topic)
-        self._signals = SignalMap(plant, source, max_discovered)
+        self.signals = SignalMap(plant, source, max_discovered)
         self._clock = LocalClock(ZoneInfo(source.time_zone))
         self._max_payload_bytes = max_payload_bytes
 
@@ -212,13 +225,13 @@ class JsonMap:
                     ),
                 ),
             )
-        unit_name = places.get("unit") or self._only_unit()
+        unit_name = places.get("unit") or self.only_unit
         prefix = places.get("signal", "")
-        unit = self._signals.units.get(unit_name)
+        unit = self.signals.units.get(unit_name)
         try:
             members = read_members(
                 payload,
-                declared=_below(prefix, self._signals.declared(unit_name)),
+                declared=_below(prefix, self.signals.declared(unit_name)),
                 clock=self._clock,
                 texts=self._takes_text(unit_name, prefix),
                 stream=topic,
@@ -226,7 +239,7 @@ class JsonMap:
             )
         except Unreadable as error:
             # A topic of one signal says whose value it was, also where nobody can read it.
-            signal = self._signals.signal(unit_name, prefix or "value")
+            signal = self.signals.signal(unit_name, prefix or "value")
             reject = Reject(str(error), "unreadable", topic, payload, signal=signal)
             return Mapped((), (reject,), unit)
         readings: list[Reading] = []
@@ -237,11 +250,11 @@ class JsonMap:
             address = ".".join(filter(None, (prefix, field.name))) or "value"
             if isinstance(field, Broken):
                 reason = f"{field.name[:60]!a}: {field.reason}"
-                signal = self._signals.signal(unit_name, address)
+                signal = self.signals.signal(unit_name, address)
                 unread.append(Unread(reason, field.error_class, signal, field.time))
                 continue
             try:
-                reading = self._signals.reading(
+                reading = self.signals.reading(
                     unit_name,
                     address,
                     field.value,
@@ -271,12 +284,13 @@ class JsonMap:
             rejects.append(Reject(reason, "unknown_unit", topic, payload))
         return Mapped(readings, rejects, unit)
 
-    def _only_unit(self) -> str:
+    @property
+    def only_unit(self) -> str:
         """The unit of a topic that names none: the source's, where it has just one."""
-        return next(iter(self._signals.units)) if len(self._signals.units) == 1 else ""
+        return next(iter(self.signals.units)) if len(self.signals.units) == 1 else ""
 
     def _takes_text(self, unit_name: str, prefix: str) -> bool:
-        model = self._signals.model(unit_name, prefix or "value")
+        model = self.signals.model(unit_name, prefix or "value")
         return model is not None and model.type is ValueType.TEXT
 
 

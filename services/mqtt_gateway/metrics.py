@@ -17,10 +17,10 @@ MESSAGES = Counter(
     "Messages received; standing still: do the machines send?",
     ["source"],
 )
-DROPPED = Counter(
-    "mqtt_gateway_dropped_total",
-    "QoS 0 messages given up because the gateway was too slow; not 0: split the source, or send "
-    "with QoS 1.",
+UNREAD = Counter(
+    "mqtt_gateway_unread_total",
+    "Times that nothing was read for a second and more, since the outbox took nothing, and QoS 0 "
+    "may be lost; not 0: look at the outbox's disk, split the source, or send with QoS 1.",
     ["source"],
 )
 REBIRTHS = Counter(

@@ -21,13 +21,18 @@ class MqttGatewaySettings(GatewaySettings):
         10, ge=1, description="a broker that is silent for longer counts as lost"
     )
     mqtt_window: int = Field(
-        200,
+        1000,
         ge=1,
         le=65535,
         description="messages that a broker sends before their acknowledgement (Receive Maximum)",
     )
     mqtt_session_expiry_s: int = Field(
         7 * 24 * 3600, ge=0, description="how long a broker keeps our messages while we are away"
+    )
+    mqtt_insecure_hosts: tuple[str, ...] = Field(
+        (),
+        description="JSON list of hosts beyond loopback that passwords may be sent to in the "
+        'clear, say ["broker"]; for closed test networks',
     )
     mqtt_max_payload_bytes: int = Field(
         1_000_000,

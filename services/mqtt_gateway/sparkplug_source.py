@@ -13,30 +13,31 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from aurelian.backbone.cancellation import next_of
 from aurelian.edge.gateway import Delivery, Reading, Reject
-from aurelian.edge.names import readable
-from aurelian.edge.source_state import Condition, SourceState
+from aurelian.edge.source_state import Condition
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_ms, now_us
-from aurelian.runtime.retry import Backoff
 from mqtt_gateway import metrics
+from mqtt_gateway.address import Address
 from mqtt_gateway.connection import (
-    FIRST_VERSION,
-    Arrived,
+    Batch,
     Connection,
     ConnectionLost,
-    Refused,
     Wanted,
     Will,
     connected,
-    other,
 )
+from mqtt_gateway.dialling import Dialling
 from mqtt_gateway.mapping import SignalMap, printable
+from mqtt_gateway.packets import Arrived
+from mqtt_gateway.refusals import Refusal
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug import Host
 from mqtt_gateway.sparkplug_mapping import ActionMap
@@ -52,8 +53,14 @@ _HEARTBEAT_S = 1.0
 _GOODBYE_S = 1.0
 
 
-class _OutboxStuck(Exception):
-    """The outbox has taken nothing for too long."""
+_STUCK = Refusal("is the gateway's disk full? It goes on by itself when there is room")
+
+
+class _OutboxStuck(ConnectionLost):
+    """The outbox has taken nothing for too long, so the connection is given up."""
+
+    def __init__(self) -> None:
+        super().__init__("the outbox takes nothing more", _STUCK)
 
 
 class SparkplugSource:
@@ -81,7 +88,7 @@ class SparkplugSource:
         )
         self._state_topic = f"spBv1.0/STATE/{host_id}"
         self._wanted = Wanted(
-            url=model.url,
+            address=Address(model, settings.mqtt_insecure_hosts),
             client_id=f"aurelian-{settings.gateway}-{model.slug}",
             filters=(self._state_topic, f"spBv1.0/{model.group}/+/{model.edge_node}/#"),
             clean=True,
@@ -96,20 +103,11 @@ class SparkplugSource:
         self._unstored: deque[float] = deque()
         self._all_stored = asyncio.Event()
         self._all_stored.set()
-        self._heard_at = 0
-        self._trouble, self._step = "not connected yet", ""
+        self._dialling = Dialling(model)
 
     def condition(self) -> Condition:
         """How the source is now; edge nodes that are away have their own deaths."""
-        state = SourceState.CONNECTING if self._trouble else SourceState.LIVE
-        return Condition(
-            state,
-            self._trouble,
-            self._step,
-            self._heard_at,
-            self._heard_at,
-            address=self.model.url,
-        )
+        return self._dialling.condition
 
     async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
@@ -123,41 +121,26 @@ class SparkplugSource:
             await asyncio.wait({keeper})
 
     async def _keep_online(self) -> None:
-        version = FIRST_VERSION
-        backoff, logged = Backoff(), ""
+        dialling = self._dialling
         while True:
             began = now_ms()
             wanted = replace(self._wanted, will=Will(self._state_topic, _state(False, began)))
             try:
-                async with connected(wanted, version) as connection:
-                    backoff.reset()
-                    logged = reason = step = ""
+                async with connected(wanted, dialling.version) as connection:
                     await self._be_online(connection, began)
-            except Refused as error:
-                version, reason, step = other(version), str(error), error.step
             except ConnectionLost as error:
-                reason, step = str(error), error.step
-            except _OutboxStuck:
-                reason = "the outbox takes nothing more"
-                step = "is the gateway's disk full? It goes on by itself when there is room"
-            self._trouble, self._step = readable(reason), step
-            await self._put_actions(None, self._host.lose_all(reason))
-            if reason != logged:
-                logged = reason
-                log.warning(
-                    "host is offline",
-                    extra={"fields": {"source": self.model.key, "reason": reason}},
-                )
+                dialling.down(error)
+                with suppress(_OutboxStuck):  # handed over all the same
+                    await self._put_actions(None, self._host.lose_all(str(error)))
             await self._all_stored.wait()
-            await backoff.wait()
+            await dialling.pause()
 
     async def _be_online(self, connection: Connection, began: int) -> None:
         """Say that the host is online, take messages until the connection or the outbox fails, say
         that it is offline."""
         try:
             connection.publish(self._state_topic, _state(True, began), qos=1, retain=True)
-            metrics.CONNECTED.labels(self.model.key).set(1)
-            self._trouble = self._step = ""
+            self._dialling.up(session_present=False)
             metrics.HOST_ONLINE.labels(self.model.key).set(1)
             log.info(
                 "host is online",
@@ -165,9 +148,7 @@ class SparkplugSource:
             )
             await self._receive(connection)
         finally:
-            metrics.CONNECTED.labels(self.model.key).set(0)
             metrics.HOST_ONLINE.labels(self.model.key).set(0)
-            metrics.LOST.labels(self.model.key).inc()
             await connection.publish_and_wait(
                 self._state_topic, _state(False, max(now_ms(), began + 1)), _GOODBYE_S
             )
@@ -175,16 +156,14 @@ class SparkplugSource:
     async def _receive(self, connection: Connection) -> None:
         beat = ticked = 0.0
         while True:
-            messages = await connection.take(_BATCH, _TICK_S)
-            if dropped := connection.take_dropped():
-                metrics.DROPPED.labels(self.model.key).inc(dropped)
-                await self._put(
-                    events=[self._mapping.gap(self._heard_at, f"{dropped} messages were given up")],
-                    dropped=dropped,
-                )
-            if messages:
-                metrics.MESSAGES.labels(self.model.key).inc(len(messages))
-                await self._take(connection, messages)
+            batch = await connection.take(_BATCH, _TICK_S)
+            if doubt := connection.take_doubt():
+                metrics.UNREAD.labels(self.model.key).inc()
+                reason = "nothing was read; the broker may have given up messages"
+                await self._put(events=[self._mapping.gap(doubt[0], reason)])
+            if batch.messages:
+                metrics.MESSAGES.labels(self.model.key).inc(len(batch.messages))
+                await self._take(connection, batch)
             now = time.monotonic()
             if now - ticked >= _TICK_S:
                 ticked = now
@@ -195,14 +174,13 @@ class SparkplugSource:
                 heartbeat = codec.Heartbeat(heard_at=at, assets=assets)
                 await self._put(events=[self._mapping.event(at, heartbeat=heartbeat)], kept=False)
 
-    async def _take(self, connection: Connection, messages: Sequence[Arrived]) -> None:
+    async def _take(self, connection: Connection, batch: Batch) -> None:
         """Turn a batch into one delivery."""
         actions: list[Action] = []
-        for message in messages:
+        for message in batch.messages:
             actions += self._read(connection, message)
-            self._heard_at = message.at
-        tickets = [message.ticket for message in messages if message.ticket is not None]
-        await self._put_actions(connection, actions, lambda: connection.stored(tickets))
+            self._dialling.heard_at = message.at
+        await self._put_actions(connection, actions, partial(connection.stored, batch))
 
     def _read(self, connection: Connection, message: Arrived) -> Iterable[Action]:
         if message.retained:
@@ -276,7 +254,6 @@ class SparkplugSource:
         events: Sequence[codec.SourceEvent] = (),
         *,
         at: int | None = None,
-        dropped: int = 0,
         ack: Callable[[], None] | None = None,
         kept: bool = True,
     ) -> None:
@@ -307,12 +284,11 @@ class SparkplugSource:
                 readings=readings,
                 rejects=rejects,
                 events=events,
-                dropped=dropped,
                 ack=stored,
             )
         )
         if self._unstored and put_at - self._unstored[0] > self._settings.sparkplug_offline_after_s:
-            raise _OutboxStuck
+            raise _OutboxStuck()
 
 
 def _state(online: bool, timestamp_ms: int) -> bytes:

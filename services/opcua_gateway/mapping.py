@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from aurelian.edge.gateway import Reading
 from aurelian.model.addresses import AddressError, NodeAddress, parse_address
 from aurelian.model.evidence import UNCERTAIN_NO_COMMUNICATION
+from aurelian.model.opcua_model import EventTime
 from aurelian.model.plant import Plant, Unit
 from aurelian.model.plant_parts import SignalModel
 from aurelian.model.sample import Flag, Signal, Value, ValueType
-from aurelian.model.source_model import EventTime, SourceModel
+from aurelian.model.source_model import SourceModel
 from aurelian.model.status_codes import STATUS_CODES
 
 BAD_NODE_ID_INVALID, BAD_NODE_ID_UNKNOWN = 0x80330000, 0x80340000

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from aurelian.model.source_model import Redundancy
+from aurelian.model.opcua_model import Redundancy
 from aurelian.model.time import now_us
 from opcua_gateway.failures import SessionLost
 from opcua_gateway.server_status import ServerStatus

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from asyncua import Client, ua
 
-from aurelian.model.source_model import Redundancy
+from aurelian.model.opcua_model import Redundancy
 from opcua_gateway.address_space import content
 from opcua_gateway.in_parts import read_in_parts
 from opcua_gateway.session import Session, translated

@@ -135,13 +135,14 @@ def check(
     from aurelian.model.plant_file import load_plants
 
     _check_plant(plant)
+    clear_hosts = {each: _clear_hosts(each) for each in ("OPCUA", "MQTT")}
     for site in load_plants(plant):
         lines = list(site.lines())
         print(
             f"{site.path}: {len(site.sources)} sources, {len(lines)} lines, "
             f"{sum(len(line.units) for line in lines)} machines, times of {site.time_zone}"
         )
-        for sentence in warnings_of(site, _clear_hosts(), home_folder(home)):
+        for sentence in warnings_of(site, clear_hosts, home_folder(home)):
             terminal.print(f"[yellow]![/] {escape(sentence)}")
 
 
@@ -322,10 +323,10 @@ def _check_plant(folder: Path) -> None:
         give_up(str(error), "correct the file, or name another folder", code=2)
 
 
-def _clear_hosts() -> list[str]:
-    """What the OPC UA gateway would read of this environment; nothing where it is no list."""
+def _clear_hosts(protocol: str) -> list[str]:
+    """What a gateway would read of this environment; nothing where it is no list."""
     try:
-        hosts = json.loads(os.environ.get("AURELIAN_OPCUA_INSECURE_HOSTS") or "[]")
+        hosts = json.loads(os.environ.get(f"AURELIAN_{protocol}_INSECURE_HOSTS") or "[]")
     except ValueError:
         return []
     return [str(each) for each in hosts] if isinstance(hosts, list) else []

@@ -68,7 +68,7 @@ def _compare(
         asyncio.run(create_topics(broker.bootstrap))
         site = plant(url, sources, nodes, interval_ms)
         with gateway(site, broker.bootstrap) as (pid, metrics_url):
-            values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
+            values, cpu_s, peak_mb = measure(pid, lambda: received(metrics_url))
         rate = values / cpu_s
         say(
             f"ours {rate:,.0f} values a CPU second ({values / SECONDS:,.0f}/s), stock "
@@ -96,7 +96,7 @@ def run_overload() -> Iterator[dict[str, object]]:
         with gateway(site, broker.bootstrap) as (pid, metrics_url):
             time.sleep(WARM_UP_S)
             since = time.time_ns() // 1000
-            values, cpu_s, peak_mb = _measure(pid, lambda: _received(metrics_url))
+            values, cpu_s, peak_mb = measure(pid, lambda: received(metrics_url))
             until = time.time_ns() // 1000
         ages = asyncio.run(_ages(broker.bootstrap, since, until))
         p50, p99 = np.percentile(ages, [50, 99])
@@ -115,17 +115,17 @@ def run_overload() -> Iterator[dict[str, object]]:
         }
 
 
-def _measure(pid: int, received: object) -> tuple[int, float, float]:
+def measure(pid: int, values: object) -> tuple[int, float, float]:
     """Values, CPU seconds and peak memory in MB of a process over `SECONDS`."""
-    assert callable(received)
+    assert callable(values)
     time.sleep(WARM_UP_S)
-    before, (cpu_before, _) = received(), cpu_and_memory(pid)
+    before, (cpu_before, _) = values(), cpu_and_memory(pid)
     time.sleep(SECONDS)
-    after, (cpu_after, peak_mb) = received(), cpu_and_memory(pid)
+    after, (cpu_after, peak_mb) = values(), cpu_and_memory(pid)
     return after - before, cpu_after - cpu_before, peak_mb
 
 
-def _received(url: str) -> int:
+def received(url: str) -> int:
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
         return sum(
             int(float(line.rpartition(" ")[2]))
@@ -135,7 +135,9 @@ def _received(url: str) -> int:
 
 
 @contextlib.contextmanager
-def gateway(site: str, bootstrap: str) -> Iterator[tuple[int, str]]:
+def gateway(
+    site: str, bootstrap: str, program: str = "opcua_gateway", **settings: object
+) -> Iterator[tuple[int, str]]:
     """A gateway's process with a plant file, and the address of its metrics."""
     with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
         plant = Path(folder) / "plant"
@@ -151,8 +153,9 @@ def gateway(site: str, bootstrap: str) -> Iterator[tuple[int, str]]:
             "AURELIAN_OPS_PORT": str(port),
             "AURELIAN_LOG_LEVEL": "WARNING",
             "AURELIAN_OUTBOX_MIN_FREE": "0.01",
+            **{f"AURELIAN_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        process = subprocess.Popen([sys.executable, "-m", "opcua_gateway"], env=env)
+        process = subprocess.Popen([sys.executable, "-m", program], env=env)
         try:
             ops = f"http://127.0.0.1:{port}"
             _await_values(ops)
@@ -170,7 +173,7 @@ def _await_values(ops: str) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            if _received(ops):
+            if received(ops):
                 return
         time.sleep(0.2)
     raise RuntimeError("the gateway delivers nothing")

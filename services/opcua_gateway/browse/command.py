@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from aurelian.edge.trust_store import TrustStore
 from aurelian.local.command_options import Home, home_folder
 from aurelian.local.terminal import give_up, terminal
+from aurelian.model.opcua_model import OpcuaSecurity
 from aurelian.model.plant_file import PlantError, load_plants
-from aurelian.model.source_model import OpcuaSecurity, SourceModel
+from aurelian.model.source_model import SourceModel
 from opcua_gateway.browse.discovery import Discovery, Selection, discover
 from opcua_gateway.browse.listing import listed, summary
 from opcua_gateway.browse.plant_snippet import write_plant

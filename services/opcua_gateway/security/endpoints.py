@@ -29,7 +29,8 @@ from aurelian.edge.certificates import (
 )
 from aurelian.edge.names import readable
 from aurelian.edge.trust_store import RENEW_BEFORE, Listed, OwnCertificate, TrustStore
-from aurelian.model.source_model import OpcuaSecurity, SourceModel, Waiver
+from aurelian.model.opcua_model import OpcuaSecurity, Waiver
+from aurelian.model.source_model import SourceModel
 from opcua_gateway import metrics
 from opcua_gateway.security.policies import (
     NONE,

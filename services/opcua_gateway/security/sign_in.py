@@ -3,7 +3,6 @@ endpoints.py and connection.py."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
 from aurelian.edge.certificates import UNREADABLE
-from aurelian.edge.names import readable
-from aurelian.model.source_model import OpcuaSecurity, SourceModel
+from aurelian.edge.passwords import PasswordError, missing, read_password
+from aurelian.model.opcua_model import OpcuaSecurity
+from aurelian.model.source_model import SourceModel
 from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
@@ -72,50 +72,18 @@ def read_identity(model: SourceModel) -> Identity:
             return Identity("", "", certificate, key)
         if not model.user:
             return NOBODY
-        if model.password_file:
-            file = Path(model.password_file)
-            origin = f"the file {readable(str(file.absolute()))}"
-            return Identity(model.user, _read_password(file), origin=origin)
+        password, origin = read_password(model)
+        return Identity(model.user, password, origin=origin)
+    except PasswordError as error:
+        raise SignInRefused(str(error), error.step) from error
     except OSError as error:
-        step = (
-            "put the file there and let the gateway's user read it; it is looked at again by itself"
-        )
-        said = f"cannot sign in: {error.filename}: {error.strerror}; the plant file names it in "
-        where = _field_of(model, str(error.filename))
-        raise SignInRefused(f"{said}{where}: {step}", step) from error
+        file = str(error.filename)
+        names = ("user_certificate", "user_key")
+        field = next((n for n in names if str(Path(getattr(model, n))) == file), "its source")
+        missed = missing(file, field, error)
+        raise SignInRefused(str(missed), missed.step) from error
     except UNREADABLE as error:
         raise SignInRefused(f"cannot sign in: {error}") from error
-    if not model.password_env:
-        return Identity(model.user)
-    password = os.environ.get(model.password_env)
-    if password is None:
-        step = "set it where the gateway is started, and start the gateway anew"
-        raise SignInRefused(
-            f"cannot sign in: the environment variable {model.password_env}, which the plant file "
-            f"names for the password, is not set: {step}",
-            step,
-        )
-    origin = f"the environment variable {model.password_env}"
-    return Identity(model.user, password, origin=origin)
-
-
-def _read_password(file: Path) -> str:
-    """The text of a password file without the end of its line; a byte order mark is no part of it.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no text.
-    """
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}, the `password_file`, is not UTF-8: save it as UTF-8") from error
-    return text.rstrip("\r\n")
-
-
-def _field_of(model: SourceModel, file: str) -> str:
-    names = ("password_file", "user_certificate", "user_key")
-    return next((f"`{n}`" for n in names if str(Path(getattr(model, n))) == file), "its source")
 
 
 def choose_token(

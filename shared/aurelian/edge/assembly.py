@@ -49,6 +49,7 @@ class Delivery:
         dropped: values that the gateway knows to be lost (say, a queue overflow that was counted).
         skipped: values left out by a rule (say, a repeated Sparkplug birth that is known already).
         repeated: the transport said that it may have delivered this before (say, MQTT's DUP).
+        urgent: the machine sends nothing more before `ack`: commit at once.
         vouches: False: its values are no sign of life (say, of a server that says it is down).
         bookmark: how far the source is with it, in the adapter's own words: committed with it, and
             given to `Source.deliveries` when it begins again. Empty: as before.
@@ -66,6 +67,7 @@ class Delivery:
     dropped: int = 0
     skipped: int = 0
     repeated: bool = False
+    urgent: bool = False
     vouches: bool = True
     bookmark: str = ""
     ack: Callable[[], None] | None = None

@@ -147,7 +147,8 @@ async def forward(
     assembly = Assembly(gateway, outbox.outbox.boot, ordinals or Ordinals(), not_before)
     async with asyncio.TaskGroup() as tasks:
         bookmark = outbox.outbox.bookmark(source.model.key)
-        tasks.create_task(_read(source, bookmark, inbox, pace), name=f"read {source.model.key}")
+        read = _read(source, bookmark, inbox, pace, outbox)
+        tasks.create_task(read, name=f"read {source.model.key}")
         while deliveries := await inbox.take():
             if sum(delivery.values for delivery in deliveries) < _INLINE_READINGS:
                 group = assembly.assemble(deliveries)
@@ -158,7 +159,8 @@ async def forward(
                     last_seen.note(delivery, heard)
             marks = [each.bookmark for each in deliveries if each.bookmark]
             bookmarks = {source.model.key: marks[-1]} if marks else {}
-            await _append(outbox, source.model.key, group, bookmarks)
+            urgent = any(each.urgent for each in deliveries)
+            await _append(outbox, source.model.key, group, bookmarks, urgent=urgent)
             pace.appended(sum(entry.samples for entry in group.entries))
             TO_OUTBOX.labels(source.model.key).observe(
                 max(0.0, time.time() - deliveries[0].received_at / 1e6)
@@ -168,19 +170,28 @@ async def forward(
                     delivery.ack()
 
 
-async def _read(source: Source, bookmark: str, inbox: _Inbox, pace: Pace) -> None:
+async def _read(
+    source: Source, bookmark: str, inbox: _Inbox, pace: Pace, outbox: OutboxThread
+) -> None:
     try:
         # Closed here and now: a cancelled source must end its connections before the outbox goes.
         async with contextlib.aclosing(source.deliveries(bookmark)) as deliveries:
             async for delivery in deliveries:
                 await inbox.put(delivery)
+                if delivery.urgent:
+                    outbox.hurry()  # what came before it waits for a pause, maybe
                 await pace.wait()
     finally:
         inbox.close()
 
 
 async def _append(
-    outbox: OutboxThread, source: str, group: Group, bookmarks: Mapping[str, str]
+    outbox: OutboxThread,
+    source: str,
+    group: Group,
+    bookmarks: Mapping[str, str],
+    *,
+    urgent: bool,
 ) -> None:
     """Append a group; while the outbox takes nothing, wait: nothing is acknowledged, so the source
     keeps it."""
@@ -189,7 +200,7 @@ async def _append(
     records = list(group.entries)
     while True:
         try:
-            await outbox.append(records, group.counts, bookmarks)
+            await outbox.append(records, group.counts, bookmarks, urgent=urgent)
             break
         except OutboxFull as error:
             message = (

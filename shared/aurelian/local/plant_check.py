@@ -9,24 +9,29 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from aurelian.model.figures import missing_for_figures
+from aurelian.model.opcua_model import BROKEN
 from aurelian.model.plant import Line, Plant, Unit
-from aurelian.model.source_model import BROKEN, SourceModel
+from aurelian.model.source_model import SourceModel
 
 
-def warnings_of(site: Plant, clear_hosts: Collection[str], home: Path) -> Iterator[str]:
+def warnings_of(
+    site: Plant, clear_hosts: Mapping[str, Collection[str]], home: Path
+) -> Iterator[str]:
     """A sentence for each source that will not be connected from here, and for each line that will
     have no OEE.
 
     Args:
-        clear_hosts: may be spoken to in the clear, as this machine may.
+        clear_hosts: by protocol, `OPCUA` or `MQTT`: may be spoken to in the clear, as this machine
+            may.
         home: state folder; gateways of `aurelian up` look for relative paths there.
     """
     for source in site.sources:
-        if reason := source.refused_in_clear(clear_hosts):
+        protocol = "OPCUA" if source.kind == "opcua" else "MQTT"
+        if reason := source.refused_in_clear(clear_hosts[protocol]):
             yield f"source {source.key} will not be connected: {reason}"
         for reason in missing_secrets(source, home):
             yield (
@@ -68,10 +73,16 @@ def _same_nodes(site: Plant, source: SourceModel) -> Iterator[str]:
             )
 
 
+_FILES = ("password_file", "user_certificate", "user_key")
+_FILES_OF_TLS = ("ca_file", "certificate", "key")
+
+
 def missing_secrets(source: SourceModel, home: Path) -> Iterator[str]:
     """What a source signs in with and this process cannot read; none where all is there."""
-    for field in ("password_file", "user_certificate", "user_key"):
-        name = getattr(source, field)
+    named = [(each, getattr(source, each)) for each in _FILES]
+    if source.tls is not None:
+        named += [(f"tls.{each}", getattr(source.tls, each)) for each in _FILES_OF_TLS]
+    for field, name in named:
         if name and (reason := _unreadable(home / name)):
             yield f"{home / name} (`{field}`) {reason}" + (
                 ""

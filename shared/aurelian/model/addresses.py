@@ -107,14 +107,21 @@ def _unescaped(uri: str) -> str:
     return _ESCAPED.sub(lambda found: _ESCAPES[found[0].lower()], uri)
 
 
+MQTT_SCHEMES = ("mqtt", "mqtts", "ws", "wss")
+"""In the clear, over TLS, and the same in frames of a WebSocket."""
+
+
 def check_url(url: str, kind: str) -> None:
     """Refuse a url that a source of this kind cannot connect to.
 
     Raises:
         AddressError: another scheme, no host, no usable port, or a user name in it.
     """
-    scheme, example = (
-        ("opc.tcp", "opc.tcp://host:4840") if kind == "opcua" else ("mqtt", "mqtt://host:1883")
+    is_opcua = kind == "opcua"
+    schemes, example = (
+        (("opc.tcp",), "opc.tcp://host:4840")
+        if is_opcua
+        else (MQTT_SCHEMES, "mqtt://host:1883, or mqtts://host:8883 for TLS")
     )
     try:
         parts = urlsplit(url)
@@ -122,15 +129,15 @@ def check_url(url: str, kind: str) -> None:
     except ValueError as error:
         why = "a port is 0 to 65535" if "range" in str(error) else ""
         if url.count(":") > 2 and "[" not in url:
-            why = "a number of IPv6 stands in brackets, say opc.tcp://[fd00::7]:4840"
+            scheme = schemes[0]
+            why = f"a number of IPv6 stands in brackets, say {scheme}://[fd00::7]:4840"
         raise AddressError(
             f"{url!r} is no address{f': {why}' if why else ''}; say {example}"
         ) from None
     if url != url.strip():
         raise AddressError(f"{url!r}: a space stands before or behind it; take it out")
-    if parts.scheme != scheme or not parts.hostname or " " in url:
-        tls = parts.scheme in ("mqtts", "ssl", "opc.https", "opc.wss", "ws", "wss")
-        why = "TLS and WebSocket are not there yet; " if tls else ""
+    if parts.scheme not in schemes or not parts.hostname or " " in url:
+        why = _meant(parts.scheme, is_opcua=is_opcua)
         raise AddressError(f"{url!r} is no address of kind {kind}; {why}say {example}")
     if not _is_host(parts.hostname):
         raise AddressError(
@@ -138,15 +145,26 @@ def check_url(url: str, kind: str) -> None:
         )
     if parts.query or parts.fragment:
         raise AddressError(f"{url!r}: `?` and `#` have no place in an address; say {example}")
-    if port == 0 or (port is None and kind == "opcua"):
+    if parts.scheme in ("mqtt", "mqtts") and parts.path.strip("/"):
+        raise AddressError(
+            f"{url!r}: a topic has no place in an address, {parts.path!r} belongs into `topic`; a "
+            "path is there for ws:// and wss:// only"
+        )
+    if port == 0 or (port is None and is_opcua):
         raise AddressError(f"{url!r} names no port; say {example}")
     if parts.username is not None:
-        how = (
-            "say `user` and `password_file` beside the url"
-            if kind == "opcua"
-            else "signing in is not there yet"
+        raise AddressError(
+            "a user name does not belong into the url: say `user` and `password_file` beside it"
         )
-        raise AddressError(f"a user name does not belong into the url: {how}")
+
+
+def _meant(scheme: str, *, is_opcua: bool) -> str:
+    if is_opcua and scheme in ("opc.https", "opc.wss"):
+        return "only OPC UA's own transport is there; "
+    if not is_opcua and scheme in ("ssl", "tls", "tcp", "http", "https"):
+        meant = {"tcp": "mqtt", "http": "ws", "https": "wss"}.get(scheme, "mqtts")
+        return f"{scheme}:// is called {meant}:// here; "
+    return ""
 
 
 def _is_host(host: str) -> bool:

@@ -13,114 +13,11 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from aurelian.model.addresses import check_topic, check_url
 from aurelian.model.alarms_model import AlarmsModel, as_mapping
 from aurelian.model.monitoring import Monitoring
+from aurelian.model.mqtt_model import MqttTls
+from aurelian.model.opcua_model import EventTime, OpcuaSecurity, Redundancy, SecurityPolicy
 from aurelian.model.plant_parts import Name, PlantPart, check_zone
 from aurelian.model.status_codes import StatusCode
-from aurelian.model.written import CalendarDate, suggest
-
-SecurityPolicy = Literal[
-    "best",
-    "None",
-    "Basic256Sha256",
-    "Aes128_Sha256_RsaOaep",
-    "Aes256_Sha256_RsaPss",
-    "Basic256",
-    "Basic128Rsa15",
-]
-"""Names of OPC UA part 7; `best`: the strongest of the three of today that the server offers."""
-
-BROKEN = ("Basic256", "Basic128Rsa15")
-"""Of these those that keep nothing secret any more; taken only where a source names them."""
-
-Waiver = Literal[
-    "application_uri",
-    "clear_password",
-    "host_name",
-    "key_strength",
-    "key_usage",
-    "revocation",
-    "validity",
-]
-"""A check that a source does without, since its server cannot pass it."""
-
-
-Redundancy = Literal["none", "cold", "warm", "hot"]
-"""How further servers are kept ready: connected to when they are needed; connected to, nothing
-sampled; connected to, values sampled and waiting there."""
-
-EventTime = Literal["source", "server", "gateway"]
-"""Whose time a value counts at."""
-
-
-class OpcuaSecurity(PlantPart):
-    """How a connection to an OPC UA server is secured.
-
-    Attributes:
-        policy: `None` is never taken unless it stands here. `Basic256` and `Basic128Rsa15` are
-            broken; some old servers have nothing else.
-        mode: of the messages.
-        trust: whose certificates are accepted: those in the trust list, or, the first time, any,
-            which is in the list from then on.
-        server_uri: the ApplicationUri that the server's certificate must carry; empty: the one
-            that the server says it has.
-        server_sha256: the only certificate that is accepted, by its SHA-256 in hexadecimal digits;
-            no list is asked then. Empty: any that is trusted.
-        waive: checks that are left out; one may stand as a plain word.
-    """
-
-    policy: SecurityPolicy = "best"
-    mode: Literal["SignAndEncrypt", "Sign"] = "SignAndEncrypt"
-    trust: Literal["list", "first_use"] = "list"
-    server_uri: str = ""
-    server_sha256: str = ""
-    waive: tuple[Waiver, ...] = ()
-
-    @field_validator("waive", mode="before")
-    @classmethod
-    def _one_or_several(cls, given: object) -> object:
-        if not isinstance(given, str):
-            return given
-        names = [each.strip() for each in given.split(",")]
-        unknown = [each for each in names if each not in get_args(Waiver)]
-        if unknown:
-            known = get_args(Waiver)
-            meant = suggest(unknown[0], known) or f"; there are {', '.join(known)}"
-            raise ValueError(f"{unknown[0]!r} is no check{meant}")
-        return names
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _some_mode(cls, given: object) -> object:
-        if given == "None":
-            raise ValueError(
-                "the mode None belongs to `policy: None` alone, which has no other; say that, and "
-                "take `mode` out"
-            )
-        return given
-
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> OpcuaSecurity:
-        if self.policy == "None" and "mode" in self.model_fields_set:
-            raise ValueError(
-                f"`policy: None` has no `mode: {self.mode}`: it speaks in the clear; take `mode` "
-                "out, or take `policy` out for the strongest that the server has"
-            )
-        if self.server_sha256 and self.trust == "first_use":
-            raise ValueError(
-                "`server_sha256` names the one certificate that is accepted, `trust: first_use` "
-                "accepts the first that comes; take one of them out"
-            )
-        return self
-
-    @field_validator("server_sha256")
-    @classmethod
-    def _digits(cls, text: str) -> str:
-        digits = text.replace(":", "").replace(" ", "").upper()
-        if digits and (len(digits) != 64 or set(digits) - set("0123456789ABCDEF")):
-            raise ValueError(
-                f"{text!r} is no SHA-256 fingerprint: 64 hexadecimal digits, as "
-                "`aurelian trust list` shows them"
-            )
-        return digits
+from aurelian.model.written import CalendarDate
 
 
 class SourceModel(PlantPart):
@@ -128,7 +25,8 @@ class SourceModel(PlantPart):
 
     Attributes:
         kind: which gateway and which decoder.
-        url: `opc.tcp://…` or `mqtt://…`; `${NAME:-default}` is filled from the environment.
+        url: `opc.tcp://…`, or `mqtt://…`, `mqtts://…` (TLS), `ws://…`, `wss://…`;
+            `${NAME:-default}` is filled from the environment.
         topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say
             `plant/{unit}/state`.
         group, edge_node: sparkplug: which edge nodes; `+` for all.
@@ -145,6 +43,8 @@ class SourceModel(PlantPart):
             key's (DER or PEM).
         security: opcua. None: a server on this machine is spoken to in the clear, any other as
             the defaults of `OpcuaSecurity` say.
+        tls: mqtt: how TLS is spoken, for `mqtts://` and `wss://`. None: as the defaults of
+            `MqttTls` say.
         redundant: opcua: addresses of further servers with the same nodes, one of which takes over
             where the first is lost or worse (part 4, 6.6.2).
         redundancy: opcua: how they are kept ready; `none`: the server's own list of others is not
@@ -175,6 +75,7 @@ class SourceModel(PlantPart):
     redundant: tuple[str, ...] = ()
     redundancy: Redundancy | None = None
     security: OpcuaSecurity | None = None
+    tls: MqttTls | None = None
     alarms: AlarmsModel | None = None
     _site: str = PrivateAttr("")
 
@@ -237,19 +138,14 @@ class SourceModel(PlantPart):
 
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
-        if self.kind != "opcua":
-            for name in (
-                "user",
-                *_SIGNING_IN,
-                "redundant",
-                "redundancy",
-                "security",
-                "alarms",
-                *_OF_VALUES,
-            ):
-                if name in self.model_fields_set and getattr(self, name):
-                    raise ValueError(f"`{name}` is there for kind opcua only; take it out")
-            return self
+        for name in _OF_MQTT if self.kind == "opcua" else _OF_OPCUA:
+            if name in self.model_fields_set and getattr(self, name):
+                kinds = "the kinds of MQTT" if self.kind == "opcua" else "kind opcua"
+                raise ValueError(f"`{name}` is there for {kinds} only; take it out")
+        if self.tls is not None and not is_secure(self.url):
+            raise ValueError(
+                "`tls` is there for mqtts:// and wss:// only: change the url, or take it out"
+            )
         if self.password_file and self.password_env:
             raise ValueError("say `password_file` or `password_env`, not both")
         if (self.password_file or self.password_env) and not self.user:
@@ -324,16 +220,25 @@ class SourceModel(PlantPart):
         return OpcuaSecurity(policy="None" if self._may_be_clear(clear_hosts) else "best")
 
     def refused_in_clear(self, clear_hosts: Collection[str]) -> str:
-        """Why an OPC UA gateway does not speak to the server, and what to do: it would be in the
-        clear, beyond this machine and `clear_hosts`. Empty: it does."""
+        """Why a gateway does not speak to the server or broker, and what to do: it would be in the
+        clear, beyond this machine and `clear_hosts`; of a broker's that counts for passwords.
+        Empty: it does."""
         for url in self.redundant:
             if reason := self.at(url).refused_in_clear(clear_hosts):
                 return reason
-        if self.kind != "opcua" or self.security_in(clear_hosts).policy != "None":
-            return ""
         if self._may_be_clear(clear_hosts):
             return ""
         host = urlsplit(self.url).hostname or ""
+        if self.kind != "opcua":
+            if is_secure(self.url) or not self.user:
+                return ""
+            return (
+                f"{host} is not this machine, and {urlsplit(self.url).scheme}:// would send the "
+                f"password of {self.user!r} in the clear: say mqtts:// (or wss://), or, if the "
+                f"network between is closed, set AURELIAN_MQTT_INSECURE_HOSTS='[\"{host}\"]'"
+            )
+        if self.security_in(clear_hosts).policy != "None":
+            return ""
         return (
             f"{host} is not this machine, and `policy: None` would speak to it in the clear: take "
             "it out, or, if the network between is closed, set "
@@ -370,9 +275,22 @@ _OF_CERTIFICATE = ("server_uri", "server_sha256", "trust", "waive")
 
 _OF_VALUES = ("monitoring", "good_status", "event_time")
 
-_OF_OPCUA = ("redundant", "redundancy", "security", "alarms")
+_OF_OPCUA = (
+    "redundant",
+    "redundancy",
+    "security",
+    "alarms",
+    "user_certificate",
+    "user_key",
+    *_OF_VALUES,
+)
 
-_SIGNING_IN = ("password_file", "password_env", "user_certificate", "user_key")
+_OF_MQTT = ("tls",)
+
+
+def is_secure(url: str) -> bool:
+    """Whether the address of a broker is spoken to over TLS."""
+    return urlsplit(url).scheme in ("mqtts", "wss")
 
 
 def is_loopback(host: str) -> bool:

@@ -24,11 +24,13 @@ from aurelian.model.plant_file import load_plant
 from aurelian.model.sample import Flag
 from aurelian.pb import sparkplug_b_pb2 as pb
 from aurelian.runtime.health import Health
-from mqtt_gateway.connection import TAKEN_BYTES, Arrived
+from mqtt_gateway.connection import TAKEN_BYTES
+from mqtt_gateway.json_messages import JsonMessages
+from mqtt_gateway.packets import Arrived
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import JsonSource, make_sources
 from tests.gateway_log import Log, followed
-from tests.source_alone import taking
+from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
 PLANT = """
@@ -201,8 +203,9 @@ async def test_json_values_and_all_bad_input_end_where_they_belong(
 async def test_a_topic_that_is_no_utf8_stops_nothing(mqtt_broker: str, tmp_path: Path) -> None:
     plant = make_plant(tmp_path, mqtt_broker, "mqtt-topic")
     source = json_source(plant, "mqtt-topic")
-    rejects = source._read(Arrived(b"mqtt-topic/\xff/state", b"5", False, None, 1)).rejects
-    assert [(each.error_class, each.origin, each.payload) for each in rejects] == [
+    odd = Arrived(b"mqtt-topic/\xff/state", b"5", 0, False, False, 1)
+    (found,) = JsonMessages(plant, source.model, MqttGatewaySettings()).deliveries([odd])
+    assert [(each.error_class, each.origin, each.payload) for each in found.rejects] == [
         ("topic", "mqtt-topic/\\xff/state", b"5")
     ]
     async with taking(source) as taken:
@@ -286,7 +289,7 @@ async def test_large_messages_that_wait_are_taken_in_portions(
         for _ in range(40):
             await machine.send("mqtt-large/press/state", large)
         async with taking(source) as taken:
-            sizes = lambda: [len(delivery.readings) for delivery in taken]  # noqa: E731
+            sizes = lambda: [delivery.values for delivery in taken]  # noqa: E731
             await until(lambda: sum(sizes()) >= 80_000, "all of them", 60)
     assert sum(sizes()) == 80_000
     assert max(sizes()) <= math.ceil(TAKEN_BYTES / len(large)) * 2_000
@@ -475,7 +478,7 @@ def values(taken: list[Delivery]) -> list[object]:
     return [
         reading.value
         for delivery in taken
-        for reading in delivery.readings
+        for reading in readings_of(delivery)
         if reading.signal.path.endswith("/count")
     ]
 
@@ -491,7 +494,9 @@ async def until_connected(machine: Peer, name: str, taken: list[Delivery]) -> No
     """Send until something arrives, then wait until nothing is under way any more."""
 
     def arrived(value: int) -> bool:
-        return any(reading.value == value for delivery in taken for reading in delivery.readings)
+        return any(
+            reading.value == value for delivery in taken for reading in readings_of(delivery)
+        )
 
     await until(lambda: poke(machine, name, lambda: arrived(1)), "the first message")
     await machine.send(f"{name}/press/state", '{"ready": 2}')

@@ -82,6 +82,21 @@ async def test_who_brings_much_waits_for_nobody() -> None:
     assert commits.seen == [["a"], ["half", "half"], ["closed"]]
 
 
+async def test_who_is_waited_for_and_all_that_wait_before_it_are_committed_at_once() -> None:
+    commits = Commits()
+    async with OutboxThread(cast(Outbox, commits), pause_s=LONG_S) as thread:
+        began = asyncio.get_running_loop().time()
+        await thread.append(entry("a"))
+        await thread.append(entry("b"), urgent=True)
+        waits = asyncio.create_task(thread.append(entry("c")))
+        await asyncio.sleep(0)
+        thread.hurry()
+        await waits
+        assert asyncio.get_running_loop().time() - began < LONG_S
+        thread.hurry()  # nothing waits
+    assert commits.seen == [["a"], ["b"], ["c"], ["closed"]]
+
+
 async def test_one_that_comes_rarely_never_waits() -> None:
     commits = Commits()
     async with OutboxThread(cast(Outbox, commits), pause_s=0.01) as thread:

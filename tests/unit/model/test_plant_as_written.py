@@ -253,7 +253,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ('"opc.tcp://127.0.0.1:4840"', '"opc.tcp://plc:99999"', "6: sources.0.url: "),
         ('"opc.tcp://127.0.0.1:4840"', '"opc.tcp://plc"', "6: sources.0.url: "),
         ('"opc.tcp://127.0.0.1:4840"', '"${NOT_SET_HERE}"', "6: ${NOT_SET_HERE} is not set"),
-        ('"mqtt://127.0.0.1"', '"mqtts://broker"', "7: sources.1.url: "),
+        ('"mqtt://127.0.0.1"', '"mqqt://broker"', "7: sources.1.url: "),
         ("time_zone: UTC", "oldest: 2099-01-01", "6: sources.0.oldest: 2099-01-01 is in the futu"),
         (
             "role: state",

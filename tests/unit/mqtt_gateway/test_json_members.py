@@ -3,7 +3,6 @@ object fills the signal that is declared (issue 7: 1, 2, 15, 16, 17, 29)."""
 
 import itertools
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +12,11 @@ from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
 from aurelian.model.plant import Plant
 from aurelian.model.sample import BAD, GOOD, Flag, Sample, ValueType
 from mqtt_gateway import quality
-from mqtt_gateway.connection import Arrived
+from mqtt_gateway.json_messages import JsonMessages
 from mqtt_gateway.json_payload import Field
 from mqtt_gateway.mapping import JsonMap, Mapped
+from mqtt_gateway.packets import Arrived
 from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.source import JsonSource
 from tests.unit.mqtt_gateway.payloads import read_fields
 
 AT = 1_767_592_800_000_000
@@ -275,16 +274,21 @@ def test_local_times_of_the_change_are_read_in_order_of_arrival() -> None:
     assert set(flags) == {Flag.NONE}
 
 
-def make_source(state: Path) -> JsonSource:
+def make_messages() -> JsonMessages:
     plant = make_plant()
-    return JsonSource(plant, plant.sources[0], MqttGatewaySettings(state=state))
+    return JsonMessages(plant, plant.sources[0], MqttGatewaySettings())
 
 
-def test_a_retained_value_that_changed_while_we_were_away_is_no_known_one(tmp_path: Path) -> None:
-    source = make_source(tmp_path)
+def message(payload: bytes, *, retained: bool = False) -> Arrived:
+    return Arrived(b"p/m", payload, 1, retained, False, AT)
+
+
+def test_a_retained_value_that_changed_while_we_were_away_is_no_known_one() -> None:
+    messages = make_messages()
 
     def arrive(payload: bytes, *, retained: bool) -> int:
-        return len(source._read(Arrived(b"p/m", payload, retained, 1, AT)).readings)
+        (found,) = messages.deliveries([message(payload, retained=retained)])
+        return found.values
 
     assert arrive(b'{"temp": 1.5}', retained=True) == 1
     assert arrive(b'{"temp": 1.5}', retained=True) == 0
@@ -297,12 +301,14 @@ def test_a_retained_value_that_changed_while_we_were_away_is_no_known_one(tmp_pa
 
 
 def test_a_fault_of_ours_with_one_message_costs_it_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source = make_source(tmp_path)
-    monkeypatch.setattr(source._map, "map", lambda *_: 1 / 0)
-    (reject,) = source._read(Arrived(b"p/m", b"1", False, 1, AT)).rejects
-    assert (reject.error_class, reject.payload) == ("internal", b"1")
+    messages = make_messages()
+    monkeypatch.setattr(JsonMap, "map", lambda *_: 1 / 0)
+    good = b'{"temp": 1.5, "ts": 1767592800000}'
+    (found,) = messages.deliveries([message(b'"x"'), message(good)])
+    assert [(each.error_class, each.payload) for each in found.rejects] == [("internal", b'"x"')]
+    assert found.values == 1
 
 
 def test_a_quality_with_a_fraction_of_nothing_is_the_number() -> None:

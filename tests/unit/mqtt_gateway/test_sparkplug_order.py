@@ -10,7 +10,7 @@ from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
 from aurelian.model.plant import Plant
 from aurelian.model.sample import BAD, GOOD, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from mqtt_gateway.connection import Arrived
+from mqtt_gateway.packets import Arrived
 from mqtt_gateway.quality import UNCERTAIN
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug_messages import Died, Edge, Missing, Rebirth, Refused, Told
@@ -229,7 +229,7 @@ def make_source(tmp_path: Path) -> SparkplugSource:
 
 async def take(source: SparkplugSource, topic: str, payload: pb.Payload) -> list[object]:
     """Deliver a message; what the source puts out of it, readings and rejects."""
-    message = Arrived(topic.encode(), payload.SerializeToString(), False, None, AT)
+    message = Arrived(topic.encode(), payload.SerializeToString(), 0, False, False, AT)
     await source._put_actions(None, source._read(None, message))  # type: ignore[arg-type]
     found: list[object] = []
     while not source._out.empty():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from asyncua import ua
 
-from aurelian.model.source_model import OpcuaSecurity
+from aurelian.model.opcua_model import OpcuaSecurity
 from opcua_gateway.security.endpoints import Way, choose_endpoint, confirmed_token
 from opcua_gateway.security.policies import POLICIES, Unacceptable, policy_of
 from opcua_gateway.security.sign_in import NOBODY, Identity, choose_token

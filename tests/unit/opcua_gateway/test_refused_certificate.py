@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from aurelian.cli import app
 from aurelian.edge.certificates import sha256_of, shown, uris_of
 from aurelian.edge.trust_store import TrustStore
-from aurelian.model.source_model import OpcuaSecurity, SourceModel
+from aurelian.model.opcua_model import OpcuaSecurity
+from aurelian.model.source_model import SourceModel
 from opcua_gateway.security.endpoints import Endpoints
 from opcua_gateway.security.policies import CertificateRefused
 from tests.peers.certificates import Made, make

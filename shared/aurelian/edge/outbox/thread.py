@@ -71,9 +71,11 @@ class OutboxThread:
         entries: Sequence[OutboxEntry],
         counts: Sequence[HourCount] = (),
         bookmarks: Mapping[str, str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> None:
         """Return when all of it is on the disk, see `Outbox.append`. If cancelled it may or may not
-        be appended.
+        be appended. `urgent`: without a pause.
 
         Raises:
             OutboxFull: as `Outbox.append`.
@@ -82,8 +84,12 @@ class OutboxThread:
         self._waiting.append((entries, counts, bookmarks or {}, done))
         self._samples += sum(entry.samples for entry in entries)
         is_event = any(entry.kind is RecordKind.EVENTS for entry in entries)
-        self._start(at_once=is_event or self._samples >= WORTH_A_COMMIT)
+        self._start(at_once=urgent or is_event or self._samples >= WORTH_A_COMMIT)
         await done
+
+    def hurry(self) -> None:
+        """Commit what waits for the end of a pause."""
+        self._start(at_once=True)
 
     def refused_s(self) -> float:
         """For how long appends have been refused, all of them; 0: they are not."""

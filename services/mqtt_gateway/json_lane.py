@@ -1,0 +1,274 @@
+"""Numbers of ordinary JSON messages as columns; every other message is left to mapping.py. Used by
+source.py.
+
+Ordinary: a bare number, a value object with nothing but a time, or a flat object of declared
+numbers with at most a time among them. Both ways give the same values (test_json_lane.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from aurelian.edge.columns import NO_TIME, Columns, Numbers, SignalTable
+from aurelian.model.sample import MAX_EXACT_INT, ValueType
+from mqtt_gateway.json_payload import TIME_KEYS, to_time
+from mqtt_gateway.mapping import SignalMap, Template
+
+_MOST_TOPICS = 100_000
+_MOST_BYTES = 64 * 1024
+"""A larger payload is looked at closely; so many members do not come at once all the time."""
+
+_TIMES = frozenset(TIME_KEYS)
+_MOST_SIGNED = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the members of an object are, by place: machines send the same ones each time.
+
+    Attributes:
+        keys: of the object.
+        others: places of the members that are no values: times.
+        time: place of the time among the members; -1: there is none.
+        handles: of the values, in order.
+    """
+
+    keys: tuple[str, ...]
+    others: tuple[int, ...]
+    time: int
+    handles: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Route:
+    """What one topic's payloads are of.
+
+    Attributes:
+        bare: handle of the signal that a bare value is of; -1: of none that is declared.
+        members: handles by member; only those whose place in the payload is at the top.
+        shape: of the object that came last.
+    """
+
+    bare: int
+    members: dict[str, int]
+    shape: Shape | None = None
+
+
+@dataclass(slots=True)
+class _Column:
+    """Values of one type: runs of values with one time, and the place of the first of each."""
+
+    places: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    handles: list[int] = field(default_factory=list)
+    values: list[object] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Collected:
+    """Values of messages, in order, by type: doubles, integers, large integers and truths.
+    `handles`: of which signals."""
+
+    place: int = 0
+    columns: dict[ValueType, _Column] = field(default_factory=dict)
+    handles: set[int] = field(default_factory=set)
+
+    def add(
+        self, kind: ValueType, handles: Sequence[int], values: Iterable[object], at: int
+    ) -> None:
+        """Take values of one type; `at`: microseconds since 1970 or `NO_TIME`."""
+        column = self.columns.get(kind)
+        if column is None:
+            column = self.columns[kind] = _Column()
+        count = len(handles)
+        column.places.append(self.place)
+        column.counts.append(count)
+        column.times.append(at)
+        column.handles.extend(handles)
+        column.values.extend(values)
+        self.place += count
+        self.handles.update(handles)
+
+    def finish(self, table: SignalTable) -> Columns | None:
+        """All of it; None: there is nothing."""
+        if not self.place:
+            return None
+        numbers = []
+        for kind, column in self.columns.items():
+            counts = np.array(column.counts)
+            n = len(column.values)
+            # Where each run begins in the whole, less where it begins in this column.
+            ahead = np.array(column.places) - np.cumsum(counts) + counts
+            numbers.append(
+                Numbers(
+                    kind,
+                    (np.arange(n) + np.repeat(ahead, counts)).astype(np.uint32),
+                    np.array(column.handles, np.uint32),
+                    np.array(column.values, _DTYPES[kind]),
+                    np.zeros(n, np.uint32),
+                    np.repeat(np.array(column.times, np.int64), counts),
+                    np.full(n, NO_TIME, np.int64),
+                )
+            )
+        return Columns(table, tuple(numbers))
+
+
+_DTYPES = {
+    ValueType.DOUBLE: np.float64,
+    ValueType.INT64: np.int64,
+    ValueType.UINT64: np.uint64,
+    ValueType.BOOL: np.bool_,
+}
+
+
+class JsonLane:
+    """Reads the ordinary messages of one source."""
+
+    def __init__(self, owner: str, signals: SignalMap, template: Template, only_unit: str) -> None:
+        self._template, self._only_unit = template, only_unit
+        entries, self._handles = signals.declared_entries()
+        self.table = SignalTable(owner, entries)
+        self._addresses: dict[str, list[str]] = {}
+        for unit, address in self._handles:
+            self._addresses.setdefault(unit, []).append(address)
+        self._routes: dict[bytes, Route | None] = {}
+
+    def read(
+        self, topic: bytes, payload: bytes, into: Collected, not_of: Set[int] = frozenset()
+    ) -> bool:
+        """Take a message's values; False: it is not ordinary, or has a value of one of the handles
+        `not_of`, and nothing was taken."""
+        try:
+            route = self._routes[topic]
+        except KeyError:
+            route = self._learn(topic)
+        if route is None or len(payload) > _MOST_BYTES:
+            return False
+        try:
+            content = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return False
+        if type(content) is dict:
+            return self._read_members(route, content, payload, into, not_of)
+        bare = route.bare
+        if bare < 0 or bare in not_of:
+            return False
+        return _take(into, (bare,), (content,), NO_TIME)
+
+    def _read_members(
+        self,
+        route: Route,
+        content: dict[str, object],
+        payload: bytes,
+        into: Collected,
+        not_of: Set[int],
+    ) -> bool:
+        # A member that stands twice is refused where somebody looks: then there is a colon more.
+        if payload.count(b":") != len(content):
+            return False
+        shape, keys = route.shape, tuple(content)
+        if shape is None or shape.keys != keys:
+            shape = route.shape = _shape_of(route, keys)
+            if shape is None:
+                return False
+        if not_of and not not_of.isdisjoint(shape.handles):
+            return False
+        values, time = list(content.values()), NO_TIME
+        if shape.time >= 0:
+            given = values[shape.time]
+            if type(given) is not int and type(given) is not float:
+                return False
+            read = to_time(given)
+            if read is None or not -(2**62) < read < 2**62:
+                return False
+            time = read
+        for place in shape.others:
+            del values[place]
+        return _take(into, shape.handles, values, time)
+
+    def _learn(self, topic: bytes) -> Route | None:
+        if len(self._routes) >= _MOST_TOPICS:
+            self._routes.clear()
+        route = self._routes[topic] = self._route_of(topic)
+        return route
+
+    def _route_of(self, topic: bytes) -> Route | None:
+        try:
+            places = self._template.match(topic.decode())
+        except UnicodeDecodeError:
+            return None
+        if places is None:
+            return None
+        unit, prefix = places.get("unit") or self._only_unit, places.get("signal", "")
+        below = f"{prefix}." if prefix else ""
+        members = {
+            address.removeprefix(below): self._handles[unit, address]
+            for address in self._addresses.get(unit, ())
+            if address.startswith(below)
+        }
+        bare = self._handles.get((unit, prefix or "value"), -1)
+        if bare >= 0 and self.table.kind[bare] == ValueType.JSON:
+            return None  # an object is its value
+        if any("." in each for each in members) or "fields" in members:
+            # What stands deeper is found by its whole name, which may be a member's here too.
+            members = {name: handle for name, handle in members.items() if "." not in name}
+        if prefix and any(each in members for each in ("value", *TIME_KEYS)):
+            return None
+        return Route(bare, members)
+
+
+def _shape_of(route: Route, keys: tuple[str, ...]) -> Shape | None:
+    """What members are; None: not all of them are known."""
+    members, handles, others = route.members, [], []
+    for place, key in enumerate(keys):
+        handle = members.get(key, -1)
+        if handle < 0 and key in _TIMES:
+            others.append(place)
+            continue
+        if handle < 0:
+            # One value with its time.
+            if key != "value" or route.bare < 0 or not _TIMES.issuperset({*keys} - {key}):
+                return None
+            handle = route.bare
+        handles.append(handle)
+    if not handles:
+        return None
+    times = (keys.index(key) for key in TIME_KEYS if key in keys and key not in members)
+    return Shape(keys, tuple(reversed(others)), next(times, -1), tuple(handles))
+
+
+def _take(into: Collected, handles: Sequence[int], values: Sequence[object], time: int) -> bool:
+    """Take values of one object; False: one is no ordinary number, and nothing was taken."""
+    types = set(map(type, values))
+    kind = _kind_of_all(values, *types) if len(types) == 1 else None
+    if kind is not None:
+        into.add(kind, handles, values, time)
+        return True
+    kinds = [_kind_of_all((value,), type(value)) or _kind_of_large(value) for value in values]
+    if None in kinds:
+        return False
+    for kind, handle, value in zip(kinds, handles, values, strict=True):
+        assert kind is not None
+        into.add(kind, (handle,), (value,), time)
+    return True
+
+
+def _kind_of_all(values: Sequence[Any], kind: type) -> ValueType | None:
+    """The type of values of one Python type; None: some need a closer look."""
+    if kind is float:
+        # A large double may be an integer that was too large for the parser.
+        is_sure = min(values) > -MAX_EXACT_INT and max(values) < MAX_EXACT_INT
+        return ValueType.DOUBLE if is_sure else None
+    if kind is int:
+        return ValueType.INT64 if max(values) <= _MOST_SIGNED else None
+    return ValueType.BOOL if kind is bool else None
+
+
+def _kind_of_large(value: object) -> ValueType | None:
+    return ValueType.UINT64 if type(value) is int else None

@@ -1,0 +1,65 @@
+"""How a connection to an MQTT broker is secured: part of a source in the plant file."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import field_validator, model_validator
+
+from aurelian.model.plant_parts import PlantPart
+from aurelian.model.written import suggest
+
+MqttWaiver = Literal["host_name", "validity"]
+"""A check of the broker's certificate that a source does without, since its broker cannot pass
+it."""
+
+
+class MqttTls(PlantPart):
+    """TLS to a broker (`mqtts://`, `wss://`).
+
+    Attributes:
+        ca_file: PEM file of the authorities that may have signed the broker's certificate, or that
+            certificate itself. Empty: those that this machine trusts.
+        certificate, key: PEM files that we show the broker who we are with; both or none.
+        server_name: that the broker's certificate must carry where it is not the url's host (say,
+            a number).
+        alpn: protocols to ask for, say `mqtt` or `x-amzn-mqtt-ca` on port 443.
+        waive: checks that are left out; one may stand as a plain word.
+    """
+
+    ca_file: str = ""
+    certificate: str = ""
+    key: str = ""
+    server_name: str = ""
+    alpn: tuple[str, ...] = ()
+    waive: tuple[MqttWaiver, ...] = ()
+
+    @field_validator("alpn", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        return (given,) if isinstance(given, str) else given
+
+    @field_validator("waive", mode="before")
+    @classmethod
+    def _known_checks(cls, given: object) -> object:
+        known = get_args(MqttWaiver)
+        given = (given,) if isinstance(given, str) else given
+        for each in given if isinstance(given, list | tuple) else ():
+            if each not in known:
+                meant = suggest(str(each), known) or f"; there are {', '.join(known)}"
+                raise ValueError(f"{each!r} is no check{meant}")
+        return given
+
+    @field_validator("alpn")
+    @classmethod
+    def _short(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for each in names:
+            if not 0 < len(each.encode()) < 256:
+                raise ValueError(f"{each[:60]!r} is no protocol's name: 1 to 255 bytes")
+        return names
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> MqttTls:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("`certificate` and `key` belong together; give both")
+        return self

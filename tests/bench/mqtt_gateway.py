@@ -1,0 +1,149 @@
+"""Values a CPU second of the MQTT gateway's process, from Mosquitto to Kafka's acknowledgement, at
+a steady load with QoS 1.
+
+`mqtt_plain_gateway`: messages with one value and its time, of 500 machines in turn.
+`mqtt_json10_gateway`: flat objects of ten numbers and a time.
+`sparkplug_gateway`: NDATA of 100 metrics by alias, of ten nodes in turn; QoS 0, as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+from aurelian.backbone.topics import create_topics
+from aurelian.pb import sparkplug_b_pb2 as pb
+from tests import servers
+from tests.bench.framework import say
+from tests.bench.opcua_gateway import SECONDS, gateway, measure, received
+
+MACHINES = 500
+PLAIN_RATE, JSON10_RATE, SPARKPLUG_RATE = 5_000, 2_000, 1_000
+NODES, METRICS = 10, 100
+_TIME = "@" * 13
+
+
+def run_plain() -> Iterator[dict[str, object]]:
+    """Yield the result of single values."""
+    messages = [
+        (f"bench/unit-{n}/v0", f'{{"value": {n}.25, "ts": {_TIME}}}'.encode())
+        for n in range(MACHINES)
+    ]
+    site = plant("mqtt_json", 'topic: "bench/{unit}/{signal}"', MACHINES, 1)
+    yield from _measured("mqtt_plain_gateway", site, messages, PLAIN_RATE, 20_000)
+
+
+def run_json10() -> Iterator[dict[str, object]]:
+    """Yield the result of ten values in a message."""
+    members = ", ".join(f'"v{n}": {n}.5' for n in range(10))
+    messages = [
+        (f"bench/unit-{n}/state", f'{{"ts": {_TIME}, {members}}}'.encode()) for n in range(MACHINES)
+    ]
+    site = plant("mqtt_json", 'topic: "bench/{unit}/state"', MACHINES, 10)
+    yield from _measured("mqtt_json10_gateway", site, messages, JSON10_RATE, 150_000)
+
+
+def run_sparkplug() -> Iterator[dict[str, object]]:
+    """Yield the result of Sparkplug."""
+    messages = []
+    for node in range(NODES):
+        birth = pb.Payload(seq=0)
+        birth.metrics.add(name="bdSeq", datatype=4, long_value=0)
+        for n in range(METRICS):
+            birth.metrics.add(name=f"v{n}", alias=n + 1, datatype=10, double_value=n + 0.5)
+        messages.append((f"spBv1.0/bench/NBIRTH/unit-{node}", _timed(birth)))
+    for number in range(1, 256):
+        for node in range(NODES):
+            data = pb.Payload(seq=number)
+            for n in range(METRICS):
+                data.metrics.add(alias=n + 1, double_value=number + n / 8)
+            messages.append((f"spBv1.0/bench/NDATA/unit-{node}", _timed(data)))
+    site = plant("sparkplug", "group: bench", NODES, METRICS, address="unit-{}/")
+    yield from _measured("sparkplug_gateway", site, messages, SPARKPLUG_RATE, 250_000, 0)
+
+
+def _timed(payload: pb.Payload) -> bytes:
+    return b"\x08" + b"@" * 6 + payload.SerializeToString()
+
+
+def plant(kind: str, terms: str, units: int, signals: int, address: str = "") -> str:
+    """Lines of at most 20 units."""
+    lines = [
+        "company: {id: bench, name: Bench}",
+        "site: site",
+        "time_zone: UTC",
+        "sources:",
+        f"  - {{id: load, kind: {kind}, url: 'URL', {terms}}}",
+        "areas:",
+        "  - name: hall",
+        "    lines:",
+    ]
+    for unit in range(units):
+        if unit % 20 == 0:
+            lines += [
+                f"      - name: line-{unit // 20 + 1}",
+                "        products: [{id: part, ideal_cycle_s: 5}]",
+                "        units:",
+            ]
+        where = f", address: '{address.format(unit)}'" if address else ""
+        named = ", ".join(f"{{name: v{n}, type: double}}" for n in range(signals))
+        lines.append(f"          - {{name: unit-{unit}, source: load{where}, signals: [{named}]}}")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def publishing(
+    broker: servers.MqttServer,
+    messages: Sequence[tuple[str, bytes]],
+    rate: int,
+    qos: int = 1,
+) -> Iterator[None]:
+    """A process that sends them."""
+    arguments = [broker.host, str(broker.port), str(rate), str(qos)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.mqtt_load", *arguments],
+        stdin=subprocess.PIPE,
+        text=True,
+        cwd=servers.ROOT,
+    )
+    try:
+        assert process.stdin is not None
+        for topic, payload in messages:
+            process.stdin.write(f"{topic}\t{payload.hex()}\n")
+        process.stdin.close()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _measured(
+    bench: str,
+    site: str,
+    messages: Sequence[tuple[str, bytes]],
+    rate: int,
+    target: float,
+    qos: int = 1,
+) -> Iterator[dict[str, object]]:
+    with servers.mosquitto_broker() as broker, servers.kafka_broker() as kafka:
+        asyncio.run(create_topics(kafka.bootstrap))
+        site = site.replace("URL", broker.url)
+        with (
+            publishing(broker, messages, rate, qos),
+            gateway(site, kafka.bootstrap, "mqtt_gateway") as (pid, ops),
+        ):
+            values, cpu_s, peak_mb = measure(pid, lambda: received(ops))
+    say(f"{values / SECONDS:,.0f} values/s, {values / cpu_s:,.0f} values a CPU second")
+    yield {
+        "bench": bench,
+        "value": round(values / cpu_s),
+        "unit": "values/cpu_s",
+        "target": target,
+        "cpu_s": round(cpu_s, 2),
+        "peak_mb": round(peak_mb, 1),
+        "samples": values,
+        "offered_per_s": rate,
+    }
