@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -138,7 +139,7 @@ async def test_a_record_that_kafka_refuses_is_set_aside_and_the_rest_goes_on(
             if n != 10:
                 return usual(n)
             now = time.time_ns() // 1000
-            large = "".join(map(str, range(500_000)))
+            large = random.Random(1).randbytes(1_500_000).hex()  # compressed it is as long
             reading = Reading(unit, described, note, unit.line.path, large, ValueType.TEXT, now)
             delivery = usual(n)
             return Delivery(

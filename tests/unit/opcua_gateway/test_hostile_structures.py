@@ -73,9 +73,9 @@ def test_hostile_definitions_and_bodies_cost_neither_time_nor_memory(number: int
     decode(types, item(1, extension_object(type_id(1), b"")))  # caches
     for body in BODIES:
         extension = extension_object(type_id(number), body)
-        started = time.monotonic()
+        started = time.thread_time()
         published = decode(types, item(1, extension))
-        assert time.monotonic() - started < 2
+        assert time.thread_time() - started < 2
         assert not published.why and len(published.notifications) == 2
         tracemalloc.start()
         decode(types, item(1, extension))
@@ -136,7 +136,7 @@ def test_damaged_structures_never_crash_or_hang_and_cost_no_other_value() -> Non
         "Grid": [[8, 9]],
     }
     rng = random.Random(7)
-    started = time.monotonic()
+    started = time.thread_time()
     for turn in range(2000):
         at = rng.randrange(len(body))
         match turn % 4:
@@ -149,4 +149,4 @@ def test_damaged_structures_never_crash_or_hang_and_cost_no_other_value() -> Non
             case _:
                 broken = rng.randbytes(len(body))
         decoded(types, extension_object(type_id(1), broken))
-    assert time.monotonic() - started < 60
+    assert time.thread_time() - started < 60

@@ -253,12 +253,12 @@ def test_a_length_that_the_bytes_do_not_have_costs_no_memory_and_nothing_before_
     data = response(block([GOOD, struct.pack("<IB", 2, 1) + variant, GOOD]), block([GOOD]))
     decode(data)  # caches
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.thread_time()
     published = decode(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
     handles = [each.handle for each in published.notifications]
     assert handles[0] == 1 and handles[-1] == 1 and len(handles) >= 2
 

@@ -122,10 +122,10 @@ LAUGHS = b"""<!DOCTYPE d [<!ENTITY a "aaaaaaaaaa">%s]><d>&z;</d>""" % b"".join(
     ],
 )  # fmt: skip
 def test_what_is_no_dictionary_is_refused_at_once(xml: bytes) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(Unreadable):
         read_dictionary(xml)
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "x"])
