@@ -1,4 +1,4 @@
-"""Machines that send JSON over MQTT as a source of readings; called by
+"""Machines that publish over plain MQTT as a source of readings; called by
 `aurelian.edge.gateway.run_gateway`."""
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from functools import partial
 from aurelian.edge.gateway import Delivery, Source
 from aurelian.edge.source_state import Condition
 from aurelian.model import codec
+from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
@@ -19,7 +20,6 @@ from mqtt_gateway.address import Address
 from mqtt_gateway.connection import Connection, ConnectionLost, Wanted, connected
 from mqtt_gateway.dialling import Dialling
 from mqtt_gateway.json_messages import JsonMessages
-from mqtt_gateway.mapping import TemplateError
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug_source import SparkplugSource
 
@@ -28,7 +28,7 @@ _TAKE_S = 1.0
 
 
 def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list[Source]:
-    """Make a source for each mqtt_json and sparkplug source of the plants.
+    """Make a source for each source of MQTT of the plants.
 
     Raises:
         PlantError: a url or a topic is unusable.
@@ -48,7 +48,7 @@ def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list
                     if model.kind == "sparkplug"
                     else JsonSource(plant, model, settings)
                 )
-            except TemplateError as error:
+            except AddressError as error:
                 raise PlantError(f"source {model.key!r}: {error}") from error
     return sources
 
@@ -62,7 +62,7 @@ class JsonSource:
         self._wanted = Wanted(
             address=Address(model, settings.mqtt_insecure_hosts),
             client_id=f"aurelian-{settings.gateway}-{model.slug}",
-            filters=(self._messages.filter,),
+            filters=self._messages.filters,
             clean=False,
             window=settings.mqtt_window,
             expiry_s=settings.mqtt_session_expiry_s,
