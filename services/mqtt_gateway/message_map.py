@@ -17,7 +17,7 @@ from aurelian.model.source_model import SourceModel
 from mqtt_gateway.json_payload import Broken, Unreadable
 from mqtt_gateway.mapping import SignalMap, Unread, reject_values
 from mqtt_gateway.payloads.contract import Context, Decoder, DeviceState, Memory, Message, Part
-from mqtt_gateway.payloads.table import DECODERS
+from mqtt_gateway.payloads.table import decoder_of
 from mqtt_gateway.times import Times
 
 
@@ -68,7 +68,7 @@ class MessageMap:
     ) -> None:
         self._site = plant.path
         self.routes = tuple(
-            Route(template, entry, DECODERS[entry.payload])
+            Route(template, entry, decoder_of(entry))
             for entry in source.subscriptions
             for template in entry.templates(plant.path)
         )
