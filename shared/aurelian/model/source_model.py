@@ -128,15 +128,20 @@ class SourceModel(PlainMqtt):
             )
         return given
 
+    def _fault(self) -> str:
+        if self.is_plain_mqtt:
+            return super()._fault()
+        given = [
+            each for each in OF_PLAIN_MQTT if each in self.model_fields_set and getattr(self, each)
+        ]
+        return f"`{given[0]}` is there for kind mqtt only; take it out" if given else ""
+
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
         for name in _OF_MQTT if self.kind == "opcua" else _OF_OPCUA:
             if name in self.model_fields_set and getattr(self, name):
                 kinds = "the kinds of MQTT" if self.kind == "opcua" else "kind opcua"
                 raise ValueError(f"`{name}` is there for {kinds} only; take it out")
-        for name in () if self.is_plain_mqtt else OF_PLAIN_MQTT:
-            if name in self.model_fields_set and getattr(self, name):
-                raise ValueError(f"`{name}` is there for kind mqtt only; take it out")
         if self.tls is not None and not is_secure(self.url):
             raise ValueError(
                 "`tls` is there for mqtts:// and wss:// only: change the url, or take it out"
