@@ -7,8 +7,9 @@ numbers with at most a time among them. Both ways give the same values (test_jso
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import orjson
@@ -28,6 +29,23 @@ _MOST_SIGNED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What the members of an object are, by place: machines send the same ones each time.
+
+    Attributes:
+        keys: of the object.
+        others: places of the members that are no values: times.
+        time: place of the time among the members; -1: there is none.
+        handles: of the values, in order.
+    """
+
+    keys: tuple[str, ...]
+    others: tuple[int, ...]
+    time: int
+    handles: tuple[int, ...]
+
+
+@dataclass(slots=True)
 class Route:
     """What one topic's payloads are of.
 
@@ -35,52 +53,70 @@ class Route:
         bare: handle of the signal that a bare value is of; -1: of none that is declared.
         members: handles by member; only those whose place in the payload is at the top.
         stream: what the topic's times belong to.
+        shape: of the object that came last.
     """
 
     bare: int
     members: dict[str, int]
     stream: str
+    shape: Shape | None = None
+
+
+@dataclass(slots=True)
+class _Column:
+    """Values of one type: runs of values with one time, and the place of the first of each."""
+
+    places: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    handles: list[int] = field(default_factory=list)
+    values: list[object] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Collected:
-    """Values of messages, in order: one list of each column, for doubles, integers, large integers
-    and truths."""
+    """Values of messages, in order, by type: doubles, integers, large integers and truths.
+    `handles`: of which signals."""
 
     place: int = 0
-    columns: dict[ValueType, tuple[list[int], list[int], list[object], list[int]]] = field(
-        default_factory=dict
-    )
+    columns: dict[ValueType, _Column] = field(default_factory=dict)
     handles: set[int] = field(default_factory=set)
 
-    def add(self, kind: ValueType, handle: int, value: object, time: int) -> None:
-        """Take one value; `time`: microseconds since 1970 or `NO_TIME`."""
-        found = self.columns.get(kind)
-        if found is None:
-            found = self.columns[kind] = [], [], [], []
-        found[0].append(self.place)
-        found[1].append(handle)
-        found[2].append(value)
-        found[3].append(time)
-        self.place += 1
-        self.handles.add(handle)
+    def add(
+        self, kind: ValueType, handles: Sequence[int], values: Iterable[object], at: int
+    ) -> None:
+        """Take values of one type; `at`: microseconds since 1970 or `NO_TIME`."""
+        column = self.columns.get(kind)
+        if column is None:
+            column = self.columns[kind] = _Column()
+        count = len(handles)
+        column.places.append(self.place)
+        column.counts.append(count)
+        column.times.append(at)
+        column.handles.extend(handles)
+        column.values.extend(values)
+        self.place += count
+        self.handles.update(handles)
 
     def finish(self, table: SignalTable) -> Columns | None:
         """All of it; None: there is nothing."""
         if not self.place:
             return None
         numbers = []
-        for kind, (place, handle, value, time) in self.columns.items():
-            count = len(place)
+        for kind, column in self.columns.items():
+            counts = np.array(column.counts)
+            n = len(column.values)
+            # Where each run begins in the whole, less where it begins in this column.
+            ahead = np.array(column.places) - np.cumsum(counts) + counts
             numbers.append(
                 Numbers(
                     kind,
-                    np.array(place, np.uint32),
-                    np.array(handle, np.uint32),
-                    np.array(value, _DTYPES[kind]),
-                    np.zeros(count, np.uint32),
-                    np.array(time, np.int64),
-                    np.full(count, NO_TIME, np.int64),
+                    (np.arange(n) + np.repeat(ahead, counts)).astype(np.uint32),
+                    np.array(column.handles, np.uint32),
+                    np.array(column.values, _DTYPES[kind]),
+                    np.zeros(n, np.uint32),
+                    np.repeat(np.array(column.times, np.int64), counts),
+                    np.full(n, NO_TIME, np.int64),
                 )
             )
         return Columns(table, tuple(numbers))
@@ -92,8 +128,6 @@ _DTYPES = {
     ValueType.UINT64: np.uint64,
     ValueType.BOOL: np.bool_,
 }
-
-_KINDS = {float: ValueType.DOUBLE, int: ValueType.INT64, bool: ValueType.BOOL}
 
 
 class JsonLane:
@@ -120,7 +154,7 @@ class JsonLane:
         topic: bytes,
         payload: bytes,
         into: Collected,
-        not_of: Collection[int] = (),
+        not_of: Set[int] = frozenset(),
         received_at: int | None = None,
     ) -> bool:
         """Take a message's values; False: it is not ordinary, or has a value of one of the handles
@@ -137,14 +171,10 @@ class JsonLane:
             return False
         if type(content) is dict:
             return self._read_members(route, content, payload, into, not_of, received_at)
-        kind = _KINDS.get(type(content))
         bare = route.bare
-        if kind is None or bare < 0 or bare in not_of or _is_doubtful(content, kind):
+        if bare < 0 or bare in not_of:
             return False
-        if kind is ValueType.INT64 and content > _MOST_SIGNED:
-            kind = ValueType.UINT64
-        into.add(kind, bare, content, NO_TIME)
-        return True
+        return _take(into, (bare,), (content,), NO_TIME)
 
     def _read_members(
         self,
@@ -152,45 +182,31 @@ class JsonLane:
         content: dict[str, object],
         payload: bytes,
         into: Collected,
-        not_of: Collection[int],
+        not_of: Set[int],
         received_at: int | None,
     ) -> bool:
         # A member that stands twice is refused where somebody looks: then there is a colon more.
         if payload.count(b":") != len(content):
             return False
-        members, time, found = route.members, NO_TIME, []
-        for key, value in content.items():
-            handle = members.get(key, -1)
-            if handle < 0:
-                if key in _TIMES:
-                    continue
-                # One value with its time.
-                if (
-                    key != "value"
-                    or route.bare < 0
-                    or not _TIMES.issuperset(content.keys() - {key})
-                ):
-                    return False
-                handle = route.bare
-            kind = _KINDS.get(type(value))
-            if kind is None or handle in not_of or _is_doubtful(value, kind):
+        shape, keys = route.shape, tuple(content)
+        if shape is None or shape.keys != keys:
+            shape = route.shape = _shape_of(route, keys)
+            if shape is None:
                 return False
-            if kind is ValueType.INT64 and value > _MOST_SIGNED:  # type: ignore[operator]
-                kind = ValueType.UINT64
-            found.append((kind, handle, value))
-        for key in TIME_KEYS:
-            if key in content and key not in members:
-                given = content[key]
-                if type(given) is not int and type(given) is not float:
-                    return False
-                read = self._times.number(given, route.stream, received_at)
-                if read is None or not -(2**62) < read < 2**62:
-                    return False
-                time = read
-                break
-        for kind, handle, value in found:
-            into.add(kind, handle, value, time)
-        return bool(found)
+        if not_of and not not_of.isdisjoint(shape.handles):
+            return False
+        values, time = list(content.values()), NO_TIME
+        if shape.time >= 0:
+            given = values[shape.time]
+            if type(given) is not int and type(given) is not float:
+                return False
+            read = self._times.number(given, route.stream, received_at)
+            if read is None or not -(2**62) < read < 2**62:
+                return False
+            time = read
+        for place in shape.others:
+            del values[place]
+        return _take(into, shape.handles, values, time)
 
     def _learn(self, topic: bytes) -> Route | None:
         if len(self._routes) >= _MOST_TOPICS:
@@ -224,6 +240,52 @@ class JsonLane:
         return Route(bare, members, f"{text}\0")
 
 
-def _is_doubtful(value: object, kind: ValueType) -> bool:
-    """Whether a double may be an integer that was too large for the parser."""
-    return kind is ValueType.DOUBLE and abs(value) >= MAX_EXACT_INT  # type: ignore[arg-type]
+def _shape_of(route: Route, keys: tuple[str, ...]) -> Shape | None:
+    """What members are; None: not all of them are known."""
+    members, handles, others = route.members, [], []
+    for place, key in enumerate(keys):
+        handle = members.get(key, -1)
+        if handle < 0 and key in _TIMES:
+            others.append(place)
+            continue
+        if handle < 0:
+            # One value with its time.
+            if key != "value" or route.bare < 0 or not _TIMES.issuperset({*keys} - {key}):
+                return None
+            handle = route.bare
+        handles.append(handle)
+    if not handles:
+        return None
+    times = (keys.index(key) for key in TIME_KEYS if key in keys and key not in members)
+    return Shape(keys, tuple(reversed(others)), next(times, -1), tuple(handles))
+
+
+def _take(into: Collected, handles: Sequence[int], values: Sequence[object], time: int) -> bool:
+    """Take values of one object; False: one is no ordinary number, and nothing was taken."""
+    types = set(map(type, values))
+    kind = _kind_of_all(values, *types) if len(types) == 1 else None
+    if kind is not None:
+        into.add(kind, handles, values, time)
+        return True
+    kinds = [_kind_of_all((value,), type(value)) or _kind_of_large(value) for value in values]
+    if None in kinds:
+        return False
+    for kind, handle, value in zip(kinds, handles, values, strict=True):
+        assert kind is not None
+        into.add(kind, (handle,), (value,), time)
+    return True
+
+
+def _kind_of_all(values: Sequence[Any], kind: type) -> ValueType | None:
+    """The type of values of one Python type; None: some need a closer look."""
+    if kind is float:
+        # A large double may be an integer that was too large for the parser.
+        is_sure = min(values) > -MAX_EXACT_INT and max(values) < MAX_EXACT_INT
+        return ValueType.DOUBLE if is_sure else None
+    if kind is int:
+        return ValueType.INT64 if max(values) <= _MOST_SIGNED else None
+    return ValueType.BOOL if kind is bool else None
+
+
+def _kind_of_large(value: object) -> ValueType | None:
+    return ValueType.UINT64 if type(value) is int else None

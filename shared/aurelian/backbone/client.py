@@ -78,7 +78,7 @@ class Producer:
             client_id=client_id,
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
+            compression_type="zstd",
             linger_ms=10,
             max_batch_size=262_144,
             max_request_size=8_388_608,

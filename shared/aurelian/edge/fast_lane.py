@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,16 @@ class Part:
 
     def take(self, chosen: NDArray[Any] | slice) -> Part:
         """Some of the values."""
-        return Part(*(getattr(self, name)[chosen] for name in _FIELDS))
+        return Part(
+            self.handle[chosen],
+            self.bits[chosen],
+            self.kind[chosen],
+            self.source_time[chosen],
+            self.server_time[chosen],
+            self.gateway_time[chosen],
+            self.status[chosen],
+            self.flags[chosen],
+        )
 
 
 _FIELDS = (
@@ -165,23 +175,27 @@ class FastLane:
             return []
         if (lines == lines[0]).all():
             return [(self.table.lines[int(lines[0])], part)]
+        # Sorted once, each line is a slice: a mask for each would be eight copies a line.
+        order = np.argsort(lines, kind="stable")
+        part, lines = part.take(order), lines[order]
+        bounds = [0, *(np.flatnonzero(lines[1:] != lines[:-1]) + 1).tolist(), len(lines)]
         return [
-            (self.table.lines[line], part.take(lines == line)) for line in np.unique(lines).tolist()
+            (self.table.lines[int(lines[begin])], part.take(slice(begin, end)))
+            for begin, end in pairwise(bounds)
         ]
 
     def batch(self, parts: Sequence[Part], *, gateway: str, boot: int, line: str) -> SampleBatch:
         """Parts of one line as one batch; its dictionary as `sample.make_batch` orders it."""
         whole = parts[0] if len(parts) == 1 else _concatenated(parts)
         rank = self.table.rank[whole.handle]
-        present = np.zeros(len(self.table), np.bool_)
-        present[rank] = True
-        used = np.flatnonzero(present)
-        place = np.empty(len(self.table), np.uint32)
-        place[used] = np.arange(len(used), dtype=np.uint32)
+        used = _distinct(rank)
         by_rank = self.table.by_rank
         bits, kind = whole.bits, whole.kind
+        first = int(kind[0]) if (kind == kind[0]).all() else None
 
         def of(wanted: int) -> NDArray[np.uint64]:
+            if first is not None:
+                return bits if first == wanted else bits[:0]
             chosen: NDArray[np.uint64] = bits[kind == wanted]
             return chosen
 
@@ -192,7 +206,7 @@ class FastLane:
             sequence=0,
             line=line,
             signals=tuple([by_rank[n] for n in used.tolist()]),
-            signal=place[rank],
+            signal=np.searchsorted(used, rank).astype(np.uint32),
             type=kind,
             source_time=whole.source_time,
             server_time=whole.server_time,
@@ -232,6 +246,16 @@ class FastLane:
         self._status[slots, handles] = part.status
         self._next[handles] = slots + 1
         self._untold[handles] = True
+
+
+def _distinct(ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each once, ascending; `np.unique` takes three times as long for a few."""
+    ordered = np.sort(ranks)
+    is_first = np.empty(len(ordered), np.bool_)
+    is_first[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    distinct: NDArray[np.int64] = ordered[is_first]
+    return distinct
 
 
 def _repeats(handles: NDArray[np.int64]) -> bool:

@@ -145,7 +145,12 @@ def prepare(
     settings = _node_settings(folder / "data", port, controller_port, node, controllers)
     properties.write_text(_java_properties(settings), encoding="ascii")
     class_path = kafka_jars.class_path(jars)
-    command = (str(java), *JVM_OPTIONS, *aot_options(cache, java), "-cp", class_path)
+    # Of Zstandard, unpacked at each start; what an ended broker left is nobody's.
+    native = folder / "native"
+    shutil.rmtree(native, ignore_errors=True)
+    native.mkdir(mode=0o700)
+    options = (*JVM_OPTIONS, f"-DZstdTempFolder={native}")
+    command = (str(java), *options, *aot_options(cache, java), "-cp", class_path)
     if not (folder / "data" / "meta.properties").exists():
         _format(folder, command, cluster_id or new_cluster_id(), log, settings)
     program = Program(

@@ -50,6 +50,17 @@ def read_varint(data: bytes, pos: int) -> tuple[int, int]:
     return value | more << shift, pos + 1
 
 
+def skipped(data: bytes, pos: int, key: int) -> int:
+    """The position after a field's number; `key`: its tag, not of a length-delimited one."""
+    match key & 7:
+        case 0:
+            return read_varint(data, pos)[1]
+        case 1:
+            return pos + 8
+        case _:
+            return pos + 4
+
+
 def fields(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """Walk the fields of a message: tag, position of the tag, of the value, and of what follows.
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aurelian.edge.outbox.compact import SignalTable
 from aurelian.edge.outbox.raw_pages import Record, read_records
 from aurelian.edge.outbox.rows import HourCount, OutboxRow, StreamKey, count_key
 from aurelian.edge.outbox.segment import Segment, Span
+from aurelian.edge.outbox.signal_table import SignalTable
 from aurelian.edge.outbox.substitutes import make_substitutes
 from aurelian.edge.outbox.tables import (
     to_broken_row,

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurelian.edge.outbox.compact import SignalTable
 from aurelian.edge.outbox.damage import DamagedError, tell_damage
 from aurelian.edge.outbox.fresh import Fresh
 from aurelian.edge.outbox.rows import (
@@ -24,6 +23,7 @@ from aurelian.edge.outbox.rows import (
     count_key,
     is_within,
 )
+from aurelian.edge.outbox.signal_table import SignalTable
 from aurelian.edge.outbox.tables import (
     head_fits,
     insert_bookmarks,

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from aurelian.edge.outbox.compact import CompactError, SignalTable, pack, unpack
+from aurelian.edge.outbox.compact import CompactError, pack, unpack
 from aurelian.edge.outbox.damage import DamagedError
 from aurelian.edge.outbox.rows import HourCount, OutboxRow, RecordKind, StreamKey
+from aurelian.edge.outbox.signal_table import SignalTable
 from aurelian.model.codec import dictionary_entries
 
 _SIGNAL_TABLES = ("signals", "signals_copy")
@@ -165,7 +166,7 @@ def to_values(row: OutboxRow, commit: int, signals: SignalTable) -> tuple[object
     stream's name, as it nearly always is."""
     key, data = row.key, row.data
     if row.kind is RecordKind.SAMPLES:
-        key, data = "" if key == row.stream else key, pack(data, signals)
+        key, data = "" if key == row.stream else key, pack(data, signals, row.samples)
     name = (int(row.kind), row.boot, row.stream, row.sequence, key, row.samples)
     head = (*name, row.appended_at, commit)
     crc = _crc(head)
