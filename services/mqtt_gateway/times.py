@@ -15,8 +15,7 @@ from aurelian.model.sample import Flag
 from aurelian.model.time import SECOND_US
 from mqtt_gateway.local_time import LocalClock
 
-_NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
-_BELOW = ((10**11, "s"), (10**14, "ms"), (10**17, "us"))
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NEAR_US = 86_400 * SECOND_US
 _STREAMS = 100_000
 _MOST_DIGITS = 40
@@ -65,7 +64,8 @@ class Times:
         """A time that is a number; None: none that can be."""
         if self._unit != "auto":
             return _in_unit(found, self._unit)
-        unit = _unit_of(found)
+        size = abs(found)
+        unit = "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
         us = _in_unit(found, unit)
         if received_at is None or us is None:
             return us
@@ -100,15 +100,10 @@ def to_time(found: object, zone: tzinfo = UTC) -> int | None:
     return Times(zone).read(found)[0]
 
 
-def _unit_of(found: float) -> str:
-    size = abs(found)
-    return next((unit for bound, unit in _BELOW if size < bound), "ns")
-
-
 def _in_unit(found: float, unit: str) -> int | None:
-    nanoseconds = _NANOSECONDS[unit]
-    if isinstance(found, int):
-        return found * nanoseconds // 1_000
+    if type(found) is int:
+        scale = _MICROSECONDS.get(unit)
+        return found // 1_000 if scale is None else found * scale
     if not math.isfinite(found):
         return None
-    return round(found * (nanoseconds / 1_000))
+    return round(found * _MICROSECONDS.get(unit, 1e-3))
