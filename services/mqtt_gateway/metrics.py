@@ -23,6 +23,12 @@ QOS0 = Counter(
     "counts be published with QoS 1.",
     ["source"],
 )
+BROKER_DROPPED = Counter(
+    "mqtt_gateway_broker_dropped_total",
+    "Messages that the broker says it threw away since this process watches it (`dropped_topic`); "
+    "rising: let the broker's queues hold more (Mosquitto: max_queued_messages), find who is slow.",
+    ["source"],
+)
 UNREAD = Counter(
     "mqtt_gateway_unread_total",
     "Times that nothing was read for a second and more, since the outbox took nothing, and QoS 0 "
