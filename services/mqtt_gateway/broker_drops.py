@@ -61,7 +61,8 @@ class BrokerDrops:
                         batch = await connection.take(_BATCH, _TAKE_S)
                         for message in batch.messages:
                             self.note(message)
-                        connection.stored(batch)
+                        if batch.messages:
+                            connection.stored(batch)
             except ConnectionLost as error:
                 if isinstance(error, Refused):
                     version = other(version)

@@ -140,6 +140,8 @@ class JsonSource:
                 yield self._told(gap=self._gap(reason, *doubt))
             for gap in () if self._drops is None else self._drops.take():
                 yield self._told(gap=gap)
+            if not batch.messages:
+                continue
             live = [each for each in batch.messages if not each.retained]
             self._dialling.heard_at = live[-1].at if live else self._dialling.heard_at
             # Some brokers (Mosquitto 2.0.11) give what they keep to each member of a group.
