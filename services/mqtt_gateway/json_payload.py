@@ -25,6 +25,7 @@ NAME_KEYS = ("name", "tag", "signal", "metric")
 
 _DEEPEST = 32
 _MAX_DIGITS = 4_000
+_MOST_NAME = 300
 _WHOLE = (ValueType.JSON,)
 
 
@@ -193,7 +194,7 @@ def flat_members(
         if isinstance(content, dict):
             for member, value in content.items():
                 yield from flat_members(
-                    _join(name, str(member)),
+                    join_names(name, str(member)),
                     value,
                     time,
                     flags,
@@ -254,14 +255,14 @@ class _Reader:
             inner = (
                 name
                 if not name and member == "fields" and isinstance(value, dict)
-                else _join(name, member)
+                else join_names(name, member)
             )
             yield from self.read(inner, value, about, depth + 1)
 
     def _value_object_keys(self, name: str, content: dict[str, object]) -> Collection[str] | None:
         """Whether `content` is one value with what is said of it: the members that name its
         signal, None where it is an object of several values."""
-        if "value" not in content or _join(name, "value") in self.declared:
+        if "value" not in content or join_names(name, "value") in self.declared:
             return None
         naming = [
             key
@@ -278,7 +279,7 @@ class _Reader:
     ) -> tuple[dict[str, object], _About]:
         """The members that are values, and what the others say of them."""
         time, status, flags = about.time, about.status, about.flags
-        free = dict.fromkeys(key for key in content if _join(name, key) not in self.declared)
+        free = dict.fromkeys(key for key in content if join_names(name, key) not in self.declared)
         dropped: set[str] = set()
         key = next((key for key in TIME_KEYS if key in free), None)
         if key is not None:
@@ -349,5 +350,11 @@ def _finite(value: object) -> object:
     return value
 
 
-def _join(name: str, member: str) -> str:
-    return f"{name}.{member}" if name else member
+def join_names(name: str, member: str) -> str:
+    """`name.member`, or the member where there is no name.
+
+    Cut where it is longer than any name that can be kept: a long one in front of thousands would
+    fill the memory.
+    """
+    joined = f"{name}.{member}" if name else member
+    return joined if len(joined) <= _MOST_NAME else joined[:_MOST_NAME]

@@ -4,7 +4,7 @@ json_messages.py."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from aurelian.edge.gateway import Reading, Reject
@@ -150,7 +150,7 @@ class MessageMap:
                 units = [unit] if unit is not None else []
                 units = list(route.units.values()) if part.state.everyone else units
                 said.append(Said(units, part.state))
-        return Mapped(readings, rejects, unit, said)
+        return Mapped(readings, _merged(rejects), unit, said)
 
     def _members(
         self, part: Part, unit_name: str, topic: str, payload: bytes, flags: Flag
@@ -197,3 +197,22 @@ class MessageMap:
             reason = f"unit {unit_name[:60]!r} is not in the plant model, and no value came"
             rejects.append(Reject(reason, "unknown_unit", topic, payload))
         return readings, rejects
+
+
+def _merged(rejects: Sequence[Reject]) -> list[Reject]:
+    """Rejects of one message's parts: of those that are of no single signal one for each class, and
+    the payload once."""
+    if len(rejects) < 2:
+        return list(rejects)
+    merged: list[Reject] = []
+    places: dict[str, int] = {}
+    for each in rejects:
+        place = places.get(each.error_class) if each.signal is None else None
+        if place is not None:
+            first = merged[place]
+            merged[place] = replace(first, samples=first.samples + each.samples)
+            continue
+        if each.signal is None:
+            places[each.error_class] = len(merged)
+        merged.append(replace(each, payload=b"") if merged else each)
+    return merged

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from aurelian.model.sample import ValueType
-from mqtt_gateway.json_payload import Broken, Field, Unreadable, make_field
+from mqtt_gateway.json_payload import Broken, Field, Unreadable, join_names, make_field
 from mqtt_gateway.payloads.bare import object_of
 from mqtt_gateway.payloads.contract import (
     ASIDE,
@@ -50,12 +50,12 @@ def decode(message: Message, context: Context) -> Sequence[Part]:
         return ASIDE
     times = metadata.get("reported") if isinstance(metadata, dict) else None
     walk = _Walk(context, message.topic, context.declared(context.unit))
-    prefix = f"{found['name']}." if found["name"] else ""
+    shadow = found["name"] or ""
     base = walk.time(document.get("timestamp"))
     members = [
         member
         for name, value in reported.items()
-        for member in walk.members(prefix + name, value, _below(times, name), base, 0)
+        for member in walk.members(join_names(shadow, name), value, _below(times, name), base, 0)
     ]
     return (Part(members, is_aside=True),)
 
@@ -77,7 +77,9 @@ class _Walk:
             and self._declared.get(name) is not ValueType.JSON
         ):
             for key, each in value.items():
-                yield from self.members(f"{name}.{key}", each, _below(times, key), time, depth + 1)
+                yield from self.members(
+                    join_names(name, key), each, _below(times, key), time, depth + 1
+                )
             return
         if isinstance(value, (dict, list)):
             time = max(filter(None, map(self.time, _timestamps(times, 0))), default=time)

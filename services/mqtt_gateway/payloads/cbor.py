@@ -8,7 +8,6 @@ for millions, are refused, and so are maps whose keys are no text (but for SenML
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from io import BytesIO
@@ -18,7 +17,7 @@ import cbor2
 
 from mqtt_gateway.json_payload import Unreadable, read_content
 from mqtt_gateway.payloads.contract import Context, Message, Part
-from mqtt_gateway.payloads.plain_json import below
+from mqtt_gateway.payloads.plain_json import below, under
 
 _DEEPEST = 64
 _REFUSED = (5, 25, 28, 29, 30, 256)
@@ -40,11 +39,7 @@ def decode(message: Message, context: Context) -> Sequence[Part]:
         stream=message.topic,
         received_at=context.received_at,
     )
-    if prefix:
-        members = [
-            replace(each, name=f"{prefix}.{each.name}" if each.name else prefix) for each in members
-        ]
-    return (Part(members),)
+    return (Part(under(prefix, members)),)
 
 
 def to_plain(payload: bytes, *, number_keys: bool = False) -> object:

@@ -9,10 +9,18 @@ A measurement is `<fragment>.<series>`, an event `event.<type>`, an alarm `alarm
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 
 from aurelian.model.sample import Flag, ValueType
-from mqtt_gateway.json_payload import Broken, Field, Unreadable, flat_members, make_field
+from mqtt_gateway.json_payload import (
+    Broken,
+    Field,
+    Unreadable,
+    flat_members,
+    join_names,
+    make_field,
+)
 from mqtt_gateway.payloads.bare import field_of_text, object_of, text_of
 from mqtt_gateway.payloads.contract import Context, Message, Part
 
@@ -46,7 +54,8 @@ def decode(message: Message, context: Context) -> Sequence[Part]:
         raise Unreadable("a template of the device's own: only its cloud knows what it says")
     declared = context.declared(context.unit)
     try:
-        rows = list(csv.reader(text_of(message.payload).splitlines(), strict=True))
+        lines = io.StringIO(text_of(message.payload), newline="")
+        rows = list(csv.reader(lines, strict=True))
     except csv.Error as error:
         raise Unreadable(f"no comma-separated values: {error}") from error
     members = [each for row in rows if row for each in _line(row, context, message.topic, declared)]
@@ -114,7 +123,7 @@ def _entry(api: str, entry: object, context: Context, topic: str) -> Part:
     rest = {name: value for name, value in entry.items() if name not in _ABOUT}
     if api == "measurement":
         values = {
-            f"{fragment}.{name}": series.get("value") if isinstance(series, dict) else series
+            join_names(fragment, name): series.get("value") if isinstance(series, dict) else series
             for fragment, many in rest.items()
             if isinstance(many, dict)
             for name, series in many.items()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from aurelian.model.sample import ValueType
-from mqtt_gateway.json_payload import read_members
+from mqtt_gateway.json_payload import Broken, Field, join_names, read_members
 from mqtt_gateway.payloads.contract import Context, Message, Part
 
 
@@ -27,11 +27,17 @@ def read_below(message: Message, context: Context, prefix: str) -> Sequence[Part
         stream=message.topic,
         received_at=context.received_at,
     )
-    if prefix:
-        members = [
-            replace(each, name=f"{prefix}.{each.name}" if each.name else prefix) for each in members
-        ]
-    return (Part(members),)
+    return (Part(under(prefix, members)),)
+
+
+def under(prefix: str, members: Sequence[Field | Broken]) -> Sequence[Field | Broken]:
+    """Members with their names below a prefix."""
+    if not prefix:
+        return members
+    return [
+        replace(each, name=join_names(prefix, each.name) if each.name else prefix)
+        for each in members
+    ]
 
 
 def below(prefix: str, declared: Mapping[str, ValueType]) -> Mapping[str, ValueType]:
