@@ -38,7 +38,10 @@ scalars = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["\x00", "\ud800", "9" * 5000, "1e999", "NaN", "2026-13-45T99:99:99", "-0"]),
 )
-MEMBERS = ["ts", "Time", "value", "params", "state", "reported", "metadata", "metrics", "n", "v", "bn", "vd", "s", "t", "timestamp", "events", "component", "name", "device", "values", "nodes"]
+MEMBERS = [
+    *("ts", "Time", "value", "params", "state", "reported", "metadata", "metrics", "n", "v", "bn"),
+    *("vd", "s", "t", "timestamp", "events", "component", "name", "device", "values", "nodes"),
+]
 names = st.sampled_from([*SIGNALS, *MEMBERS]) | st.text(max_size=5)
 contents = st.recursive(
     scalars,
@@ -176,10 +179,10 @@ AMPLIFIED: dict[str, tuple[bytes, object]] = {
 @pytest.mark.parametrize("name", AMPLIFIED)
 def test_a_long_name_before_many_values_is_not_kept_for_each(name: str) -> None:
     topic, around = AMPLIFIED[name]
-    inner = {"k" * 30_000: {f"{n}": n for n in range(3_000)}}
+    inner = {"k" * 30_000: {f"{n}": n for n in range(1_500)}}
     content = json.loads(json.dumps(around).replace('"HERE"', json.dumps(inner)))
     if name == "senml":
-        content = [{"bn": "n" * 30_000, "v": 1}, *({"v": n} for n in range(3_000))]
+        content = [{"bn": "n" * 30_000, "v": 1}, *({"v": n} for n in range(1_500))]
     payload = cbor2.dumps(content) if name == "cbor" else json.dumps(content).encode()
     run_within_bounds(_of(name, topic), payload, memory=True)
 
