@@ -187,5 +187,12 @@ def test_a_long_name_before_many_values_is_not_kept_for_each(name: str) -> None:
     run_within_bounds(_of(name, topic), payload, memory=True)
 
 
+@pytest.mark.parametrize("entries", ["[]", '[{"a":1,"a":2}]'])
+def test_a_message_of_many_bad_devices_is_kept_once(entries: str) -> None:
+    devices = ",".join(f'"d{n}":{entries}' for n in range(500))
+    payload = f"{{{devices}}}".encode()
+    run_within_bounds(_of("thingsboard", b"v1/gateway/telemetry"), payload, memory=True)
+
+
 def _of(name: str, topic: bytes) -> Target:
     return Target(name, lambda payload: run_message(name, topic, payload), ())

@@ -66,7 +66,7 @@ def decode(message: Message, context: Context) -> Sequence[Part]:
         name = base.name + _text(record, "n")
         if not any(each in record for each in (*_VALUES, "s")):
             continue
-        if len(name) > 2 * _MOST_NAME or _NAME.fullmatch(name) is None:
+        if len(name) > _MOST_NAME or _NAME.fullmatch(name) is None:
             raise Unreadable(f"{name[:60]!r} is no name of SenML")
         unit, address = _split(name, base.name, context)
         for member in _members(address, record, base, context):
@@ -103,8 +103,6 @@ def _check(record: Mapping[str, object]) -> None:
 def _take_base(base: _Base, record: Mapping[str, object]) -> None:
     if "bn" in record:
         base.name = _text(record, "bn")
-        if len(base.name) > _MOST_NAME:
-            raise Unreadable(f"a base name of {len(base.name)} characters")
     base.time = _number(record, "bt", base.time)
     base.value = _number(record, "bv", base.value)
     base.sum = _number(record, "bs", base.sum)
