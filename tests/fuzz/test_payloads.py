@@ -182,7 +182,7 @@ def test_a_long_name_before_many_values_is_not_kept_for_each(name: str) -> None:
     inner = {"k" * 30_000: {f"{n}": n for n in range(1_500)}}
     content = json.loads(json.dumps(around).replace('"HERE"', json.dumps(inner)))
     if name == "senml":
-        content = [{"bn": "n" * 30_000, "v": 1}, *({"v": n} for n in range(1_500))]
+        content = [{"bn": "n" * 30_000}, *({"n": f"{n}", "v": n} for n in range(1_500))]
     payload = cbor2.dumps(content) if name == "cbor" else json.dumps(content).encode()
     run_within_bounds(_of(name, topic), payload, memory=True)
 
