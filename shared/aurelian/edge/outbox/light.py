@@ -1,15 +1,14 @@
-"""The form in which the outbox stores a small batch: its signals by number, the rest as it is,
-compressed. Used by `compact.py`. Pure.
+"""The form in which the outbox stores a small batch: its signals by number, the rest as it is.
+Used by `compact.py`. Pure.
 
-Ten samples take as much room as in the compact form (26 against 25 bytes each), in an eighth of the
-time.
+Ten samples take 10 % more room than in the compact form, or 5 bytes a sample more where they have a
+server's time too, and less than a third of the time.
 """
 
 from __future__ import annotations
 
 import struct
 
-import cramjam
 import numpy as np
 
 from aurelian.edge.outbox.signal_table import SignalTable
@@ -29,7 +28,7 @@ byte in the number, so that equal ones stand side by side."""
 
 
 def packed(data: bytes, signals: SignalTable) -> bytes | None:
-    """What is stored of a batch's bytes; None: they are no batch with keys."""
+    """What is compressed of a batch's bytes; None: they are no batch with keys."""
     outline: list[bytes] = []
     repeated: list[bytes] = []
     wide: list[bytes] = []
@@ -58,11 +57,11 @@ def packed(data: bytes, signals: SignalTable) -> bytes | None:
     named = struct.pack(f"<{len(numbers)}I", *numbers)
     turned = np.frombuffer(b"".join(wide), np.uint8).reshape(-1, _BYTES).T.tobytes()
     head = _HEAD.pack(len(frame), len(numbers))
-    return bytes(cramjam.lz4.compress_block(head + named + frame + turned))
+    return head + named + frame + turned
 
 
 def restored(payload: bytes, signals: SignalTable) -> bytes:
-    """The bytes that `packed` was given, out of its decompressed ones.
+    """The bytes that `packed` was given, out of what it returned.
 
     Raises:
         ValueError, KeyError, IndexError, struct.error: they are damaged.
