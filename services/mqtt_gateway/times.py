@@ -66,7 +66,8 @@ class Times:
             return _in_unit(found, self._unit)
         size = abs(found)
         unit = "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
-        us = _in_unit(found, unit)
+        # Nearly all are whole milliseconds: no call for those.
+        us = found * 1_000 if unit == "ms" and type(found) is int else _in_unit(found, unit)
         if received_at is None or us is None:
             return us
         if -_NEAR_US < us - received_at < _NEAR_US:

@@ -116,6 +116,8 @@ def told(mapped: Mapped) -> dict[str, object]:
         ("p/{unit}/#", "p/+/#", "p/press", {"unit": "press"}),
         ("a.b/{unit}", "a.b/+", "aXb/press", None),
         ("fixed/topic", "fixed/topic", "fixed/topic", {}),
+        ("#", "#", "a/b", {"signal": "a/b"}),
+        ("p/{unit}/#", "p/+/#", "p/press/", {"unit": "press"}),
     ],
 )
 def test_a_template_finds_unit_and_signal_in_a_topic(

@@ -3,6 +3,7 @@ and what the plant file's check says of wrong ones."""
 
 import re
 from typing import get_args
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -86,6 +87,10 @@ def test_two_topics_never_become_one_signal(topics: list[tuple[str, ...]]) -> No
     mapping = make_map({"topic": "{area}/{line}/{unit}/{signal}"}, {"press": {"force": "double"}})
     signals = [send(mapping, "/".join(each), "1").readings[0].signal for each in topics]
     assert len({each.path for each in signals}) == len(topics)
+    for names, signal in zip(topics, signals, strict=True):
+        # Nothing of the names is lost: a path can be read back.
+        if signal.discovered and names[:3] != ("hall", "line-1", "press"):
+            assert tuple(map(unquote, signal.path.split("/")[2:])) == names
 
 
 def test_each_topic_of_a_source_has_its_own_payload() -> None:
