@@ -7,7 +7,7 @@ numbers with at most a time among them. Both ways give the same values (test_jso
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,9 @@ import orjson
 
 from aurelian.edge.columns import NO_TIME, Columns, Numbers, SignalTable
 from aurelian.model.sample import MAX_EXACT_INT, ValueType
-from mqtt_gateway.json_payload import TIME_KEYS, to_time
-from mqtt_gateway.mapping import SignalMap, Template
+from mqtt_gateway.json_payload import TIME_KEYS
+from mqtt_gateway.mapping import SignalMap
+from mqtt_gateway.times import Times
 
 _MOST_TOPICS = 100_000
 _MOST_BYTES = 64 * 1024
@@ -51,11 +52,13 @@ class Route:
     Attributes:
         bare: handle of the signal that a bare value is of; -1: of none that is declared.
         members: handles by member; only those whose place in the payload is at the top.
+        stream: what the topic's times belong to.
         shape: of the object that came last.
     """
 
     bare: int
     members: dict[str, int]
+    stream: str
     shape: Shape | None = None
 
 
@@ -128,10 +131,17 @@ _DTYPES = {
 
 
 class JsonLane:
-    """Reads the ordinary messages of one source."""
+    """Reads the ordinary messages of one source. `place_of`: unit and signal (empty: it names none)
+    of a topic; None: it has no payload of JSON."""
 
-    def __init__(self, owner: str, signals: SignalMap, template: Template, only_unit: str) -> None:
-        self._template, self._only_unit = template, only_unit
+    def __init__(
+        self,
+        owner: str,
+        signals: SignalMap,
+        times: Times,
+        place_of: Callable[[str], tuple[str, str] | None],
+    ) -> None:
+        self._times, self._place_of = times, place_of
         entries, self._handles = signals.declared_entries()
         self.table = SignalTable(owner, entries)
         self._addresses: dict[str, list[str]] = {}
@@ -140,7 +150,12 @@ class JsonLane:
         self._routes: dict[bytes, Route | None] = {}
 
     def read(
-        self, topic: bytes, payload: bytes, into: Collected, not_of: Set[int] = frozenset()
+        self,
+        topic: bytes,
+        payload: bytes,
+        into: Collected,
+        not_of: Set[int] = frozenset(),
+        received_at: int | None = None,
     ) -> bool:
         """Take a message's values; False: it is not ordinary, or has a value of one of the handles
         `not_of`, and nothing was taken."""
@@ -155,7 +170,7 @@ class JsonLane:
         except orjson.JSONDecodeError:
             return False
         if type(content) is dict:
-            return self._read_members(route, content, payload, into, not_of)
+            return self._read_members(route, content, payload, into, not_of, received_at)
         bare = route.bare
         if bare < 0 or bare in not_of:
             return False
@@ -168,6 +183,7 @@ class JsonLane:
         payload: bytes,
         into: Collected,
         not_of: Set[int],
+        received_at: int | None,
     ) -> bool:
         # A member that stands twice is refused where somebody looks: then there is a colon more.
         if payload.count(b":") != len(content):
@@ -184,7 +200,7 @@ class JsonLane:
             given = values[shape.time]
             if type(given) is not int and type(given) is not float:
                 return False
-            read = to_time(given)
+            read = self._times.number(given, route.stream, received_at)
             if read is None or not -(2**62) < read < 2**62:
                 return False
             time = read
@@ -200,12 +216,13 @@ class JsonLane:
 
     def _route_of(self, topic: bytes) -> Route | None:
         try:
-            places = self._template.match(topic.decode())
+            text = topic.decode()
         except UnicodeDecodeError:
             return None
-        if places is None:
+        place = self._place_of(text)
+        if place is None:
             return None
-        unit, prefix = places.get("unit") or self._only_unit, places.get("signal", "")
+        unit, prefix = place
         below = f"{prefix}." if prefix else ""
         members = {
             address.removeprefix(below): self._handles[unit, address]
@@ -220,7 +237,7 @@ class JsonLane:
             members = {name: handle for name, handle in members.items() if "." not in name}
         if prefix and any(each in members for each in ("value", *TIME_KEYS)):
             return None
-        return Route(bare, members)
+        return Route(bare, members, f"{text}\0")
 
 
 def _shape_of(route: Route, keys: tuple[str, ...]) -> Shape | None:

@@ -7,11 +7,10 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
 
 from aurelian.model.sample import Flag, Value, ValueType
 from mqtt_gateway import quality
-from mqtt_gateway.local_time import LocalClock
+from mqtt_gateway.times import Times
 
 TIME_KEYS = ("ts", "timestamp", "timestamp_ms", "time")
 """Members that carry the time of an object, in order of preference, unless the plant model declares
@@ -26,11 +25,20 @@ NAME_KEYS = ("name", "tag", "signal", "metric")
 
 _DEEPEST = 32
 _MAX_DIGITS = 4_000
+_MOST_NAME = 300
 _WHOLE = (ValueType.JSON,)
 
 
 class Unreadable(ValueError):
-    """The payload is no JSON that can be used; the text says why."""
+    """The payload cannot be used; the text says why."""
+
+
+class NotJson(Unreadable):
+    """Text, but no JSON."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(reason)
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ def read_members(
     payload: bytes,
     *,
     declared: Collection[str] | Mapping[str, ValueType] = (),
-    clock: LocalClock,
+    times: Times,
     texts: bool = False,
     stream: str = "",
     received_at: int | None = None,
@@ -107,7 +115,7 @@ def read_members(
         declared: names that the plant model knows, with their types where they matter: an object
             there stays whole where JSON is declared or it has no `value`, and a time, quality or
             unit key is a value.
-        clock: reads times without a zone, in order of arrival.
+        times: reads times.
         texts: take a payload that is no JSON as a bare text.
         stream: what the clock's order belongs to, say the topic.
         received_at: microseconds since 1970, for times that could be in the future.
@@ -116,59 +124,89 @@ def read_members(
         Unreadable: not UTF-8, not JSON, or nested too deeply.
     """
     try:
-        text = payload.decode()
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"not UTF-8: {error.reason} at byte {error.start}") from error
+        content = parse_json(payload)
+    except NotJson as error:
+        if texts:
+            return [Field("", error.text, ValueType.TEXT, None)]
+        raise
+    return read_content(
+        content, declared=declared, times=times, stream=stream, received_at=received_at
+    )
+
+
+def read_content(
+    content: object,
+    *,
+    declared: Collection[str] | Mapping[str, ValueType] = (),
+    times: Times,
+    stream: str = "",
+    received_at: int | None = None,
+) -> list[Field | Broken]:
+    """Read all values of what a payload was parsed to, as `read_members` does.
+
+    Raises:
+        Unreadable: nested too deeply.
+    """
     known = declared if isinstance(declared, Mapping) else dict.fromkeys(declared, ValueType.NULL)
-    reader = _Reader(known, clock, stream, received_at)
+    reader = _Reader(known, times, stream, received_at)
     try:
-        content = json.loads(text, parse_int=_integer, object_pairs_hook=_members)
-        if isinstance(content, _TooLong):
-            raise Unreadable(f"an integer of {len(content)} digits")
         return list(reader.read("", content, _About(), 0))
     except RecursionError as error:
         raise Unreadable("nested too deeply") from error
-    except Unreadable:
-        raise
-    except ValueError as error:
-        if texts:
-            return [Field("", text, ValueType.TEXT, None)]
-        raise Unreadable(f"not JSON: {error}") from error
 
 
-def to_time(found: object, zone: tzinfo = UTC) -> int | None:
-    """A time as microseconds since 1970, or None where it cannot be read.
+def parse_json(payload: bytes) -> object:
+    """A JSON payload as Python objects, for `read_content` and `flat_members`.
 
-    Numbers are seconds, milliseconds, microseconds or nanoseconds by their magnitude (below 1e11,
-    1e14, 1e17, above); texts are such numbers, or ISO 8601, in `zone` where they name none.
+    Raises:
+        NotJson: text that is no JSON.
+        Unreadable: not UTF-8, nested too deeply, or an integer without end.
     """
-    if isinstance(found, bool):
-        return None
-    if isinstance(found, str):
-        try:
-            return to_time(float(found) if "." in found else int(found))
-        except ValueError:
-            return _from_iso(found, LocalClock(zone), "", None)[0]
-    if isinstance(found, int):
-        size = abs(found)
-        if size < 10**11:
-            return found * 1_000_000
-        if size < 10**14:
-            return found * 1_000
-        return found if size < 10**17 else found // 1_000
-    if isinstance(found, float) and math.isfinite(found):
-        magnitude = abs(found)
-        scale = (
-            1e6
-            if magnitude < 1e11
-            else 1e3
-            if magnitude < 1e14
-            else 1.0
-            if magnitude < 1e17
-            else 1e-3
-        )
-        return round(found * scale)
-    return None
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"not UTF-8: {error.reason} at byte {error.start}") from error
+    try:
+        content = json.loads(text, parse_int=_integer, object_pairs_hook=_members)
+    except RecursionError as error:
+        raise Unreadable("nested too deeply") from error
+    except ValueError as error:
+        raise NotJson(f"not JSON: {error}", text) from error
+    if isinstance(content, _TooLong):
+        raise Unreadable(f"an integer of {len(content)} digits")
+    return content
+
+
+def flat_members(
+    name: str,
+    content: object,
+    time: int | None = None,
+    flags: Flag = Flag.NONE,
+    *,
+    declared: Mapping[str, ValueType] | None = None,
+    depth: int = 0,
+) -> Iterator[Field | Broken]:
+    """A field for each value of an object, nested ones as `a.b`; nothing in it says anything of
+    others. An object deeper than 32 levels, and one where JSON is `declared`, stays whole; of an
+    array elements have fields of their own where one is declared (`a.0`)."""
+    declared = declared or {}
+    if depth <= _DEEPEST and declared.get(name) not in _WHOLE:
+        if isinstance(content, dict):
+            for member, value in content.items():
+                yield from flat_members(
+                    join_names(name, str(member)),
+                    value,
+                    time,
+                    flags,
+                    declared=declared,
+                    depth=depth + 1,
+                )
+            return
+        if isinstance(content, list) and f"{name}.0" in declared:
+            for number, value in enumerate(content):
+                yield make_field(f"{name}.{number}", value, time, 0, flags)
+            return
+    yield make_field(name, content, time, 0, flags)
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -186,22 +224,12 @@ def _integer(digits: str) -> object:
     return int(digits) if len(digits) <= _MAX_DIGITS else _TooLong(digits)
 
 
-def _from_iso(
-    text: str, clock: LocalClock, stream: str, received_at: int | None
-) -> tuple[int | None, Flag]:
-    try:
-        found = clock.resolve(datetime.fromisoformat(text), stream, received_at)
-    except (ValueError, OverflowError):
-        return None, Flag.NONE
-    return found.us, Flag.TIME_AMBIGUOUS if found.ambiguous else Flag.NONE
-
-
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """Walks through one payload."""
 
     declared: Mapping[str, ValueType]
-    clock: LocalClock
+    times: Times
     stream: str
     received_at: int | None
 
@@ -211,11 +239,11 @@ class _Reader:
         """The values of `content`, which stands under `name`."""
         here = self.declared.get(name)
         if not isinstance(content, dict) or here in _WHOLE or depth > _DEEPEST:
-            yield _field(name, content, about)
+            yield make_field(name, content, about.time, about.status, about.flags)
             return
         keys = self._value_object_keys(name, content)
         if name and here is not None and keys is None:
-            yield _field(name, content, about)
+            yield make_field(name, content, about.time, about.status, about.flags)
             return
         members, about = self._about(name, content, about, is_value=keys is not None)
         if keys is not None:
@@ -227,14 +255,14 @@ class _Reader:
             inner = (
                 name
                 if not name and member == "fields" and isinstance(value, dict)
-                else _join(name, member)
+                else join_names(name, member)
             )
             yield from self.read(inner, value, about, depth + 1)
 
     def _value_object_keys(self, name: str, content: dict[str, object]) -> Collection[str] | None:
         """Whether `content` is one value with what is said of it: the members that name its
         signal, None where it is an object of several values."""
-        if "value" not in content or _join(name, "value") in self.declared:
+        if "value" not in content or join_names(name, "value") in self.declared:
             return None
         naming = [
             key
@@ -251,11 +279,12 @@ class _Reader:
     ) -> tuple[dict[str, object], _About]:
         """The members that are values, and what the others say of them."""
         time, status, flags = about.time, about.status, about.flags
-        free = dict.fromkeys(key for key in content if _join(name, key) not in self.declared)
+        free = dict.fromkeys(key for key in content if join_names(name, key) not in self.declared)
         dropped: set[str] = set()
         key = next((key for key in TIME_KEYS if key in free), None)
         if key is not None:
-            time, flags = self._time(content[key], f"{self.stream}\0{name}")
+            stream = f"{self.stream}\0{name}"
+            time, flags = self.times.read(content[key], stream, self.received_at)
             dropped.update(each for each in TIME_KEYS if content.get(each) is not _REPEATED)
         for key in free:
             if key.casefold() in QUALITY_KEYS:
@@ -273,22 +302,17 @@ class _Reader:
         }
         return members, _About(time, status, flags)
 
-    def _time(self, found: object, stream: str) -> tuple[int | None, Flag]:
-        if isinstance(found, str):
-            try:
-                float(found)
-            except ValueError:
-                return _from_iso(found, self.clock, stream, self.received_at)
-        return to_time(found), Flag.NONE
 
-
-def _field(name: str, value: object, about: _About) -> Field | Broken:
+def make_field(
+    name: str, value: object, time: int | None, status: int = 0, flags: Flag = Flag.NONE
+) -> Field | Broken:
+    """A value as a field: objects and arrays as JSON text, what cannot be kept as broken."""
     kind: ValueType
     match value:
         case _TooLong():
-            return Broken(name, f"an integer of {len(value)} digits", "overflow", about.time)
+            return Broken(name, f"an integer of {len(value)} digits", "overflow", time)
         case _Repeated():
-            return Broken(name, _REPEATED_SAYS, "repeated", about.time)
+            return Broken(name, _REPEATED_SAYS, "repeated", time)
         case bool():
             kind = ValueType.BOOL
         case int():
@@ -297,6 +321,8 @@ def _field(name: str, value: object, about: _About) -> Field | Broken:
             kind = ValueType.DOUBLE
         case str():
             kind = ValueType.TEXT
+        case bytes():
+            kind = ValueType.BYTES
         case None:
             kind = ValueType.NULL
         case _:
@@ -304,9 +330,9 @@ def _field(name: str, value: object, about: _About) -> Field | Broken:
                 value = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
             except (RecursionError, ValueError) as error:
                 reason = f"nested too deeply, or no JSON: {error}"
-                return Broken(name, reason, "unreadable", about.time)
+                return Broken(name, reason, "unreadable", time)
             kind = ValueType.JSON
-    return Field(name, value, kind, about.time, about.status, about.flags)
+    return Field(name, value, kind, time, status, flags)
 
 
 def _finite(value: object) -> object:
@@ -324,5 +350,11 @@ def _finite(value: object) -> object:
     return value
 
 
-def _join(name: str, member: str) -> str:
-    return f"{name}.{member}" if name else member
+def join_names(name: str, member: str) -> str:
+    """`name.member`, or the member where there is no name.
+
+    Cut where it is longer than any name that can be kept: a long one in front of thousands would
+    fill the memory.
+    """
+    joined = f"{name}.{member}" if name else member
+    return joined if len(joined) <= _MOST_NAME else joined[:_MOST_NAME]

@@ -17,6 +17,18 @@ MESSAGES = Counter(
     "Messages received; standing still: do the machines send?",
     ["source"],
 )
+QOS0 = Counter(
+    "mqtt_gateway_qos0_messages_total",
+    "Of the messages, those of QoS 0, which brokers and networks may lose without a word; let what "
+    "counts be published with QoS 1.",
+    ["source"],
+)
+BROKER_DROPPED = Counter(
+    "mqtt_gateway_broker_dropped_total",
+    "Messages that the broker says it threw away since this process watches it (`dropped_topic`); "
+    "rising: let the broker's queues hold more (Mosquitto: max_queued_messages), find who is slow.",
+    ["source"],
+)
 UNREAD = Counter(
     "mqtt_gateway_unread_total",
     "Times that nothing was read for a second and more, since the outbox took nothing, and QoS 0 "

@@ -10,9 +10,11 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 
 from aurelian.model.figures import missing_for_figures
+from aurelian.model.mqtt_topics import overlap
 from aurelian.model.opcua_model import BROKEN
 from aurelian.model.plant import Line, Plant, Unit
 from aurelian.model.source_model import SourceModel
@@ -45,6 +47,7 @@ def warnings_of(
                 "one, and say `policy: best`"
             )
         yield from _same_nodes(site, source)
+        yield from _topics(site, source, home)
     lines: dict[str, list[str]] = {}
     for line in site.lines():
         for sentence in _missing_figures(line):
@@ -70,6 +73,28 @@ def _same_nodes(site: Plant, source: SourceModel) -> Iterator[str]:
             yield (
                 f"source {source.key}: the node {address} is that of {paths[0]} and {paths[1]}"
                 f"{more}: each of them has its values. A copied line? Give each signal its own"
+            )
+
+
+def _topics(site: Plant, source: SourceModel, home: Path) -> Iterator[str]:
+    """Sentences for topics of plain MQTT that two entries take, and for descriptors of payloads
+    that are not here."""
+    if not source.is_plain_mqtt:
+        return
+    filters = [each.filter for entry in source.subscriptions for each in entry.templates(site.path)]
+    for one, other in combinations(filters, 2):
+        if overlap(one, other):
+            yield (
+                f"source {source.key}: a topic may fit both {one} and {other}: some brokers then "
+                "send its messages twice, and the first entry reads them. Narrow one of them down, "
+                "or make two sources"
+            )
+    for entry in source.subscriptions:
+        name = "" if entry.protobuf is None else entry.protobuf.descriptor_file
+        if name and (reason := _unreadable(home / name)):
+            yield (
+                f"source {source.key}: {home / name} (`descriptor_file`) {reason}. Until its "
+                "gateway has it, every payload is rejected with this reason, and kept"
             )
 
 

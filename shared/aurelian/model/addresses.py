@@ -1,4 +1,4 @@
-"""Addresses as a plant model writes them: urls, OPC UA node ids, MQTT topics. Pure.
+"""Addresses as a plant model writes them: urls and OPC UA node ids; topics: `mqtt_topics.py`. Pure.
 
 Called by the plant model, which refuses what no gateway could use, and by the gateways.
 """
@@ -17,7 +17,6 @@ _ADDRESS = re.compile(
 )
 _ESCAPES = {"%3b": ";", "%25": "%"}
 _ESCAPED = re.compile("|".join(_ESCAPES), re.IGNORECASE)
-_PLACE = re.compile(r"\{([^{}]*)\}")
 
 
 class AddressError(ValueError):
@@ -174,32 +173,6 @@ def _is_host(host: str) -> bool:
     except UnicodeError:
         return False
     return True
-
-
-def check_topic(topic: str) -> None:
-    """Refuse a topic that is no MQTT filter with `{unit}` and `{signal}` in it.
-
-    Raises:
-        AddressError: `#` before the end, a place that stands twice or is none of the two.
-    """
-    levels = topic.split("/")
-    if any("#" in level for level in levels[:-1]) or levels[-1] not in (
-        "#",
-        levels[-1].replace("#", ""),
-    ):
-        raise AddressError(f"topic {topic!r} is no MQTT filter: `#` stands alone, at the end")
-    places = _PLACE.findall(topic)
-    for place in places:
-        if place not in ("unit", "signal"):
-            raise AddressError(f"topic {topic!r}: say {{unit}} or {{signal}}, not {{{place}}}")
-        if places.count(place) > 1:
-            raise AddressError(f"topic {topic!r}: {{{place}}} stands twice")
-    if re.search(r"[{}]", _PLACE.sub("", topic)):
-        raise AddressError(f"topic {topic!r}: a brace is not closed; say plant/{{unit}}/state")
-    if levels[-1] == "#" and "signal" in places:
-        raise AddressError(
-            f"topic {topic!r}: `#` already stands for the signal, so {{signal}} has no place"
-        )
 
 
 def _is_identifier(kind: str, text: str) -> bool:

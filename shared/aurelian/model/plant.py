@@ -69,12 +69,12 @@ class Plant(PlantPart):
                 )
             kinds[source.id] = source.kind
             source.place(self.path)
-            if source.kind == "mqtt_json" and not source.topic:
+            if source.is_plain_mqtt and not source.subscriptions:
                 raise problem_at(
                     "sources",
                     number,
                     "topic",
-                    said="mqtt_json needs a topic; say plant/{unit}/state",
+                    said=f"{source.kind} needs a topic; say plant/{{unit}}/state",
                 )
         taken: set[str] = set()
         paths: set[str] = set()
@@ -112,7 +112,9 @@ class Plant(PlantPart):
                         (*place, "units", u),
                     )
                     if kinds[unit.model.source] != "opcua":
-                        _check_addresses(unit, addresses, (*place, "units", u))
+                        _check_addresses(
+                            unit, sources[unit.model.source], addresses, (*place, "units", u)
+                        )
                     _take(taken, unit.model.id, *place, "units", u, "id")
                     for s, signal in enumerate(unit.model.signals):
                         _take(taken, signal.id, *place, "units", u, "signals", s, "id")
@@ -356,10 +358,12 @@ def _check_monitoring(unit: Unit, source: SourceModel, place: tuple[int | str, .
             raise problem_at(*place, number, "monitoring", said=said)
 
 
-def _check_addresses(unit: Unit, taken: set[tuple[str, ...]], place: tuple[int | str, ...]) -> None:
+def _check_addresses(
+    unit: Unit, spoken_for: SourceModel, taken: set[tuple[str, ...]], place: tuple[int | str, ...]
+) -> None:
     """Refuse what one source calls the same: a message names a unit and a signal by their addresses
     alone (an OPC UA node may be two signals)."""
-    source, name = unit.model.source, unit.model.address or unit.model.name
+    source, name = unit.model.source, spoken_for.unit_key(unit.path, unit.model.address)
     parts: list[tuple[tuple[str, ...], str, str, tuple[int | str, ...]]] = [
         ((source, name), "unit", unit.path, place)
     ]

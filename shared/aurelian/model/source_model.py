@@ -10,25 +10,24 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from aurelian.model.addresses import check_topic, check_url
+from aurelian.model.addresses import check_url
 from aurelian.model.alarms_model import AlarmsModel, as_mapping
 from aurelian.model.monitoring import Monitoring
 from aurelian.model.mqtt_model import MqttTls
+from aurelian.model.mqtt_payloads import OF_PLAIN_MQTT, PlainMqtt
 from aurelian.model.opcua_model import EventTime, OpcuaSecurity, Redundancy, SecurityPolicy
-from aurelian.model.plant_parts import Name, PlantPart, check_zone
+from aurelian.model.plant_parts import Name, check_zone
 from aurelian.model.status_codes import StatusCode
 from aurelian.model.written import CalendarDate
 
 
-class SourceModel(PlantPart):
-    """A connection that a gateway keeps.
+class SourceModel(PlainMqtt):
+    """A connection that a gateway keeps; what plain MQTT takes is said in `PlainMqtt`.
 
     Attributes:
-        kind: which gateway and which decoder.
+        kind: which gateway; `mqtt_json` is the older name of `mqtt`.
         url: `opc.tcp://…`, or `mqtt://…`, `mqtts://…` (TLS), `ws://…`, `wss://…`;
             `${NAME:-default}` is filled from the environment.
-        topic: mqtt_json: filter with `{unit}` and, if wanted, `{signal}` in it, say
-            `plant/{unit}/state`.
         group, edge_node: sparkplug: which edge nodes; `+` for all.
         publishing_interval_ms: opcua; a day at most.
         monitoring: opcua: how values are asked for; a signal may say otherwise.
@@ -55,9 +54,8 @@ class SourceModel(PlantPart):
     """
 
     id: Name
-    kind: Literal["opcua", "mqtt_json", "sparkplug"]
+    kind: Literal["opcua", "mqtt", "mqtt_json", "sparkplug"]
     url: str
-    topic: str = ""
     group: str = "+"
     edge_node: str = "+"
     publishing_interval_ms: int = Field(250, gt=0, le=86_400_000)
@@ -100,12 +98,6 @@ class SourceModel(PlantPart):
                 raise ValueError(f"{url} stands there twice; name each server once")
         return urls
 
-    @field_validator("topic")
-    @classmethod
-    def _usable_topic(cls, topic: str) -> str:
-        check_topic(topic)
-        return topic
-
     @field_validator("oldest")
     @classmethod
     def _is_past(cls, oldest: date | None) -> date | None:
@@ -135,6 +127,14 @@ class SourceModel(PlantPart):
                 + (", which speaks in the clear" if in_clear else "")
             )
         return given
+
+    def _fault(self) -> str:
+        if self.is_plain_mqtt:
+            return super()._fault()
+        given = [
+            each for each in OF_PLAIN_MQTT if each in self.model_fields_set and getattr(self, each)
+        ]
+        return f"`{given[0]}` is there for kind mqtt only; take it out" if given else ""
 
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> SourceModel:
@@ -248,6 +248,11 @@ class SourceModel(PlantPart):
     def _may_be_clear(self, clear_hosts: Collection[str]) -> bool:
         host = urlsplit(self.url).hostname or ""
         return is_loopback(host) or host in {each.lower() for each in clear_hosts}
+
+    @property
+    def is_plain_mqtt(self) -> bool:
+        """Whether it takes topics of MQTT, each with a payload of its own."""
+        return self.kind in ("mqtt", "mqtt_json")
 
     @property
     def key(self) -> str:

@@ -209,7 +209,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         (
             "kind: opcua",
             "kind: opcu",
-            "none of 'opcua', 'mqtt_json', 'sparkplug'; did you mean 'opcua'?",
+            "none of 'opcua', 'mqtt', 'mqtt_json', 'sparkplug'; did you mean 'opcua'?",
         ),
         # names
         ("site: north", "site:", "2: site: "),

@@ -12,7 +12,7 @@ from aurelian.edge.contract import Reading
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag
 from mqtt_gateway.json_lane import Collected, JsonLane
-from mqtt_gateway.mapping import JsonMap
+from mqtt_gateway.message_map import MessageMap
 
 TYPES = {
     "force": "double",
@@ -27,7 +27,7 @@ TYPES = {
 }
 
 
-def make_map(topic: str, names: tuple[str, ...]) -> JsonMap:
+def make_map(topic: str, names: tuple[str, ...]) -> MessageMap:
     signals = [{"name": n.replace(".", "-"), "address": n, "type": TYPES[n]} for n in names]
     unit = {"name": "press", "source": "x", "signals": signals}
     line = {"name": "l", "products": [{"id": "p", "ideal_cycle_s": 1}], "units": [unit]}
@@ -40,11 +40,11 @@ def make_map(topic: str, names: tuple[str, ...]) -> JsonMap:
             "areas": [{"name": "a", "lines": [line]}],
         }
     )
-    return JsonMap(plant, plant.sources[0], max_payload_bytes=10**6, max_discovered=100)
+    return MessageMap(plant, plant.sources[0], max_payload_bytes=10**6, max_discovered=100)
 
 
-def lane_of(made: JsonMap) -> JsonLane:
-    return JsonLane("o", made.signals, made.template, made.only_unit)
+def lane_of(made: MessageMap) -> JsonLane:
+    return JsonLane("o", made.signals, made.times, made.json_place)
 
 
 numbers = st.one_of(

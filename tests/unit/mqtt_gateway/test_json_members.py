@@ -14,7 +14,7 @@ from aurelian.model.sample import BAD, GOOD, Flag, Sample, ValueType
 from mqtt_gateway import quality
 from mqtt_gateway.json_messages import JsonMessages
 from mqtt_gateway.json_payload import Field
-from mqtt_gateway.mapping import JsonMap, Mapped
+from mqtt_gateway.message_map import Mapped, MessageMap
 from mqtt_gateway.packets import Arrived
 from mqtt_gateway.settings import MqttGatewaySettings
 from tests.unit.mqtt_gateway.payloads import read_fields
@@ -62,8 +62,8 @@ def make_plant(*units: dict[str, object], topic: str = "p/{unit}", zone: str = "
     )
 
 
-def make_map(plant: Plant) -> JsonMap:
-    return JsonMap(plant, plant.sources[0], max_payload_bytes=1_000_000, max_discovered=1000)
+def make_map(plant: Plant) -> MessageMap:
+    return MessageMap(plant, plant.sources[0], max_payload_bytes=1_000_000, max_discovered=1000)
 
 
 def send(payload: object, topic: str = "p/m", template: str = "p/{unit}") -> Mapped:
@@ -304,7 +304,7 @@ def test_a_fault_of_ours_with_one_message_costs_it_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     messages = make_messages()
-    monkeypatch.setattr(JsonMap, "map", lambda *_: 1 / 0)
+    monkeypatch.setattr(MessageMap, "map", lambda *_: 1 / 0)
     good = b'{"temp": 1.5, "ts": 1767592800000}'
     (found,) = messages.deliveries([message(b'"x"'), message(good)])
     assert [(each.error_class, each.payload) for each in found.rejects] == [("internal", b'"x"')]

@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 
 from aurelian.edge.contract import apply
 from aurelian.edge.gateway import Reject
+from aurelian.model.addresses import AddressError
+from aurelian.model.mqtt_topics import parse_template
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag, Sample, ValueType
 from aurelian.model.source_model import SourceModel
-from mqtt_gateway.json_payload import Field, Unreadable, to_time
-from mqtt_gateway.mapping import JsonMap, Mapped, TemplateError, parse_template, printable
+from mqtt_gateway.json_payload import Field, Unreadable
+from mqtt_gateway.mapping import printable
+from mqtt_gateway.message_map import Mapped, MessageMap
+from mqtt_gateway.times import to_time
 from mqtt_gateway.window import Window
 from tests.unit.mqtt_gateway.payloads import read_fields
 
@@ -82,7 +86,7 @@ def map_message(
     max_discovered: int = 10,
 ) -> Mapped:
     plant = make_plant(template, closed=closed)
-    mapping = JsonMap(
+    mapping = MessageMap(
         plant, plant.sources[0], max_payload_bytes=1_000_000, max_discovered=max_discovered
     )
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
@@ -112,6 +116,8 @@ def told(mapped: Mapped) -> dict[str, object]:
         ("p/{unit}/#", "p/+/#", "p/press", {"unit": "press"}),
         ("a.b/{unit}", "a.b/+", "aXb/press", None),
         ("fixed/topic", "fixed/topic", "fixed/topic", {}),
+        ("#", "#", "a/b", {"signal": "a/b"}),
+        ("p/{unit}/#", "p/+/#", "p/press/", {"unit": "press"}),
     ],
 )
 def test_a_template_finds_unit_and_signal_in_a_topic(
@@ -124,7 +130,7 @@ def test_a_template_finds_unit_and_signal_in_a_topic(
 
 @pytest.mark.parametrize("template", ["", "a/#/b", "a/b#", "{unit}/{unit}", "a/{signal}/#"])
 def test_an_unusable_template_is_refused_with_its_source(template: str) -> None:
-    with pytest.raises(TemplateError):
+    with pytest.raises(AddressError):
         parse_template(template)
     with pytest.raises(ValueError, match=r"sources\.0\.topic|plant/\{unit\}/state"):
         make_plant(template)
