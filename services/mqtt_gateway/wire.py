@@ -1,5 +1,5 @@
-"""paho's client with a receiver and acknowledgements of its own; the only importer of paho's inner
-parts, whose version is pinned. Used by connection.py.
+"""paho's client with a receiver and acknowledgements of its own; with websocket.py the only
+importer of paho's inner parts, whose version is pinned. Used by connection.py.
 
 paho reads a packet in three calls of the system and parses MQTT 5's properties in 20 µs; here one
 call reads all that is there, and many acknowledgements go out as one. Connecting, signing in,
@@ -20,6 +20,7 @@ from paho.mqtt.exception import MalformedPacket
 
 from aurelian.model.time import now_us
 from mqtt_gateway.packets import PUBLISH, Arrived, Malformed, length_at, publish_at
+from mqtt_gateway.websocket import WebSocket
 
 _READ_BYTES = 256 * 1024
 _PUBACK = 0x40
@@ -88,7 +89,13 @@ class Wire(paho.Client):
     def _create_socket(self) -> paho.SocketLike:
         # paho leaves a socket open whose TLS or WebSocket does not come about.
         try:
-            return super()._create_socket()
+            if self._transport != "websockets":
+                return super()._create_socket()
+            below = self._create_socket_connection()
+            if self._ssl:
+                below = self._ssl_wrap_socket(below)
+            below.settimeout(self._connect_timeout)
+            return WebSocket(below, self._host, self._port, self._ssl, self._websocket_path, None)
         except BaseException:
             if self._opened is not None:
                 self._opened.close()
@@ -120,6 +127,7 @@ class Wire(paho.Client):
             self.fault = str(error)
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
         if not data:
+            self.fault = getattr(self._sock, "closed", "")
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
         self._last_bytes_received = monotonic()
         try:
