@@ -28,7 +28,7 @@ from aurelian.edge.source_state import SourceState
 from aurelian.model.time import now_us
 from mqtt_gateway.address import Address
 from mqtt_gateway.packets import Arrived
-from mqtt_gateway.refusals import Refusal, of_error, refusal_of
+from mqtt_gateway.refusals import Refusal, ending_of, of_error, refusal_of
 from mqtt_gateway.window import InFlight, Window
 from mqtt_gateway.wire import Wire
 
@@ -136,7 +136,7 @@ class Connection:
         self._taken = 0  # of `_waiting`
         self._unstored = self._unstored_bytes = self._unacknowledged = 0
         self._wake = asyncio.Event()
-        self._lost: str | None = None
+        self._lost: ConnectionLost | None = None
         self._read_at = 0.0
         self._paused_at: int | None = None
         self._has_qos0 = False
@@ -173,7 +173,7 @@ class Connection:
         """
         if not self._waiting:
             if self._lost is not None:
-                raise ConnectionLost(self._lost)
+                raise self._lost
             self._wake.clear()
             # Not wait_for, which can swallow a cancellation (Python 3.11).
             try:
@@ -205,6 +205,11 @@ class Connection:
     def waits_for_us(self) -> bool:
         """Whether the broker sends nothing more before we acknowledge, as far as is known."""
         return self._in_flight.is_full(self._unacknowledged)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has not ended."""
+        return self._lost is None
 
     def take_doubt(self) -> tuple[int, int] | None:
         """From when to when (microseconds) nothing was read, so that the broker may have given up
@@ -316,7 +321,9 @@ class Connection:
     def _on_disconnect(
         self, client: paho.Client, data: object, flags: object, reason: ReasonCode, _: object
     ) -> None:
-        self._lost = f"the connection ended: {self._client.fault or reason}"
+        wire = self._client
+        said, refusal = ending_of(wire.ending, wire.fault or str(reason), wire.name)
+        self._lost = ConnectionLost(said, refusal)
         self._wake.set()
         _settle(self.connected, reason)
         _settle(self.subscribed, [])

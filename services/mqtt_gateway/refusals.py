@@ -26,6 +26,23 @@ _ABOUT_US = (_WRONG_PASSWORD, _NO_RIGHT, _BANNED, _OTHER_METHOD)
 _BUSY = (137, 151, 159)  # Server busy, Quota exceeded, Connection rate exceeded
 _NO_WILL = (144, 149, 153, 154, 155)  # topic, size, format, retain, QoS
 _ELSEWHERE = (156, 157)
+# Of DISCONNECT, table 3-13.
+_TAKEN_OVER = 142
+_ENDINGS = {
+    129: "a packet of ours was malformed",
+    130: "a packet of ours broke the protocol",
+    135: "not authorised",
+    137: "it is busy",
+    139: "it is shutting down",
+    141: "it heard nothing of us for longer than the keep-alive",
+    147: "we acknowledged too few of its messages (Receive Maximum)",
+    149: "a packet was too large",
+    150: "too many messages",
+    151: "a quota is used up",
+    152: "somebody at the broker ended it",
+    159: "too many connections",
+    160: "it had stood for as long as the broker allows",
+}
 
 
 def refusal_of(reason: ReasonCode, model: SourceModel, client_id: str, fault: str) -> Refusal:
@@ -57,6 +74,24 @@ def refusal_of(reason: ReasonCode, model: SourceModel, client_id: str, fault: st
     if code in _ELSEWHERE:
         return Refusal("the broker names another one: look at its log, and change the url")
     return Refusal(_LOG)
+
+
+def ending_of(code: int, said: str, client_id: str) -> tuple[str, Refusal]:
+    """Why a connection that stood has ended, and what to do if that goes on.
+
+    `code`: of the broker's DISCONNECT, 0: none came, as by 3.1.1; `said`: what else is known.
+    """
+    if code == _TAKEN_OVER:
+        said = f"another client has signed in with our client id {client_id!r}"
+        return said, Refusal(
+            "give each gateway its own AURELIAN_GATEWAY, and no other client this id; two of one "
+            "id put each other out for ever"
+        )
+    if code:
+        said = _ENDINGS.get(code, f"it says why: {code}")
+        return f"the broker ended the connection: {said}", Refusal(_LOG)
+    step = f"if it goes on: does another client use our client id {client_id!r}? {_LOG}"
+    return f"the connection ended: {said}", Refusal(step)
 
 
 def _of_sign_in(code: int, model: SourceModel, client_id: str) -> str:

@@ -16,10 +16,11 @@ from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
 from mqtt_gateway import metrics
 from mqtt_gateway.address import Address
-from mqtt_gateway.connection import Connection, ConnectionLost, Wanted, connected
+from mqtt_gateway.connection import Batch, Connection, ConnectionLost, Wanted, connected
 from mqtt_gateway.dialling import Dialling
 from mqtt_gateway.json_messages import JsonMessages
 from mqtt_gateway.mapping import TemplateError
+from mqtt_gateway.redelivery import Redelivery
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug_source import SparkplugSource
 
@@ -70,6 +71,8 @@ class JsonSource:
             timeout_s=settings.mqtt_timeout_s,
         )
         self._dialling = Dialling(model)
+        self._redelivery = Redelivery()
+        self._whole_to = 0  # microseconds since 1970; 0: we were never there
 
     def condition(self) -> Condition:
         """How the source is now."""
@@ -77,14 +80,17 @@ class JsonSource:
 
     async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
-        again."""
+        again. A bookmark says up to when nothing is missing: where the broker has forgotten us
+        meanwhile, also while no gateway ran, there is a gap from then on."""
         dialling = self._dialling
+        self._whole_to = int(bookmark) if bookmark.isdecimal() else 0
         while True:
             try:
                 async with connected(self._wanted, dialling.version) as connection:
                     dialling.up(session_present=connection.session_present)
-                    if dialling.heard_at and not connection.session_present:
-                        yield self._told(gap=self._gap("the broker did not keep our session"))
+                    self._redelivery.connected(session_present=connection.session_present)
+                    if not connection.session_present:
+                        yield self._begin_anew()
                     async for delivery in self._receive(connection):
                         yield delivery
             except ConnectionLost as error:
@@ -102,12 +108,30 @@ class JsonSource:
             if not batch.messages:
                 continue
             live = [each.at for each in batch.messages if not each.retained]
-            self._dialling.heard_at = live[-1] if live else self._dialling.heard_at
-            *deliveries, last = self._messages.deliveries(batch.messages)
+            if live:
+                self._dialling.heard_at = self._whole_to = live[-1]
+            messages = self._redelivery.marked(batch.messages)
+            number = self._redelivery.received(messages)
+            *deliveries, last = self._messages.deliveries(messages)
             for delivery in deliveries:
                 yield delivery
-            urgent, ack = connection.waits_for_us, partial(connection.stored, batch)
-            yield replace(last, urgent=urgent, ack=ack)
+            urgent, ack = connection.waits_for_us, partial(self._stored, connection, batch, number)
+            yield replace(last, urgent=urgent, ack=ack, bookmark=str(self._whole_to))
+
+    def _stored(self, connection: Connection, batch: Batch, number: int) -> None:
+        connection.stored(batch)
+        if connection.is_up:  # else the broker never hears of it
+            self._redelivery.acknowledged(number)
+
+    def _begin_anew(self) -> Delivery:
+        """The broker keeps messages for us from now on; what it had before is gone."""
+        at = now_us()
+        began, self._whole_to = self._whole_to, at
+        if began:
+            told = self._told(gap=self._gap("the broker did not keep our session", began, at))
+        else:
+            told = Delivery(source=self.model, owner=self.owner, received_at=at)
+        return replace(told, bookmark=str(at))
 
     def _gap(self, reason: str, begin: int = 0, end: int = 0) -> codec.Gap:
         """From `begin` to `end`; 0: since the broker was heard, until now."""

@@ -18,6 +18,9 @@ _READ_BYTES = 256 * 1024
 _FINAL, _OPCODE, _MASKED, _LENGTH = 0x80, 0x0F, 0x80, 0x7F
 _CONTINUATION, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x2, 0x8, 0x9, 0xA
 _MOST_CONTROL_BYTES = 125
+_MOST_ANSWER_BYTES = 1024
+"""Of pings that wait for it not each one has to be answered."""
+
 _SHORT, _LONG = Struct("!H"), Struct("!Q")
 _WANTS = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -92,7 +95,7 @@ class WebSocket(_WebsocketWrapper):
             opcode, body, at = frame
             if opcode in (_BINARY, _CONTINUATION):
                 messages.append(body)
-            elif opcode == _PING:
+            elif opcode == _PING and len(self._answers) < _MOST_ANSWER_BYTES:
                 self._answers += self._create_frame(_PONG, bytearray(body[:_MOST_CONTROL_BYTES]))
             elif opcode == _CLOSE:
                 said = body[2:].decode(errors="replace")

@@ -23,7 +23,7 @@ from mqtt_gateway.packets import PUBLISH, Arrived, Malformed, length_at, publish
 from mqtt_gateway.websocket import WebSocket
 
 _READ_BYTES = 256 * 1024
-_PUBACK = 0x40
+_PUBACK, _DISCONNECT = 0x40, 0xE0
 
 
 class Wire(paho.Client):
@@ -33,6 +33,9 @@ class Wire(paho.Client):
         arrived: what came and was not taken yet, in order.
         fault: why what the broker sent cannot be read; empty: it can.
         server_name: that its certificate must carry; empty: the host's.
+        name: our client id.
+        ending: reason code of the broker's DISCONNECT (MQTT 5), which paho reads only where
+            properties follow; 0: none came.
     """
 
     def __init__(self, client_id: str, version: MQTTProtocolVersion, *, clean: bool) -> None:
@@ -48,6 +51,7 @@ class Wire(paho.Client):
         self.suppress_exceptions = True
         self.arrived: list[Arrived] = []
         self.fault = self.server_name = ""
+        self.name, self.ending = client_id, 0
         self._is_v5 = is_v5
         self._opened: socket.socket | None = None
         self._rest = bytearray()
@@ -167,6 +171,8 @@ class Wire(paho.Client):
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _by_paho(self, first: int, body: bytes) -> MQTTErrorCode:
+        if first == _DISCONNECT and body:
+            self.ending = body[0]
         self._in_packet = {
             "command": first,
             "have_remaining": 1,

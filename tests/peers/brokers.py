@@ -35,6 +35,7 @@ class Make:
     Attributes:
         versions: of MQTT that it speaks, 5 and 4 (3.1.1).
         keeps: its sessions and messages through a restart, also after kill -9.
+        resends: what it sent and nobody acknowledged, in the session that it says it kept.
         queue: messages that it keeps for a session that is away before it gives up new ones; 0:
             more than a test can fill.
     """
@@ -43,6 +44,7 @@ class Make:
     versions: tuple[int, ...]
     keeps: bool
     queue: int = 0
+    resends: bool = True
 
 
 MAKES = {
@@ -53,7 +55,7 @@ MAKES = {
         Make("mosquitto-memory", (5, 4), keeps=False, queue=1000),
         Make("artemis", (5, 4), keeps=True),
         Make("aedes", (4,), keeps=False),
-        Make("amqtt", (4,), keeps=False),
+        Make("amqtt", (4,), keeps=False, resends=False),
     )
 }
 """`mosquitto` as the stack runs it: 1,000 in flight, 200,000 queued; `-stock`: 20 and 1,000."""

@@ -1,0 +1,246 @@
+"""The same promises at brokers of four makes, by MQTT 5 and 3.1.1: what a broker took of QoS 1 comes
+once and in order, or there is a gap record."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from aurelian.edge.gateway import Delivery
+from aurelian.edge.source_state import SourceState
+from aurelian.model import codec
+from mqtt_gateway.source import JsonSource
+from tests.integration.mqtt_gateway.test_mqtt_gateway import Peer, json_source, make_plant, values
+from tests.peers.brokers import MAKES, broker
+from tests.peers.fault_proxy import fault_proxy
+from tests.servers import MqttServer
+from tests.source_alone import taking
+from tests.waiting import until
+
+pytestmark = pytest.mark.mosquitto
+
+_HANDS = ThreadPoolExecutor(1)
+
+_SESSIONS = ("kept_session", "not_acknowledged", "another_client", "after_a_cut")
+
+
+@pytest.fixture(scope="module", params=list(MAKES))
+def server(request: pytest.FixtureRequest) -> Iterator[MqttServer]:
+    """One for all tests of a make; they may restart it."""
+    with broker(request.param) as found:
+        yield found
+
+
+@pytest.fixture(params=[5, 4], ids=["mqtt5", "mqtt311"])
+def version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The version that is tried first."""
+    monkeypatch.setattr("mqtt_gateway.dialling.FIRST_VERSION", MQTTProtocolVersion(request.param))
+    return int(request.param)
+
+
+@pytest.fixture
+def place(server: MqttServer, version: int, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A source at a broker, both of this test."""
+    # A broker of 3.1.1 is tried with MQTT 5 first too, once.
+    tests_fall_back = "kept_session" in request.node.name
+    if version not in MAKES[server.kind].versions and not tests_fall_back:
+        pytest.skip("cannot run here: it speaks 3.1.1 only")
+    if not MAKES[server.kind].resends and any(word in request.node.name for word in _SESSIONS):
+        pytest.skip("cannot run here: it loses what it says it keeps")
+    name = f"{request.node.originalname[:24]}-{version}"
+    return Place(server, name, tmp_path)
+
+
+class Place:
+    """Where a test's source and machine meet."""
+
+    def __init__(self, server: MqttServer, name: str, folder: Path) -> None:
+        self.server, self.name = server, name
+        self.plant = make_plant(folder, server.url, name)
+
+    def source(self, **more: object) -> JsonSource:
+        """Of a process of its own: the client id is the same."""
+        return json_source(self.plant, self.name, **more)
+
+    async def restart(self) -> None:
+        """Kill the broker and start it again. (It ends with the thread that started it, so not in
+        one of the test's loop.)"""
+        await asyncio.get_running_loop().run_in_executor(_HANDS, self.server.restart)
+
+    async def send(self, first: int, last: int, *, qos: int = 1) -> None:
+        """Numbers that the broker has taken when this returns."""
+        with Peer(self.server.url) as machine:
+            for n in range(first, last + 1):
+                sent = machine.client.publish(f"{self.name}/press/state", f'{{"count": {n}}}', qos)
+            await asyncio.to_thread(sent.wait_for_publish, 30)
+
+
+async def live(source: JsonSource) -> None:
+    await until(
+        lambda: source.condition().state is SourceState.LIVE,
+        lambda: f"a connection: {source.condition()}",
+        30,
+    )
+
+
+def fresh(taken: list[Delivery]) -> list[object]:
+    """Values of which the broker does not say that they may have come before."""
+    return values([each for each in taken if not each.repeated])
+
+
+def gaps(taken: list[Delivery]) -> list[codec.Gap]:
+    return [e.gap for d in taken for e in d.events if e.HasField("gap")]
+
+
+def bookmark_of(taken: list[Delivery]) -> str:
+    return [each.bookmark for each in taken if each.bookmark][-1]
+
+
+async def test_a_kept_session_brings_once_and_in_order_what_came_while_nobody_was_there(
+    place: Place,
+) -> None:
+    async with taking(place.source()) as before:
+        await until(lambda: bool(before), "a subscription", 30)
+        await place.send(1, 100)
+        await until(lambda: values(before) == list(range(1, 101)), lambda: str(values(before)[-3:]))
+    await place.send(101, 400)
+    async with taking(place.source(), bookmark=bookmark_of(before)) as after:
+        await until(lambda: 400 in values(after), lambda: f"{len(values(after))} came", 30)
+        await place.send(401, 401)
+        await until(lambda: 401 in values(after), "what comes then")
+    # A broker may have ended the connection before it read our last acknowledgements, and may have
+    # sent the first of what came then into it.
+    assert [n for n in values(after) if n not in range(1, 101)] == list(range(101, 402))
+    assert not set(fresh(after)) & set(range(1, 101))
+    assert not gaps(before) and not gaps(after)
+    # A make of 3.1.1 was asked with MQTT 5 first, and that was no loss.
+    assert not [e for d in after for e in d.events if e.HasField("death")]
+
+
+async def test_what_was_not_acknowledged_comes_again_and_says_so(place: Place) -> None:
+    async with taking(place.source()) as first:
+        await until(lambda: bool(first), "a subscription", 30)
+    async with taking(place.source(), acknowledge=False) as lost:
+        await place.send(1, 15)
+        await until(lambda: len(values(lost)) == 15, lambda: str(values(lost)))
+    async with taking(place.source()) as taken:
+        await place.send(16, 16)
+        await until(lambda: {1, 15, 16} <= set(values(taken)), lambda: str(values(taken)), 30)
+    assert [n for n in values(taken) if n != 16] == list(range(1, 16))
+    if place.server.kind.startswith("mosquitto"):
+        assert values([each for each in taken if each.repeated]) == list(range(1, 16))
+
+
+async def test_what_comes_again_after_a_cut_is_known_also_where_the_broker_does_not_say_so(
+    place: Place, tmp_path: Path
+) -> None:
+    """Artemis and aedes send again without DUP."""
+    async with fault_proxy(place.server.port) as proxy:
+        (tmp_path / "proxied").mkdir()
+        plant = make_plant(tmp_path / "proxied", f"mqtt://127.0.0.1:{proxy.port}", place.name)
+        source = json_source(plant, place.name)
+        async with taking(source, acknowledge=False) as taken:
+            await until(lambda: bool(taken), "a subscription", 30)
+            await place.send(1, 15)
+            await until(lambda: len(values(taken)) == 15, lambda: str(values(taken)))
+            before = len(taken)
+            proxy.disconnect()
+            await live(source)
+            await until(lambda: len(values(taken)) == 30, lambda: str(values(taken)), 20)
+            await place.send(16, 16)
+            await until(lambda: 16 in values(taken), "a new one")
+    repeated = [each for each in taken[before:] if each.repeated]
+    assert values(repeated) == list(range(1, 16))
+    assert fresh(taken[before:]) == [16]
+
+
+async def test_a_restart_of_the_broker_loses_nothing_that_is_on_its_disk_and_tells_the_rest(
+    place: Place,
+) -> None:
+    """While we are there, and while no gateway runs."""
+    keeps = MAKES[place.server.kind].keeps
+    source = place.source()
+    async with taking(source) as taken:
+        await until(lambda: bool(taken), "a subscription", 30)
+        await place.send(1, 5)
+        await until(lambda: 5 in values(taken), "values")
+        heard = source.condition().heard_at
+        await asyncio.sleep(1.5)  # Mosquitto writes each second
+        await place.restart()
+        await until(lambda: len(taken) and bool(deaths(taken)), "the loss")
+        await live(source)
+        await place.send(6, 6)
+        await until(lambda: 6 in values(taken), "values again", 20)
+    if keeps:
+        assert not gaps(taken)
+    else:
+        (gap,) = gaps(taken)
+        assert gap.from_time == heard and gap.reason == "the broker did not keep our session"
+    await place.send(7, 20)
+    await asyncio.sleep(1.5)
+    await place.restart()
+    bookmark = bookmark_of(taken)
+    async with taking(place.source(), bookmark=bookmark) as after:
+        await live_after(after)
+        await place.send(21, 21)
+        await until(lambda: 21 in values(after), "the next value", 20)
+    if keeps:
+        assert fresh(after) == list(range(7, 22)) and not gaps(after)
+    else:
+        (gap,) = gaps(after)
+        assert gap.from_time == int(bookmark)
+        assert bookmark_of(after) > bookmark
+
+
+async def live_after(taken: list[Delivery]) -> None:
+    """Until something came, or three seconds."""
+    for _ in range(30):
+        if taken:
+            break
+        await asyncio.sleep(0.1)
+
+
+def deaths(taken: list[Delivery]) -> list[str]:
+    return [e.death.reason for d in taken for e in d.events if e.HasField("death")]
+
+
+async def test_large_payloads_pass_and_too_large_ones_are_kept_as_rejects(place: Place) -> None:
+    source = place.source()
+    large = json.dumps({"count": 1, "text": "x" * 900_000})
+    too_large = json.dumps({"count": 2, "text": "y" * 20_000_000})
+    async with taking(source) as taken:
+        await until(lambda: bool(taken), "a subscription", 30)
+        with Peer(place.server.url) as machine:
+            topic = f"{place.name}/press/state"
+            await machine.send(topic, large)
+            await machine.send(topic, too_large)
+            await machine.send(topic, '{"count": 3}')
+        await until(lambda: 3 in values(taken), lambda: str(values(taken)), 40)
+    rejects = [each for delivery in taken for each in delivery.rejects]
+    assert values(taken) == [1, 3]
+    assert [(each.error_class, len(each.payload)) for each in rejects] == [
+        ("too_large", len(too_large))
+    ]
+    assert not deaths(taken)
+
+
+async def test_another_client_with_our_id_is_named_and_fought_with_pauses(place: Place) -> None:
+    one, other = place.source(), place.source()
+    async with taking(one) as taken, taking(other) as taken_too:
+        await asyncio.sleep(8)
+        conditions = [one.condition(), other.condition()]
+        lost = deaths(taken) + deaths(taken_too)
+    assert len(lost) >= 3, lost
+    # Without pauses that grow there would be two a second and more.
+    assert len(lost) <= 16, lost
+    assert all(each.state is not SourceState.LIVE for each in conditions), conditions
+    for each in conditions:
+        assert f"aurelian-{place.name}" in each.cause + each.step, each
+        if place.server.kind == "artemis" and place.name.endswith("-5"):  # Mosquitto 2.0.11 is silent
+            assert "another client has signed in with our client id" in each.cause
