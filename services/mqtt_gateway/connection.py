@@ -45,6 +45,7 @@ and with it every other source and /readyz, for seconds."""
 
 _READS_IN_A_ROW = 4
 _MESSAGE_BYTES = 200
+_OF_BROKER = b"$"
 _RETAINED_IF_NEW = 1
 _MQTT5_ANSWERS_WITHIN_S = 2.0
 _QUIET_S = 0.02
@@ -95,6 +96,7 @@ class Wanted:
         client_id: fixed; the broker keeps our messages under it.
         filters: what to subscribe to, QoS 1.
         clean: forget what the broker kept (Sparkplug hosts), else go on with it.
+        watch: a topic of the broker's own, QoS 0, where it may be refused; empty: none.
         window: messages that may wait for their acknowledgement (Receive Maximum).
         expiry_s: how long the broker keeps messages for us.
     """
@@ -108,6 +110,7 @@ class Wanted:
     keep_alive_s: int
     timeout_s: float
     will: Will | None = None
+    watch: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -125,10 +128,11 @@ class Connection:
 
     Attributes:
         session_present: the broker kept our subscription and messages from before.
+        watch_answered: the broker has said yes or no to `Wanted.watch`, or nobody asked.
     """
 
     def __init__(self, client: Wire, window: int) -> None:
-        self.session_present = False
+        self.session_present, self.watch_answered = False, True
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._window, self._in_flight = Window(), InFlight(window)
@@ -281,7 +285,8 @@ class Connection:
         self._unstored_bytes += _MESSAGE_BYTES * len(came) + sum(len(m.payload) for m in came)
         acknowledged_later = sum(1 for each in came if each.number)
         self._unacknowledged += acknowledged_later
-        self._has_qos0 |= acknowledged_later < len(came)
+        if acknowledged_later < len(came) and not self._has_qos0:
+            self._has_qos0 = any(not m.number and m.topic[:1] != _OF_BROKER for m in came)
         self._wake.set()
         if self._paused_at is None and self._lost is None and self._is_too_much(1.0):
             self._paused_at = now_us()
@@ -329,9 +334,15 @@ class Connection:
         _settle(self.subscribed, [])
         _settle(self.ended, None)
 
+    def watch(self, topic: str) -> None:
+        """Ask for a topic of the broker's own; some brokers end the connection for that."""
+        self.watch_answered = False
+        self._client.subscribe(topic, 0)
+
     def _on_subscribe(
         self, client: paho.Client, data: object, mid: int, reasons: list[ReasonCode], _: object
     ) -> None:
+        self.watch_answered |= self.subscribed.done()
         _settle(self.subscribed, reasons)
 
     def _on_publish(
@@ -391,6 +402,8 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
                 f"the broker at {address.where} refuses {', '.join(wanted.filters)}: {refused[0]}",
                 Refusal("let this client subscribe there: look at the broker's access list"),
             )
+        if wanted.watch:
+            connection.watch(wanted.watch)
         yield connection
     finally:
         await connection.end()

@@ -23,6 +23,12 @@ UNREAD = Counter(
     "may be lost; not 0: look at the outbox's disk, split the source, or send with QoS 1.",
     ["source"],
 )
+GIVEN_UP = Counter(
+    "mqtt_gateway_broker_gave_up_total",
+    "Messages, ours or another client's, that the broker gave up while we were away or it waited "
+    "for us; not 0: give it a longer queue (Mosquitto: max_queued_messages).",
+    ["source"],
+)
 REBIRTHS = Counter(
     "mqtt_gateway_rebirths_total",
     "Rebirths asked of Sparkplug edge nodes; rising all the time: a node skips numbers or sends "

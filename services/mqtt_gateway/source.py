@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -14,16 +16,18 @@ from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
-from mqtt_gateway import metrics
+from mqtt_gateway import drops, metrics
 from mqtt_gateway.address import Address
 from mqtt_gateway.connection import Batch, Connection, ConnectionLost, Wanted, connected
 from mqtt_gateway.dialling import Dialling
 from mqtt_gateway.json_messages import JsonMessages
 from mqtt_gateway.mapping import TemplateError
+from mqtt_gateway.packets import Arrived
 from mqtt_gateway.redelivery import Redelivery
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug_source import SparkplugSource
 
+_DROPS = drops.TOPIC.encode()
 _BATCH = 500
 _TAKE_S = 1.0
 
@@ -69,7 +73,9 @@ class JsonSource:
             expiry_s=settings.mqtt_session_expiry_s,
             keep_alive_s=settings.mqtt_keep_alive_s,
             timeout_s=settings.mqtt_timeout_s,
+            watch=drops.TOPIC,
         )
+        self._drops = drops.Drops()
         self._dialling = Dialling(model)
         self._redelivery = Redelivery()
         self._whole_to = 0  # microseconds since 1970; 0: we were never there
@@ -83,17 +89,21 @@ class JsonSource:
         again. A bookmark says up to when nothing is missing: where the broker has forgotten us
         meanwhile, also while no gateway ran, there is a gap from then on."""
         dialling = self._dialling
-        self._whole_to = int(bookmark) if bookmark.isdecimal() else 0
+        self._go_on_from(bookmark)
         while True:
+            connection: Connection | None = None
             try:
                 async with connected(self._wanted, dialling.version) as connection:
                     dialling.up(session_present=connection.session_present)
+                    self._drops.suspect(self._whole_to or now_us(), time.monotonic())
                     self._redelivery.connected(session_present=connection.session_present)
                     if not connection.session_present:
                         yield self._begin_anew()
                     async for delivery in self._receive(connection):
                         yield delivery
             except ConnectionLost as error:
+                if connection is not None and not connection.watch_answered:
+                    self._wanted = replace(self._wanted, watch="")
                 if dialling.down(error):
                     yield self._told(death=codec.Death(reason=str(error)))
             await dialling.pause()
@@ -105,18 +115,25 @@ class JsonSource:
                 metrics.UNREAD.labels(self.model.key).inc()
                 reason = "nothing was read; the broker may have given up messages of QoS 0"
                 yield self._told(gap=self._gap(reason, *doubt))
-            if not batch.messages:
+                self._drops.suspect(doubt[0], time.monotonic())
+            if gap := self._dropped(batch.messages):
+                yield gap
+            messages = [each for each in batch.messages if each.topic != _DROPS]
+            if not messages:
+                connection.stored(batch)
                 continue
-            live = [each.at for each in batch.messages if not each.retained]
+            if connection.waits_for_us:
+                self._drops.suspect(self._whole_to, time.monotonic())
+            live = [each.at for each in messages if not each.retained]
             if live:
                 self._dialling.heard_at = self._whole_to = live[-1]
-            messages = self._redelivery.marked(batch.messages)
+            messages = self._redelivery.marked(messages)
             number = self._redelivery.received(messages)
             *deliveries, last = self._messages.deliveries(messages)
             for delivery in deliveries:
                 yield delivery
             urgent, ack = connection.waits_for_us, partial(self._stored, connection, batch, number)
-            yield replace(last, urgent=urgent, ack=ack, bookmark=str(self._whole_to))
+            yield replace(last, urgent=urgent, ack=ack, bookmark=self._bookmark)
 
     def _stored(self, connection: Connection, batch: Batch, number: int) -> None:
         connection.stored(batch)
@@ -131,7 +148,32 @@ class JsonSource:
             told = self._told(gap=self._gap("the broker did not keep our session", began, at))
         else:
             told = Delivery(source=self.model, owner=self.owner, received_at=at)
-        return replace(told, bookmark=str(at))
+        return replace(told, bookmark=self._bookmark)
+
+    @property
+    def _bookmark(self) -> str:
+        return f"{self._whole_to} {self._drops.count}"
+
+    def _go_on_from(self, bookmark: str) -> None:
+        self._whole_to = 0
+        with suppress(ValueError):
+            whole_to, count = map(int, bookmark.split())
+            self._whole_to, self._drops = whole_to, drops.Drops(count)
+
+    def _dropped(self, messages: Sequence[Arrived]) -> Delivery | None:
+        """A gap where the broker says that it gave up messages, and they may be ours."""
+        for message in messages:
+            if message.topic == _DROPS and (
+                found := self._drops.told(message.payload, time.monotonic())
+            ):
+                count, begin = found
+                metrics.GIVEN_UP.labels(self.model.key).inc(count)
+                reason = (
+                    f"the broker gave up {count} messages, ours or another client's: its queue was "
+                    "full"
+                )
+                return self._told(gap=self._gap(reason, begin))
+        return None
 
     def _gap(self, reason: str, begin: int = 0, end: int = 0) -> codec.Gap:
         """From `begin` to `end`; 0: since the broker was heard, until now."""

@@ -1,9 +1,9 @@
-"""MQTT in frames of a WebSocket (RFC 6455): paho's handshake with a reader and a writer of ours. Used
-by wire.py.
+"""MQTT in frames of a WebSocket (RFC 6455): paho's handshake with a reader and a writer of ours.
+Used by wire.py.
 
 paho answers pings and closes with frames that have no mask, for which a strict server hangs up
-(section 5.1), puts them into the middle of a frame that went out in part, loses the packet of such a
-frame, and reads every frame in four calls of the system.
+(section 5.1), puts them into the middle of a frame that went out in part, loses the packet of such
+a frame, and reads every frame in four calls of the system.
 """
 
 from __future__ import annotations

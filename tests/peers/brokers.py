@@ -88,7 +88,9 @@ def _program(name: str, port: int, folder: Path) -> Program:
         return artemis.program(java, jars, port, folder / "mqtt", log)
     executable = mqtt.find_mosquitto()
     if executable is None:
-        servers.cannot_run("mosquitto is not installed: apt-get install mosquitto", installable=True)
+        servers.cannot_run(
+            "mosquitto is not installed: apt-get install mosquitto", installable=True
+        )
     account = postgres.open_home(folder)
     if name == "mosquitto":
         return mqtt.mosquitto_program(executable, port, folder / "mqtt", log, account)
@@ -104,7 +106,7 @@ def _program(name: str, port: int, folder: Path) -> Program:
 
 
 def aedes_program(port: int, log: Path, *, web_port: int = 0, ping_s: float = 0) -> Program:
-    """aedes, with a WebSocket listener where `web_port` is none of 0, which pings every `ping_s`."""
+    """aedes; `web_port`: of WebSockets, 0: none; `ping_s`: between its pings of them."""
     node, folder = npm.install(AEDES, "aedes", "aedes")
     script = folder / "broker.mjs"
     if not script.exists() or script.read_bytes() != (AEDES / "broker.mjs").read_bytes():

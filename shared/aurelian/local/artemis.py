@@ -1,5 +1,5 @@
-"""Apache ActiveMQ Artemis as an MQTT broker (5 and 3.1.1) on the Java of a wheel; called by mqtt.py and
-the tests."""
+"""Apache ActiveMQ Artemis as an MQTT broker (5 and 3.1.1) on the Java of a wheel; called by mqtt.py
+and the tests."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _JAVA = (
 )
 _MAIN = "org.apache.activemq.artemis.core.server.embedded.Main"
 
-# Messages that are sent again are given up after ten times by default, queues that nobody reads are
+# By default messages that are sent again are given up after ten times, queues that nobody reads are
 # removed after a while, and a full address refuses publishers without a word to them. With syncs of
-# the journal one publisher's messages overtake each other (2.44); without, a kill loses nothing, and
-# a loss of power at most the last moments.
+# the journal one publisher's messages overtake each other (2.44); without, a kill loses nothing,
+# and a loss of power at most the last moments.
 _CONFIGURATION = """\
 <configuration xmlns="urn:activemq">
   <core xmlns="urn:activemq:core">

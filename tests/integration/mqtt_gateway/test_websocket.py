@@ -28,9 +28,7 @@ def aedes() -> Iterator[tuple[servers.MqttServer, int]]:
     """aedes behind the library `ws`, which pings each 0.2 s, and its port for WebSockets."""
     port, web_port = ports.any_free(), ports.any_free()
     with servers.server_folder() as folder:
-        program: Program = aedes_program(
-            port, folder / "mqtt.log", web_port=web_port, ping_s=0.2
-        )
+        program: Program = aedes_program(port, folder / "mqtt.log", web_port=web_port, ping_s=0.2)
         server = servers.MqttServer(
             program,
             lambda: ports.accepts(port) and ports.accepts(web_port),
@@ -74,7 +72,9 @@ def packet(first: int, *parts: bytes) -> bytes:
 def publish(number: int, topic: bytes = b"odd/press/state") -> bytes:
     """Of MQTT 5 and QoS 1: a count."""
     payload = f'{{"count": {number}}}'.encode()
-    return packet(0x32, struct.pack("!H", len(topic)), topic, struct.pack("!HB", number, 0), payload)
+    return packet(
+        0x32, struct.pack("!H", len(topic)), topic, struct.pack("!HB", number, 0), payload
+    )
 
 
 class Acknowledged:
@@ -93,7 +93,9 @@ class Acknowledged:
 
 
 @contextlib.asynccontextmanager
-async def broker_of(pieces: list[bytes], *, close: bool = False) -> AsyncIterator[tuple[str, Acknowledged]]:
+async def broker_of(
+    pieces: list[bytes], *, close: bool = False
+) -> AsyncIterator[tuple[str, Acknowledged]]:
     """A broker behind the library `websockets`, which sends one frame of each of the pieces."""
     got = Acknowledged()
 
