@@ -120,7 +120,8 @@ class JsonSource:
                 yield gap
             messages = [each for each in batch.messages if each.topic != _DROPS]
             if not messages:
-                connection.stored(batch)
+                if batch.messages:
+                    connection.stored(batch)
                 continue
             if connection.waits_for_us:
                 self._drops.suspect(self._whole_to, time.monotonic())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,21 +27,45 @@ pytestmark = pytest.mark.mosquitto
 
 _HANDS = ThreadPoolExecutor(1)
 
-_SESSIONS = ("kept_session", "not_acknowledged", "another_client", "after_a_cut")
+
+CASES = [(make.name, version) for make in MAKES.values() for version in make.versions]
+SESSIONS = [(name, version) for name, version in CASES if MAKES[name].resends]
+EACH_TIME = [
+    ("mosquitto-stock", 5),
+    ("mosquitto-stock", 4),
+    ("artemis", 5),
+    ("aedes", 4),
+    ("amqtt", 4),
+]
+"""The others only in the long run."""
+
+FALL_BACK = [("aedes", 5)]
+EACH_TIME += FALL_BACK
+"""Speaks 3.1.1 only, and is tried with MQTT 5 first."""
 
 
-@pytest.fixture(scope="module", params=list(MAKES))
+def at(cases: Sequence[tuple[str, int]]) -> pytest.MarkDecorator:
+    """Run a test at these brokers, by these versions."""
+    params = [
+        pytest.param(*each, marks=[] if each in EACH_TIME else pytest.mark.long) for each in cases
+    ]
+    return pytest.mark.parametrize("server, version", params, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[MqttServer]:
     """One for all tests of a make; they may restart it."""
     with broker(request.param) as found:
         yield found
 
 
-@pytest.fixture(params=[5, 4], ids=["mqtt5", "mqtt311"])
-def version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+@pytest.fixture(scope="module")
+def version(request: pytest.FixtureRequest) -> Iterator[int]:
     """The version that is tried first."""
-    monkeypatch.setattr("mqtt_gateway.dialling.FIRST_VERSION", MQTTProtocolVersion(request.param))
-    return int(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        first = MQTTProtocolVersion(request.param)
+        patch.setattr("mqtt_gateway.dialling.FIRST_VERSION", first)
+        yield int(request.param)
 
 
 @pytest.fixture
@@ -49,14 +73,7 @@ def place(
     server: MqttServer, version: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Place:
     """A source at a broker, both of this test."""
-    # A broker of 3.1.1 is tried with MQTT 5 first too, once.
-    tests_fall_back = "kept_session" in request.node.name
-    if version not in MAKES[server.kind].versions and not tests_fall_back:
-        pytest.skip("cannot run here: it speaks 3.1.1 only")
-    if not MAKES[server.kind].resends and any(word in request.node.name for word in _SESSIONS):
-        pytest.skip("cannot run here: it loses what it says it keeps")
-    name = f"{request.node.originalname[:24]}-{version}"
-    return Place(server, name, tmp_path)
+    return Place(server, f"{request.node.originalname[:24]}-{version}", tmp_path)
 
 
 class Place:
@@ -104,6 +121,7 @@ def bookmark_of(taken: list[Delivery]) -> str:
     return [each.bookmark for each in taken if each.bookmark][-1]
 
 
+@at(SESSIONS + FALL_BACK)
 async def test_a_kept_session_brings_once_and_in_order_what_came_while_nobody_was_there(
     place: Place,
 ) -> None:
@@ -125,6 +143,7 @@ async def test_a_kept_session_brings_once_and_in_order_what_came_while_nobody_wa
     assert not [e for d in after for e in d.events if e.HasField("death")]
 
 
+@at(SESSIONS)
 async def test_what_was_not_acknowledged_comes_again_and_says_so(place: Place) -> None:
     async with taking(place.source()) as first:
         await until(lambda: bool(first), "a subscription", 30)
@@ -139,6 +158,7 @@ async def test_what_was_not_acknowledged_comes_again_and_says_so(place: Place) -
         assert values([each for each in taken if each.repeated]) == list(range(1, 16))
 
 
+@at(SESSIONS)
 async def test_what_comes_again_after_a_cut_is_known_also_where_the_broker_does_not_say_so(
     place: Place, tmp_path: Path
 ) -> None:
@@ -162,6 +182,7 @@ async def test_what_comes_again_after_a_cut_is_known_also_where_the_broker_does_
     assert fresh(taken[before:]) == [16]
 
 
+@at(CASES)
 async def test_a_restart_of_the_broker_loses_nothing_that_is_on_its_disk_and_tells_the_rest(
     place: Place,
 ) -> None:
@@ -212,6 +233,7 @@ def deaths(taken: list[Delivery]) -> list[str]:
     return [e.death.reason for d in taken for e in d.events if e.HasField("death")]
 
 
+@at(CASES)
 async def test_large_payloads_pass_and_too_large_ones_are_kept_as_rejects(place: Place) -> None:
     source = place.source()
     large = json.dumps({"count": 1, "text": "x" * 900_000})
@@ -232,15 +254,16 @@ async def test_large_payloads_pass_and_too_large_ones_are_kept_as_rejects(place:
     assert not deaths(taken)
 
 
+@at(SESSIONS)
 async def test_another_client_with_our_id_is_named_and_fought_with_pauses(place: Place) -> None:
     one, other = place.source(), place.source()
     async with taking(one) as taken, taking(other) as taken_too:
-        await asyncio.sleep(8)
+        await asyncio.sleep(6)
         conditions = [one.condition(), other.condition()]
         lost = deaths(taken) + deaths(taken_too)
     assert len(lost) >= 3, lost
     # Without pauses that grow there would be two a second and more.
-    assert len(lost) <= 16, lost
+    assert len(lost) <= 12, lost
     assert all(each.state is not SourceState.LIVE for each in conditions), conditions
     for each in conditions:
         assert f"aurelian-{place.name}" in each.cause + each.step, each
@@ -250,6 +273,7 @@ async def test_another_client_with_our_id_is_named_and_fought_with_pauses(place:
             assert "another client has signed in with our client id" in each.cause
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mosquitto-stock"])
 async def test_what_a_full_queue_gave_up_is_a_gap(name: str, tmp_path: Path) -> None:
     """Mosquitto keeps 1,000 messages for a client that is away, and says nothing of the others to
