@@ -28,7 +28,7 @@ from aurelian.edge.source_state import SourceState
 from aurelian.model.time import now_us
 from mqtt_gateway.address import Address
 from mqtt_gateway.packets import Arrived
-from mqtt_gateway.refusals import Refusal, ending_of, of_error, refusal_of
+from mqtt_gateway.refusals import Refusal, doubt_of, ending_of, of_error, refusal_of
 from mqtt_gateway.window import InFlight, Window
 from mqtt_gateway.wire import Wire
 
@@ -128,11 +128,15 @@ class Connection:
 
     Attributes:
         session_present: the broker kept our subscription and messages from before.
+        expiry_s: how long the broker keeps our session, where it says so.
+        doubt: what it does not promise that we asked for, as a state with its step; None: nothing.
         watch_answered: the broker has said yes or no to `Wanted.watch`, or nobody asked.
     """
 
     def __init__(self, client: Wire, window: int) -> None:
         self.session_present, self.watch_answered = False, True
+        self.expiry_s: int | None = None
+        self.doubt: Refusal | None = None
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._window, self._in_flight = Window(), InFlight(window)
@@ -318,9 +322,11 @@ class Connection:
         data: object,
         flags: paho.ConnectFlags,
         reason: ReasonCode,
-        _: object,
+        properties: Properties | None,
     ) -> None:
         self.session_present = flags.session_present
+        if properties is not None:
+            self.expiry_s = getattr(properties, "SessionExpiryInterval", None)
         _settle(self.connected, reason)
 
     def _on_disconnect(
@@ -386,8 +392,13 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
                 reason = await _answer(connection.connected, version, address)
                 if reason.is_failure:
                     raise _refused(reason, wanted, client.fault)
+                client.bound_keep_alive(wanted.keep_alive_s)
                 _subscribe(client, wanted, version)
-                refused = [str(each) for each in await connection.subscribed if each.is_failure]
+                granted = await connection.subscribed
+                refused = [str(each) for each in granted if each.is_failure]
+                if not wanted.clean:
+                    lowest = min((each.value for each in granted), default=1)
+                    connection.doubt = doubt_of(lowest, connection.expiry_s, wanted.expiry_s)
         except PasswordError as error:
             raise ConnectionLost(
                 str(error), Refusal(error.step, SourceState.AUTH_FAILED)

@@ -12,6 +12,7 @@ from aurelian.model.source_model import SourceModel
 from aurelian.runtime.retry import Backoff
 from mqtt_gateway import metrics
 from mqtt_gateway.connection import FIRST_VERSION, ConnectionLost, Refused, other
+from mqtt_gateway.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Dialling:
         self._backoff, self._logged = Backoff(), ""
         self._after_short = Backoff(longest_s=_LONGEST_AFTER_SHORT_S)
         self._up_at, self._short = 0.0, 0
+        self._doubt: Refusal | None = None
         self._is_up = self._ended_soon = False
         self._trouble = ConnectionLost("not connected yet")
 
@@ -51,6 +53,9 @@ class Dialling:
             state = self._trouble.state
         elif self._is_contested:
             state = SourceState.DEGRADED
+        elif self._doubt is not None:
+            cause, _, step = self._doubt.step.partition(": ")
+            return self._condition(self._doubt.state, cause, step)
         else:
             return self._condition(SourceState.LIVE)
         cause = readable(str(self._trouble))
@@ -66,8 +71,12 @@ class Dialling:
     def _is_contested(self) -> bool:
         return self._short >= _CONTESTED and time.monotonic() - self._up_at < _STEADY_S
 
-    def up(self, *, session_present: bool) -> None:
-        """A connection stands."""
+    def up(self, *, session_present: bool, doubt: Refusal | None = None) -> None:
+        """A connection stands; `doubt`: what the broker does not promise."""
+        if doubt is not None and doubt != self._doubt:
+            fields = {"source": self._model.key, "doubt": doubt.step}
+            log.warning("broker promises less than was asked for", extra={"fields": fields})
+        self._doubt = doubt
         self._backoff.reset()
         self._up_at = time.monotonic()
         self._is_up, self._logged = True, ""

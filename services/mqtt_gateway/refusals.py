@@ -26,6 +26,9 @@ _ABOUT_US = (_WRONG_PASSWORD, _NO_RIGHT, _BANNED, _OTHER_METHOD)
 _BUSY = (137, 151, 159)  # Server busy, Quota exceeded, Connection rate exceeded
 _NO_WILL = (144, 149, 153, 154, 155)  # topic, size, format, retain, QoS
 _ELSEWHERE = (156, 157)
+_SHORT_SESSION_S = 60
+"""A session that ends sooner does not outlive a restart of the gateway."""
+
 # Of DISCONNECT, table 3-13.
 _TAKEN_OVER = 142
 _ENDINGS = {
@@ -76,6 +79,28 @@ def refusal_of(reason: ReasonCode, model: SourceModel, client_id: str, fault: st
     return Refusal(_LOG)
 
 
+def doubt_of(qos: int, expiry_s: int | None, wanted_s: int) -> Refusal | None:
+    """What a broker that takes us does not promise.
+
+    Args:
+        qos: that it granted at least.
+        expiry_s: seconds that it keeps our session; None: as long as we asked, `wanted_s`.
+    """
+    if qos == 0:
+        return Refusal(
+            "the broker grants QoS 0 only, so that what it cannot deliver at once is lost: allow "
+            "this client QoS 1",
+            SourceState.DEGRADED,
+        )
+    if expiry_s is not None and expiry_s < wanted_s:
+        return Refusal(
+            f"the broker keeps messages for {expiry_s} s while we are away, in place of "
+            f"{wanted_s} s: allow longer sessions there, or say AURELIAN_MQTT_SESSION_EXPIRY_S",
+            SourceState.DEGRADED if expiry_s < _SHORT_SESSION_S else SourceState.LIVE,
+        )
+    return None
+
+
 def ending_of(code: int, said: str, client_id: str) -> tuple[str, Refusal]:
     """Why a connection that stood has ended, and what to do if that goes on.
 
@@ -118,6 +143,9 @@ def of_error(error: Exception, *, secure: bool) -> tuple[str, Refusal]:
         case ssl.SSLError() if "WRONG_VERSION" in str(error) or "UNKNOWN_PROTOCOL" in str(error):
             step = "nobody speaks TLS there: is that its port for TLS, or is the url mqtt://?"
             return "it does not speak TLS", Refusal(step)
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            step = f"somebody is there and hangs up before TLS stands: {_LOG}"
+            return "it hangs up in the TLS handshake", Refusal(step)
         case ssl.SSLError():
             said = error.reason or str(error)
             return str(said), Refusal(

@@ -94,10 +94,11 @@ class JsonSource:
             connection: Connection | None = None
             try:
                 async with connected(self._wanted, dialling.version) as connection:
-                    dialling.up(session_present=connection.session_present)
+                    present = connection.session_present
+                    dialling.up(session_present=present, doubt=connection.doubt)
                     self._drops.suspect(self._whole_to or now_us(), time.monotonic())
-                    self._redelivery.connected(session_present=connection.session_present)
-                    if not connection.session_present:
+                    self._redelivery.connected(session_present=present)
+                    if not present:
                         yield self._begin_anew()
                     async for delivery in self._receive(connection):
                         yield delivery

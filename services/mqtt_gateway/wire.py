@@ -80,6 +80,12 @@ class Wire(paho.Client):
                 self._send_pingreq()
                 self._ping_t = 0.0
 
+    def bound_keep_alive(self, seconds: int) -> None:
+        """Ping at least so often, whatever the broker has set (MQTT 5: 0 and hours too): a dead
+        one is noticed by its silence alone."""
+        if not 0 < self._keepalive <= seconds:
+            self._keepalive = seconds
+
     def heard(self) -> None:
         """The broker was heard just now."""
         self._last_bytes_received = monotonic()

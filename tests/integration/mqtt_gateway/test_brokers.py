@@ -267,10 +267,8 @@ async def test_another_client_with_our_id_is_named_and_fought_with_pauses(place:
     assert all(each.state is not SourceState.LIVE for each in conditions), conditions
     for each in conditions:
         assert f"aurelian-{place.name}" in each.cause + each.step, each
-        if place.server.kind == "artemis" and place.name.endswith(
-            "-5"
-        ):  # Mosquitto 2.0.11 is silent
-            assert "another client has signed in with our client id" in each.cause
+    if place.server.kind == "artemis" and place.name.endswith("-5"):  # Mosquitto 2.0.11 is silent
+        assert any("another client has signed in with our client id" in each for each in lost), lost
 
 
 @pytest.mark.long
