@@ -10,30 +10,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from aurelian.edge.passwords import PasswordError
 from aurelian.edge.source_state import SourceState
 from aurelian.model.time import now_us
 from mqtt_gateway.address import Address
+from mqtt_gateway.opening import ConnectionLost as ConnectionLost
+from mqtt_gateway.opening import Refused, close, open_wire, subscribe
+from mqtt_gateway.opening import Wanted as Wanted
+from mqtt_gateway.opening import Will as Will
 from mqtt_gateway.packets import Arrived
 from mqtt_gateway.refusals import Refusal, doubt_of, ending_of, of_error, refusal_of
 from mqtt_gateway.window import InFlight, Window
 from mqtt_gateway.wire import Wire
-
-MAX_PACKET_BYTES = 64 * 1024 * 1024
-"""What a broker may send at most in one message (MQTT 5); beyond, the broker drops it."""
 
 MOST_MESSAGES, MOST_BYTES = 20_000, 32 * 1024 * 1024
 """That may wait for the outbox. Beyond, nothing more is read: the broker keeps QoS 1 for us, also
@@ -46,7 +43,6 @@ and with it every other source and /readyz, for seconds."""
 _READS_IN_A_ROW = 4
 _MESSAGE_BYTES = 200
 _OF_BROKER = b"$"
-_RETAINED_IF_NEW = 1
 _MQTT5_ANSWERS_WITHIN_S = 2.0
 _QUIET_S = 0.02
 _GOODBYE_S = 1.0
@@ -54,63 +50,7 @@ _DOUBT_S = 1.0
 """What is not read for so long may be too much for a broker's memory."""
 
 
-_OPENING = ThreadPoolExecutor(32, "mqtt connect")
-"""Of their own: brokers that do not answer must not hold up what else waits for a thread."""
-
 T = TypeVar("T")
-
-FIRST_VERSION = MQTTProtocolVersion.MQTTv5
-
-
-class ConnectionLost(ConnectionError):
-    """The broker is away or refuses us; the text says what happened.
-
-    Attributes:
-        step: what to do about it; empty: nobody knows.
-        state: what the source is until then.
-    """
-
-    def __init__(self, text: str = "", refusal: Refusal | None = None) -> None:
-        super().__init__(text)
-        self.step, self.state = refusal or Refusal("")
-
-
-class Refused(ConnectionLost):
-    """A broker is there and refuses to speak with us, maybe for our version of the protocol."""
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker says for us when we are gone without a word; retained, QoS 1."""
-
-    topic: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """How to connect.
-
-    Attributes:
-        address: of the broker, and who we are there.
-        client_id: fixed; the broker keeps our messages under it.
-        filters: what to subscribe to, QoS 1.
-        clean: forget what the broker kept (Sparkplug hosts), else go on with it.
-        watch: a topic of the broker's own, QoS 0, where it may be refused; empty: none.
-        window: messages that may wait for their acknowledgement (Receive Maximum).
-        expiry_s: how long the broker keeps messages for us.
-    """
-
-    address: Address
-    client_id: str
-    filters: tuple[str, ...]
-    clean: bool
-    window: int
-    expiry_s: int
-    keep_alive_s: int
-    timeout_s: float
-    will: Will | None = None
-    watch: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -387,13 +327,13 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
         try:
             address.prepare(client)
             async with asyncio.timeout(wanted.timeout_s):
-                await _open(client, wanted, version)
+                await open_wire(client, wanted, version)
                 connection.begin()
                 reason = await _answer(connection.connected, version, address)
                 if reason.is_failure:
                     raise _refused(reason, wanted, client.fault)
                 client.bound_keep_alive(wanted.keep_alive_s)
-                _subscribe(client, wanted, version)
+                subscribe(client, wanted, version)
                 granted = await connection.subscribed
                 refused = [str(each) for each in granted if each.is_failure]
                 if not wanted.clean:
@@ -420,23 +360,6 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
         await connection.end()
 
 
-async def _open(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
-    """Name server, TCP, TLS and WebSocket, in a thread: paho waits for them."""
-    loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(_OPENING, _connect, client, wanted, version)
-    try:
-        await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        # The thread goes on until its own time is over; then nobody wants what it opened.
-        opening.add_done_callback(partial(_forget, client))
-        raise
-
-
-def _forget(client: Wire, opened: asyncio.Future[None]) -> None:
-    opened.exception()
-    close(client)
-
-
 async def _answer(
     connected: asyncio.Future[ReasonCode], version: MQTTProtocolVersion, address: Address
 ) -> ReasonCode:
@@ -456,41 +379,6 @@ def _refused(reason: ReasonCode, wanted: Wanted, fault: str) -> Refused:
     refusal = refusal_of(reason, wanted.address.model, wanted.client_id, fault)
     said = f"the broker at {wanted.address.where} says: {fault or reason}"
     return Refused(said, refusal)
-
-
-def other(version: MQTTProtocolVersion) -> MQTTProtocolVersion:
-    """The version to try after a broker that did not take this one: MQTT 5, then 3.1.1, then 5
-    again."""
-    if version == MQTTProtocolVersion.MQTTv5:
-        return MQTTProtocolVersion.MQTTv311
-    return MQTTProtocolVersion.MQTTv5
-
-
-def _connect(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
-    host, port = wanted.address.host, wanted.address.port
-    if version != MQTTProtocolVersion.MQTTv5:
-        client.connect(host, port, wanted.keep_alive_s)
-        return
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = 0 if wanted.clean else wanted.expiry_s
-    properties.ReceiveMaximum = wanted.window
-    properties.MaximumPacketSize = MAX_PACKET_BYTES
-    client.connect(host, port, wanted.keep_alive_s, clean_start=wanted.clean, properties=properties)
-
-
-def close(client: Wire) -> None:
-    """Close a socket that a connection left."""
-    left = client.socket()
-    if left is not None:
-        client._sock_close()
-
-
-def _subscribe(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
-    if version != MQTTProtocolVersion.MQTTv5:
-        client.subscribe([(each, 1) for each in wanted.filters])
-        return
-    options = SubscribeOptions(qos=1, retainHandling=0 if wanted.clean else _RETAINED_IF_NEW)
-    client.subscribe([(each, options) for each in wanted.filters])
 
 
 def _settle(future: asyncio.Future[T], result: T) -> None:

@@ -11,7 +11,7 @@ from aurelian.edge.source_state import Condition, SourceState
 from aurelian.model.source_model import SourceModel
 from aurelian.runtime.retry import Backoff
 from mqtt_gateway import metrics
-from mqtt_gateway.connection import FIRST_VERSION, ConnectionLost, Refused, other
+from mqtt_gateway.opening import FIRST_VERSION, ConnectionLost, Refused, other
 from mqtt_gateway.refusals import Refusal
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _STEADY_S = 10.0
 """A connection that stood for so long was no attempt in vain."""
 
-_LONGEST_AFTER_SHORT_S = 4.0
+_LONGEST_AFTER_SHORT_S = 3.0
 """The longest pause after connections that ended sooner: the next delivers within 5 s."""
 
 _CONTESTED = 3
@@ -74,8 +74,8 @@ class Dialling:
     def up(self, *, session_present: bool, doubt: Refusal | None = None) -> None:
         """A connection stands; `doubt`: what the broker does not promise."""
         if doubt is not None and doubt != self._doubt:
-            fields = {"source": self._model.key, "doubt": doubt.step}
-            log.warning("broker promises less than was asked for", extra={"fields": fields})
+            doubts = {"source": self._model.key, "doubt": doubt.step}
+            log.warning("broker promises less than was asked for", extra={"fields": doubts})
         self._doubt = doubt
         self._backoff.reset()
         self._up_at = time.monotonic()
