@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurelian.local import artemis, mqtt, ports, postgres
+from aurelian.local import artemis, kafka, kafka_jars, mqtt, ports, postgres
 from aurelian.local.processes import Program
-from tests import maven, npm, servers
-from tests.servers import ROOT
+from tests import npm, servers
 
 AEDES = Path(__file__).parent / "aedes"
-ARTEMIS = ROOT / "shared" / "aurelian" / "local" / artemis.LOCK
 
 _STOCK = """\
 listener {port} 127.0.0.1
@@ -84,7 +82,11 @@ def _program(name: str, port: int, folder: Path) -> Program:
     if name == "aedes":
         return aedes_program(port, log)
     if name == "artemis":
-        java, jars = maven.install(ARTEMIS, "artemis", "Apache ActiveMQ Artemis")
+        try:
+            java = kafka.find_java()
+            jars = artemis.ensure_jars(kafka_jars.default_cache())
+        except (kafka.KafkaError, kafka_jars.KafkaJarsError, OSError) as error:
+            servers.cannot_run(f"no Apache ActiveMQ Artemis: {error}")
         return artemis.program(java, jars, port, folder / "mqtt", log)
     executable = mqtt.find_mosquitto()
     if executable is None:

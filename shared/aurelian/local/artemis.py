@@ -3,10 +3,12 @@ and the tests."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from aurelian.local import kafka_jars
 from aurelian.local.ports import LOOPBACK
 from aurelian.local.processes import Account, Program
 
@@ -58,6 +60,35 @@ _CONFIGURATION = """\
   </core>
 </configuration>
 """
+
+
+def missing_jars(cache: Path) -> tuple[Path, list[kafka_jars.Jar]]:
+    """The folder of the locked jars, and which of them are not there. Blocks (about 0.05 s).
+
+    Raises:
+        KafkaJarsError: one differs from the lock or is not listed.
+    """
+    jars = kafka_jars.read_lock(LOCK)
+    folder = cache / f"artemis-{hashlib.sha256(repr(jars).encode()).hexdigest()[:12]}"
+    kafka_jars.refuse_unlisted(folder, jars)
+    return folder, [jar for jar in jars if not kafka_jars.is_there(folder / jar.file_name, jar)]
+
+
+def ensure_jars(
+    cache: Path, tell: Callable[[str], None] = lambda sentence: None
+) -> tuple[Path, ...]:
+    """The locked jars in a folder of the cache, fetched where they are missing. Blocks.
+
+    Raises:
+        KafkaJarsError: one differs from the lock, is not listed, or cannot be fetched.
+        OSError: the cache folder cannot be written.
+    """
+    folder, missing = missing_jars(cache)
+    if missing:
+        tell(f"fetching Artemis (the MQTT broker), once: {len(missing)} files, about 12 MB in all")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        kafka_jars.fetch(missing, folder)
+    return tuple(folder / jar.file_name for jar in kafka_jars.read_lock(LOCK))
 
 
 def program(
