@@ -108,7 +108,7 @@ def mosquitto() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mqtt_broker() -> Iterator[str]:
-    """URL of Mosquitto, or of amqtt where that is not installed; one for the run."""
+    """URL of Mosquitto, or of Artemis where that is not installed; one for the run."""
     with servers.any_mqtt_broker() as server:
         yield server.url
 

@@ -1,5 +1,5 @@
-"""Real servers for tests: PostgreSQL, Apache Kafka, Mosquitto and amqtt, each on free loopback
-ports.
+"""Real servers for tests: PostgreSQL, Apache Kafka, Mosquitto, Artemis and amqtt, each on free
+loopback ports.
 
 Two ways in: the context managers here (a server of the test's own, to be killed and restarted), and
 the fixtures of `conftest.py` (one server for the whole run). Every server has its own temporary
@@ -246,9 +246,17 @@ def amqtt_broker(port: int | None = None) -> Iterator[MqttServer]:
 
 @contextlib.contextmanager
 def any_mqtt_broker() -> Iterator[MqttServer]:
-    """Run Mosquitto, or amqtt where it is not installed."""
-    with mosquitto_broker() if mqtt.find_mosquitto() else amqtt_broker() as server:
-        yield server
+    """Run the broker that the embedded stack has on this machine."""
+    with server_folder() as folder:
+        port = ports.any_free()
+        account = postgres.open_home(folder) if mqtt.find_mosquitto() else None
+        program = mqtt.program(port, folder / "mqtt", folder / "mqtt.log", account)
+        kind = "mosquitto" if mqtt.find_mosquitto() else "artemis"
+        server = MqttServer(
+            program, lambda: ports.accepts(port), start_limit_s=60, port=port, kind=kind
+        )
+        with _running(server):
+            yield server
 
 
 @functools.cache

@@ -10,30 +10,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from aurelian.edge.passwords import PasswordError
 from aurelian.edge.source_state import SourceState
 from aurelian.model.time import now_us
 from mqtt_gateway.address import Address
+from mqtt_gateway.opening import ConnectionLost as ConnectionLost
+from mqtt_gateway.opening import Refused, close, open_wire, subscribe
+from mqtt_gateway.opening import Wanted as Wanted
+from mqtt_gateway.opening import Will as Will
 from mqtt_gateway.packets import Arrived
-from mqtt_gateway.refusals import Refusal, of_error, refusal_of
+from mqtt_gateway.refusals import Refusal, doubt_of, ending_of, of_error, refusal_of
 from mqtt_gateway.window import InFlight, Window
 from mqtt_gateway.wire import Wire
-
-MAX_PACKET_BYTES = 64 * 1024 * 1024
-"""What a broker may send at most in one message (MQTT 5); beyond, the broker drops it."""
 
 MOST_MESSAGES, MOST_BYTES = 20_000, 32 * 1024 * 1024
 """That may wait for the outbox. Beyond, nothing more is read: the broker keeps QoS 1 for us, also
@@ -45,7 +42,7 @@ and with it every other source and /readyz, for seconds."""
 
 _READS_IN_A_ROW = 4
 _MESSAGE_BYTES = 200
-_RETAINED_IF_NEW = 1
+_OF_BROKER = b"$"
 _MQTT5_ANSWERS_WITHIN_S = 2.0
 _QUIET_S = 0.02
 _GOODBYE_S = 1.0
@@ -53,61 +50,7 @@ _DOUBT_S = 1.0
 """What is not read for so long may be too much for a broker's memory."""
 
 
-_OPENING = ThreadPoolExecutor(32, "mqtt connect")
-"""Of their own: brokers that do not answer must not hold up what else waits for a thread."""
-
 T = TypeVar("T")
-
-FIRST_VERSION = MQTTProtocolVersion.MQTTv5
-
-
-class ConnectionLost(ConnectionError):
-    """The broker is away or refuses us; the text says what happened.
-
-    Attributes:
-        step: what to do about it; empty: nobody knows.
-        state: what the source is until then.
-    """
-
-    def __init__(self, text: str = "", refusal: Refusal | None = None) -> None:
-        super().__init__(text)
-        self.step, self.state = refusal or Refusal("")
-
-
-class Refused(ConnectionLost):
-    """A broker is there and refuses to speak with us, maybe for our version of the protocol."""
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker says for us when we are gone without a word; retained, QoS 1."""
-
-    topic: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """How to connect.
-
-    Attributes:
-        address: of the broker, and who we are there.
-        client_id: fixed; the broker keeps our messages under it.
-        filters: what to subscribe to, QoS 1.
-        clean: forget what the broker kept (Sparkplug hosts), else go on with it.
-        window: messages that may wait for their acknowledgement (Receive Maximum).
-        expiry_s: how long the broker keeps messages for us.
-    """
-
-    address: Address
-    client_id: str
-    filters: tuple[str, ...]
-    clean: bool
-    window: int
-    expiry_s: int
-    keep_alive_s: int
-    timeout_s: float
-    will: Will | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -125,10 +68,15 @@ class Connection:
 
     Attributes:
         session_present: the broker kept our subscription and messages from before.
+        expiry_s: how long the broker keeps our session, where it says so.
+        doubt: what it does not promise that we asked for, as a state with its step; None: nothing.
+        watch_answered: the broker has said yes or no to `Wanted.watch`, or nobody asked.
     """
 
     def __init__(self, client: Wire, window: int) -> None:
-        self.session_present = False
+        self.session_present, self.watch_answered = False, True
+        self.expiry_s: int | None = None
+        self.doubt: Refusal | None = None
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._window, self._in_flight = Window(), InFlight(window)
@@ -136,7 +84,7 @@ class Connection:
         self._taken = 0  # of `_waiting`
         self._unstored = self._unstored_bytes = self._unacknowledged = 0
         self._wake = asyncio.Event()
-        self._lost: str | None = None
+        self._lost: ConnectionLost | None = None
         self._read_at = 0.0
         self._paused_at: int | None = None
         self._has_qos0 = False
@@ -173,7 +121,7 @@ class Connection:
         """
         if not self._waiting:
             if self._lost is not None:
-                raise ConnectionLost(self._lost)
+                raise self._lost
             self._wake.clear()
             # Not wait_for, which can swallow a cancellation (Python 3.11).
             try:
@@ -205,6 +153,11 @@ class Connection:
     def waits_for_us(self) -> bool:
         """Whether the broker sends nothing more before we acknowledge, as far as is known."""
         return self._in_flight.is_full(self._unacknowledged)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has not ended."""
+        return self._lost is None
 
     def take_doubt(self) -> tuple[int, int] | None:
         """From when to when (microseconds) nothing was read, so that the broker may have given up
@@ -276,7 +229,8 @@ class Connection:
         self._unstored_bytes += _MESSAGE_BYTES * len(came) + sum(len(m.payload) for m in came)
         acknowledged_later = sum(1 for each in came if each.number)
         self._unacknowledged += acknowledged_later
-        self._has_qos0 |= acknowledged_later < len(came)
+        if acknowledged_later < len(came) and not self._has_qos0:
+            self._has_qos0 = any(not m.number and m.topic[:1] != _OF_BROKER for m in came)
         self._wake.set()
         if self._paused_at is None and self._lost is None and self._is_too_much(1.0):
             self._paused_at = now_us()
@@ -308,23 +262,33 @@ class Connection:
         data: object,
         flags: paho.ConnectFlags,
         reason: ReasonCode,
-        _: object,
+        properties: Properties | None,
     ) -> None:
         self.session_present = flags.session_present
+        if properties is not None:
+            self.expiry_s = getattr(properties, "SessionExpiryInterval", None)
         _settle(self.connected, reason)
 
     def _on_disconnect(
         self, client: paho.Client, data: object, flags: object, reason: ReasonCode, _: object
     ) -> None:
-        self._lost = f"the connection ended: {self._client.fault or reason}"
+        wire = self._client
+        said, refusal = ending_of(wire.ending, wire.fault or str(reason), wire.name)
+        self._lost = ConnectionLost(said, refusal)
         self._wake.set()
         _settle(self.connected, reason)
         _settle(self.subscribed, [])
         _settle(self.ended, None)
 
+    def watch(self, topic: str) -> None:
+        """Ask for a topic of the broker's own; some brokers end the connection for that."""
+        self.watch_answered = False
+        self._client.subscribe(topic, 0)
+
     def _on_subscribe(
         self, client: paho.Client, data: object, mid: int, reasons: list[ReasonCode], _: object
     ) -> None:
+        self.watch_answered |= self.subscribed.done()
         _settle(self.subscribed, reasons)
 
     def _on_publish(
@@ -363,13 +327,18 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
         try:
             address.prepare(client)
             async with asyncio.timeout(wanted.timeout_s):
-                await _open(client, wanted, version)
+                await open_wire(client, wanted, version)
                 connection.begin()
                 reason = await _answer(connection.connected, version, address)
                 if reason.is_failure:
                     raise _refused(reason, wanted, client.fault)
-                _subscribe(client, wanted, version)
-                refused = [str(each) for each in await connection.subscribed if each.is_failure]
+                client.bound_keep_alive(wanted.keep_alive_s)
+                subscribe(client, wanted, version)
+                granted = await connection.subscribed
+                refused = [str(each) for each in granted if each.is_failure]
+                if not wanted.clean:
+                    lowest = min((each.value for each in granted), default=1)
+                    connection.doubt = doubt_of(lowest, connection.expiry_s, wanted.expiry_s)
         except PasswordError as error:
             raise ConnectionLost(
                 str(error), Refusal(error.step, SourceState.AUTH_FAILED)
@@ -384,26 +353,11 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
                 f"the broker at {address.where} refuses {', '.join(wanted.filters)}: {refused[0]}",
                 Refusal("let this client subscribe there: look at the broker's access list"),
             )
+        if wanted.watch:
+            connection.watch(wanted.watch)
         yield connection
     finally:
         await connection.end()
-
-
-async def _open(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
-    """Name server, TCP, TLS and WebSocket, in a thread: paho waits for them."""
-    loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(_OPENING, _connect, client, wanted, version)
-    try:
-        await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        # The thread goes on until its own time is over; then nobody wants what it opened.
-        opening.add_done_callback(partial(_forget, client))
-        raise
-
-
-def _forget(client: Wire, opened: asyncio.Future[None]) -> None:
-    opened.exception()
-    close(client)
 
 
 async def _answer(
@@ -425,41 +379,6 @@ def _refused(reason: ReasonCode, wanted: Wanted, fault: str) -> Refused:
     refusal = refusal_of(reason, wanted.address.model, wanted.client_id, fault)
     said = f"the broker at {wanted.address.where} says: {fault or reason}"
     return Refused(said, refusal)
-
-
-def other(version: MQTTProtocolVersion) -> MQTTProtocolVersion:
-    """The version to try after a broker that did not take this one: MQTT 5, then 3.1.1, then 5
-    again."""
-    if version == MQTTProtocolVersion.MQTTv5:
-        return MQTTProtocolVersion.MQTTv311
-    return MQTTProtocolVersion.MQTTv5
-
-
-def _connect(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
-    host, port = wanted.address.host, wanted.address.port
-    if version != MQTTProtocolVersion.MQTTv5:
-        client.connect(host, port, wanted.keep_alive_s)
-        return
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = 0 if wanted.clean else wanted.expiry_s
-    properties.ReceiveMaximum = wanted.window
-    properties.MaximumPacketSize = MAX_PACKET_BYTES
-    client.connect(host, port, wanted.keep_alive_s, clean_start=wanted.clean, properties=properties)
-
-
-def close(client: Wire) -> None:
-    """Close a socket that a connection left."""
-    left = client.socket()
-    if left is not None:
-        client._sock_close()
-
-
-def _subscribe(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
-    if version != MQTTProtocolVersion.MQTTv5:
-        client.subscribe([(each, 1) for each in wanted.filters])
-        return
-    options = SubscribeOptions(qos=1, retainHandling=0 if wanted.clean else _RETAINED_IF_NEW)
-    client.subscribe([(each, options) for each in wanted.filters])
 
 
 def _settle(future: asyncio.Future[T], result: T) -> None:

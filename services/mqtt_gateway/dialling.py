@@ -4,15 +4,27 @@ wait, what people are told. Used by source.py and sparkplug_source.py."""
 from __future__ import annotations
 
 import logging
+import time
 
 from aurelian.edge.names import readable
 from aurelian.edge.source_state import Condition, SourceState
 from aurelian.model.source_model import SourceModel
 from aurelian.runtime.retry import Backoff
 from mqtt_gateway import metrics
-from mqtt_gateway.connection import FIRST_VERSION, ConnectionLost, Refused, other
+from mqtt_gateway.opening import FIRST_VERSION, ConnectionLost, Refused, other
+from mqtt_gateway.refusals import Refusal
 
 log = logging.getLogger(__name__)
+
+_STEADY_S = 10.0
+"""A connection that stood for so long was no attempt in vain."""
+
+_LONGEST_AFTER_SHORT_S = 3.0
+"""The longest pause after connections that ended sooner: the next delivers within 5 s."""
+
+_CONTESTED = 3
+"""So many of them in a row are told while the next one stands: by 3.1.1 a broker does not say that
+somebody else signed in with our id."""
 
 
 class Dialling:
@@ -28,24 +40,45 @@ class Dialling:
         self.heard_at = 0
         self._model = model
         self._backoff, self._logged = Backoff(), ""
-        self._is_up = False
+        self._after_short = Backoff(longest_s=_LONGEST_AFTER_SHORT_S)
+        self._up_at, self._short = 0.0, 0
+        self._doubt: Refusal | None = None
+        self._is_up = self._ended_soon = False
         self._trouble = ConnectionLost("not connected yet")
 
     @property
     def condition(self) -> Condition:
         """How the source is now."""
-        return Condition(
-            SourceState.LIVE if self._is_up else self._trouble.state,
-            "" if self._is_up else readable(str(self._trouble)),
-            "" if self._is_up else self._trouble.step,
-            self.heard_at,
-            self.heard_at,
-            address=self._model.url,
-        )
+        if not self._is_up:
+            state = self._trouble.state
+        elif self._is_contested:
+            state = SourceState.DEGRADED
+        elif self._doubt is not None:
+            cause, _, step = self._doubt.step.partition(": ")
+            return self._condition(self._doubt.state, cause, step)
+        else:
+            return self._condition(SourceState.LIVE)
+        cause = readable(str(self._trouble))
+        if self._is_up:
+            cause = f"{self._short} connections in a row ended soon; the last: {cause}"
+        return self._condition(state, cause, self._trouble.step)
 
-    def up(self, *, session_present: bool) -> None:
-        """A connection stands."""
+    def _condition(self, state: SourceState, cause: str = "", step: str = "") -> Condition:
+        heard = self.heard_at
+        return Condition(state, cause, step, heard, heard, address=self._model.url)
+
+    @property
+    def _is_contested(self) -> bool:
+        return self._short >= _CONTESTED and time.monotonic() - self._up_at < _STEADY_S
+
+    def up(self, *, session_present: bool, doubt: Refusal | None = None) -> None:
+        """A connection stands; `doubt`: what the broker does not promise."""
+        if doubt is not None and doubt != self._doubt:
+            doubts = {"source": self._model.key, "doubt": doubt.step}
+            log.warning("broker promises less than was asked for", extra={"fields": doubts})
+        self._doubt = doubt
         self._backoff.reset()
+        self._up_at = time.monotonic()
         self._is_up, self._logged = True, ""
         metrics.CONNECTED.labels(self._model.key).set(1)
         fields = {"source": self._model.key, "session_present": session_present}
@@ -54,6 +87,12 @@ class Dialling:
     def down(self, error: ConnectionLost) -> bool:
         """No connection came about, or it ended; whether there was one."""
         was_up, self._is_up, self._trouble = self._is_up, False, error
+        self._ended_soon = was_up and time.monotonic() - self._up_at < _STEADY_S
+        if self._ended_soon:
+            self._short += 1
+        elif was_up:
+            self._short = 0
+            self._after_short.reset()
         if isinstance(error, Refused):
             self.version = other(self.version)
         if was_up:
@@ -67,5 +106,7 @@ class Dialling:
         return was_up
 
     async def pause(self) -> None:
-        """Wait until it is time for the next attempt: longer after each in vain."""
-        await self._backoff.wait()
+        """Wait until it is time for the next attempt: longer after each in vain, and after each
+        connection that ended soon. Two clients of one id would else put each other out without a
+        pause."""
+        await (self._after_short if self._ended_soon else self._backoff).wait()

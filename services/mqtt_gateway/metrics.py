@@ -23,16 +23,16 @@ QOS0 = Counter(
     "counts be published with QoS 1.",
     ["source"],
 )
-BROKER_DROPPED = Counter(
-    "mqtt_gateway_broker_dropped_total",
-    "Messages that the broker says it threw away since this process watches it (`dropped_topic`); "
-    "rising: let the broker's queues hold more (Mosquitto: max_queued_messages), find who is slow.",
-    ["source"],
-)
 UNREAD = Counter(
     "mqtt_gateway_unread_total",
     "Times that nothing was read for a second and more, since the outbox took nothing, and QoS 0 "
     "may be lost; not 0: look at the outbox's disk, split the source, or send with QoS 1.",
+    ["source"],
+)
+GIVEN_UP = Counter(
+    "mqtt_gateway_broker_gave_up_total",
+    "Messages, ours or another client's, that the broker gave up while we were away or it waited "
+    "for us; not 0: give it a longer queue (Mosquitto: max_queued_messages).",
     ["source"],
 )
 REBIRTHS = Counter(

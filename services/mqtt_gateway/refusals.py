@@ -26,6 +26,26 @@ _ABOUT_US = (_WRONG_PASSWORD, _NO_RIGHT, _BANNED, _OTHER_METHOD)
 _BUSY = (137, 151, 159)  # Server busy, Quota exceeded, Connection rate exceeded
 _NO_WILL = (144, 149, 153, 154, 155)  # topic, size, format, retain, QoS
 _ELSEWHERE = (156, 157)
+_SHORT_SESSION_S = 60
+"""A session that ends sooner does not outlive a restart of the gateway."""
+
+# Of DISCONNECT, table 3-13.
+_TAKEN_OVER = 142
+_ENDINGS = {
+    129: "a packet of ours was malformed",
+    130: "a packet of ours broke the protocol",
+    135: "not authorised",
+    137: "it is busy",
+    139: "it is shutting down",
+    141: "it heard nothing of us for longer than the keep-alive",
+    147: "we acknowledged too few of its messages (Receive Maximum)",
+    149: "a packet was too large",
+    150: "too many messages",
+    151: "a quota is used up",
+    152: "somebody at the broker ended it",
+    159: "too many connections",
+    160: "it had stood for as long as the broker allows",
+}
 
 
 def refusal_of(reason: ReasonCode, model: SourceModel, client_id: str, fault: str) -> Refusal:
@@ -59,6 +79,46 @@ def refusal_of(reason: ReasonCode, model: SourceModel, client_id: str, fault: st
     return Refusal(_LOG)
 
 
+def doubt_of(qos: int, expiry_s: int | None, wanted_s: int) -> Refusal | None:
+    """What a broker that takes us does not promise.
+
+    Args:
+        qos: that it granted at least.
+        expiry_s: seconds that it keeps our session; None: as long as we asked, `wanted_s`.
+    """
+    if qos == 0:
+        return Refusal(
+            "the broker grants QoS 0 only, so that what it cannot deliver at once is lost: allow "
+            "this client QoS 1",
+            SourceState.DEGRADED,
+        )
+    if expiry_s is not None and expiry_s < wanted_s:
+        return Refusal(
+            f"the broker keeps messages for {expiry_s} s while we are away, in place of "
+            f"{wanted_s} s: allow longer sessions there, or say AURELIAN_MQTT_SESSION_EXPIRY_S",
+            SourceState.DEGRADED if expiry_s < _SHORT_SESSION_S else SourceState.LIVE,
+        )
+    return None
+
+
+def ending_of(code: int, said: str, client_id: str) -> tuple[str, Refusal]:
+    """Why a connection that stood has ended, and what to do if that goes on.
+
+    `code`: of the broker's DISCONNECT, 0: none came, as by 3.1.1; `said`: what else is known.
+    """
+    if code == _TAKEN_OVER:
+        said = f"another client has signed in with our client id {client_id!r}"
+        return said, Refusal(
+            "give each gateway its own AURELIAN_GATEWAY, and no other client this id; two of one "
+            "id put each other out for ever"
+        )
+    if code:
+        said = _ENDINGS.get(code, f"it says why: {code}")
+        return f"the broker ended the connection: {said}", Refusal(_LOG)
+    step = f"if it goes on: does another client use our client id {client_id!r}? {_LOG}"
+    return f"the connection ended: {said}", Refusal(step)
+
+
 def _of_sign_in(code: int, model: SourceModel, client_id: str) -> str:
     if code == _OTHER_METHOD:
         return f"it wants a way of signing in that we do not have; {_LOG}"
@@ -83,6 +143,9 @@ def of_error(error: Exception, *, secure: bool) -> tuple[str, Refusal]:
         case ssl.SSLError() if "WRONG_VERSION" in str(error) or "UNKNOWN_PROTOCOL" in str(error):
             step = "nobody speaks TLS there: is that its port for TLS, or is the url mqtt://?"
             return "it does not speak TLS", Refusal(step)
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            step = f"somebody is there and hangs up before TLS stands: {_LOG}"
+            return "it hangs up in the TLS handshake", Refusal(step)
         case ssl.SSLError():
             said = error.reason or str(error)
             return str(said), Refusal(

@@ -1,11 +1,11 @@
-"""Machines that publish over plain MQTT as a source of readings; called by
+"""Machines that send JSON over MQTT as a source of readings; called by
 `aurelian.edge.gateway.run_gateway`."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -17,22 +17,24 @@ from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
-from mqtt_gateway import metrics
+from mqtt_gateway import drops, metrics
 from mqtt_gateway.address import Address
-from mqtt_gateway.broker_drops import BrokerDrops
-from mqtt_gateway.connection import Connection, ConnectionLost, Wanted, connected
+from mqtt_gateway.connection import Batch, Connection, ConnectionLost, Wanted, connected
 from mqtt_gateway.dialling import Dialling
 from mqtt_gateway.json_messages import JsonMessages
+from mqtt_gateway.packets import Arrived
+from mqtt_gateway.redelivery import Redelivery
 from mqtt_gateway.retained import read_retained
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug_source import SparkplugSource
 
+_DROPS = drops.TOPIC.encode()
 _BATCH = 500
 _TAKE_S = 1.0
 
 
 def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list[Source]:
-    """Make a source for each source of MQTT of the plants.
+    """Make a source for each mqtt_json and sparkplug source of the plants.
 
     Raises:
         PlantError: a url or a topic is unusable.
@@ -75,9 +77,12 @@ class JsonSource:
             expiry_s=settings.mqtt_session_expiry_s,
             keep_alive_s=settings.mqtt_keep_alive_s,
             timeout_s=settings.mqtt_timeout_s,
+            watch=drops.TOPIC,
         )
-        self._drops = BrokerDrops(model, self._wanted) if model.dropped_topic else None
+        self._drops = drops.Drops()
         self._dialling = Dialling(model)
+        self._redelivery = Redelivery()
+        self._whole_to = 0  # microseconds since 1970; 0: we were never there
 
     def condition(self) -> Condition:
         """How the source is now."""
@@ -85,35 +90,28 @@ class JsonSource:
 
     async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
         """Yield what the broker sends, until cancelled; what is not acknowledged by then comes
-        again."""
-        if self._drops is None:
-            watch = None
-        else:  # not a TaskGroup: a group may not span the yields of a generator
-            watch = asyncio.create_task(self._drops.run(), name=f"drops {self.model.key}")
-        try:
-            # Closed here and now, as this generator is: it has a connection.
-            async with aclosing(self._connections()) as deliveries:
-                async for delivery in deliveries:
-                    yield delivery
-        finally:
-            if watch is not None:
-                watch.cancel()
-                await asyncio.wait({watch})
-
-    async def _connections(self) -> AsyncGenerator[Delivery, None]:
+        again. A bookmark says up to when nothing is missing: where the broker has forgotten us
+        meanwhile, also while no gateway ran, there is a gap from then on."""
         dialling = self._dialling
+        self._go_on_from(bookmark)
         while True:
+            connection: Connection | None = None
             try:
                 async with connected(self._wanted, dialling.version) as connection:
-                    dialling.up(session_present=connection.session_present)
-                    if dialling.heard_at and not connection.session_present:
-                        yield self._told(gap=self._gap("the broker did not keep our session"))
+                    present = connection.session_present
+                    dialling.up(session_present=present, doubt=connection.doubt)
+                    self._drops.suspect(self._whole_to or now_us(), time.monotonic())
+                    self._redelivery.connected(session_present=present)
+                    if not present:
+                        yield self._begin_anew()
                     async with aclosing(self._kept(connection)) as kept:
                         async for delivery in kept:
                             yield delivery
                     async for delivery in self._receive(connection):
                         yield delivery
             except ConnectionLost as error:
+                if connection is not None and not connection.watch_answered:
+                    self._wanted = replace(self._wanted, watch="")
                 if dialling.down(error):
                     yield self._told(death=codec.Death(reason=str(error)))
             await dialling.pause()
@@ -138,22 +136,72 @@ class JsonSource:
                 metrics.UNREAD.labels(self.model.key).inc()
                 reason = "nothing was read; the broker may have given up messages of QoS 0"
                 yield self._told(gap=self._gap(reason, *doubt))
-            for gap in () if self._drops is None else self._drops.take():
-                yield self._told(gap=gap)
-            if not batch.messages:
-                continue
-            live = [each for each in batch.messages if not each.retained]
-            self._dialling.heard_at = live[-1].at if live else self._dialling.heard_at
+                self._drops.suspect(doubt[0], time.monotonic())
+            if gap := self._dropped(batch.messages):
+                yield gap
             # Some brokers (Mosquitto 2.0.11) give what they keep to each member of a group.
-            messages = live if self.model.share is not None else batch.messages
+            is_shared = self.model.share is not None
+            messages = [
+                each
+                for each in batch.messages
+                if each.topic != _DROPS and not (is_shared and each.retained)
+            ]
             if not messages:
-                connection.stored(batch)
+                if batch.messages:
+                    connection.stored(batch)
                 continue
+            if connection.waits_for_us:
+                self._drops.suspect(self._whole_to, time.monotonic())
+            live = [each.at for each in messages if not each.retained]
+            if live:
+                self._dialling.heard_at = self._whole_to = live[-1]
+            messages = self._redelivery.marked(messages)
+            number = self._redelivery.received(messages)
             *deliveries, last = self._messages.deliveries(messages)
             for delivery in deliveries:
                 yield delivery
-            urgent, ack = connection.waits_for_us, partial(connection.stored, batch)
-            yield replace(last, urgent=urgent, ack=ack)
+            urgent, ack = connection.waits_for_us, partial(self._stored, connection, batch, number)
+            yield replace(last, urgent=urgent, ack=ack, bookmark=self._bookmark)
+
+    def _stored(self, connection: Connection, batch: Batch, number: int) -> None:
+        connection.stored(batch)
+        if connection.is_up:  # else the broker never hears of it
+            self._redelivery.acknowledged(number)
+
+    def _begin_anew(self) -> Delivery:
+        """The broker keeps messages for us from now on; what it had before is gone."""
+        at = now_us()
+        began, self._whole_to = self._whole_to, at
+        if began:
+            told = self._told(gap=self._gap("the broker did not keep our session", began, at))
+        else:
+            told = Delivery(source=self.model, owner=self.owner, received_at=at)
+        return replace(told, bookmark=self._bookmark)
+
+    @property
+    def _bookmark(self) -> str:
+        return f"{self._whole_to} {self._drops.count}"
+
+    def _go_on_from(self, bookmark: str) -> None:
+        self._whole_to = 0
+        with suppress(ValueError):
+            whole_to, count = map(int, bookmark.split())
+            self._whole_to, self._drops = whole_to, drops.Drops(count)
+
+    def _dropped(self, messages: Sequence[Arrived]) -> Delivery | None:
+        """A gap where the broker says that it gave up messages, and they may be ours."""
+        for message in messages:
+            if message.topic == _DROPS and (
+                found := self._drops.told(message.payload, time.monotonic())
+            ):
+                count, begin = found
+                metrics.GIVEN_UP.labels(self.model.key).inc(count)
+                reason = (
+                    f"the broker gave up {count} messages, ours or another client's: its queue was "
+                    "full"
+                )
+                return self._told(gap=self._gap(reason, begin))
+        return None
 
     def _gap(self, reason: str, begin: int = 0, end: int = 0) -> codec.Gap:
         """From `begin` to `end`; 0: since the broker was heard, until now."""

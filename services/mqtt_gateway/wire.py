@@ -1,5 +1,5 @@
-"""paho's client with a receiver and acknowledgements of its own; the only importer of paho's inner
-parts, whose version is pinned. Used by connection.py.
+"""paho's client with a receiver and acknowledgements of its own; with websocket.py the only
+importer of paho's inner parts, whose version is pinned. Used by connection.py.
 
 paho reads a packet in three calls of the system and parses MQTT 5's properties in 20 µs; here one
 call reads all that is there, and many acknowledgements go out as one. Connecting, signing in,
@@ -20,9 +20,10 @@ from paho.mqtt.exception import MalformedPacket
 
 from aurelian.model.time import now_us
 from mqtt_gateway.packets import PUBLISH, Arrived, Malformed, length_at, publish_at
+from mqtt_gateway.websocket import WebSocket
 
 _READ_BYTES = 256 * 1024
-_PUBACK = 0x40
+_PUBACK, _DISCONNECT = 0x40, 0xE0
 
 
 class Wire(paho.Client):
@@ -32,6 +33,9 @@ class Wire(paho.Client):
         arrived: what came and was not taken yet, in order.
         fault: why what the broker sent cannot be read; empty: it can.
         server_name: that its certificate must carry; empty: the host's.
+        name: our client id.
+        ending: reason code of the broker's DISCONNECT (MQTT 5), which paho reads only where
+            properties follow; 0: none came.
     """
 
     def __init__(self, client_id: str, version: MQTTProtocolVersion, *, clean: bool) -> None:
@@ -47,6 +51,7 @@ class Wire(paho.Client):
         self.suppress_exceptions = True
         self.arrived: list[Arrived] = []
         self.fault = self.server_name = ""
+        self.name, self.ending = client_id, 0
         self._is_v5 = is_v5
         self._opened: socket.socket | None = None
         self._rest = bytearray()
@@ -75,6 +80,12 @@ class Wire(paho.Client):
                 self._send_pingreq()
                 self._ping_t = 0.0
 
+    def bound_keep_alive(self, seconds: int) -> None:
+        """Ping at least so often, whatever the broker has set (MQTT 5: 0 and hours too): a dead
+        one is noticed by its silence alone."""
+        if not 0 < self._keepalive <= seconds:
+            self._keepalive = seconds
+
     def heard(self) -> None:
         """The broker was heard just now."""
         self._last_bytes_received = monotonic()
@@ -88,7 +99,13 @@ class Wire(paho.Client):
     def _create_socket(self) -> paho.SocketLike:
         # paho leaves a socket open whose TLS or WebSocket does not come about.
         try:
-            return super()._create_socket()
+            if self._transport != "websockets":
+                return super()._create_socket()
+            below = self._create_socket_connection()
+            if self._ssl:
+                below = self._ssl_wrap_socket(below)
+            below.settimeout(self._connect_timeout)
+            return WebSocket(below, self._host, self._port, self._ssl, self._websocket_path, None)
         except BaseException:
             if self._opened is not None:
                 self._opened.close()
@@ -120,6 +137,7 @@ class Wire(paho.Client):
             self.fault = str(error)
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
         if not data:
+            self.fault = getattr(self._sock, "closed", "")
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
         self._last_bytes_received = monotonic()
         try:
@@ -159,6 +177,8 @@ class Wire(paho.Client):
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _by_paho(self, first: int, body: bytes) -> MQTTErrorCode:
+        if first == _DISCONNECT and body:
+            self.ending = body[0]
         self._in_packet = {
             "command": first,
             "have_remaining": 1,

@@ -1,5 +1,5 @@
-"""Apache Kafka's jars: fetched once into a cache folder, verified before each start; called by the
-stack, the tests and `deploy/make_kafka_lock.py`.
+"""Apache Kafka's jars, and with artemis.py those of the MQTT broker: fetched once into a cache
+folder, verified before each start; called by the stack, the tests and `deploy/make_kafka_lock.py`.
 
 `kafka-jars.sha256` names every jar of one Kafka release with its SHA-256, by Maven coordinates and
 without any download host. The `jgo` wheel fetches; it only warns about a wrong checksum and skips a
@@ -67,9 +67,9 @@ def default_cache() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "aurelian"
 
 
-def read_lock() -> tuple[Jar, ...]:
+def read_lock(name: str = _LOCK) -> tuple[Jar, ...]:
     """Return the jars of the release that this version runs, in the order of the class path."""
-    text = (importlib.resources.files(__package__) / _LOCK).read_text(encoding="utf-8")
+    text = (importlib.resources.files(__package__) / name).read_text(encoding="utf-8")
     lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
     return tuple(Jar(sha256, coordinates) for sha256, coordinates in lines)
 
@@ -94,7 +94,7 @@ def ensure_jars(cache: Path, tell: Callable[[str], None] = lambda sentence: None
     missing = missing_jars(cache)
     if missing:
         tell(f"fetching Apache Kafka, once: {len(missing)} files, about 45 MB in all")
-        _fetch(missing, folder)
+        fetch(missing, folder)
     return folder
 
 
@@ -110,8 +110,8 @@ def missing_jars(cache: Path) -> list[Jar]:
         KafkaJarsError: a jar differs from the lock or is not listed.
     """
     folder, jars = jar_folder(cache), read_lock()
-    _refuse_unlisted(folder, jars)
-    return [jar for jar in jars if not _is_there(folder / jar.file_name, jar)]
+    refuse_unlisted(folder, jars)
+    return [jar for jar in jars if not is_there(folder / jar.file_name, jar)]
 
 
 def class_path(folder: Path) -> str:
@@ -156,17 +156,22 @@ def maven(folder: Path) -> Iterator["MavenContext"]:
         logger.setLevel(level)
 
 
-def _refuse_unlisted(folder: Path, jars: Iterable[Jar]) -> None:
+def refuse_unlisted(folder: Path, jars: Iterable[Jar]) -> None:
+    """Refuse a folder with jars that nobody listed.
+
+    Raises:
+        KafkaJarsError: there is one.
+    """
     listed = {jar.file_name for jar in jars}
     unlisted = sorted(p.name for p in folder.glob("*.jar") if p.name not in listed)
     if unlisted:
         raise KafkaJarsError(
-            f"{', '.join(unlisted)} in {folder} is not in the list of Kafka's files: "
+            f"{', '.join(unlisted)} in {folder} is not in the list of its files: "
             "remove it, it is not part of this version"
         )
 
 
-def _is_there(path: Path, jar: Jar) -> bool:
+def is_there(path: Path, jar: Jar) -> bool:
     """Tell whether a jar is there; one with another content is refused, never replaced in silence:
     either the disk is failing or somebody put it there."""
     if not path.exists():
@@ -182,7 +187,12 @@ def _is_there(path: Path, jar: Jar) -> bool:
     return True
 
 
-def _fetch(missing: list[Jar], folder: Path) -> None:
+def fetch(missing: list[Jar], folder: Path) -> None:
+    """Bring jars into a folder, each verified.
+
+    Raises:
+        KafkaJarsError: one differs from the lock, or cannot be had.
+    """
     _remove_unfinished(folder)
     unfinished = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
     try:
@@ -222,10 +232,10 @@ def _fetch_one(context: "MavenContext", jar: Jar) -> Path:
         found: Path | None = context.resolver.download(artifact)
     except (requests.RequestException, RuntimeError, OSError) as error:
         raise KafkaJarsError(
-            f"Apache Kafka's {jar.file_name} is not in the cache and cannot be fetched "
+            f"{jar.file_name} is not in the cache and cannot be fetched "
             f"({type(error).__name__}): connect to the network once, or set {MIRROR_SETTING} to a "
             "Maven mirror, or copy the cache folder of a machine that has it (AURELIAN_CACHE)"
         ) from error
     if found is None:
-        raise KafkaJarsError(f"Apache Kafka's {jar.file_name} is in no Maven repository")
+        raise KafkaJarsError(f"{jar.file_name} is in no Maven repository")
     return found

@@ -1,15 +1,17 @@
-"""The MQTT broker of the embedded stack: `mosquitto` where it is installed, else `amqtt`; called by
-the stack and the tests.
+"""The MQTT broker of the embedded stack: `mosquitto` where it is installed, else Apache ActiveMQ
+Artemis on the Java that Kafka runs on, else `amqtt`; called by the stack and the tests.
 
-Both let anybody in, on loopback only. Mosquitto keeps what it has queued through a restart; amqtt
-keeps nothing.
+All let anybody in, on loopback only. Mosquitto and Artemis speak MQTT 5 and 3.1.1 and keep what
+they have queued through a restart; amqtt speaks 3.1.1 and keeps nothing, which is told.
 """
 
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from aurelian.local import artemis, kafka, kafka_jars
 from aurelian.local.ports import LOOPBACK
 from aurelian.local.processes import Account, Program
 
@@ -33,15 +35,28 @@ def find_mosquitto() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
-def program(port: int, folder: Path, log: Path, account: Account | None) -> Program:
+def program(
+    port: int,
+    folder: Path,
+    log: Path,
+    account: Account | None,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Program:
     """Describe the MQTT broker that this machine has, on `port` of loopback, with its state in
-    `folder`."""
-    mosquitto = find_mosquitto()
-    return (
-        mosquitto_program(mosquitto, port, folder, log, account)
-        if mosquitto
-        else amqtt_program(port, log)
-    )
+    `folder`. Blocks: Artemis may have to be fetched."""
+    if (mosquitto := find_mosquitto()) is not None:
+        return mosquitto_program(mosquitto, port, folder, log, account)
+    try:
+        java, jars = kafka.find_java(), artemis.ensure_jars(kafka_jars.default_cache(), tell)
+    except (kafka.KafkaError, kafka_jars.KafkaJarsError, OSError) as error:
+        tell(
+            "the MQTT broker is amqtt: it refuses clients of MQTT 5 (ours go on with 3.1.1) and "
+            "forgets what it has queued for a gateway that is away; mended by: apt-get install "
+            f"mosquitto (Artemis, which would stand in, cannot be had: {error})"
+        )
+        return amqtt_program(port, log)
+    # Another folder than Mosquitto's, and run as Kafka is: a wheel's Java may be closed to others.
+    return artemis.program(java, jars, port, folder.with_name(f"{folder.name}-artemis"), log)
 
 
 def mosquitto_program(

@@ -16,9 +16,9 @@ from aurelian.local.supervisor import Kept
 _KAFKA_LIMIT_S = 60.0
 
 
-def keep_mqtt(home: Path, port: int, account: Account | None) -> Kept:
-    """Describe the MQTT broker."""
-    program = mqtt.program(port, home / "mqtt", home / "log" / "mqtt.log", account)
+def keep_mqtt(home: Path, port: int, account: Account | None, tell: Callable[[str], None]) -> Kept:
+    """Describe the MQTT broker. Blocks: it may have to be fetched."""
+    program = mqtt.program(port, home / "mqtt", home / "log" / "mqtt.log", account, tell)
     return Kept(program, after=functools.partial(await_port, port))
 
 

@@ -132,7 +132,11 @@ class _Launch:
         """Start servers and services; return when the last service is ready."""
         began = time.monotonic()
         options = self.options
-        self.keep(keep_mqtt(options.home, self.ports.mqtt, self.account))
+        self.keep(
+            await asyncio.to_thread(
+                keep_mqtt, options.home, self.ports.mqtt, self.account, options.tell
+            )
+        )
         try:
             async with asyncio.TaskGroup() as both:
                 database_up = both.create_task(self.start_database(), name="start database")
@@ -142,7 +146,7 @@ class _Launch:
         database = database_up.result()
         owner_url = database.url(DATABASE)
         await self.declare_log(owner_url, kafka_up.result())
-        await await_up(self.kept["mqtt"], 15)
+        await await_up(self.kept["mqtt"], 30)
         keys = await self.make_keys(owner_url)
         await self.introduce_pilot()
         options.tell(f"starting {len(self.services)} services")

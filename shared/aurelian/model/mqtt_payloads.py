@@ -201,21 +201,11 @@ class PlainMqtt(TopicModel):
         topics: several topics, each with its payload.
         share: with other gateways; order holds no more. A plain word is its group.
         time_unit: of times that are numbers.
-        dropped_topic: where the broker counts what it threw away, say
-            `$SYS/broker/publish/messages/dropped`; empty: that is not watched.
     """
 
     topics: tuple[TopicModel, ...] = ()
     share: ShareModel | None = None
     time_unit: TimeUnit = "auto"
-    dropped_topic: str = ""
-
-    @field_validator("dropped_topic")
-    @classmethod
-    def _usable_filter(cls, topic: str) -> str:
-        if topic:
-            parse_template(topic)
-        return topic
 
     @field_validator("share", mode="before")
     @classmethod
@@ -268,5 +258,5 @@ class PlainMqtt(TopicModel):
 
 _OF_ONE = {"topic", "payload", "layout", "protobuf"}
 
-OF_PLAIN_MQTT = ("payload", "layout", "protobuf", "topics", "share", "time_unit", "dropped_topic")
+OF_PLAIN_MQTT = ("payload", "layout", "protobuf", "topics", "share", "time_unit")
 """Fields that other kinds of sources do not have."""

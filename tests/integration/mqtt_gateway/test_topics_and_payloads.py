@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import socket
-import time
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,7 +23,6 @@ from aurelian.model.sample import Flag
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import JsonSource
 from tests.integration.mqtt_gateway.test_mqtt_gateway import Peer
-from tests.peers.plain_mosquitto import plain_mosquitto
 from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
@@ -163,42 +161,3 @@ async def test_a_retained_message_that_is_deleted_is_no_reject(
             await machine.send("deleted/press", '{"count": 2}')
             await until(lambda: values(taken) == [1, 2], "the next value")
     assert [each.rejects for each in taken if each.rejects] == []
-
-
-@pytest.mark.mosquitto
-async def test_what_a_broker_throws_away_is_a_gap(tmp_path: Path) -> None:
-    """Its queue for us is full, since we acknowledge nothing."""
-    more = '\n    topic: "dropped/{unit}"\n'
-    more += "    dropped_topic: $SYS/broker/publish/messages/dropped\n"
-    with plain_mosquitto("sys_interval 1", "max_queued_messages 10") as url:
-        source = source_of(tmp_path, url, more, "dropped", window=5)
-        async with taking(source, acknowledge=False) as taken:
-            await live(source)
-            await asyncio.sleep(2.5)  # a first report
-            began = time.time_ns() // 1000
-            with Peer(url) as machine:
-                for n in range(300):
-                    await machine.send("dropped/press", json.dumps({"count": n}))
-
-            def gap() -> bool:
-                for delivery in taken:
-                    if delivery.ack is not None:
-                        delivery.ack()
-                return bool(events(taken, "gap"))
-
-            await until(gap, "the gap", 20)
-    found = events(taken, "gap")[0].gap
-    assert "threw away" in found.reason
-    assert found.from_time < began + 3_000_000 and found.to_time > began
-
-
-@pytest.mark.mosquitto
-async def test_where_the_counter_is_given_to_nobody_the_source_goes_on(tmp_path: Path) -> None:
-    more = '\n    topic: "denied/{unit}"\n    dropped_topic: $SYS/broker/publish/messages/dropped\n'
-    with plain_mosquitto("max_connections 2") as url, Peer(url) as machine:
-        # One connection is the machine's, one the source's: none is left for the watch.
-        source = source_of(tmp_path, url, more, "denied")
-        async with taking(source) as taken:
-            await until(lambda: source.condition().state is SourceState.LIVE, "a connection", 30)
-            await machine.send("denied/press", '{"count": 5}')
-            await until(lambda: values(taken) == [5], "a value")

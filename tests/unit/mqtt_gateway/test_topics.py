@@ -139,7 +139,6 @@ def test_each_topic_of_a_source_has_its_own_payload() -> None:
         ),
         ({"payload": "protobuf", "topic": "a/{unit}"}, "needs `protobuf: {descriptor_file"),
         ({"topic": "a", "share": "a/b"}, "share.group"),
-        ({"topic": "a", "dropped_topic": "$SYS/#/x"}, "`#` stands alone"),
         ({"kind": "sparkplug", "payload": "bare"}, "`payload` is there for kind mqtt only"),
         (
             {"kind": "opcua", "url": "opc.tcp://h:1", "share": "g"},

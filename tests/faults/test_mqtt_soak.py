@@ -1,0 +1,247 @@
+"""The MQTT gateway under a steady load (5,000 values/s for two minutes, or AURELIAN_SOAK_SECONDS),
+through a hundred disconnects, and before a storm of 100,000 retained topics."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import paho.mqtt.client as paho
+import pytest
+
+from aurelian.backbone.topics import create_topics
+from aurelian.edge.gateway import Delivery
+from aurelian.runtime.settings import KafkaSettings
+from tests.integration.mqtt_gateway.gateway_process import (
+    Store,
+    log_of,
+    machine,
+    resident_mb,
+    start,
+    stop,
+    write_plant,
+)
+from tests.integration.mqtt_gateway.test_brokers import live
+from tests.integration.mqtt_gateway.test_mqtt_gateway import json_source, make_plant, values
+from tests.integration.opcua_gateway.test_chaos_store import following
+from tests.long_tests import LONG_TESTS
+from tests.peers.brokers import broker
+from tests.peers.fault_proxy import fault_proxy
+from tests.source_alone import taking
+from tests.stand_in_historian import Historian
+from tests.waiting import until
+
+pytestmark = pytest.mark.mosquitto
+
+SECONDS = int(os.environ.get("AURELIAN_SOAK_SECONDS", "1800" if LONG_TESTS else "120"))
+UNITS, MEMBERS, STEP_MS = 10, 10, 20
+MOST_GROWTH_MB = 12.0
+"""Between the medians of the second and the last quarter of the run: caches fill in the first."""
+
+DISCONNECTS = 100
+RETAINED = 100_000
+
+
+def soak_plant(folder: Path, url: str) -> Path:
+    """Ten units of ten numbers."""
+    folder.mkdir()
+    signals = "".join(f"{{name: v{n}}}, " for n in range(MEMBERS))
+    units = "".join(
+        f"          - {{name: unit-{n}, source: peer, signals: [{signals}]}}\n"
+        for n in range(UNITS)
+    )
+    (folder / "site.yaml").write_text(
+        f"""
+company: {{id: mqtt-soak, name: Soak}}
+site: site
+time_zone: UTC
+sources:
+  - {{id: peer, kind: mqtt_json, url: "{url}", topic: "soak/{{unit}}/state"}}
+areas:
+  - name: area
+    lines:
+      - name: line
+        products: [{{id: cup, ideal_cycle_s: 2}}]
+        units:
+{units}"""
+    )
+    return folder
+
+
+async def count(client: paho.Client, rounds: int, first_ms: int) -> None:
+    """Each unit sends its ten numbers, all the round's, every 20 ms."""
+    last = None
+    for number in range(1, rounds + 1):
+        due = (first_ms + number * STEP_MS) / 1000
+        await asyncio.sleep(max(0.0, due - time.time()))
+        members = ", ".join(f'"v{n}": {number}.0' for n in range(MEMBERS))
+        payload = f'{{"ts": {first_ms + number * STEP_MS}, {members}}}'
+        for unit in range(UNITS):
+            last = client.publish(f"soak/unit-{unit}/state", payload, 1)
+    assert last is not None
+    await asyncio.to_thread(last.wait_for_publish, 60)
+
+
+@pytest.mark.timeout(SECONDS * 3 // 2 + 240)  # the generator falls behind on a busy machine
+async def test_a_steady_load_loses_and_doubles_nothing_and_takes_no_more_memory(
+    kafka: str, tmp_path: Path
+) -> None:
+    await create_topics(kafka)
+    historian = Historian(KafkaSettings(kafka_bootstrap=kafka))
+    rounds = SECONDS * 1000 // STEP_MS
+    stored = lambda: sum(len(b) for b in historian.batches if b.gateway == "mqtt-soak")  # noqa: E731
+    with broker("mosquitto") as server:
+        plant = soak_plant(tmp_path / "plant", server.url)
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="soak")
+        client.connect(server.host, server.port)
+        client.loop_start()
+        process = await start(kafka, plant, tmp_path, "mqtt-soak")
+        memory: list[float] = []
+        try:
+            async with following(historian):
+                log = log_of(tmp_path)
+                await until(lambda: "broker is connected" in log.read_text(), "it", 60)
+                first_ms = time.time_ns() // 1_000_000
+                counting = asyncio.create_task(count(client, rounds, first_ms))
+                while not counting.done():
+                    memory.append(resident_mb(process.pid))
+                    await asyncio.wait({counting}, timeout=1.0)
+                await counting
+                wanted = UNITS * MEMBERS * rounds
+                await until(lambda: stored() >= wanted, lambda: f"{wanted}, {stored()} came", 60)
+                source = "mqtt-soak/site/peer"
+                await until(
+                    lambda: historian.counts(source)["received"] == stored(),
+                    lambda: f"a balanced ledger: {historian.counts(source)}",
+                    30,
+                )
+        finally:
+            await stop(process)
+            client.disconnect()
+            client.loop_stop()
+    quarter = len(memory) // 4
+    early, late = np.median(memory[quarter : 2 * quarter]), np.median(memory[3 * quarter :])
+    print(f"{len(memory)} looks, {early:.1f} MB early, {late:.1f} MB late")
+    counts = historian.counts(source)
+    assert (counts["rejected"], counts["dropped"], counts["skipped"]) == (0, 0, 0)
+    _check_each_value_came_once(historian, rounds, first_ms)
+    assert late - early < MOST_GROWTH_MB
+
+
+def _check_each_value_came_once(historian: Historian, rounds: int, first_ms: int) -> None:
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}  # type: ignore[type-arg]
+    for batch in historian.batches:
+        if batch.gateway != "mqtt-soak":
+            continue
+        numbers = batch.numbers()
+        for index, signal in enumerate(batch.signals):
+            chosen = batch.signal == index
+            found.setdefault(signal.path, []).append((batch.source_time[chosen], numbers[chosen]))
+    assert len(found) == UNITS * MEMBERS
+    times = (first_ms + np.arange(1, rounds + 1) * STEP_MS) * 1000
+    for path, parts in found.items():
+        at, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+        assert np.array_equal(value, np.arange(1, rounds + 1)), path
+        assert np.array_equal(at, times), path
+
+
+@pytest.mark.timeout(900)
+async def test_after_each_of_a_hundred_disconnects_it_delivers_within_five_seconds(
+    kafka: str, tmp_path: Path
+) -> None:
+    """Nothing is lost or doubled, and the memory stays."""
+    await create_topics(kafka)
+    historian = Historian(KafkaSettings(kafka_bootstrap=kafka))
+    store = Store(historian, "mqtt-hundred")
+    newest = itertools.count(1)
+    slowest, memory = 0.0, []
+    with broker("mosquitto-stock") as server:
+        async with (
+            following(historian),
+            fault_proxy(server.port) as proxy,
+            machine(server.url, "mqtt-hundred/0/press-0/state") as press,
+        ):
+            url = f"mqtt://127.0.0.1:{proxy.port}"
+            plant = write_plant(tmp_path / "plant", "mqtt-hundred", [url])
+            process = await start(kafka, plant, tmp_path, "mqtt-hundred")
+            try:
+                number = press.send()
+                log = log_of(tmp_path)
+                await until(lambda: "broker is connected" in log.read_text(), "it", 60)
+                for _ in range(DISCONNECTS):
+                    proxy.disconnect()
+                    began = time.monotonic()
+                    number = press.send()
+                    await until(lambda n=number: _has(historian, n), f"number {number}", 20)  # type: ignore[misc]
+                    slowest = max(slowest, time.monotonic() - began)
+                    if next(newest) % 10 == 0:
+                        memory.append(resident_mb(process.pid))
+            finally:
+                await stop(process)
+    print(f"the slowest took {slowest:.2f} s; memory {memory}")
+    assert proxy.connections > DISCONNECTS
+    assert slowest < 5.0
+    assert memory[-1] - memory[2] < 10
+    press.taken.pop(1)  # nobody was there yet
+    assert store.check("press-0", press.taken) == set()
+
+
+def _has(historian: Historian, number: int) -> bool:
+    newest = historian.batches[-3:]
+    return any(
+        s.value == number and s.signal.path.endswith("/count") for b in newest for s in b.samples()
+    )
+
+
+@pytest.mark.timeout(300)
+async def test_a_storm_of_retained_topics_at_connect_starves_no_live_value(tmp_path: Path) -> None:
+    """All of it in bounded memory. The broker sends a live value of the same subscription behind
+    it, as it must; other sources are not held up."""
+    with broker("mosquitto") as server:
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client.max_inflight_messages_set(1000)
+        client.connect(server.host, server.port)
+        client.loop_start()
+        try:
+            for first in range(0, RETAINED, 10_000):
+                for n in range(first, first + 10_000):
+                    topic = f"storm/unit-{n}/state"
+                    sent = client.publish(topic, f'{{"count": {n}}}', 1, retain=True)
+                await asyncio.to_thread(sent.wait_for_publish, 60)
+            plant = make_plant(tmp_path, server.url, "storm")
+            source = json_source(plant, "storm", mqtt_max_discovered=0)
+            (tmp_path / "calm").mkdir()
+            calm = json_source(make_plant(tmp_path / "calm", server.url, "calm"), "calm")
+            before = resident_mb(os.getpid())
+            async with taking(calm) as others:
+                await live(calm)
+                async with taking(source) as taken:
+                    await live(source)
+                    client.publish("storm/press/state", '{"count": -1}', 1)
+                    slowest = 0.0
+                    for number in itertools.count(1):
+                        sent_at = time.monotonic()
+                        client.publish("calm/press/state", f'{{"count": {number}}}', 1)
+                        await until(lambda n=number: n in values(others), "another source's", 20)  # type: ignore[misc]
+                        slowest = max(slowest, time.monotonic() - sent_at)
+                        if _refused(taken) == RETAINED:
+                            break
+                        assert number < 1200, _refused(taken)
+                        await asyncio.sleep(0.1)
+                    await until(lambda: -1 in values(taken), "the live value behind it", 60)
+                    grown = resident_mb(os.getpid()) - before
+        finally:
+            client.disconnect()
+            client.loop_stop()
+    print(f"another source's values within {slowest:.1f} s ({number} of them); {grown:.0f} MB more")
+    assert number > 3, "the storm was over at once: nothing was tried"
+    assert slowest < 5
+    assert grown < 250
+
+
+def _refused(taken: list[Delivery]) -> int:
+    return sum(reject.samples for each in taken for reject in each.rejects)
