@@ -1,5 +1,5 @@
 """Topics, fields and metrics to signals and readings. Pure; called by source.py and
-sparkplug_mapping.py."""
+sparkplug/mapping.py."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from mqtt_gateway.dialling import Dialling
 from mqtt_gateway.json_messages import JsonMessages
 from mqtt_gateway.mapping import TemplateError
 from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.sparkplug_source import SparkplugSource
+from mqtt_gateway.sparkplug.source import SparkplugSource
 
 _BATCH = 500
 _TAKE_S = 1.0

@@ -1,5 +1,5 @@
 """Topics of Sparkplug B edge nodes, what a host is told by them, and the request for a rebirth.
-Pure; used by sparkplug.py, sparkplug_mapping.py and sparkplug_source.py."""
+Pure; used by host.py, mapping.py and source.py."""
 
 from __future__ import annotations
 

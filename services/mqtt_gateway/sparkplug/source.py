@@ -1,4 +1,4 @@
-"""Sparkplug B edge nodes as a source of readings, as their host application; made by source.py.
+"""Sparkplug B edge nodes as a source of readings, as their host application; made by the source.py above.
 
 Whether edge nodes see the host online follows the outbox, not Kafka: DATA is QoS 0, so when the
 outbox takes nothing more the only way not to lose it is to say so, and edge nodes store and forward
@@ -39,11 +39,11 @@ from mqtt_gateway.mapping import SignalMap, printable
 from mqtt_gateway.packets import Arrived
 from mqtt_gateway.refusals import Refusal
 from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.sparkplug import Host
-from mqtt_gateway.sparkplug_mapping import ActionMap
-from mqtt_gateway.sparkplug_messages import Action, Edge, parse_topic, rebirth_command
-from mqtt_gateway.sparkplug_messages import Refused as RefusedMessage
-from mqtt_gateway.sparkplug_units import SparkplugUnits
+from mqtt_gateway.sparkplug.host import Host
+from mqtt_gateway.sparkplug.mapping import ActionMap
+from mqtt_gateway.sparkplug.messages import Action, Edge, parse_topic, rebirth_command
+from mqtt_gateway.sparkplug.messages import Refused as RefusedMessage
+from mqtt_gateway.sparkplug.units import SparkplugUnits
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
 """Sparkplug B metrics to values: datatypes, two's complement, arrays, data sets, templates. Pure;
-called by sparkplug.py."""
+called by host.py."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from aurelian.pb import sparkplug_b_pb2 as pb
 from mqtt_gateway.packets import Arrived
 from mqtt_gateway.quality import UNCERTAIN
 from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.sparkplug_messages import Died, Edge, Missing, Rebirth, Refused, Told
-from mqtt_gateway.sparkplug_source import SparkplugSource
-from mqtt_gateway.sparkplug_units import SparkplugUnits
-from mqtt_gateway.sparkplug_values import quality_of
-from tests.unit.mqtt_gateway.test_sparkplug import AT, EDGE, Line, kinds, values
+from mqtt_gateway.sparkplug.messages import Died, Edge, Missing, Rebirth, Refused, Told
+from mqtt_gateway.sparkplug.source import SparkplugSource
+from mqtt_gateway.sparkplug.units import SparkplugUnits
+from mqtt_gateway.sparkplug.values import quality_of
+from tests.unit.mqtt_gateway.sparkplug.test_host import AT, EDGE, Line, kinds, values
 
 
 def born() -> Line:

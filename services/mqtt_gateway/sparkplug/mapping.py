@@ -1,5 +1,5 @@
 """What the host application learned, as readings, rejects and events of the plant model; used by
-sparkplug_source.py."""
+source.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
 from mqtt_gateway import metrics
 from mqtt_gateway.mapping import SignalMap, Unread, reject_values
-from mqtt_gateway.sparkplug_messages import (
+from mqtt_gateway.sparkplug.messages import (
     Action,
     Born,
     Died,
@@ -24,8 +24,8 @@ from mqtt_gateway.sparkplug_messages import (
     RefusedValues,
     Told,
 )
-from mqtt_gateway.sparkplug_messages import Refused as RefusedMessage
-from mqtt_gateway.sparkplug_units import SparkplugUnits
+from mqtt_gateway.sparkplug.messages import Refused as RefusedMessage
+from mqtt_gateway.sparkplug.units import SparkplugUnits
 
 
 @dataclass(slots=True)

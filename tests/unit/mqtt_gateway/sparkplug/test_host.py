@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from aurelian.model.sample import BAD, Flag, Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from mqtt_gateway.sparkplug import Host
-from mqtt_gateway.sparkplug_messages import (
+from mqtt_gateway.sparkplug.host import Host
+from mqtt_gateway.sparkplug.messages import (
     Action,
     Born,
     Died,
@@ -26,7 +26,7 @@ from mqtt_gateway.sparkplug_messages import (
     parse_topic,
     rebirth_command,
 )
-from mqtt_gateway.sparkplug_values import Undecodable, signed, to_value
+from mqtt_gateway.sparkplug.values import Undecodable, signed, to_value
 
 EDGE = Edge("G", "E")
 AT = 1_767_592_800_000_000

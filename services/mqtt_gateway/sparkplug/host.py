@@ -1,5 +1,5 @@
 """A Sparkplug B host application's view of its edge nodes: births, data, deaths, order, rebirths.
-Pure; used by sparkplug_source.py.
+Pure; used by source.py.
 
 Specification 3.0. Times are handed in: `now` is monotonic seconds, `at` microseconds since 1970.
 """
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from aurelian.model.sample import Flag, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from mqtt_gateway.sparkplug_messages import (
+from mqtt_gateway.sparkplug.messages import (
     Action,
     Born,
     Died,
@@ -29,7 +29,7 @@ from mqtt_gateway.sparkplug_messages import (
     Topic,
     Unreadable,
 )
-from mqtt_gateway.sparkplug_values import (
+from mqtt_gateway.sparkplug.values import (
     Undecodable,
     bd_seq,
     flags_of,
