@@ -3,29 +3,43 @@ source.py."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from aurelian.edge.contract import judge_time
 from aurelian.edge.gateway import Reading, Reject
+from aurelian.edge.names import label_fault, readable
 from aurelian.model import codec
+from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
 from aurelian.model.names import NameFault
+from aurelian.model.sample import Flag
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
 from mqtt_gateway import metrics
 from mqtt_gateway.mapping import SignalMap, Unread, reject_values
+from mqtt_gateway.sparkplug.descriptions import Descriptions
 from mqtt_gateway.sparkplug.messages import (
     Action,
     Born,
     Died,
     Edge,
+    Irregular,
+    Measured,
     Missing,
     Rebirth,
     RefusedValues,
+    Stale,
     Told,
 )
 from mqtt_gateway.sparkplug.messages import Refused as RefusedMessage
 from mqtt_gateway.sparkplug.units import SparkplugUnits
+
+log = logging.getLogger(__name__)
+
+_MOST_UNITS = 100_000
+_MOST_TOLD = 10_000
 
 
 @dataclass(slots=True)
@@ -39,13 +53,20 @@ class Content:
 
 
 class ActionMap:
-    """Edge nodes, devices and metrics of one source to its units and signals."""
+    """Edge nodes, devices and metrics of one source to its units and signals.
+
+    Attributes:
+        descriptions: what births say of the units of the plant model.
+    """
 
     def __init__(
         self, model: SourceModel, owner: str, signals: SignalMap, units: SparkplugUnits
     ) -> None:
         self._model, self._owner = model, owner
         self._signals, self._units = signals, units
+        self.descriptions = Descriptions()
+        self._measures: dict[tuple[str, str], str] = {}
+        self._told: set[tuple[Edge, str]] = set()
 
     def map(self, actions: Iterable[Action], at: int) -> Content:
         """Map actions in order; `at`: the time of births and deaths, microseconds."""
@@ -55,11 +76,21 @@ class ActionMap:
                 case Told():
                     self._add_readings(action, content)
                 case Born(edge, device):
+                    self._note_birth(action, at)
                     if assets := self.assets(edge, (device,)):
                         detail = f"{edge.group}/{edge.node}"
                         birth = codec.Birth(assets=assets, detail=detail)
                         content.events.append(self.event(at, birth=birth))
-                case Died(edge, device, devices, reason):
+                case Stale(edge, device, values, time):
+                    since = at if time is None else time
+                    told = (
+                        Measured(name, value, kind, since, UNCERTAIN_LAST_USABLE, Flag.NONE)
+                        for name, value, kind in values
+                    )
+                    self._add_readings(Told(edge, device, tuple(told)), content)
+                case Irregular():
+                    self._note_rule(action)
+                case Died(edge, device, devices, reason, time):
                     everything = (
                         device is None and self._model.edge_node != "+" and self._model.group != "+"
                     )
@@ -70,7 +101,7 @@ class ActionMap:
                     )
                     if assets:
                         death = codec.Death(assets=assets, reason=reason)
-                        content.events.append(self.event(at, death=death))
+                        content.events.append(self.event(_since(time, at), death=death))
                 case Missing(edge, since, reason):
                     metrics.MISSING.labels(self._model.key).inc()
                     content.events.append(self.gap(since, f"{edge.group}/{edge.node}: {reason}"))
@@ -116,6 +147,7 @@ class ActionMap:
                     each.time,
                     status=each.status,
                     flags=each.flags,
+                    measure=self._measures.get((unit, address), ""),
                 )
             except NameFault as error:
                 reading, reason, error_class = None, str(error), "name"
@@ -125,6 +157,35 @@ class ActionMap:
                 origin = f"{'/'.join(told.edge)}/{_own_name(told)}/{each.name}"
                 payload = repr(each.value).encode(errors="backslashreplace")
                 content.rejects.append(Reject(reason, error_class, origin, payload))
+
+    def _note_birth(self, born: Born, at: int) -> None:
+        if not born.metrics:
+            return
+        name = self._units.name(born.edge, born.device)
+        unit = self._signals.units.get(name)
+        if unit is not None:
+            self.descriptions.take(unit.id, born, at)
+        for each in born.metrics:
+            place = name, self._address(name, born, each.name)
+            if each.unit and self._signals.signal(*place) is None and not label_fault(each.unit):
+                if len(self._measures) < _MOST_UNITS or place in self._measures:
+                    self._measures[place] = each.unit
+            else:
+                self._measures.pop(place, None)
+
+    def _note_rule(self, broken: Irregular) -> None:
+        metrics.IRREGULAR.labels(self._model.key, broken.rule).inc()
+        place = broken.edge, broken.rule
+        if place in self._told or len(self._told) >= _MOST_TOLD:
+            return
+        self._told.add(place)
+        fields = {
+            "source": self._model.key,
+            "node": readable("/".join(broken.edge)),
+            "rule": broken.rule,
+            "detail": readable(broken.detail),
+        }
+        log.warning("an edge node breaks a rule; it is understood", extra={"fields": fields})
 
     def _reject_values(self, refused: RefusedValues) -> list[Reject]:
         unit = self._units.name(refused.edge, refused.device)
@@ -139,11 +200,18 @@ class ActionMap:
         ]
         return reject_values(unread, refused.topic, refused.payload)
 
-    def _address(self, unit: str, of: Told | RefusedValues, name: str) -> str:
+    def _address(self, unit: str, of: Told | RefusedValues | Born, name: str) -> str:
         """What the plant model calls a metric: after the name of its device, or without it."""
         full = f"{_own_name(of)}/{name}"
         return full if self._signals.signal(unit, full) is not None else name
 
 
-def _own_name(of: Told | RefusedValues) -> str:
+def _own_name(of: Told | RefusedValues | Born) -> str:
     return of.device if of.device is not None else of.edge.node
+
+
+def _since(said: int | None, at: int) -> int:
+    """When somebody died: as the death certificate says where that can be, else `at`."""
+    if said is None or judge_time(said, Flag.NONE, at, 0) is not Flag.NONE:
+        return at
+    return min(said, at)

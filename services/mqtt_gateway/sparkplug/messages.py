@@ -10,6 +10,9 @@ from aurelian.model.sample import Flag, Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
 
 PREFIX = "spBv1.0"
+CERTIFICATES = "$sparkplug/certificates/"
+"""Where a Sparkplug aware broker keeps births, retained, each under its own topic."""
+
 REBIRTH = "Node Control/Rebirth"
 
 
@@ -51,21 +54,56 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """A metric as its birth says it is; `datatype` by its name in the specification."""
+
+    name: str
+    alias: int | None
+    datatype: str
+    unit: str
+    properties: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Born:
-    """A node or a device speaks."""
+    """A node or a device speaks; `metrics`: what it has."""
 
     edge: Edge
     device: str | None
+    metrics: tuple[Described, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A device, or with device None the node with all `devices`, is silent from now on."""
+    """A device, or with device None the node with all `devices`, is silent from `time` on
+    (microseconds, None: from now on)."""
 
     edge: Edge
     device: str | None
     devices: tuple[str, ...]
     reason: str
+    time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Metrics of a device (None: of the node itself) with their last values, which count no more
+    from `time` on (microseconds, None: from now on)."""
+
+    edge: Edge
+    device: str | None
+    values: tuple[tuple[str, Value, ValueType], ...]
+    time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Irregular:
+    """A node breaks a rule of the specification in a way that is understood all the same. `rule`:
+    of a bounded set."""
+
+    edge: Edge
+    rule: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +154,7 @@ class RefusedValues:
     values: tuple[Unreadable, ...]
 
 
-Action = Told | Born | Died | Rebirth | Missing | Refused | RefusedValues
+Action = Told | Born | Died | Stale | Irregular | Rebirth | Missing | Refused | RefusedValues
 
 
 def parse_topic(topic: str) -> Topic | None:

@@ -1,4 +1,5 @@
-"""Sparkplug B edge nodes as a source of readings, as their host application; made by the source.py above.
+"""Sparkplug B edge nodes as a source of readings, as their host application; made by the
+service's own source.py.
 
 Whether edge nodes see the host online follows the outbox, not Kafka: DATA is QoS 0, so when the
 outbox takes nothing more the only way not to lose it is to say so, and edge nodes store and forward
@@ -16,11 +17,15 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
+
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from aurelian.backbone.cancellation import next_of
 from aurelian.edge.gateway import Delivery, Reading, Reject
 from aurelian.edge.source_state import Condition
 from aurelian.model import codec
+from aurelian.model.mqtt_model import SparkplugModel
 from aurelian.model.plant import Plant
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_ms, now_us
@@ -40,8 +45,16 @@ from mqtt_gateway.packets import Arrived
 from mqtt_gateway.refusals import Refusal
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug.host import Host
+from mqtt_gateway.sparkplug.legacy import keep_legacy_state
 from mqtt_gateway.sparkplug.mapping import ActionMap
-from mqtt_gateway.sparkplug.messages import Action, Edge, parse_topic, rebirth_command
+from mqtt_gateway.sparkplug.messages import (
+    CERTIFICATES,
+    PREFIX,
+    Action,
+    Edge,
+    parse_topic,
+    rebirth_command,
+)
 from mqtt_gateway.sparkplug.messages import Refused as RefusedMessage
 from mqtt_gateway.sparkplug.units import SparkplugUnits
 
@@ -78,19 +91,29 @@ class SparkplugSource:
             memory=settings.state / f"sparkplug-units-{model.slug}.json",
         )
         self._mapping = ActionMap(model, plant.owner, signals, units)
+        options = self._options = model.sparkplug or SparkplugModel()
         self._host = Host(
-            reorder_s=settings.sparkplug_reorder_s, ask_rebirth=settings.sparkplug_ask_rebirth
+            reorder_s=(
+                settings.sparkplug_reorder_s if options.reorder_s is None else options.reorder_s
+            ),
+            ask_rebirth=settings.sparkplug_ask_rebirth and options.mode != "secondary-passive",
+            strict=options.strict,
         )
-        host_id = (
-            f"{settings.sparkplug_host_id}-{model.slug}"
-            if own_host_id
-            else settings.sparkplug_host_id
+        shared_id = settings.sparkplug_host_id
+        self._host_id = options.host_id or (
+            f"{shared_id}-{model.slug}" if own_host_id else shared_id
         )
-        self._state_topic = f"spBv1.0/STATE/{host_id}"
+        self._is_primary = options.mode == "primary"
+        self._state_topic = f"{PREFIX}/STATE/{self._host_id}"
+        filters = [f"{PREFIX}/{model.group}/+/{model.edge_node}/#"]
+        if self._is_primary:
+            filters.insert(0, self._state_topic)
+        if options.certificates:
+            filters.append(CERTIFICATES + filters[-1])
         self._wanted = Wanted(
             address=Address(model, settings.mqtt_insecure_hosts),
             client_id=f"aurelian-{settings.gateway}-{model.slug}",
-            filters=(self._state_topic, f"spBv1.0/{model.group}/+/{model.edge_node}/#"),
+            filters=tuple(filters),
             clean=True,
             window=settings.mqtt_window,
             expiry_s=0,
@@ -104,6 +127,11 @@ class SparkplugSource:
         self._all_stored = asyncio.Event()
         self._all_stored.set()
         self._dialling = Dialling(model)
+        self._began = 0
+
+    def descriptions(self) -> dict[str, dict[str, Any]]:
+        """What births said of the plant model's units, for their asset records."""
+        return self._mapping.descriptions()
 
     def condition(self) -> Condition:
         """How the source is now; edge nodes that are away have their own deaths."""
@@ -123,11 +151,17 @@ class SparkplugSource:
     async def _keep_online(self) -> None:
         dialling = self._dialling
         while True:
-            began = now_ms()
-            wanted = replace(self._wanted, will=Will(self._state_topic, _state(False, began)))
+            # A new one for each CONNECT: edge nodes tell by it which STATE is the newer one.
+            self._began = now_ms()
+            will = Will(self._state_topic, _state(False, self._began)) if self._is_primary else None
+            wanted = replace(self._wanted, will=will)
             try:
                 async with connected(wanted, dialling.version) as connection:
-                    await self._be_online(connection, began)
+                    if self._is_primary:
+                        await self._be_online(connection, dialling.version)
+                    else:
+                        dialling.up(session_present=False)
+                        await self._receive(connection)
             except ConnectionLost as error:
                 dialling.down(error)
                 with suppress(_OutboxStuck):  # handed over all the same
@@ -135,11 +169,15 @@ class SparkplugSource:
             await self._all_stored.wait()
             await dialling.pause()
 
-    async def _be_online(self, connection: Connection, began: int) -> None:
+    async def _be_online(self, connection: Connection, version: MQTTProtocolVersion) -> None:
         """Say that the host is online, take messages until the connection or the outbox fails, say
         that it is offline."""
+        legacy: asyncio.Task[None] | None = None
         try:
-            connection.publish(self._state_topic, _state(True, began), qos=1, retain=True)
+            self._say_online(connection)
+            if self._options.legacy_state:
+                keeping = keep_legacy_state(self._wanted, self._host_id, version)
+                legacy = asyncio.create_task(keeping, name=f"STATE/{self._host_id}")
             self._dialling.up(session_present=False)
             metrics.HOST_ONLINE.labels(self.model.key).set(1)
             log.info(
@@ -149,9 +187,15 @@ class SparkplugSource:
             await self._receive(connection)
         finally:
             metrics.HOST_ONLINE.labels(self.model.key).set(0)
-            await connection.publish_and_wait(
-                self._state_topic, _state(False, max(now_ms(), began + 1)), _GOODBYE_S
-            )
+            if legacy is not None:
+                legacy.cancel()
+                await asyncio.wait({legacy})
+            death = _state(False, max(now_ms(), self._began + 1))
+            await connection.publish_and_wait(self._state_topic, death, _GOODBYE_S)
+
+    def _say_online(self, connection: Connection) -> None:
+        """At the time of the CONNECT, also later: it is the time of the will that may follow."""
+        connection.publish(self._state_topic, _state(True, self._began), qos=1, retain=True)
 
     async def _receive(self, connection: Connection) -> None:
         beat = ticked = 0.0
@@ -183,9 +227,11 @@ class SparkplugSource:
         await self._put_actions(connection, actions, partial(connection.stored, batch))
 
     def _read(self, connection: Connection, message: Arrived) -> Iterable[Action]:
+        name = printable(message.topic)
+        if name.startswith(CERTIFICATES):
+            return self._read_kept(name.removeprefix(CERTIFICATES), message)
         if message.retained:
             return ()  # births and data are never retained; the broker's old STATE is no news
-        name = printable(message.topic)
         if name == self._state_topic:
             self._stay_online(connection, message.payload)
             return ()
@@ -206,14 +252,31 @@ class SparkplugSource:
             log.exception("a message could not be read", extra={"fields": {"topic": name[:200]}})
             return (RefusedMessage(name, message.payload, repr(error), "internal"),)
 
+    def _read_kept(self, name: str, message: Arrived) -> Iterable[Action]:
+        """A birth that a Sparkplug aware broker kept; what is not retained came itself too."""
+        topic = parse_topic(name)
+        if topic is None or not message.retained or b"\xff" in message.topic:
+            return ()
+        if len(message.payload) > self._settings.mqtt_max_payload_bytes:
+            return ()
+        return self._host.receive_kept(topic, name, message.payload, time.monotonic(), message.at)
+
     def _stay_online(self, connection: Connection, payload: bytes) -> None:
-        """Somebody, or our own late will, said that we are offline: say at once that we are not."""
+        """Somebody, or our own late will, said that we are offline: say at once that we are not.
+        That we are online since another time says another host with our id."""
         try:
-            offline = json.loads(payload).get("online") is False
-        except (ValueError, AttributeError):
-            offline = True
-        if offline:
-            connection.publish(self._state_topic, _state(True, now_ms()), qos=1, retain=True)
+            said = json.loads(payload)
+            online, since = said.get("online"), said.get("timestamp")
+        except (ValueError, AttributeError, RecursionError):
+            online = since = None
+        if online is not True:
+            self._say_online(connection)
+        elif since != self._began:
+            metrics.HOST_ID_TAKEN.labels(self.model.key).inc()
+            fields = {"source": self.model.key, "host_id": self._host_id}
+            log.warning(
+                "another host application has our id; give each its own", extra={"fields": fields}
+            )
 
     async def _put_actions(
         self,
@@ -235,7 +298,7 @@ class SparkplugSource:
             "asks for a rebirth",
             extra={"fields": {"source": self.model.key, "node": "/".join(edge), "reason": reason}},
         )
-        topic = f"spBv1.0/{edge.group}/NCMD/{edge.node}"
+        topic = f"{PREFIX}/{edge.group}/NCMD/{edge.node}"
         connection.publish(topic, rebirth_command(now_us()), qos=0, retain=False)
 
     def _online_assets(self) -> list[str]:
