@@ -9,10 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from google.protobuf.message import DecodeError
-
 from aurelian.model.sample import Flag
-from aurelian.pb import sparkplug_b_pb2 as pb
 from mqtt_gateway.sparkplug.messages import (
     Action,
     Born,
@@ -25,6 +22,7 @@ from mqtt_gateway.sparkplug.messages import (
     Topic,
 )
 from mqtt_gateway.sparkplug.node import NEVER, Held, Node
+from mqtt_gateway.sparkplug.payload import UnreadablePayload, read_payload
 from mqtt_gateway.sparkplug.rebirths import Budget
 from mqtt_gateway.sparkplug.values import bd_seq
 
@@ -34,8 +32,10 @@ _LATE = 128
 """A given-up number this far behind the expected one is taken for one of the next round."""
 
 _REBORN_WITHIN_S = 10.0
-"""A device after its node, a node after it was asked; late messages of a session before come as
-long after a birth."""
+"""A device after its node; late messages of a session before come as long after a birth."""
+
+_ANSWERS_WITHIN_S = 5.0
+"""A node that lives, after it was asked for its births."""
 
 _OLDEST_LATE_MS = 300_000
 """A message that is older by its own time is of a wrong clock, not of the session before."""
@@ -76,8 +76,8 @@ class Host:
         """Take a message; `name` is its topic as text."""
         node = self._node(topic)
         try:
-            message = pb.Payload.FromString(payload)
-        except DecodeError as error:
+            message = read_payload(payload)
+        except UnreadablePayload as error:
             actions: list[Action] = [_unreadable(name, payload, error)]
             # The topic alone says who died. If it was not so, the rebirth that is asked for shows.
             if topic.kind == "NDEATH":
@@ -99,8 +99,8 @@ class Host:
         if node.online or topic.kind not in ("NBIRTH", "DBIRTH"):
             return []
         try:
-            message = pb.Payload.FromString(payload)
-        except DecodeError as error:
+            message = read_payload(payload)
+        except UnreadablePayload as error:
             return [_unreadable(name, payload, error)]
         found = Held(now, topic, name, message, payload, at)
         if topic.kind == "DBIRTH":
@@ -248,6 +248,8 @@ class Host:
             node.earlier.add(node.bd_seq)
         if number is not None:
             node.earlier.discard(number)
+        # Of a node whose devices have connections of their own, their births may come first.
+        early = [h for h in node.held.values() if h.message.timestamp >= message.timestamp > 0]
         node.reset()
         node.online, node.bd_seq = True, number
         node.born_ms, node.born_since = message.timestamp, found.since
@@ -263,6 +265,8 @@ class Host:
         yield from broken
         yield Born(node.edge, None, node.describe(message))
         yield from node.values(None, found, Flag.INITIAL)
+        for each in early:
+            yield from self._order(node, each, each.message.seq % 256)
 
     def _learn_kept(self, node: Node, found: Held) -> Iterator[Action]:
         device = found.topic.device
@@ -355,9 +359,9 @@ class Host:
         if not self._budget.takes(node.wish, now):
             return []
         if node.in_doubt:
-            node.dead_at = min(node.dead_at, now + _REBORN_WITHIN_S)
+            node.dead_at = min(node.dead_at, now + _ANSWERS_WITHIN_S)
         return [Rebirth(node.edge, node.wish.reason)]
 
 
-def _unreadable(name: str, payload: bytes, error: DecodeError) -> Refused:
-    return Refused(name, payload, f"not a Sparkplug B payload: {error}", "unreadable")
+def _unreadable(name: str, payload: bytes, error: UnreadablePayload) -> Refused:
+    return Refused(name, payload, str(error), "unreadable")

@@ -40,7 +40,9 @@ from mqtt_gateway.sparkplug.values import (
 
 NEVER = float("inf")
 
-_CONTROLS = ("Node Control/", "Device Control/")
+_CONTROLS = ("Node Control/", "Device Control/", "CMD/Node Control/", "CMD/Device Control/")
+"""Names of commands begin so; the second two are mqtt-spb-wrapper's."""
+
 _DATA_PREFIX = "DATA/"
 """That mqtt-spb-wrapper puts before a metric's name in births, and not in data."""
 

@@ -25,8 +25,11 @@ from tests.waiting import until
 GROUP, NODE, DEVICE = "Tck", "E1", "press"
 
 
-def make_plant(*urls: str, group: str = GROUP, **options: object) -> Plant:
-    """A site with a press, whose source is the first of those at `urls`."""
+def make_plant(
+    *urls: str, group: str = GROUP, force_address: str = "Force", **options: object
+) -> Plant:
+    """A site with a press, whose source is the first of those at `urls`; `options`: of the host
+    application."""
     sources = [
         {
             "id": f"spb-{n}",
@@ -37,7 +40,7 @@ def make_plant(*urls: str, group: str = GROUP, **options: object) -> Plant:
         }
         for n, url in enumerate(urls)
     ]
-    signals = [{"name": "force", "address": "Force"}]
+    signals = [{"name": "force", "address": force_address}]
     unit = {"name": DEVICE, "source": "spb-0", "signals": signals}
     node = {"name": "node", "address": f"{NODE}/", "source": "spb-0", "signals": []}
     products = [{"id": "cup", "ideal_cycle_s": 2}]

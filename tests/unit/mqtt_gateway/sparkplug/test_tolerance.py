@@ -1,6 +1,9 @@
 """Edge nodes of the field: broken deaths, late data of the session before, other names, births that
 a broker kept (T24 to T28)."""
 
+import gzip
+import zlib
+
 import pytest
 
 from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
@@ -50,7 +53,7 @@ def test_a_death_of_the_session_before_is_asked_about_and_the_node_lives() -> No
     line.birth(bd_seq=4)
     line.device_birth()
     assert kinds(line.death(3)) == [Irregular, Rebirth]
-    line.now += 5
+    line.now += 1
     line.birth(bd_seq=4)
     line.device_birth()
     line.now += 60
@@ -64,15 +67,15 @@ def test_a_death_of_another_number_counts_where_nobody_answers() -> None:
     line.birth(bd_seq=3)
     line.device_birth()
     assert kinds(line.death(0)) == [Irregular, Rebirth]
-    assert Died not in kinds(line.host.tick(line.now + 9))
-    assert Died in kinds(line.host.tick(line.now + 10))
+    assert Died not in kinds(line.host.tick(line.now + 4))
+    assert Died in kinds(line.host.tick(line.now + 5))
     assert not list(line.host.online())
 
 
 def test_data_show_that_a_death_was_another_ones() -> None:
     line = born()
     line.death(2)
-    line.now += 8
+    line.now += 4
     assert values(line.data(4.0)) == [("Force", 4.0)]
     assert Died not in kinds(line.host.tick(line.now + 10))
 
@@ -108,6 +111,24 @@ def test_late_data_of_the_session_before_do_not_take_the_number_of_new_ones() ->
     assert values(at(line, 2, 9.0, 3)) == [("Force", 9.0)]
     line.now += 60
     assert line.host.tick(line.now) == []
+
+
+def test_births_of_devices_that_came_before_their_nodes_count() -> None:
+    """A node whose devices have connections of their own."""
+    line = born()
+    early = pb.Payload(timestamp=AT // 1000 + 20, seq=1)
+    early.metrics.add(name="Force", datatype=10, double_value=3.0)
+    line.send("DDATA", {"alias": 2, "double_value": 2.0}, device="press")  # up to number 2
+    assert line.raw("DBIRTH", early.SerializeToString(), "press") == []
+    birth = pb.Payload(timestamp=AT // 1000 + 10, seq=0)
+    birth.metrics.add(name="bdSeq", datatype=4, long_value=3)
+    actions = line.raw("NBIRTH", birth.SerializeToString())
+    assert values(actions) == [("Force", 3.0)]
+    assert list(line.host.online()) == [(EDGE, None), (EDGE, "press")]
+    # What waits from the session before is none of this one.
+    at(line, 15, 9.0, 7)
+    birth.timestamp += 10
+    assert values(line.raw("NBIRTH", birth.SerializeToString())) == []
 
 
 def test_data_of_a_clock_that_was_set_back_are_kept() -> None:
@@ -224,3 +245,18 @@ def test_a_node_that_died_meanwhile_is_not_brought_back_by_what_the_broker_kept(
     kept_births(line)
     line.death(7)
     assert kinds(line.data(4.0, seq=3)) == [Refused, Rebirth]
+
+
+def test_a_payload_that_is_compressed_within_another() -> None:
+    """As Eclipse Tahu and sparkplug-client send them; a bomb is refused."""
+    line = born()
+    data = pb.Payload(timestamp=AT // 1000, seq=2)
+    data.metrics.add(alias=2, double_value=5.0)
+    for pack in (zlib.compress, gzip.compress):
+        packed = pb.Payload(uuid="SPBV1.0_COMPRESSED", body=pack(data.SerializeToString()))
+        assert values(line.raw("DDATA", packed.SerializeToString(), "press")) == [("Force", 5.0)]
+        data.seq += 1
+    for body in (zlib.compress(bytes(17 * 2**20)), zlib.compress(b"\xff" * 9)[:-3], b"nothing"):
+        packed = pb.Payload(uuid="SPBV1.0_COMPRESSED", body=body)
+        (refused, *_) = line.raw("DDATA", packed.SerializeToString(), "press")
+        assert isinstance(refused, Refused) and refused.error_class == "unreadable"
