@@ -18,7 +18,7 @@ from aurelian.pb import sparkplug_b_pb2 as pb
 from pilot_factory.simulation import Measurement, SimulatedSignal
 from pilot_factory.sparkplug_edge import SparkplugOutlet
 from tests.integration.mqtt_gateway.test_mqtt_gateway import Peer
-from tests.peers.mqtt_spy import DISCONNECT, PUBLISH, SUBSCRIBE, Message, Session, spying
+from tests.peers.mqtt_spy import CONNACK, DISCONNECT, PUBLISH, SUBSCRIBE, Message, Session, spying
 from tests.waiting import until
 
 pytestmark = pytest.mark.mosquitto
@@ -291,6 +291,63 @@ def metrics_have_times(life: Life) -> None:
         assert all(metric.timestamp > 0 for metric in content(message).metrics)
 
 
+def metrics_have_times_of_now(life: Life) -> None:
+    """UTC, milliseconds. The births after a rebirth repeat values of before."""
+    for message in all_of(life, "DDATA"):
+        for metric in content(message).metrics:
+            assert abs(metric.timestamp - message.at_ms) < _SOON_MS
+
+
+def metrics_of_births_have_names_and_aliases(life: Life) -> None:
+    for message in all_of(life, "DBIRTH"):
+        assert all(m.name and m.HasField("alias") for m in content(message).metrics)
+
+
+def datatypes_are_the_specifications(life: Life) -> None:
+    for message in all_of(life, "NBIRTH", "DBIRTH"):
+        assert {each.datatype for each in content(message).metrics} <= set(range(1, 35))
+
+
+def properties_have_a_type_and_a_value_for_each_key(life: Life) -> None:
+    for message in all_of(life, "DBIRTH"):
+        heat = content(message).metrics[0]
+        assert list(heat.properties.keys) == ["engUnit"]
+        (unit,) = heat.properties.values
+        assert (unit.type, unit.string_value) == (12, "Cel")
+
+
+def nbirth_has_all_metrics_of_the_node(life: Life) -> None:
+    """It has none but those of the protocol, and sends no NDATA."""
+    for message in all_of(life, "NBIRTH"):
+        metrics = content(message).metrics
+        assert [each.name for each in metrics] == ["bdSeq", "Node Control/Rebirth"]
+        assert all(each.datatype and each.WhichOneof("value") for each in metrics)
+    published = (m for session in life.sessions for m in session.published())
+    assert "NDATA" not in {kind(m) for m in published}
+
+
+def data_are_of_what_changed(life: Life) -> None:
+    """Two signals were measured at each step; each is in its device's message, no other is."""
+    data = list(all_of(life, "DDATA"))
+    assert all(len(content(m).metrics) == 1 for m in data)
+
+
+def values_are_in_order_of_time(life: Life) -> None:
+    times: dict[int, int] = {}
+    for message in life.sessions[0].published()[: life.rebirth_at]:
+        for metric in content(message).metrics:
+            if kind(message) in ("DBIRTH", "DDATA"):
+                assert metric.timestamp >= times.get(metric.alias, 0)
+                times[metric.alias] = metric.timestamp
+
+
+def publishes_in_a_session(life: Life) -> None:
+    """Nothing before the broker's CONNACK."""
+    for session in life.sessions:
+        kinds = [(each.kind, each.ours) for each in session.packets]
+        assert kinds.index((CONNACK, False)) < kinds.index((PUBLISH, True))
+
+
 def has_a_will(life: Life) -> None:
     assert len(wills(life)) == len(life.sessions) == 2
 
@@ -485,6 +542,29 @@ CHECKS: dict[str, Check] = {
     "payloads-ndeath-will-message-publisher-disconnect-mqtt311": (
         says_goodbye_before_it_disconnects
     ),
+    f"{_FLOW}connect": publishes_in_a_session,
+    f"{_FLOW}will-message-payload-bdSeq": death_has_its_number_alone,
+    f"{_FLOW}nbirth-payload-bdSeq": nbirth_has_the_wills_number,
+    f"{_DEVICE}dbirth-match-edge-node-topic": dbirth_has_its_topic,
+    "payloads-timestamp-in-UTC": every_message_has_the_time_of_its_sending,
+    "payloads-metric-timestamp-in-UTC": metrics_have_times_of_now,
+    "payloads-name-requirement": metrics_of_births_have_names_and_aliases,
+    "payloads-alias-birth-requirement": metrics_of_births_have_names_and_aliases,
+    "payloads-metric-datatype-value": datatypes_are_the_specifications,
+    "payloads-metric-datatype-value-type": datatypes_are_the_specifications,
+    "payloads-metric-propertyvalue-type-type": properties_have_a_type_and_a_value_for_each_key,
+    "payloads-metric-propertyvalue-type-value": properties_have_a_type_and_a_value_for_each_key,
+    "payloads-metric-propertyvalue-type-req": properties_have_a_type_and_a_value_for_each_key,
+    "payloads-propertyset-keys-array-size": properties_have_a_type_and_a_value_for_each_key,
+    "payloads-propertyset-values-array-size": properties_have_a_type_and_a_value_for_each_key,
+    "topics-nbirth-metric-reqs": nbirth_has_all_metrics_of_the_node,
+    "topics-nbirth-metrics": nbirth_has_all_metrics_of_the_node,
+    f"{_DATA}nbirth": nbirth_has_all_metrics_of_the_node,
+    f"{_DATA}nbirth-values": nbirth_has_all_metrics_of_the_node,
+    "topics-ddata-payload": data_are_of_what_changed,
+    f"{_DATA}dbirth-change": data_are_of_what_changed,
+    f"{_DATA}dbirth-order": values_are_in_order_of_time,
+    "topic-structure-namespace-device-id-associated-message-types": ddata_has_its_topic,
 }
 
 
