@@ -21,7 +21,7 @@ from mqtt_gateway.sparkplug.messages import (
     Refused,
     Topic,
 )
-from mqtt_gateway.sparkplug.node import NEVER, Held, Node
+from mqtt_gateway.sparkplug.node import NEVER, HandleOf, Held, Node
 from mqtt_gateway.sparkplug.payload import UnreadablePayload, read_payload
 from mqtt_gateway.sparkplug.rebirths import Budget
 from mqtt_gateway.sparkplug.values import bd_seq
@@ -50,6 +50,7 @@ class Host:
         reorder_s: how long to wait for a missing sequence number; 0: not at all.
         ask_rebirth: False: never ask (another host does).
         strict: as `SparkplugModel.strict`.
+        handle_of: of declared signals, whose ordinary values are columns then.
         chance: for the jitter of repeated requests.
     """
 
@@ -59,9 +60,11 @@ class Host:
         reorder_s: float = 3.0,
         ask_rebirth: bool = True,
         strict: bool = False,
+        handle_of: HandleOf | None = None,
         chance: random.Random | None = None,
     ) -> None:
         self._reorder_s, self._ask_rebirth, self._strict = reorder_s, ask_rebirth, strict
+        self._handle_of = handle_of
         self._nodes: dict[Edge, Node] = {}
         self._budget = Budget(chance or random.Random())
 
@@ -140,7 +143,12 @@ class Host:
         return [action for node in self._nodes.values() for action in self._end(node, reason)]
 
     def _node(self, topic: Topic) -> Node:
-        return self._nodes.setdefault(topic.edge, Node(topic.edge, self._strict))
+        node = self._nodes.get(topic.edge)
+        if node is None:
+            node = self._nodes[topic.edge] = Node(topic.edge, self._strict)
+            if self._handle_of is not None:
+                node.handle_of = self._handle_of
+        return node
 
     def _accept(self, node: Node, found: Held) -> Iterator[Action]:
         kind = found.topic.kind
@@ -330,12 +338,13 @@ class Host:
 
     def _device_death(self, node: Node, device: str, time: int | None) -> Iterator[Action]:
         waited = node.unborn.pop(device, None) is not None
+        stale = list(node.stale(device, time))
         node.forget(device)
         node.cold_devices.discard(device)
         if device in node.devices or waited:
             node.devices.discard(device)
             yield Died(node.edge, device, (device,), "the device's death certificate", time)
-            yield from node.stale(device, time)
+            yield from stale
 
     def _end(self, node: Node, reason: str) -> Iterator[Action]:
         if node.online:

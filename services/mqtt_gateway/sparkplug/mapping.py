@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from aurelian.edge.columns import SignalTable
 from aurelian.edge.contract import judge_time
 from aurelian.edge.gateway import Reading, Reject
 from aurelian.edge.names import label_fault, readable
@@ -18,6 +19,7 @@ from aurelian.model.sample import Flag
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
 from mqtt_gateway import metrics
+from mqtt_gateway.json_lane import Collected
 from mqtt_gateway.mapping import SignalMap, Unread, reject_values
 from mqtt_gateway.sparkplug.descriptions import Descriptions
 from mqtt_gateway.sparkplug.messages import (
@@ -28,6 +30,7 @@ from mqtt_gateway.sparkplug.messages import (
     Irregular,
     Measured,
     Missing,
+    Numbers,
     Rebirth,
     RefusedValues,
     Stale,
@@ -44,12 +47,18 @@ _MOST_TOLD = 10_000
 
 @dataclass(slots=True)
 class Content:
-    """What actions come to. `rebirths`: edge nodes to ask for one, and why."""
+    """What actions come to, in one delivery. `rebirths`: edge nodes to ask for one, and why;
+    `others`: handles of the declared signals that have readings."""
 
+    numbers: Collected = field(default_factory=Collected)
+    others: set[int] = field(default_factory=set)
     readings: list[Reading] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     events: list[codec.SourceEvent] = field(default_factory=list)
     rebirths: list[tuple[Edge, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers.place or self.readings or self.rejects or self.events)
 
 
 class ActionMap:
@@ -57,6 +66,7 @@ class ActionMap:
 
     Attributes:
         descriptions: what births say of the units of the plant model.
+        table: the declared signals by handle.
     """
 
     def __init__(
@@ -65,55 +75,83 @@ class ActionMap:
         self._model, self._owner = model, owner
         self._signals, self._units = signals, units
         self.descriptions = Descriptions()
+        entries, self._handles = signals.declared_entries()
+        self.table = SignalTable(owner, entries)
         self._measures: dict[tuple[str, str], str] = {}
         self._told: set[tuple[Edge, str]] = set()
 
-    def map(self, actions: Iterable[Action], at: int) -> Content:
-        """Map actions in order; `at`: the time of births and deaths, microseconds."""
+    def map(self, actions: Iterable[Action], at: int) -> list[Content]:
+        """Map actions in order, mostly to one content; `at`: the time of births and deaths,
+        microseconds. No signal has both numbers and readings in one: their order would be lost."""
         content = Content()
+        contents = [content]
         for action in actions:
+            found = Content()
             match action:
+                case Numbers():
+                    if _are_apart(action, content):
+                        _add_numbers(action, content)
+                        continue
+                    _add_numbers(action, found)
                 case Told():
-                    self._add_readings(action, content)
-                case Born(edge, device):
-                    self._note_birth(action, at)
-                    if assets := self.assets(edge, (device,)):
-                        detail = f"{edge.group}/{edge.node}"
-                        birth = codec.Birth(assets=assets, detail=detail)
-                        content.events.append(self.event(at, birth=birth))
-                case Stale(edge, device, values, time):
-                    since = at if time is None else time
-                    told = (
-                        Measured(name, value, kind, since, UNCERTAIN_LAST_USABLE, Flag.NONE)
-                        for name, value, kind in values
-                    )
-                    self._add_readings(Told(edge, device, tuple(told)), content)
-                case Irregular():
-                    self._note_rule(action)
-                case Died(edge, device, devices, reason, time):
-                    everything = (
-                        device is None and self._model.edge_node != "+" and self._model.group != "+"
-                    )
-                    assets = (
-                        [unit.id for unit in self._signals.units.values()]
-                        if everything
-                        else self.assets(edge, (device, *devices))
-                    )
-                    if assets:
-                        death = codec.Death(assets=assets, reason=reason)
-                        content.events.append(self.event(_since(time, at), death=death))
-                case Missing(edge, since, reason):
-                    metrics.MISSING.labels(self._model.key).inc()
-                    content.events.append(self.gap(since, f"{edge.group}/{edge.node}: {reason}"))
-                case Rebirth(edge, reason):
-                    content.rebirths.append((edge, reason))
-                case RefusedMessage(topic, payload, reason, error_class, count):
-                    content.rejects.append(Reject(reason, error_class, topic, payload, count))
-                case RefusedValues():
-                    content.rejects += self._reject_values(action)
+                    self._add_readings(action, found)
+                case Stale():
+                    self._add_readings(_as_told(action, at), found)
                 case _:
-                    assert_never(action)
-        return content
+                    self._add_other(action, at, content)
+                    continue
+            if found.numbers.place or not content.numbers.handles.isdisjoint(found.others):
+                contents.append(found)
+                content = found
+            else:
+                content.others |= found.others
+                content.readings += found.readings
+                content.rejects += found.rejects
+        return contents
+
+    def _add_other(
+        self,
+        action: Born | Died | Irregular | Rebirth | Missing | RefusedMessage | RefusedValues,
+        at: int,
+        content: Content,
+    ) -> None:
+        match action:
+            case Born(edge, device):
+                self._note_birth(action, at)
+                if assets := self.assets(edge, (device,)):
+                    detail = f"{edge.group}/{edge.node}"
+                    birth = codec.Birth(assets=assets, detail=detail)
+                    content.events.append(self.event(at, birth=birth))
+            case Irregular():
+                self._note_rule(action)
+            case Died(edge, device, devices, reason, time):
+                everything = (
+                    device is None and self._model.edge_node != "+" and self._model.group != "+"
+                )
+                assets = (
+                    [unit.id for unit in self._signals.units.values()]
+                    if everything
+                    else self.assets(edge, (device, *devices))
+                )
+                if assets:
+                    death = codec.Death(assets=assets, reason=reason)
+                    content.events.append(self.event(_since(time, at), death=death))
+            case Missing(edge, since, reason):
+                metrics.MISSING.labels(self._model.key).inc()
+                content.events.append(self.gap(since, f"{edge.group}/{edge.node}: {reason}"))
+            case Rebirth(edge, reason):
+                content.rebirths.append((edge, reason))
+            case RefusedMessage(topic, payload, reason, error_class, count):
+                content.rejects.append(Reject(reason, error_class, topic, payload, count))
+            case RefusedValues():
+                content.rejects += self._reject_values(action)
+            case _:
+                assert_never(action)
+
+    def handle_of(self, edge: Edge, device: str | None, name: str) -> int:
+        """The handle of a metric in `table`; -1: the plant model does not have it."""
+        unit = self._units.name(edge, device)
+        return self._handles.get((unit, self._address_of(unit, device or edge.node, name)), -1)
 
     def assets(self, edge: Edge, devices: Iterable[str | None]) -> list[str]:
         """Ids of the units that an edge node (None) and its devices are."""
@@ -153,6 +191,7 @@ class ActionMap:
                 reading, reason, error_class = None, str(error), "name"
             if reading is not None:
                 content.readings.append(reading)
+                content.others.add(self.table.handle_of.get(reading.signal.id, -1))
             else:
                 origin = f"{'/'.join(told.edge)}/{_own_name(told)}/{each.name}"
                 payload = repr(each.value).encode(errors="backslashreplace")
@@ -202,8 +241,44 @@ class ActionMap:
 
     def _address(self, unit: str, of: Told | RefusedValues | Born, name: str) -> str:
         """What the plant model calls a metric: after the name of its device, or without it."""
-        full = f"{_own_name(of)}/{name}"
+        return self._address_of(unit, _own_name(of), name)
+
+    def _address_of(self, unit: str, own_name: str, name: str) -> str:
+        full = f"{own_name}/{name}"
         return full if self._signals.signal(unit, full) is not None else name
+
+
+def _are_apart(numbers: Numbers, content: Content) -> bool:
+    """Whether no signal of the numbers has readings in the content."""
+    others = content.others
+    return not others or all(
+        others.isdisjoint(handles) for _, handles, _, _ in numbers.columns.values()
+    )
+
+
+def _add_numbers(numbers: Numbers, content: Content) -> None:
+    into = content.numbers
+    begin, count = into.place, 0
+    for kind, (places, handles, values, times) in numbers.columns.items():
+        column = into.columns.get(kind)
+        if column is None:
+            column = into.columns[kind] = [], [], [], []
+        column[0].extend([begin + place for place in places] if begin else places)
+        column[1].extend(handles)
+        column[2].extend(values)
+        column[3].extend(times)
+        into.handles.update(handles)
+        count += len(places)
+    into.place = begin + count
+
+
+def _as_told(stale: Stale, at: int) -> Told:
+    since = at if stale.time is None else stale.time
+    values = [
+        Measured(name, value, kind, since, UNCERTAIN_LAST_USABLE, Flag.NONE)
+        for name, value, kind in stale.values
+    ]
+    return Told(stale.edge, stale.device, tuple(values))
 
 
 def _own_name(of: Told | RefusedValues | Born) -> str:

@@ -53,6 +53,20 @@ class Told:
     values: tuple[Measured, ...]
 
 
+Columns = dict[ValueType, tuple[list[int], list[int], list[object], list[int]]]
+"""Numbers by their type: place in the message, handle, value, and time in microseconds since 1970
+or `NO_TIME` of `aurelian.edge.columns`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Values of declared signals, of a node or one of its devices."""
+
+    edge: Edge
+    device: str | None
+    columns: Columns
+
+
 @dataclass(frozen=True, slots=True)
 class Described:
     """A metric as its birth says it is; `datatype` by its name in the specification."""
@@ -154,7 +168,9 @@ class RefusedValues:
     values: tuple[Unreadable, ...]
 
 
-Action = Told | Born | Died | Stale | Irregular | Rebirth | Missing | Refused | RefusedValues
+Action = (
+    Told | Numbers | Born | Died | Stale | Irregular | Rebirth | Missing | Refused | RefusedValues
+)
 
 
 def parse_topic(topic: str) -> Topic | None:

@@ -3,13 +3,14 @@ Pure; used by host.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
 from aurelian.model.sample import GOOD, Flag, Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
+from mqtt_gateway.sparkplug.lane import Known, read_numbers
 from mqtt_gateway.sparkplug.messages import (
     REBIRTH,
     Action,
@@ -17,6 +18,7 @@ from mqtt_gateway.sparkplug.messages import (
     Edge,
     Irregular,
     Measured,
+    Numbers,
     Refused,
     RefusedValues,
     Stale,
@@ -48,13 +50,12 @@ _DATA_PREFIX = "DATA/"
 
 _KEPT_TEXT = 1000
 
+HandleOf = Callable[[Edge, str | None, str], int]
+"""The handle of a device's metric, -1 where it is no declared signal."""
 
-class Known(NamedTuple):
-    """A metric of a birth."""
 
-    device: str | None
-    name: str
-    datatype: int
+def _of_none(edge: Edge, device: str | None, name: str) -> int:
+    return -1
 
 
 class Held(NamedTuple):
@@ -88,6 +89,7 @@ class Node:
 
     edge: Edge
     strict: bool = False
+    handle_of: HandleOf = _of_none
     online: bool = False
     cold: bool = False
     bd_seq: int | None = None
@@ -107,13 +109,16 @@ class Node:
     given_up: set[int] = field(default_factory=set)
     kept: list[Held] = field(default_factory=list)
     wish: Wish = field(default_factory=Wish)
-    _metrics: dict[tuple[str | None, str], Known] = field(default_factory=dict)
+    _metrics: dict[str | None, dict[str, Known]] = field(default_factory=dict)
     _aliases: dict[int, Known] = field(default_factory=dict)
     _templates: Templates = field(default_factory=Templates)
     _last: dict[str | None, dict[str, tuple[Value, ValueType]]] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """A birth of the node begins: nothing of before holds."""
+        """A birth of the node begins: nothing of before holds, but what its devices said last."""
+        for device, metrics in self._metrics.items():
+            if device is not None:
+                self._last.setdefault(device, {}).update(_said_last(metrics))
         self._metrics.clear()
         self._aliases.clear()
         self._templates.clear()
@@ -133,16 +138,19 @@ class Node:
     def learn(self, device: str | None, message: pb.Payload) -> Iterator[Irregular]:
         """Take the metrics of a birth."""
         reused, untyped, controlled = 0, 0, device is not None
+        self.forget(device)
+        metrics = self._metrics.setdefault(device, {})
         for metric in message.metrics:
             if not metric.name:
                 continue
             name = to_name(metric.name)
-            known = Known(device, name, metric.datatype)
-            self._metrics[device, name] = known
+            handle = -1 if _is_ours(name) else self.handle_of(self.edge, device, name)
+            alias = metric.alias if metric.HasField("alias") else None
+            known = metrics[name] = Known(device, name, metric.datatype, alias, handle)
             controlled = controlled or name == REBIRTH
-            if metric.HasField("alias"):
-                reused += metric.alias in self._aliases
-                self._aliases[metric.alias] = known
+            if alias is not None:
+                reused += alias in self._aliases
+                self._aliases[alias] = known
             if not metric.datatype:
                 untyped += 1
             if metric.WhichOneof("value") == "template_value":
@@ -174,16 +182,19 @@ class Node:
                 found += [_described(each.name, each.metric, each.datatype) for each in members]
         return tuple(found)
 
-    def forget(self, device: str) -> None:
+    def forget(self, device: str | None) -> None:
         """Forget what a device's birth said: its next data need a new one."""
-        for alias in [a for a, known in self._aliases.items() if known.device == device]:
-            del self._aliases[alias]
-        for key in [key for key in self._metrics if key[0] == device]:
-            del self._metrics[key]
+        for known in self._metrics.pop(device, {}).values():
+            if known.alias is not None and self._aliases.get(known.alias) is known:
+                del self._aliases[known.alias]
 
     def stale(self, device: str | None, time: int | None) -> Iterator[Stale]:
         """Take the last values of a device's metrics (None: the node's own) as stale."""
         last = self._last.pop(device, {})
+        metrics = self._metrics.get(device, {})
+        last.update(_said_last(metrics))
+        for known in metrics.values():
+            known.kind = None
         if last:
             values = tuple((name, value, kind) for name, (value, kind) in last.items())
             yield Stale(self.edge, device, values, time)
@@ -191,6 +202,13 @@ class Node:
     def values(self, device: str | None, found: Held, flags: Flag) -> Iterator[Action]:
         """The values of a message. `flags`: INITIAL of a birth, RETAINED too of one that the broker
         kept."""
+        if flags is Flag.NONE:
+            named = self._metrics.get(device, {})
+            numbers = read_numbers(device, found.message, self._aliases, named)
+            if numbers is not None:
+                if numbers:
+                    yield Numbers(self.edge, device, numbers)
+                return
         reader = _Reader(self, device, found, flags)
         for metric in found.message.metrics:
             known = self._known(device, metric, reader)
@@ -203,10 +221,8 @@ class Node:
                     at = time_of(metric, found.message)
                     reason = f"metric {known.name[:60]!r}: {error}"
                     reader.broken.append(Unreadable(known.name, reason, at))
-        last = self._last.setdefault(device, {})
         for each in reader.values:
-            small = not isinstance(each.value, str | bytes) or len(each.value) <= _KEPT_TEXT
-            last[each.name] = (each.value, each.type) if small else (None, ValueType.NULL)
+            self._keep(device, each)
         yield from reader.rules.values()
         if reader.values:
             yield Told(self.edge, device, (*reader.values, *reader.qualities))
@@ -218,15 +234,25 @@ class Node:
             yield Refused(found.name, found.payload, reason, "unknown_metric", reader.unknown)
             self.wish.want(reason)
 
+    def _keep(self, device: str | None, said: Measured) -> None:
+        small = not isinstance(said.value, str | bytes) or len(said.value) <= _KEPT_TEXT
+        value, kind = (said.value, said.type) if small else (None, ValueType.NULL)
+        known = self._metrics.get(device, {}).get(said.name)
+        if known is not None:
+            known.value, known.kind = value, kind
+        else:  # a template's member
+            self._last.setdefault(device, {})[said.name] = value, kind
+
     def _known(
         self, device: str | None, metric: pb.Payload.Metric, reader: _Reader
     ) -> Known | None:
         known = self._aliases.get(metric.alias) if metric.HasField("alias") else None
         if known is None and metric.name:
             name = to_name(metric.name)
-            known = self._metrics.get((device, name))
+            metrics = self._metrics.get(device, {})
+            known = metrics.get(name)
             if known is None and not self.strict:
-                known = self._metrics.get((device, _DATA_PREFIX + name))
+                known = metrics.get(_DATA_PREFIX + name)
                 if known is not None:
                     reader.rule("data-name", f"{name[:60]!r} was born as {known.name[:60]!r}")
         return None if known is None or known.device != device else known
@@ -306,6 +332,14 @@ class _Reader:
         if said is not None:
             quality = f"{name}/Quality"
             self.qualities.append(Measured(quality, said, ValueType.TEXT, time, status, flags))
+
+
+def _said_last(metrics: dict[str, Known]) -> dict[str, tuple[Value, ValueType]]:
+    return {
+        known.name: (known.value, known.kind)
+        for known in metrics.values()
+        if known.kind is not None
+    }
 
 
 def _is_ours(name: str) -> bool:

@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,7 @@ from typing import Any
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from aurelian.backbone.cancellation import next_of
-from aurelian.edge.gateway import Delivery, Reading, Reject
+from aurelian.edge.gateway import Delivery
 from aurelian.edge.source_state import Condition
 from aurelian.model import codec
 from aurelian.model.mqtt_model import SparkplugModel
@@ -46,7 +46,7 @@ from mqtt_gateway.refusals import Refusal
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug.host import Host
 from mqtt_gateway.sparkplug.legacy import keep_legacy_state
-from mqtt_gateway.sparkplug.mapping import ActionMap
+from mqtt_gateway.sparkplug.mapping import ActionMap, Content
 from mqtt_gateway.sparkplug.messages import (
     CERTIFICATES,
     PREFIX,
@@ -98,6 +98,7 @@ class SparkplugSource:
             ),
             ask_rebirth=settings.sparkplug_ask_rebirth and options.mode != "secondary-passive",
             strict=options.strict,
+            handle_of=self._mapping.handle_of,
         )
         shared_id = settings.sparkplug_host_id
         self._host_id = options.host_id or (
@@ -204,7 +205,7 @@ class SparkplugSource:
             if doubt := connection.take_doubt():
                 metrics.UNREAD.labels(self.model.key).inc()
                 reason = "nothing was read; the broker may have given up messages"
-                await self._put(events=[self._mapping.gap(doubt[0], reason)])
+                await self._put_event(self._mapping.gap(doubt[0], reason))
             if batch.messages:
                 metrics.MESSAGES.labels(self.model.key).inc(len(batch.messages))
                 await self._take(connection, batch)
@@ -216,7 +217,7 @@ class SparkplugSource:
                 beat = now
                 at = now_us()
                 heartbeat = codec.Heartbeat(heard_at=at, assets=assets)
-                await self._put(events=[self._mapping.event(at, heartbeat=heartbeat)], kept=False)
+                await self._put_event(self._mapping.event(at, heartbeat=heartbeat), kept=False)
 
     async def _take(self, connection: Connection, batch: Batch) -> None:
         """Turn a batch into one delivery."""
@@ -285,12 +286,15 @@ class SparkplugSource:
         ack: Callable[[], None] | None = None,
     ) -> None:
         at = now_us()
-        said = self._mapping.map(actions, at)
+        *former, last = self._mapping.map(actions, at)
         if connection is not None:
-            for edge, reason in said.rebirths:
-                self._ask_rebirth(connection, edge, reason)
-        if said.readings or said.rejects or said.events or ack is not None:
-            await self._put(said.readings, said.rejects, said.events, at=at, ack=ack)
+            for said in (*former, last):
+                for edge, reason in said.rebirths:
+                    self._ask_rebirth(connection, edge, reason)
+        for said in former:
+            await self._put(said, at=at)
+        if last or ack is not None:
+            await self._put(last, at=at, ack=ack)
 
     def _ask_rebirth(self, connection: Connection, edge: Edge, reason: str) -> None:
         metrics.REBIRTHS.labels(self.model.key).inc()
@@ -310,24 +314,16 @@ class SparkplugSource:
             for asset in self._mapping.assets(edge, (device,))
         ]
 
-    async def _put(
-        self,
-        readings: Sequence[Reading] = (),
-        rejects: Sequence[Reject] = (),
-        events: Sequence[codec.SourceEvent] = (),
-        *,
-        at: int | None = None,
-        ack: Callable[[], None] | None = None,
-        kept: bool = True,
-    ) -> None:
-        """Hand over a delivery, received `at` (microseconds, by default now): the time of its
-        births and deaths.
+    async def _put_event(self, event: codec.SourceEvent, *, kept: bool = True) -> None:
+        if kept or not self._unstored:  # a heartbeat is worth nothing later
+            await self._put(Content(events=[event]), at=now_us())
+
+    async def _put(self, said: Content, *, at: int, ack: Callable[[], None] | None = None) -> None:
+        """Hand over a delivery, received `at` (microseconds): the time of its births and deaths.
 
         Raises:
             _OutboxStuck: it was handed over, but the outbox has stored nothing for too long.
         """
-        if not kept and self._unstored:
-            return  # a heartbeat is worth nothing later
         put_at = time.monotonic()
         self._unstored.append(put_at)
         self._all_stored.clear()
@@ -343,10 +339,11 @@ class SparkplugSource:
             Delivery(
                 source=self.model,
                 owner=self.owner,
-                received_at=now_us() if at is None else at,
-                readings=readings,
-                rejects=rejects,
-                events=events,
+                received_at=at,
+                columns=said.numbers.finish(self._mapping.table),
+                readings=said.readings,
+                rejects=said.rejects,
+                events=said.events,
                 ack=stored,
             )
         )

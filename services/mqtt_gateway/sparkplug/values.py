@@ -27,7 +27,7 @@ NAMES = (
 )
 
 _SIGNED_BITS = {1: 8, 2: 16, 3: 32, 4: 64}
-_UINT64 = 8
+UINT64 = 8
 _ARRAYS = {
     22: "b",
     23: "h",
@@ -71,7 +71,7 @@ def to_value(metric: pb.Payload.Metric, datatype: int) -> tuple[Value, ValueType
                 return signed(number, _SIGNED_BITS[datatype]), ValueType.INT64
             return (
                 number,
-                ValueType.UINT64 if datatype == _UINT64 or number >= 2**63 else ValueType.INT64,
+                ValueType.UINT64 if datatype == UINT64 or number >= 2**63 else ValueType.INT64,
             )
         case "float_value" | "double_value":
             return float(getattr(metric, field)), ValueType.DOUBLE
@@ -92,6 +92,11 @@ def signed(number: int, bits: int) -> int:
     cut."""
     number &= (1 << bits) - 1
     return number - (1 << bits) if number >> (bits - 1) else number
+
+
+def signed_bits(datatype: int) -> int:
+    """Width of a signed integer; 0: it is none."""
+    return _SIGNED_BITS.get(datatype, 0)
 
 
 def to_name(name: str | bytes) -> str:

@@ -19,7 +19,7 @@ from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import make_sources
 from tests.integration.mqtt_gateway.test_mqtt_gateway import Peer
 from tests.peers.mqtt_spy import Message, Session, Spy, spying
-from tests.source_alone import taking
+from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
 GROUP, NODE, DEVICE = "Tck", "E1", "press"
@@ -129,7 +129,7 @@ class Life:
 
     def readings(self) -> list[Reading]:
         """All values, in order."""
-        return [reading for delivery in self.taken for reading in delivery.readings]
+        return [reading for delivery in self.taken for reading in readings_of(delivery)]
 
     def deaths(self) -> list[codec.SourceEvent]:
         """All records of deaths, in order."""

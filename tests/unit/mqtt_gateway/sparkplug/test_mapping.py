@@ -34,6 +34,12 @@ def mapping(plant: Plant) -> ActionMap:
     )
 
 
+def map_one(mapping: ActionMap, actions: list[Action], at: int = NOW) -> Content:
+    """What actions come to, in one delivery."""
+    (content,) = mapping.map(actions, at)
+    return content
+
+
 def deaths(content: Content) -> list[codec.SourceEvent]:
     return [each for each in content.events if each.WhichOneof("kind") == "death"]
 
@@ -55,7 +61,7 @@ def born(mapping: ActionMap) -> Line:
 
 
 def test_all_metrics_of_a_dead_node_are_stale_from_now_on(plant: Plant, mapping: ActionMap) -> None:
-    content = mapping.map(born(mapping).death(3), NOW)
+    content = map_one(mapping, born(mapping).death(3), NOW)
     (death,) = deaths(content)
     assert death.time == NOW and list(death.death.assets) == [next(plant.units()).id]
     assert stale(content) == [
@@ -66,7 +72,7 @@ def test_all_metrics_of_a_dead_node_are_stale_from_now_on(plant: Plant, mapping:
 
 
 def test_a_device_is_dead_and_stale_since_its_certificate_says(mapping: ActionMap) -> None:
-    content = mapping.map(born(mapping).send("DDEATH", device="press"), NOW)
+    content = map_one(mapping, born(mapping).send("DDEATH", device="press"), NOW)
     assert [each.time for each in deaths(content)] == [AT]
     assert stale(content) == [("x/s/a/l/press/force", 6.5, AT), ("x/s/a/l/press/Parts", 4, AT)]
 
@@ -75,14 +81,14 @@ def test_a_device_is_dead_and_stale_since_its_certificate_says(mapping: ActionMa
 def test_a_death_at_a_time_that_cannot_be_is_one_of_now(mapping: ActionMap, said_ms: int) -> None:
     line = born(mapping)
     death = pb.Payload(timestamp=said_ms, seq=3)
-    content = mapping.map(line.raw("DDEATH", death.SerializeToString(), "press"), NOW)
+    content = map_one(mapping, line.raw("DDEATH", death.SerializeToString(), "press"), NOW)
     assert [each.time for each in deaths(content)] == [NOW]
 
 
 def test_the_broker_lost_marks_everything_once(mapping: ActionMap) -> None:
     line = born(mapping)
-    assert len(stale(mapping.map(line.host.lose_all("gone"), NOW))) == 3
-    assert stale(mapping.map(line.host.lose_all("gone"), NOW)) == []
+    assert len(stale(map_one(mapping, line.host.lose_all("gone")))) == 3
+    assert stale(map_one(mapping, line.host.lose_all("gone"))) == []
 
 
 def full_birth(line: Line, unit: str = "kN") -> list[Action]:
@@ -107,7 +113,7 @@ def test_a_birth_describes_its_unit_and_what_is_discovered_has_its_measure(
 ) -> None:
     line = Line()
     mapping.map(line.birth(), NOW)
-    content = mapping.map(full_birth(line), NOW)
+    content = map_one(mapping, full_birth(line), NOW)
     press = next(plant.units()).id
     force, path = content.readings
     assert isinstance(force, Reading) and force.signal.unit == ""  # the plant model's holds
@@ -143,7 +149,7 @@ def test_a_description_too_large_for_a_record_is_cut_and_says_so(
 def test_a_measure_that_no_record_can_carry_costs_no_value(mapping: ActionMap) -> None:
     line = Line()
     mapping.map(line.birth(), NOW)
-    content = mapping.map(full_birth(line, "k\0N" * 500), NOW)
+    content = map_one(mapping, full_birth(line, "k\0N" * 500), NOW)
     assert [each.signal.unit for each in content.readings] == ["", ""]
     # Nor does it break the asset's record, which a database keeps as JSON.
     assert "\\u0000" not in json.dumps(mapping.descriptions())

@@ -17,6 +17,7 @@ from mqtt_gateway.sparkplug.messages import Died, Edge, Missing, Rebirth, Refuse
 from mqtt_gateway.sparkplug.source import SparkplugSource
 from mqtt_gateway.sparkplug.units import SparkplugUnits
 from mqtt_gateway.sparkplug.values import quality_of
+from tests.source_alone import readings_of
 from tests.unit.mqtt_gateway.sparkplug.test_host import AT, EDGE, Line, kinds, values
 
 
@@ -199,8 +200,10 @@ def test_a_damaged_memory_of_units_is_no_obstacle(tmp_path: Path, content: str) 
     assert units.name(Edge("G", "E1"), "press") == "press"
 
 
-def make_plant(**options: object) -> Plant:
-    signals = [{"name": "force", "address": "Force"}]
+FORCE = {"name": "force", "address": "Force"}
+
+
+def make_plant(*signals: dict[str, str]) -> Plant:
     return Plant.model_validate(
         {
             "company": {"id": "x", "name": "X"},
@@ -212,7 +215,6 @@ def make_plant(**options: object) -> Plant:
                     "kind": "sparkplug",
                     "url": "mqtt://127.0.0.1",
                     "group": "G",
-                    "sparkplug": options,
                 }
             ],
             "areas": [
@@ -222,7 +224,9 @@ def make_plant(**options: object) -> Plant:
                         {
                             "name": "l",
                             "products": [{"id": "cup", "ideal_cycle_s": 2}],
-                            "units": [{"name": "press", "source": "spb", "signals": signals}],
+                            "units": [
+                                {"name": "press", "source": "spb", "signals": signals or [FORCE]}
+                            ],
                         }
                     ],
                 }
@@ -244,7 +248,7 @@ async def take(source: SparkplugSource, topic: str, payload: pb.Payload) -> list
     found: list[object] = []
     while not source._out.empty():
         delivery = source._out.get_nowait()
-        found += [*delivery.readings, *delivery.rejects]
+        found += [*readings_of(delivery), *delivery.rejects]
         if delivery.ack is not None:
             delivery.ack()
     return found
