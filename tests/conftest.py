@@ -7,12 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import settings
 
+from aurelian.runtime.service import TextFormatter
 from tests import servers
 from tests.long_tests import LONG_TESTS
 
 # How long an example takes depends on what else the machine does. The rest as it was (on CI other).
 settings.register_profile("no deadline", settings(), deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Show a record's fields in the report of a failed test too: the reason stands there."""
+    plugin = config.pluginmanager.get_plugin("logging-plugin")
+    for handler in (plugin.caplog_handler, plugin.report_handler):
+        handler.setFormatter(TextFormatter("%(name)s:"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

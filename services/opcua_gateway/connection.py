@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.certificates import shown
+from opcua_gateway.failures import speaks_of_the_session
 from opcua_gateway.security.endpoints import Way, confirmed_token
 from opcua_gateway.security.policies import CertificateRefused, SignInRefused, Unacceptable
 from opcua_gateway.security.server_certificate import split_chain
@@ -153,6 +154,8 @@ async def _activate_again(client: Client, way: Way, secret: str) -> bool:
             client._server_nonce = bytes.fromhex(nonce) or None
             await _sign_in(client, way, user)
         except ua.UaStatusCodeError as error:
+            if not speaks_of_the_session(error):
+                raise
             log.info(
                 "session is not known any more", extra={"fields": {"status": f"0x{error.code:08X}"}}
             )

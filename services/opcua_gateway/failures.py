@@ -53,6 +53,46 @@ class TooManyItems(Exception):
     """The server says of a whole call that it has no room for its items."""
 
 
+_SAYS_NOTHING_OF_THE_SESSION = frozenset(
+    {
+        ua.StatusCodes.BadUnexpectedError,
+        ua.StatusCodes.BadInternalError,
+        ua.StatusCodes.BadOutOfMemory,
+        ua.StatusCodes.BadResourceUnavailable,
+        ua.StatusCodes.BadCommunicationError,
+        ua.StatusCodes.BadTimeout,
+        ua.StatusCodes.BadShutdown,
+        ua.StatusCodes.BadServerHalted,
+        ua.StatusCodes.BadServerNotConnected,
+        ua.StatusCodes.BadNoCommunication,
+        ua.StatusCodes.BadTooManyOperations,
+        ua.StatusCodes.BadSecureChannelIdInvalid,
+        ua.StatusCodes.BadSecureChannelClosed,
+        ua.StatusCodes.BadSecureChannelTokenUnknown,
+        ua.StatusCodes.BadConnectionClosed,
+        ua.StatusCodes.BadConnectionRejected,
+        ua.StatusCodes.BadRequestTimeout,
+        ua.StatusCodes.BadRequestInterrupted,
+        ua.StatusCodes.BadRequestCancelledByClient,
+        ua.StatusCodes.BadRequestCancelledByRequest,
+        ua.StatusCodes.BadTcpServerTooBusy,
+        ua.StatusCodes.BadTcpNotEnoughResources,
+        ua.StatusCodes.BadTcpInternalError,
+        ua.StatusCodes.BadTcpSecureChannelUnknown,
+        ua.StatusCodes.BadServerTooBusy,
+    }
+)
+"""What a busy or ending server says of one request. Its queues may be there still: at the next
+attempt, or in a minute."""
+
+
+def speaks_of_the_session(error: BaseException | None) -> bool:
+    """Whether a server says itself that a session, or what belongs to it, cannot go on."""
+    if not isinstance(error, ua.UaStatusCodeError):
+        return False
+    return error.code not in _SAYS_NOTHING_OF_THE_SESSION
+
+
 def first_of(group: BaseException) -> BaseException:
     """What a group of exceptions began with; of any other the exception itself."""
     while isinstance(group, BaseExceptionGroup):

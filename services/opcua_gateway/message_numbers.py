@@ -64,6 +64,11 @@ class Acknowledgements:
             self._waiting[number] = values
             self._window.add(1, values)
 
+    def withdrawn(self, number: int) -> None:
+        """A message did not go on its way after all."""
+        if number in self._waiting:
+            self._window.add(-1, -self._waiting.pop(number))
+
     def stored(self, number: int) -> None:
         """A message is on our disk: the next Publish request may say so."""
         if number in self._waiting:

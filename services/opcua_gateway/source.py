@@ -9,8 +9,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
 
-from asyncua import ua
-
 from aurelian.backbone.cancellation import in_own_task, next_of
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
@@ -30,7 +28,7 @@ from opcua_gateway.connection import NotResumed
 from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.deliveries import Deliveries
 from opcua_gateway.dialling import Dialler
-from opcua_gateway.failures import first_of
+from opcua_gateway.failures import first_of, speaks_of_the_session
 from opcua_gateway.happenings import Connected, Happening, Lost, Message, RefreshRefused
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
@@ -217,7 +215,7 @@ class OpcuaSource:
             log.warning("no session", extra={"fields": fields})
         self._resumption.failed(
             not_resumed=isinstance(error, NotResumed),
-            refused=isinstance(error.__cause__, ua.UaStatusCodeError),
+            refused=speaks_of_the_session(error.__cause__),
         )
         if was_live is not None:
             self._resumption.ended(was_live[1])

@@ -3,9 +3,12 @@ used by publishing.py."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,11 +101,13 @@ class Subscription:
             published := await self._session.republish(self.terms.subscription, expected)
         ) is not None:
             self.has_delivered = True
+            self._untold = expected
             seen = self._sequence.observe(
                 expected, keep_alive=False, published_at=published.published_at
             )
             expected = self._sequence.expected or 1
-            await self._tell(published, seen, 0, expected)
+            with self._going_back():
+                await self._tell(published, seen, 0, expected)
 
     async def accept(self, published: Published) -> None:
         """Take a message, asking for those that are missing before it.
@@ -139,13 +144,21 @@ class Subscription:
             )
         numbers = to_ask_for(seen.missing, published.available)
         lost += seen.skipped - len(numbers)
-        try:
+        expected = self._sequence.expected or 1
+        with self._going_back():
             lost = await self._ask_again(numbers, lost)
-        except SessionLost:
-            # What was not told is missing still, and so is this message: the server has them.
+            await self._tell(published, seen, lost, expected)
+
+    @contextmanager
+    def _going_back(self) -> Iterator[None]:
+        """Where telling a message does not come to its end, what was not told is missing still: the
+        server has it."""
+        try:
+            yield
+        except (SessionLost, asyncio.CancelledError):
+            # Cancelled too: the session ends by what another of its tasks found, at any moment.
             self._sequence.go_back(self._untold)
             raise
-        await self._tell(published, seen, lost, self._sequence.expected or 1)
 
     def _acknowledge_older(self, published: Published) -> None:
         """Of the messages that a server keeps, those before the first one that we miss are on our
@@ -176,10 +189,14 @@ class Subscription:
         if published.keep_alive:
             await self._out.put(Message(published, None, lost, now_us(), (), expected))
         elif seen.fresh:
-            self.acknowledgements.delivered(published.sequence, len(published))
             at = now_us()
             said = await self._events.read(published, lost) if self._events is not None else ()
             book = self.acknowledgements
-            await self._out.put(Message(published, book, lost, at, said, expected))
+            book.delivered(published.sequence, len(published))
+            try:
+                await self._out.put(Message(published, book, lost, at, said, expected))
+            except asyncio.CancelledError:
+                book.withdrawn(published.sequence)
+                raise
         else:
             self.acknowledgements.repeated(published.sequence)

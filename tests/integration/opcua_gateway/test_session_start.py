@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from asyncua import Client, ua
 
 from aurelian.edge.gateway import Delivery
@@ -14,8 +15,11 @@ from tests.integration.opcua_gateway.test_read_back import by_time, historical, 
 from tests.integration.opcua_gateway.test_server_state import births, deaths
 from tests.peers.fault_proxy import fault_proxy
 from tests.peers.node_opcua_server import node_opcua, url_at
+from tests.peers.opcua_relay import ACTIVATE_SESSION, PUBLISH, READ, Answer, relay
 from tests.source_alone import taking
 from tests.waiting import until
+
+BAD_SERVER_TOO_BUSY = int(ua.StatusCodes.BadServerTooBusy)
 
 
 def gaps(taken: list[Delivery]) -> list[tuple[int, int]]:
@@ -108,3 +112,30 @@ async def test_nodes_of_a_namespace_that_comes_later_have_a_history_and_names(
             assert by_time(live) == numbers(last) and historical(live)
             # Of a unit whose nodes are all refused nobody says that it lives.
             assert births(taken) == ["connected", "communication is back"]
+
+
+@pytest.mark.parametrize("kind", [ACTIVATE_SESSION, READ, PUBLISH])
+async def test_a_server_that_is_too_busy_for_one_request_has_our_queues_still(
+    kind: int, tmp_path: Path
+) -> None:
+    """It says so of the request, not of the session: the next attempt goes on with it."""
+    refused: list[int] = []
+
+    def too_busy(answer: Answer) -> Answer:
+        if answer.connection != 2 or answer.kind != kind or refused:
+            return answer
+        refused.append(kind)
+        return answer.fault(BAD_SERVER_TOO_BUSY)
+
+    async with (
+        node_opcua(tmp_path, nodes=1) as server,
+        relay(server.url, too_busy) as way,
+        taking(make_source(tmp_path, way.url, 1)) as taken,
+    ):
+        await until(lambda: have_reached(taken, 0.0, 1), "a first value", 30)
+        way.hang_up()
+        await server.count(1, 10, 120)
+        await until(lambda: have_reached(taken, 10.0, 1), "the last value", 30)
+    assert refused and not gaps(taken)
+    assert births(taken)[0] == "connected" and set(births(taken)[1:]) == {"resumed"}
+    assert {float(n) for n in range(11)} <= set(values(taken)["v0"])

@@ -98,3 +98,54 @@ async def test_a_break_while_missing_messages_are_asked_for_loses_none_untold(
     assert [
         [each.published.sequence, each.lost] for each in found if isinstance(each, Message)
     ] == expected
+
+
+class Hangs(Server):
+    """No answer comes to what is asked for again."""
+
+    async def republish(self, subscription: int, number: int) -> Published | None:
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_a_session_that_ends_while_a_message_waits_loses_none_untold(is_full: bool) -> None:
+    """Another task of the session finds that it has ended, and the one that asks for the messages
+    before, or has no room to tell, is cancelled."""
+    out: asyncio.Queue[Happening] = asyncio.Queue(maxsize=1)
+    window = Window(3)
+    standing = Standing(Terms(1, 0.1, 1.0), Acknowledgements(window), 12)
+    kept = (12, 13)
+    server = Server(kept) if is_full else Hangs(kept)
+    broken = Subscription(cast(Session, server), standing, out)
+    accepting = asyncio.create_task(broken.accept(Published(1, 13, (), False)))
+    await asyncio.sleep(0.01)
+    accepting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await accepting
+    told = [out.get_nowait() for _ in range(out.qsize())]
+    resumed = Subscription(cast(Session, Server(kept)), broken.standing, out)
+    replaying = asyncio.create_task(resumed.replay())
+    while len(told) < 2:
+        told.append(await asyncio.wait_for(out.get(), 5))
+    await replaying
+    messages = [each for each in told if isinstance(each, Message)]
+    assert [[each.published.sequence, each.lost] for each in messages] == [[12, 0], [13, 0]]
+    # What was withdrawn takes no place among those that wait for the outbox.
+    for each in messages:
+        assert each.acknowledgements is not None
+        each.acknowledgements.stored(each.published.sequence)
+    window.add(2, 0)
+    assert window.room.is_set()
+
+
+async def test_a_replay_that_ends_while_it_has_no_room_to_tell_begins_there_again() -> None:
+    out: asyncio.Queue[Happening] = asyncio.Queue(maxsize=1)
+    standing = Standing(Terms(1, 0.1, 1.0), Acknowledgements(Window(64)), 12)
+    broken = Subscription(cast(Session, Server((12, 13, 14))), standing, out)
+    replaying = asyncio.create_task(broken.replay())
+    await asyncio.sleep(0.01)
+    replaying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await replaying
+    assert out.qsize() == 1 and broken.standing.expected == 13
