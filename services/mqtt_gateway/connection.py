@@ -1,5 +1,5 @@
 """One connection to an MQTT broker, used once, on the event loop. Called by source.py and
-sparkplug_source.py.
+sparkplug/source.py.
 
 A message of QoS 1 is acknowledged when its batch is handed to `stored`, never by itself. A new
 connection is a new object: packet identifiers of an old one are never acknowledged on another.

@@ -1,5 +1,5 @@
 """How a source's broker was reached and why not: which version of the protocol to try, how long to
-wait, what people are told. Used by source.py and sparkplug_source.py."""
+wait, what people are told. Used by source.py and sparkplug/source.py."""
 
 from __future__ import annotations
 

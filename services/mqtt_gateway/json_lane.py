@@ -7,15 +7,15 @@ numbers with at most a time among them. Both ways give the same values (test_jso
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import orjson
 
-from aurelian.edge.columns import NO_TIME, Columns, Numbers, SignalTable
+from aurelian.edge.columns import NO_TIME, SignalTable
 from aurelian.model.sample import MAX_EXACT_INT, ValueType
+from mqtt_gateway.collected import Collected
 from mqtt_gateway.json_payload import TIME_KEYS
 from mqtt_gateway.mapping import SignalMap
 from mqtt_gateway.times import Times
@@ -60,74 +60,6 @@ class Route:
     members: dict[str, int]
     stream: str
     shape: Shape | None = None
-
-
-@dataclass(slots=True)
-class _Column:
-    """Values of one type: runs of values with one time, and the place of the first of each."""
-
-    places: list[int] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
-    handles: list[int] = field(default_factory=list)
-    values: list[object] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Collected:
-    """Values of messages, in order, by type: doubles, integers, large integers and truths.
-    `handles`: of which signals."""
-
-    place: int = 0
-    columns: dict[ValueType, _Column] = field(default_factory=dict)
-    handles: set[int] = field(default_factory=set)
-
-    def add(
-        self, kind: ValueType, handles: Sequence[int], values: Iterable[object], at: int
-    ) -> None:
-        """Take values of one type; `at`: microseconds since 1970 or `NO_TIME`."""
-        column = self.columns.get(kind)
-        if column is None:
-            column = self.columns[kind] = _Column()
-        count = len(handles)
-        column.places.append(self.place)
-        column.counts.append(count)
-        column.times.append(at)
-        column.handles.extend(handles)
-        column.values.extend(values)
-        self.place += count
-        self.handles.update(handles)
-
-    def finish(self, table: SignalTable) -> Columns | None:
-        """All of it; None: there is nothing."""
-        if not self.place:
-            return None
-        numbers = []
-        for kind, column in self.columns.items():
-            counts = np.array(column.counts)
-            n = len(column.values)
-            # Where each run begins in the whole, less where it begins in this column.
-            ahead = np.array(column.places) - np.cumsum(counts) + counts
-            numbers.append(
-                Numbers(
-                    kind,
-                    (np.arange(n) + np.repeat(ahead, counts)).astype(np.uint32),
-                    np.array(column.handles, np.uint32),
-                    np.array(column.values, _DTYPES[kind]),
-                    np.zeros(n, np.uint32),
-                    np.repeat(np.array(column.times, np.int64), counts),
-                    np.full(n, NO_TIME, np.int64),
-                )
-            )
-        return Columns(table, tuple(numbers))
-
-
-_DTYPES = {
-    ValueType.DOUBLE: np.float64,
-    ValueType.INT64: np.int64,
-    ValueType.UINT64: np.uint64,
-    ValueType.BOOL: np.bool_,
-}
 
 
 class JsonLane:

@@ -14,7 +14,8 @@ from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag
 from aurelian.model.source_model import SourceModel
 from mqtt_gateway import metrics
-from mqtt_gateway.json_lane import Collected, JsonLane
+from mqtt_gateway.collected import Collected
+from mqtt_gateway.json_lane import JsonLane
 from mqtt_gateway.mapping import printable
 from mqtt_gateway.message_map import Mapped, MessageMap, Said
 from mqtt_gateway.packets import Arrived

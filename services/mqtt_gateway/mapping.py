@@ -1,5 +1,5 @@
 """Units and signals of a source by what it calls them, and what is not in the plant model. Pure;
-called by message_map.py and sparkplug_mapping.py."""
+called by message_map.py and sparkplug/mapping.py."""
 
 from __future__ import annotations
 
@@ -74,9 +74,10 @@ class SignalMap:
         *,
         status: int = 0,
         flags: Flag = Flag.NONE,
+        measure: str = "",
     ) -> Reading | None:
         """A value as a reading; None where it is unknown and may not be discovered (a closed
-        source, or too many).
+        source, or too many). `measure`: unit of measure of a signal that is discovered by it.
 
         Raises:
             NameFault: it is unknown, and its name cannot be kept.
@@ -86,7 +87,7 @@ class SignalMap:
         known = self._known.get((unit_name, address))
         if known is not None:
             return Reading(unit, known[0], known[1], line, value, kind, time, 0, status, flags)
-        signal = self._discover(unit, unit_name, address, kind)
+        signal = self._discover(unit, unit_name, address, kind, measure)
         return (
             None
             if signal is None
@@ -94,7 +95,12 @@ class SignalMap:
         )
 
     def _discover(
-        self, unit: Unit | None, unit_name: str, address: str, kind: ValueType
+        self,
+        unit: Unit | None,
+        unit_name: str,
+        address: str,
+        kind: ValueType,
+        measure: str,
     ) -> Signal | None:
         parent = unit.path if unit is not None else self.plant.path
         # As they came: escaped, a control character would look like one that can be kept.
@@ -113,7 +119,7 @@ class SignalMap:
             check_paths(path)
             asset = derive_id(self.plant.path) if unit is None else unit.id
             signal = self._discovered[path] = Signal(
-                derive_id(path), asset, path, kind, "", self.source.key, discovered=True
+                derive_id(path), asset, path, kind, measure, self.source.key, discovered=True
             )
         return signal
 

@@ -46,6 +46,17 @@ MISSING = Counter(
     "Sequence numbers of edge nodes that did not come; each is a gap.",
     ["source"],
 )
+IRREGULAR = Counter(
+    "mqtt_gateway_sparkplug_irregular_total",
+    "Messages of edge nodes that break a rule and are understood all the same, by rule; the log "
+    "says of each node which, and SPARKPLUG.md what is made of it.",
+    ["source", "rule"],
+)
+HOST_ID_TAKEN = Counter(
+    "mqtt_gateway_sparkplug_host_id_taken_total",
+    "Births of another host application with our id; not 0: give each its own `host_id`.",
+    ["source"],
+)
 HOST_ONLINE = Gauge(
     "mqtt_gateway_sparkplug_host_online",
     "1 while edge nodes are told that the host is online; at 0 the outbox takes nothing or the "

@@ -1,5 +1,5 @@
 """Qualities as payloads write them, to OPC UA status codes. Pure; called by json_payload.py and
-sparkplug_values.py."""
+sparkplug/values.py."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from mqtt_gateway.packets import Arrived
 from mqtt_gateway.redelivery import Redelivery
 from mqtt_gateway.retained import read_retained
 from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.sparkplug_source import SparkplugSource
+from mqtt_gateway.sparkplug.source import SparkplugSource
 
 _DROPS = drops.TOPIC.encode()
 _BATCH = 500

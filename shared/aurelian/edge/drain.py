@@ -95,7 +95,7 @@ RELEASED_AT = Gauge(
 class Drain:
     """Publishes what one gateway keeps. `heartbeats` and `states` give events that are published
     and not kept, `states` all of them where it is asked for them `anew`; `assets` is gone through
-    at each connection."""
+    at each connection, `new_assets` gives those that changed since."""
 
     def __init__(
         self,
@@ -104,13 +104,14 @@ class Drain:
         outbox: OutboxThread,
         *,
         assets: Iterable[Asset] = (),
+        new_assets: Callable[[], Iterable[Asset]] = tuple,
         replication: int = 1,
         heartbeats: Callable[[], list[codec.SourceEvent]] = list,
         states: Callable[[bool], list[codec.SourceEvent]] = lambda anew: [],
         pace: Pace | None = None,
     ) -> None:
         self._settings, self._gateway, self._outbox = settings, gateway, outbox
-        self._assets, self._replication = assets, replication
+        self._assets, self._new_assets, self._replication = assets, new_assets, replication
         self._heartbeats, self._states = heartbeats, states
         self._states_anew = True
         self._pace = pace or Pace()
@@ -165,11 +166,11 @@ class Drain:
         self._published.clear()
         self._acknowledged.clear()
         self._next_heartbeat = self._next_received = 0.0
-        await self._send_assets(producer)
+        await self._send_assets(producer, self._assets)
 
-    async def _send_assets(self, producer: Producer) -> None:
+    async def _send_assets(self, producer: Producer, assets: Iterable[Asset]) -> None:
         posted = []
-        for asset in self._assets:
+        for asset in assets:
             value = asset.encode()
             if len(value) > ASSETS.max_message_bytes - _OVERHEAD_BYTES:
                 log.error(
@@ -262,6 +263,7 @@ class Drain:
             self._next_heartbeat = now + HEARTBEAT_EVERY_S
             events += self._heartbeats() + self._states(self._states_anew)
             self._states_anew = False
+            await self._send_assets(producer, self._new_assets())
         counted: list[HourCount] = []
         if now >= self._next_received or last:
             self._next_received = now + RECEIVED_EVERY_S

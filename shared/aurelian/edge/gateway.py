@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ from pydantic import Field
 
 from aurelian.edge.assembly import HOUR, LastSeen, event_entry
 from aurelian.edge.assembly import Delivery as Delivery
+from aurelian.edge.asset_records import PlantAssets
 from aurelian.edge.contract import Reading as Reading
 from aurelian.edge.contract import Reject as Reject
 from aurelian.edge.drain import Drain
@@ -35,7 +36,6 @@ from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.edge.pace import Pace
 from aurelian.edge.source_state import SourceStates
-from aurelian.model.asset import Asset
 from aurelian.model.codec import Gap, SourceEvent, decode
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import load_plants
@@ -131,12 +131,14 @@ async def run_gateway(
     opened = await _opened(settings.state / "outbox", boot, limits, health)
     not_before = await asyncio.to_thread(_not_before, settings.state)
     pace = Pace()
+    assets = PlantAssets(sources, plants)
     async with OutboxThread(opened, commit_pause_s) as outbox:
         drain = Drain(
             settings,
             settings.gateway,
             outbox,
-            assets=_PlantAssets(sources, plants),
+            assets=assets,
+            new_assets=assets.changed,
             replication=settings.kafka_replication,
             heartbeats=lambda: last_seen.take_heartbeats(_now()),
             states=lambda anew: states.take_events(settings.gateway, boot, anew=anew),
@@ -268,19 +270,6 @@ def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThrea
         time=_now(),
         gap=Gap(from_time=damaged.from_time, to_time=damaged.to_time, reason=damaged.reason),
     )
-
-
-class _PlantAssets:
-    """All assets of the plants that the sources belong to, made anew each time: kept, they would
-    be a tenth of a large gateway's memory."""
-
-    def __init__(self, sources: Sequence[Source], plants: Sequence[Plant]) -> None:
-        mine = {source.model.key for source in sources}
-        self._plants = [plant for plant in plants if mine & {each.key for each in plant.sources}]
-
-    def __iter__(self) -> Iterator[Asset]:
-        for plant in self._plants:
-            yield from plant.assets()
 
 
 def _ordinals_of(rows: Sequence[OutboxRow]) -> dict[str, Ordinals]:

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from aurelian.model.addresses import check_url
 from aurelian.model.alarms_model import AlarmsModel, as_mapping
 from aurelian.model.monitoring import Monitoring
-from aurelian.model.mqtt_model import MqttTls
+from aurelian.model.mqtt_model import MqttTls, SparkplugModel
 from aurelian.model.mqtt_payloads import OF_PLAIN_MQTT, PlainMqtt
 from aurelian.model.opcua_model import EventTime, OpcuaSecurity, Redundancy, SecurityPolicy
 from aurelian.model.plant_parts import Name, check_zone
@@ -44,6 +44,8 @@ class SourceModel(PlainMqtt):
             the defaults of `OpcuaSecurity` say.
         tls: mqtt: how TLS is spoken, for `mqtts://` and `wss://`. None: as the defaults of
             `MqttTls` say.
+        sparkplug: what our host application does there. None: as the defaults of
+            `SparkplugModel` say.
         redundant: opcua: addresses of further servers with the same nodes, one of which takes over
             where the first is lost or worse (part 4, 6.6.2).
         redundancy: opcua: how they are kept ready; `none`: the server's own list of others is not
@@ -74,6 +76,7 @@ class SourceModel(PlainMqtt):
     redundancy: Redundancy | None = None
     security: OpcuaSecurity | None = None
     tls: MqttTls | None = None
+    sparkplug: SparkplugModel | None = None
     alarms: AlarmsModel | None = None
     _site: str = PrivateAttr("")
 
@@ -142,6 +145,8 @@ class SourceModel(PlainMqtt):
             if name in self.model_fields_set and getattr(self, name):
                 kinds = "the kinds of MQTT" if self.kind == "opcua" else "kind opcua"
                 raise ValueError(f"`{name}` is there for {kinds} only; take it out")
+        if self.sparkplug is not None and self.kind != "sparkplug":
+            raise ValueError("`sparkplug` is there for kind sparkplug only; take it out")
         if self.tls is not None and not is_secure(self.url):
             raise ValueError(
                 "`tls` is there for mqtts:// and wss:// only: change the url, or take it out"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from aurelian.edge.contract import Reading
 from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag
-from mqtt_gateway.json_lane import Collected, JsonLane
+from mqtt_gateway.collected import Collected
+from mqtt_gateway.json_lane import JsonLane
 from mqtt_gateway.message_map import MessageMap
 
 TYPES = {

@@ -1,5 +1,5 @@
-"""Sparkplug B metrics to values: datatypes, two's complement, arrays, data sets, templates. Pure;
-called by sparkplug.py."""
+"""Sparkplug B metrics to values: datatypes, two's complement, arrays, data sets, properties. Pure;
+called by node.py and templates.py."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from aurelian.model.time import to_datetime, to_iso_ms
 from aurelian.pb import sparkplug_b_pb2 as pb
 from mqtt_gateway import quality
 
-DATETIME = 13
+DATETIME, TEMPLATE = 13, 19
 """Datatypes are numbered as in the specification, 6.4.16."""
 
+NAMES = (
+    "Unknown",
+    *("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"),
+    *("Float", "Double", "Boolean", "String", "DateTime", "Text", "UUID", "DataSet", "Bytes"),
+    *("File", "Template", "PropertySet", "PropertySetList"),
+    *("Int8Array", "Int16Array", "Int32Array", "Int64Array"),
+    *("UInt8Array", "UInt16Array", "UInt32Array", "UInt64Array", "FloatArray", "DoubleArray"),
+    *("BooleanArray", "StringArray", "DateTimeArray"),
+)
+
 _SIGNED_BITS = {1: 8, 2: 16, 3: 32, 4: 64}
-_UNSIGNED = (5, 6, 7, 8)
-_UINT64 = 8
-_BYTES = (17, 18)
+UINT64 = 8
 _ARRAYS = {
     22: "b",
     23: "h",
@@ -44,11 +52,12 @@ def to_value(metric: pb.Payload.Metric, datatype: int) -> tuple[Value, ValueType
     """A metric's value and type. `datatype`: from the metric, else from its birth; 0: as the field
     says.
 
-    DateTime is an ISO 8601 text; arrays, data sets and templates are JSON texts, with null for NaN
-    and infinity.
+    DateTime is an ISO 8601 text; arrays and data sets are JSON texts, with null for NaN and
+    infinity.
 
     Raises:
-        Undecodable: an array that does not fit its bytes, or a time beyond the calendar.
+        Undecodable: an array that does not fit its bytes, a time beyond the calendar, or a
+            template.
     """
     field = metric.WhichOneof("value")
     if field is None or metric.is_null:
@@ -62,7 +71,7 @@ def to_value(metric: pb.Payload.Metric, datatype: int) -> tuple[Value, ValueType
                 return signed(number, _SIGNED_BITS[datatype]), ValueType.INT64
             return (
                 number,
-                ValueType.UINT64 if datatype == _UINT64 or number >= 2**63 else ValueType.INT64,
+                ValueType.UINT64 if datatype == UINT64 or number >= 2**63 else ValueType.INT64,
             )
         case "float_value" | "double_value":
             return float(getattr(metric, field)), ValueType.DOUBLE
@@ -75,7 +84,7 @@ def to_value(metric: pb.Payload.Metric, datatype: int) -> tuple[Value, ValueType
         case "dataset_value":
             return _json(_data_set(metric.dataset_value)), ValueType.JSON
         case _:
-            return _json(_template(metric.template_value)), ValueType.JSON
+            raise Undecodable("a template is no value; its members are (templates.py)")
 
 
 def signed(number: int, bits: int) -> int:
@@ -83,6 +92,11 @@ def signed(number: int, bits: int) -> int:
     cut."""
     number &= (1 << bits) - 1
     return number - (1 << bits) if number >> (bits - 1) else number
+
+
+def signed_bits(datatype: int) -> int:
+    """Width of a signed integer; 0: it is none."""
+    return _SIGNED_BITS.get(datatype, 0)
 
 
 def to_name(name: str | bytes) -> str:
@@ -176,19 +190,36 @@ def _data_set(found: pb.Payload.DataSet) -> object:
         for n, element in enumerate(row.elements):
             field = element.WhichOneof("value")
             cell = None if field is None else getattr(element, field)
-            if isinstance(cell, int) and n < len(types) and types[n] in _SIGNED_BITS:
-                cell = signed(cell, _SIGNED_BITS[types[n]])
+            if type(cell) is int and n < len(types):
+                if types[n] in _SIGNED_BITS:
+                    cell = signed(cell, _SIGNED_BITS[types[n]])
+                elif types[n] == DATETIME:
+                    cell = _iso(cell)
             cells.append(cell)
         rows.append(cells)
     return {"columns": list(found.columns), "types": types, "rows": rows}
 
 
-def _template(found: pb.Payload.Template) -> object:
-    metrics = {}
-    for metric in found.metrics:
-        value, kind = to_value(metric, metric.datatype)
-        metrics[to_name(metric.name)] = json.loads(str(value)) if kind is ValueType.JSON else value
-    return {"template_ref": found.template_ref, "version": found.version, "metrics": metrics}
+def properties_of(found: pb.Payload.PropertySet, depth: int = 0) -> dict[str, object]:
+    """A property set as JSON-ready objects; deeper than four levels nothing is looked at."""
+    said: dict[str, object] = {}
+    for key, value in zip(found.keys, found.values, strict=False):
+        field = value.WhichOneof("value")
+        if field is None or value.is_null:
+            said[to_name(key)] = None
+        elif field == "propertyset_value":
+            said[to_name(key)] = (
+                {} if depth > 3 else properties_of(value.propertyset_value, depth + 1)
+            )
+        elif field == "propertysets_value":
+            sets = () if depth > 3 else value.propertysets_value.propertyset
+            said[to_name(key)] = [properties_of(each, depth + 1) for each in sets]
+        else:
+            raw = getattr(value, field)
+            if type(raw) is int and value.type in _SIGNED_BITS:
+                raw = signed(raw, _SIGNED_BITS[value.type])
+            said[to_name(key)] = _plain(to_name(raw) if isinstance(raw, bytes) else raw)
+    return said
 
 
 def _json(value: object) -> str:

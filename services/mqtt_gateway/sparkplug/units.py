@@ -1,4 +1,4 @@
-"""Which unit of the plant model each Sparkplug node and device is; used by sparkplug_mapping.py.
+"""Which unit of the plant model each Sparkplug node and device is; used by mapping.py.
 
 A unit's address may leave node and group out. Two machines that it then fits are never one: the
 first that is heard has it, in this process and every later one; the other is discovered.
@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from mqtt_gateway.sparkplug_messages import Edge
+from mqtt_gateway.sparkplug.messages import Edge
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
 """Topics of Sparkplug B edge nodes, what a host is told by them, and the request for a rebirth.
-Pure; used by sparkplug.py, sparkplug_mapping.py and sparkplug_source.py."""
+Pure; used by host.py, mapping.py and source.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from aurelian.model.sample import Flag, Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
 
 PREFIX = "spBv1.0"
+CERTIFICATES = "$sparkplug/certificates/"
+"""Where a Sparkplug aware broker keeps births, retained, each under its own topic."""
+
 REBIRTH = "Node Control/Rebirth"
 
 
@@ -50,22 +53,71 @@ class Told:
     values: tuple[Measured, ...]
 
 
+Columns = dict[ValueType, tuple[list[int], list[int], list[object], list[int]]]
+"""Numbers by their type: place in the message, handle, value, and time in microseconds since 1970
+or `NO_TIME` of `aurelian.edge.columns`."""
+
+
 @dataclass(frozen=True, slots=True)
-class Born:
-    """A node or a device speaks."""
+class Numbers:
+    """Values of declared signals, of a node or one of its devices."""
 
     edge: Edge
     device: str | None
+    columns: Columns
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A metric as its birth says it is; `datatype` by its name in the specification."""
+
+    name: str
+    alias: int | None
+    datatype: str
+    unit: str
+    properties: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """A node or a device speaks; `metrics`: what it has."""
+
+    edge: Edge
+    device: str | None
+    metrics: tuple[Described, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A device, or with device None the node with all `devices`, is silent from now on."""
+    """A device, or with device None the node with all `devices`, is silent from `time` on
+    (microseconds, None: from now on)."""
 
     edge: Edge
     device: str | None
     devices: tuple[str, ...]
     reason: str
+    time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Metrics of a device (None: of the node itself) with their last values, which count no more
+    from `time` on (microseconds, None: from now on)."""
+
+    edge: Edge
+    device: str | None
+    values: tuple[tuple[str, Value, ValueType], ...]
+    time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Irregular:
+    """A node breaks a rule of the specification in a way that is understood all the same. `rule`:
+    of a bounded set."""
+
+    edge: Edge
+    rule: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +168,9 @@ class RefusedValues:
     values: tuple[Unreadable, ...]
 
 
-Action = Told | Born | Died | Rebirth | Missing | Refused | RefusedValues
+Action = (
+    Told | Numbers | Born | Died | Stale | Irregular | Rebirth | Missing | Refused | RefusedValues
+)
 
 
 def parse_topic(topic: str) -> Topic | None:

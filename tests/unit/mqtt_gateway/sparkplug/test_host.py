@@ -12,21 +12,23 @@ from hypothesis import strategies as st
 
 from aurelian.model.sample import BAD, Flag, Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from mqtt_gateway.sparkplug import Host
-from mqtt_gateway.sparkplug_messages import (
+from mqtt_gateway.sparkplug.host import Host
+from mqtt_gateway.sparkplug.messages import (
     Action,
     Born,
+    Described,
     Died,
     Edge,
     Missing,
     Rebirth,
     Refused,
+    Stale,
     Told,
     Topic,
     parse_topic,
     rebirth_command,
 )
-from mqtt_gateway.sparkplug_values import Undecodable, signed, to_value
+from mqtt_gateway.sparkplug.values import Undecodable, signed, to_value
 
 EDGE = Edge("G", "E")
 AT = 1_767_592_800_000_000
@@ -67,6 +69,7 @@ class Line:
         return self.send(
             "NBIRTH",
             {"name": "bdSeq", "datatype": 4, "long_value": bd_seq},
+            {"name": "Node Control/Rebirth", "datatype": 11, "boolean_value": False},
             {"name": "Uptime", "alias": 1, "datatype": 8, "long_value": 9},
         )
 
@@ -77,6 +80,9 @@ class Line:
             {"name": "Parts", "alias": 3, "datatype": 3, "int_value": 4},
             device=device,
         )
+
+    def death(self, number: int, datatype: int = 8) -> list[Action]:
+        return self.send("NDEATH", {"name": "bdSeq", "datatype": datatype, "long_value": number})
 
     def data(self, value: float, **more: object) -> list[Action]:
         return self.send("DDATA", {"alias": 2, "double_value": value}, device="press", **more)  # type: ignore[arg-type]
@@ -114,10 +120,12 @@ def test_only_an_edge_nodes_topics_are_taken(topic: str, parts: Topic | None) ->
 def test_births_give_first_values_and_data_comes_by_alias() -> None:
     line = Line()
     born = line.birth()
-    assert born[0] == Born(EDGE, None)
+    uptime = Described("Uptime", 1, "UInt64", "", {})
+    assert born[0] == Born(EDGE, None, (uptime,))
     assert values(born) == [("Uptime", 9)]  # bdSeq is no data
     born = line.device_birth()
-    assert born[0] == Born(EDGE, "press")
+    force = Described("Force", 2, "Double", "", {})
+    assert born[0] == Born(EDGE, "press", (force, Described("Parts", 3, "Int32", "", {})))
     told = born[1]
     assert isinstance(told, Told) and told.device == "press"
     assert all(each.flags == Flag.INITIAL and each.time == AT for each in told.values)
@@ -130,7 +138,7 @@ def test_data_before_the_birth_asks_for_a_rebirth_and_keeps_its_bytes() -> None:
     line = Line()
     refused, rebirth = line.data(1.0)
     assert isinstance(refused, Refused) and refused.error_class == "no_birth" and refused.payload
-    assert rebirth == Rebirth(EDGE, "DDATA before NBIRTH")
+    assert rebirth == Rebirth(EDGE, "DDATA before the node's birth")
 
 
 def test_an_unknown_alias_is_never_emitted_and_asks_for_a_rebirth() -> None:
@@ -232,16 +240,27 @@ def test_a_host_beside_another_never_asks() -> None:
     assert line.host.tick(line.now + 1000) == []
 
 
-def test_a_death_counts_only_with_the_births_number() -> None:
-    """tck-id-operational-behavior-host-application-death-... NDEATH of an earlier connection."""
-    line = Line()
+@pytest.mark.parametrize("datatype", [4, 8])
+def test_a_strict_host_takes_a_death_only_with_the_births_number(datatype: int) -> None:
+    """NDEATH of an earlier connection."""
+    line = Line(strict=True)
     line.birth(bd_seq=3)
     line.device_birth()
-    assert line.send("NDEATH", {"name": "bdSeq", "datatype": 8, "long_value": 2}) == []
-    assert line.send("NDEATH", {"name": "bdSeq", "datatype": 8, "long_value": 3}) == [
-        Died(EDGE, None, ("press",), "the edge node's death certificate")
+    for number in (2, 4):
+        assert line.death(number, datatype) == []
+    assert line.send("NDEATH") == []
+    died, *stale = line.death(3, datatype)
+    assert died == Died(EDGE, None, ("press",), "the edge node's death certificate")
+    assert stale == [
+        Stale(EDGE, None, (("Uptime", 9, ValueType.UINT64),), None),
+        Stale(
+            EDGE,
+            "press",
+            (("Force", 1.0, ValueType.DOUBLE), ("Parts", 4, ValueType.INT64)),
+            None,
+        ),
     ]
-    assert line.send("NDEATH", {"name": "bdSeq", "datatype": 8, "long_value": 3}) == []
+    assert line.death(3) == []
     assert Rebirth in kinds(line.data(1.0))
 
 
@@ -249,9 +268,9 @@ def test_a_devices_death_leaves_its_node_alive() -> None:
     line = Line()
     line.birth()
     line.device_birth()
-    assert line.send("DDEATH", device="press") == [
-        Died(EDGE, "press", ("press",), "the device's death certificate")
-    ]
+    died, stale = line.send("DDEATH", device="press")
+    assert died == Died(EDGE, "press", ("press",), "the device's death certificate", AT)
+    assert isinstance(stale, Stale) and (stale.device, stale.time) == ("press", AT)
     assert list(line.host.online()) == [(EDGE, None)]
 
 
@@ -263,7 +282,7 @@ def test_a_device_that_is_not_born_again_with_its_node_is_dead_after_a_while() -
     line.birth()
     line.device_birth("press")
     assert line.host.tick(line.now + 5) == []
-    assert kinds(line.host.tick(line.now + 11)) == [Died]
+    assert kinds(line.host.tick(line.now + 11)) == [Died, Stale]
     assert list(line.host.online()) == [(EDGE, None), (EDGE, "press")]
 
 
@@ -271,9 +290,9 @@ def test_losing_the_broker_ends_everything_until_the_next_birth() -> None:
     line = Line()
     line.birth()
     line.device_birth()
-    assert line.host.lose_all("the broker is away") == [
-        Died(EDGE, None, ("press",), "the broker is away")
-    ]
+    died, *stale = line.host.lose_all("the broker is away")
+    assert died == Died(EDGE, None, ("press",), "the broker is away")
+    assert [each.device for each in stale if isinstance(each, Stale)] == [None, "press"]
     assert list(line.host.online()) == []
     line.birth()
     assert values(line.device_birth()) == [("Force", 1.0), ("Parts", 4)]
@@ -365,24 +384,20 @@ def test_a_value_that_contradicts_its_datatype_is_refused(
         to_value(metric(**fields), datatype)
 
 
-def test_a_data_set_and_a_template_are_json() -> None:
+def test_a_data_set_is_rows_with_typed_columns() -> None:
     found = metric()
-    found.dataset_value.columns.extend(["a", "b"])
-    found.dataset_value.types.extend([3, 10])
+    found.dataset_value.columns.extend(["a", "b", "c"])
+    found.dataset_value.types.extend([3, 10, 13])
     row = found.dataset_value.rows.add()
     row.elements.add(int_value=2**32 - 1)
     row.elements.add(double_value=math.nan)
+    row.elements.add(long_value=1500)
     value, type = to_value(found, 16)
     assert type is ValueType.JSON
-    assert json.loads(str(value)) == {"columns": ["a", "b"], "types": [3, 10], "rows": [[-1, None]]}
-    found = metric()
-    found.template_value.template_ref = "motor"
-    found.template_value.metrics.add(name="rpm", datatype=10, double_value=2.0)
-    value, _ = to_value(found, 19)
     assert json.loads(str(value)) == {
-        "template_ref": "motor",
-        "version": "",
-        "metrics": {"rpm": 2.0},
+        "columns": ["a", "b", "c"],
+        "types": [3, 10, 13],
+        "rows": [[-1, None, "1970-01-01T00:00:01.500Z"]],
     }
 
 

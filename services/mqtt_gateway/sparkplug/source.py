@@ -1,4 +1,5 @@
-"""Sparkplug B edge nodes as a source of readings, as their host application; made by source.py.
+"""Sparkplug B edge nodes as a source of readings, as their host application; made by the
+service's own source.py.
 
 Whether edge nodes see the host online follows the outbox, not Kafka: DATA is QoS 0, so when the
 outbox takes nothing more the only way not to lose it is to say so, and edge nodes store and forward
@@ -12,15 +13,19 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
+
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from aurelian.backbone.cancellation import next_of
-from aurelian.edge.gateway import Delivery, Reading, Reject
+from aurelian.edge.gateway import Delivery
 from aurelian.edge.source_state import Condition
 from aurelian.model import codec
+from aurelian.model.mqtt_model import SparkplugModel
 from aurelian.model.plant import Plant
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_ms, now_us
@@ -39,11 +44,19 @@ from mqtt_gateway.mapping import SignalMap, printable
 from mqtt_gateway.packets import Arrived
 from mqtt_gateway.refusals import Refusal
 from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.sparkplug import Host
-from mqtt_gateway.sparkplug_mapping import ActionMap
-from mqtt_gateway.sparkplug_messages import Action, Edge, parse_topic, rebirth_command
-from mqtt_gateway.sparkplug_messages import Refused as RefusedMessage
-from mqtt_gateway.sparkplug_units import SparkplugUnits
+from mqtt_gateway.sparkplug.host import Host
+from mqtt_gateway.sparkplug.legacy import keep_legacy_state
+from mqtt_gateway.sparkplug.mapping import ActionMap, Content
+from mqtt_gateway.sparkplug.messages import (
+    CERTIFICATES,
+    PREFIX,
+    Action,
+    Edge,
+    parse_topic,
+    rebirth_command,
+)
+from mqtt_gateway.sparkplug.messages import Refused as RefusedMessage
+from mqtt_gateway.sparkplug.units import SparkplugUnits
 
 log = logging.getLogger(__name__)
 
@@ -78,19 +91,30 @@ class SparkplugSource:
             memory=settings.state / f"sparkplug-units-{model.slug}.json",
         )
         self._mapping = ActionMap(model, plant.owner, signals, units)
+        options = self._options = model.sparkplug or SparkplugModel()
         self._host = Host(
-            reorder_s=settings.sparkplug_reorder_s, ask_rebirth=settings.sparkplug_ask_rebirth
+            reorder_s=(
+                settings.sparkplug_reorder_s if options.reorder_s is None else options.reorder_s
+            ),
+            ask_rebirth=settings.sparkplug_ask_rebirth and options.mode != "secondary-passive",
+            strict=options.strict,
+            handle_of=self._mapping.handle_of,
         )
-        host_id = (
-            f"{settings.sparkplug_host_id}-{model.slug}"
-            if own_host_id
-            else settings.sparkplug_host_id
+        shared_id = settings.sparkplug_host_id
+        self._host_id = options.host_id or (
+            f"{shared_id}-{model.slug}" if own_host_id else shared_id
         )
-        self._state_topic = f"spBv1.0/STATE/{host_id}"
+        self._is_primary = options.mode == "primary"
+        self._state_topic = f"{PREFIX}/STATE/{self._host_id}"
+        filters = [f"{PREFIX}/{model.group}/+/{model.edge_node}/#"]
+        if self._is_primary:
+            filters.insert(0, self._state_topic)
+        if options.certificates:
+            filters.append(CERTIFICATES + filters[-1])
         self._wanted = Wanted(
             address=Address(model, settings.mqtt_insecure_hosts),
             client_id=f"aurelian-{settings.gateway}-{model.slug}",
-            filters=(self._state_topic, f"spBv1.0/{model.group}/+/{model.edge_node}/#"),
+            filters=tuple(filters),
             clean=True,
             window=settings.mqtt_window,
             expiry_s=0,
@@ -104,6 +128,11 @@ class SparkplugSource:
         self._all_stored = asyncio.Event()
         self._all_stored.set()
         self._dialling = Dialling(model)
+        self._began = 0
+
+    def descriptions(self) -> dict[str, dict[str, Any]]:
+        """What births said of the plant model's units, for their asset records."""
+        return self._mapping.descriptions()
 
     def condition(self) -> Condition:
         """How the source is now; edge nodes that are away have their own deaths."""
@@ -123,11 +152,17 @@ class SparkplugSource:
     async def _keep_online(self) -> None:
         dialling = self._dialling
         while True:
-            began = now_ms()
-            wanted = replace(self._wanted, will=Will(self._state_topic, _state(False, began)))
+            # A new one for each CONNECT: edge nodes tell by it which STATE is the newer one.
+            self._began = now_ms()
+            will = Will(self._state_topic, _state(False, self._began)) if self._is_primary else None
+            wanted = replace(self._wanted, will=will)
             try:
                 async with connected(wanted, dialling.version) as connection:
-                    await self._be_online(connection, began)
+                    if self._is_primary:
+                        await self._be_online(connection, dialling.version)
+                    else:
+                        dialling.up(session_present=False)
+                        await self._receive(connection)
             except ConnectionLost as error:
                 dialling.down(error)
                 with suppress(_OutboxStuck):  # handed over all the same
@@ -135,11 +170,15 @@ class SparkplugSource:
             await self._all_stored.wait()
             await dialling.pause()
 
-    async def _be_online(self, connection: Connection, began: int) -> None:
+    async def _be_online(self, connection: Connection, version: MQTTProtocolVersion) -> None:
         """Say that the host is online, take messages until the connection or the outbox fails, say
         that it is offline."""
+        legacy: asyncio.Task[None] | None = None
         try:
-            connection.publish(self._state_topic, _state(True, began), qos=1, retain=True)
+            self._say_online(connection)
+            if self._options.legacy_state:
+                keeping = keep_legacy_state(self._wanted, self._host_id, version)
+                legacy = asyncio.create_task(keeping, name=f"STATE/{self._host_id}")
             self._dialling.up(session_present=False)
             metrics.HOST_ONLINE.labels(self.model.key).set(1)
             log.info(
@@ -149,9 +188,15 @@ class SparkplugSource:
             await self._receive(connection)
         finally:
             metrics.HOST_ONLINE.labels(self.model.key).set(0)
-            await connection.publish_and_wait(
-                self._state_topic, _state(False, max(now_ms(), began + 1)), _GOODBYE_S
-            )
+            if legacy is not None:
+                legacy.cancel()
+                await asyncio.wait({legacy})
+            death = _state(False, max(now_ms(), self._began + 1))
+            await connection.publish_and_wait(self._state_topic, death, _GOODBYE_S)
+
+    def _say_online(self, connection: Connection) -> None:
+        """At the time of the CONNECT, also later: it is the time of the will that may follow."""
+        connection.publish(self._state_topic, _state(True, self._began), qos=1, retain=True)
 
     async def _receive(self, connection: Connection) -> None:
         beat = ticked = 0.0
@@ -160,7 +205,7 @@ class SparkplugSource:
             if doubt := connection.take_doubt():
                 metrics.UNREAD.labels(self.model.key).inc()
                 reason = "nothing was read; the broker may have given up messages"
-                await self._put(events=[self._mapping.gap(doubt[0], reason)])
+                await self._put_event(self._mapping.gap(doubt[0], reason))
             if batch.messages:
                 metrics.MESSAGES.labels(self.model.key).inc(len(batch.messages))
                 await self._take(connection, batch)
@@ -172,7 +217,7 @@ class SparkplugSource:
                 beat = now
                 at = now_us()
                 heartbeat = codec.Heartbeat(heard_at=at, assets=assets)
-                await self._put(events=[self._mapping.event(at, heartbeat=heartbeat)], kept=False)
+                await self._put_event(self._mapping.event(at, heartbeat=heartbeat), kept=False)
 
     async def _take(self, connection: Connection, batch: Batch) -> None:
         """Turn a batch into one delivery."""
@@ -183,9 +228,11 @@ class SparkplugSource:
         await self._put_actions(connection, actions, partial(connection.stored, batch))
 
     def _read(self, connection: Connection, message: Arrived) -> Iterable[Action]:
+        name = printable(message.topic)
+        if name.startswith(CERTIFICATES):
+            return self._read_kept(name.removeprefix(CERTIFICATES), message)
         if message.retained:
             return ()  # births and data are never retained; the broker's old STATE is no news
-        name = printable(message.topic)
         if name == self._state_topic:
             self._stay_online(connection, message.payload)
             return ()
@@ -206,14 +253,31 @@ class SparkplugSource:
             log.exception("a message could not be read", extra={"fields": {"topic": name[:200]}})
             return (RefusedMessage(name, message.payload, repr(error), "internal"),)
 
+    def _read_kept(self, name: str, message: Arrived) -> Iterable[Action]:
+        """A birth that a Sparkplug aware broker kept; what is not retained came itself too."""
+        topic = parse_topic(name)
+        if topic is None or not message.retained or b"\xff" in message.topic:
+            return ()
+        if len(message.payload) > self._settings.mqtt_max_payload_bytes:
+            return ()
+        return self._host.receive_kept(topic, name, message.payload, time.monotonic(), message.at)
+
     def _stay_online(self, connection: Connection, payload: bytes) -> None:
-        """Somebody, or our own late will, said that we are offline: say at once that we are not."""
+        """Somebody, or our own late will, said that we are offline: say at once that we are not.
+        That we are online since another time says another host with our id."""
         try:
-            offline = json.loads(payload).get("online") is False
-        except (ValueError, AttributeError):
-            offline = True
-        if offline:
-            connection.publish(self._state_topic, _state(True, now_ms()), qos=1, retain=True)
+            said = json.loads(payload)
+            online, since = said.get("online"), said.get("timestamp")
+        except (ValueError, AttributeError, RecursionError):
+            online = since = None
+        if online is not True:
+            self._say_online(connection)
+        elif since != self._began:
+            metrics.HOST_ID_TAKEN.labels(self.model.key).inc()
+            fields = {"source": self.model.key, "host_id": self._host_id}
+            log.warning(
+                "another host application has our id; give each its own", extra={"fields": fields}
+            )
 
     async def _put_actions(
         self,
@@ -222,12 +286,15 @@ class SparkplugSource:
         ack: Callable[[], None] | None = None,
     ) -> None:
         at = now_us()
-        said = self._mapping.map(actions, at)
+        *former, last = self._mapping.map(actions, at)
         if connection is not None:
-            for edge, reason in said.rebirths:
-                self._ask_rebirth(connection, edge, reason)
-        if said.readings or said.rejects or said.events or ack is not None:
-            await self._put(said.readings, said.rejects, said.events, at=at, ack=ack)
+            for said in (*former, last):
+                for edge, reason in said.rebirths:
+                    self._ask_rebirth(connection, edge, reason)
+        for said in former:
+            await self._put(said, at=at)
+        if last or ack is not None:
+            await self._put(last, at=at, ack=ack)
 
     def _ask_rebirth(self, connection: Connection, edge: Edge, reason: str) -> None:
         metrics.REBIRTHS.labels(self.model.key).inc()
@@ -235,7 +302,7 @@ class SparkplugSource:
             "asks for a rebirth",
             extra={"fields": {"source": self.model.key, "node": "/".join(edge), "reason": reason}},
         )
-        topic = f"spBv1.0/{edge.group}/NCMD/{edge.node}"
+        topic = f"{PREFIX}/{edge.group}/NCMD/{edge.node}"
         connection.publish(topic, rebirth_command(now_us()), qos=0, retain=False)
 
     def _online_assets(self) -> list[str]:
@@ -247,24 +314,16 @@ class SparkplugSource:
             for asset in self._mapping.assets(edge, (device,))
         ]
 
-    async def _put(
-        self,
-        readings: Sequence[Reading] = (),
-        rejects: Sequence[Reject] = (),
-        events: Sequence[codec.SourceEvent] = (),
-        *,
-        at: int | None = None,
-        ack: Callable[[], None] | None = None,
-        kept: bool = True,
-    ) -> None:
-        """Hand over a delivery, received `at` (microseconds, by default now): the time of its
-        births and deaths.
+    async def _put_event(self, event: codec.SourceEvent, *, kept: bool = True) -> None:
+        if kept or not self._unstored:  # a heartbeat is worth nothing later
+            await self._put(Content(events=[event]), at=now_us())
+
+    async def _put(self, said: Content, *, at: int, ack: Callable[[], None] | None = None) -> None:
+        """Hand over a delivery, received `at` (microseconds): the time of its births and deaths.
 
         Raises:
             _OutboxStuck: it was handed over, but the outbox has stored nothing for too long.
         """
-        if not kept and self._unstored:
-            return  # a heartbeat is worth nothing later
         put_at = time.monotonic()
         self._unstored.append(put_at)
         self._all_stored.clear()
@@ -280,10 +339,11 @@ class SparkplugSource:
             Delivery(
                 source=self.model,
                 owner=self.owner,
-                received_at=now_us() if at is None else at,
-                readings=readings,
-                rejects=rejects,
-                events=events,
+                received_at=at,
+                columns=said.numbers.finish(self._mapping.table),
+                readings=said.readings,
+                rejects=said.rejects,
+                events=said.events,
                 ack=stored,
             )
         )

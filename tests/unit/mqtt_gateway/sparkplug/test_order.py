@@ -13,11 +13,12 @@ from aurelian.pb import sparkplug_b_pb2 as pb
 from mqtt_gateway.packets import Arrived
 from mqtt_gateway.quality import UNCERTAIN
 from mqtt_gateway.settings import MqttGatewaySettings
-from mqtt_gateway.sparkplug_messages import Died, Edge, Missing, Rebirth, Refused, Told
-from mqtt_gateway.sparkplug_source import SparkplugSource
-from mqtt_gateway.sparkplug_units import SparkplugUnits
-from mqtt_gateway.sparkplug_values import quality_of
-from tests.unit.mqtt_gateway.test_sparkplug import AT, EDGE, Line, kinds, values
+from mqtt_gateway.sparkplug.messages import Died, Edge, Missing, Rebirth, Refused, Stale, Told
+from mqtt_gateway.sparkplug.source import SparkplugSource
+from mqtt_gateway.sparkplug.units import SparkplugUnits
+from mqtt_gateway.sparkplug.values import quality_of
+from tests.source_alone import readings_of
+from tests.unit.mqtt_gateway.sparkplug.test_host import AT, EDGE, Line, kinds, values
 
 
 def born() -> Line:
@@ -62,7 +63,7 @@ def test_a_death_without_number_and_one_after_a_birth_without_number_end_the_nod
     line = Line()
     line.send("NBIRTH", {"name": "Uptime", "alias": 1, "datatype": 8, "long_value": 9})
     death = line.send("NDEATH", {"name": "bdSeq", "datatype": 4, "long_value": 3})
-    assert kinds(death) == [Died]
+    assert kinds(death) == [Died, Stale]
 
 
 def test_a_late_message_does_not_set_the_expected_number_back() -> None:
@@ -92,10 +93,10 @@ def test_a_death_certificate_that_cannot_be_read_is_a_death(payload: bytes) -> N
     """Nobody answers the rebirth that is asked for, if it is so."""
     line = born()
     device = line.raw("DDEATH", payload, "press")
-    assert kinds(device) == [Refused, Died, Rebirth]
+    assert kinds(device) == [Refused, Died, Stale, Rebirth]
     assert list(line.host.online()) == [(EDGE, None)]
     node = line.raw("NDEATH", payload)
-    assert [each for each in kinds(node) if each is not Rebirth] == [Refused, Died]
+    assert [each for each in kinds(node) if each is not Rebirth] == [Refused, Died, Stale]
     assert not list(line.host.online())
 
 
@@ -199,15 +200,22 @@ def test_a_damaged_memory_of_units_is_no_obstacle(tmp_path: Path, content: str) 
     assert units.name(Edge("G", "E1"), "press") == "press"
 
 
-def make_source(tmp_path: Path) -> SparkplugSource:
-    signals = [{"name": "force", "address": "Force"}]
-    plant = Plant.model_validate(
+FORCE = {"name": "force", "address": "Force"}
+
+
+def make_plant(*signals: dict[str, str]) -> Plant:
+    return Plant.model_validate(
         {
             "company": {"id": "x", "name": "X"},
             "site": "s",
             "time_zone": "UTC",
             "sources": [
-                {"id": "spb", "kind": "sparkplug", "url": "mqtt://127.0.0.1", "group": "G"}
+                {
+                    "id": "spb",
+                    "kind": "sparkplug",
+                    "url": "mqtt://127.0.0.1",
+                    "group": "G",
+                }
             ],
             "areas": [
                 {
@@ -216,13 +224,19 @@ def make_source(tmp_path: Path) -> SparkplugSource:
                         {
                             "name": "l",
                             "products": [{"id": "cup", "ideal_cycle_s": 2}],
-                            "units": [{"name": "press", "source": "spb", "signals": signals}],
+                            "units": [
+                                {"name": "press", "source": "spb", "signals": signals or [FORCE]}
+                            ],
                         }
                     ],
                 }
             ],
         }
     )
+
+
+def make_source(tmp_path: Path) -> SparkplugSource:
+    plant = make_plant()
     settings = MqttGatewaySettings(state=tmp_path)
     return SparkplugSource(plant, plant.sources[0], settings, own_host_id=False)
 
@@ -234,7 +248,7 @@ async def take(source: SparkplugSource, topic: str, payload: pb.Payload) -> list
     found: list[object] = []
     while not source._out.empty():
         delivery = source._out.get_nowait()
-        found += [*delivery.readings, *delivery.rejects]
+        found += [*readings_of(delivery), *delivery.rejects]
         if delivery.ack is not None:
             delivery.ack()
     return found
