@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from tests.e2e.plants import MQTT
 
+_ALL_DAYS = "[mon, tue, wed, thu, fri, sat, sun]"
+
 LOOKS_S = (3.0, 14.0, 40.0, 120.0)
 """When is looked, in seconds after the fault: shortly after each limit of decision 9."""
 
@@ -142,8 +144,9 @@ def plant_of(ports: dict[str, int]) -> str:
         "company: {id: liveness, name: Liveness Company}\nsite: site\ntime_zone: UTC\nsources:\n"
         + "\n".join(sources)
         + "\ncalendar:\n  shifts:\n"
-        "    - {name: first, start: '00:00', end: '12:00'}\n"
-        "    - {name: second, start: '12:00', end: '00:00'}\nareas:\n  - name: hall\n    lines:\n"
+        f"    - {{name: first, start: '00:00', end: '12:00', days: {_ALL_DAYS}}}\n"
+        f"    - {{name: second, start: '12:00', end: '00:00', days: {_ALL_DAYS}}}\n"
+        "areas:\n  - name: hall\n    lines:\n"
         + "".join(lines)
     )
 
