@@ -42,5 +42,5 @@ class Drops:
         dropped = count if count < before else count - before  # a broker begins anew at 0
         if not dropped or now > self._until or not self._from:
             return None
-        begin, self._from = self._from, 0
-        return dropped, begin
+        # The next count may tell of more that was given up in the same time.
+        return dropped, self._from
