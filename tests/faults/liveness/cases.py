@@ -146,8 +146,7 @@ def plant_of(ports: dict[str, int]) -> str:
         + "\ncalendar:\n  shifts:\n"
         f"    - {{name: first, start: '00:00', end: '12:00', days: {_ALL_DAYS}}}\n"
         f"    - {{name: second, start: '12:00', end: '00:00', days: {_ALL_DAYS}}}\n"
-        "areas:\n  - name: hall\n    lines:\n"
-        + "".join(lines)
+        "areas:\n  - name: hall\n    lines:\n" + "".join(lines)
     )
 
 
