@@ -32,6 +32,7 @@ MODULES = {
     "opcua_browse_100k": "opcua_browse_100k",
     "mqtt_plain_gateway": "mqtt_gateway:run_plain",
     "mqtt_json10_gateway": "mqtt_gateway:run_json10",
+    "mqtt_overload": "mqtt_gateway:run_overload",
     "sparkplug_gateway": "mqtt_gateway:run_sparkplug",
     "outbox": "outbox",
     "outbox_bytes": "outbox_bytes",

@@ -98,9 +98,9 @@ def run_overload() -> Iterator[dict[str, object]]:
             since = time.time_ns() // 1000
             values, cpu_s, peak_mb = measure(pid, lambda: received(metrics_url))
             until = time.time_ns() // 1000
-        ages = asyncio.run(_ages(broker.bootstrap, since, until))
-        p50, p99 = np.percentile(ages, [50, 99])
-        say(f"{values / SECONDS:,.0f} values/s taken, {len(ages)} at Kafka, p50 {p50:.2f} s")
+        found = asyncio.run(ages(broker.bootstrap, since, until))
+        p50, p99 = np.percentile(found, [50, 99])
+        say(f"{values / SECONDS:,.0f} values/s taken, {len(found)} at Kafka, p50 {p50:.2f} s")
         yield {
             "bench": "opcua_overload",
             "value": round(float(p99), 3),
@@ -108,7 +108,7 @@ def run_overload() -> Iterator[dict[str, object]]:
             "target": 2.0,
             "cpu_s": round(cpu_s, 2),
             "peak_mb": round(peak_mb, 1),
-            "samples": len(ages),
+            "samples": len(found),
             "p50_s": round(float(p50), 3),
             "offered_per_s": OVERLOAD_NODES * 1000 // INTERVAL_MS,
             "taken_per_s": round(values / SECONDS),
@@ -256,10 +256,10 @@ async def _count_with_asyncua(url: str, sources: int, nodes: int, interval_ms: i
         print(after - before, cpu_after - cpu_before, peak_mb, flush=True)
 
 
-async def _ages(bootstrap: str, since: int, until: int) -> np.ndarray:  # type: ignore[type-arg]
+async def ages(bootstrap: str, since: int, until: int) -> np.ndarray:  # type: ignore[type-arg]
     """Seconds from each sample's source time to its record's time at Kafka, of the records between
     two times (microseconds since 1970)."""
-    ages: list[np.ndarray] = []  # type: ignore[type-arg]
+    found: list[np.ndarray] = []  # type: ignore[type-arg]
     async with Consumer(
         KafkaSettings(kafka_bootstrap=bootstrap), [SAMPLES], client_id="bench"
     ) as reader:
@@ -267,8 +267,8 @@ async def _ages(bootstrap: str, since: int, until: int) -> np.ndarray:  # type: 
             for record in records:
                 if record.value is not None and since <= record.timestamp_ms * 1000 <= until:
                     batch = codec.decode(record.value)
-                    ages.append(record.timestamp_ms / 1e3 - batch.source_time / 1e6)
-    return np.concatenate(ages)
+                    found.append(record.timestamp_ms / 1e3 - batch.source_time / 1e6)
+    return np.concatenate(found)
 
 
 if __name__ == "__main__":
