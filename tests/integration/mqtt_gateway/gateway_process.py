@@ -95,16 +95,13 @@ def resident_mb(pid: int) -> float:
 
 @dataclass
 class Machine:
-    """Counts at a topic by QoS 1, and knows what the broker took.
-
-    Attributes:
-        taken: source time in microseconds by number.
-    """
+    """Counts at a topic by QoS 1, and knows what the broker took."""
 
     topic: str
     client: paho.Client
-    taken: dict[int, int] = field(default_factory=dict)
+    _taken: dict[int, int] = field(default_factory=dict)
     _sent: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _acknowledged: set[int] = field(default_factory=set)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def send(self, at_ms: int | None = None, value: int | None = None) -> int:
@@ -117,9 +114,17 @@ class Machine:
         return number
 
     def acknowledged(self, mid: int) -> None:
-        """The broker has it."""
-        if (found := self._sent.pop(mid, None)) is not None:
-            self.taken[found[0]] = found[1]
+        """The broker has it. In the client's thread, perhaps before `send` knows the number."""
+        self._acknowledged.add(mid)
+
+    @property
+    def taken(self) -> dict[int, int]:
+        """Source time in microseconds by number, of what the broker has."""
+        for mid in list(self._acknowledged):
+            if (found := self._sent.pop(mid, None)) is not None:
+                self._acknowledged.discard(mid)
+                self._taken[found[0]] = found[1]
+        return self._taken
 
     async def run(self, seconds: float, pause_s: float) -> None:
         """Count for a while."""
@@ -130,7 +135,11 @@ class Machine:
 
     async def all_taken(self, limit_s: float = 30.0) -> None:
         """Wait until the broker has all that was sent."""
-        await until(lambda: not self._sent, lambda: f"{len(self._sent)} messages", limit_s)
+        await until(
+            lambda: bool(self.taken) and not self._sent,
+            lambda: f"{len(self._sent)} messages",
+            limit_s,
+        )
 
 
 @contextlib.asynccontextmanager
