@@ -177,7 +177,9 @@ class _Kept:
         self.write = to.extend
 
 
-@pytest.mark.parametrize("scheme", ["mqtts", "wss", "ws"])
+@pytest.mark.parametrize(
+    "scheme", ["mqtts", *(pytest.param(each, marks=pytest.mark.long) for each in ("wss", "ws"))]
+)
 async def test_a_peer_that_hangs_up_in_the_handshake_is_tried_again(
     tmp_path: Path, scheme: str
 ) -> None:
