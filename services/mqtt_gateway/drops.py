@@ -9,6 +9,7 @@ TOPIC = "$SYS/broker/publish/messages/dropped"
 topic."""
 
 _TOLD_WITHIN_S = 25.0
+_MOST_DIGITS = 20
 
 
 class Drops:
@@ -33,7 +34,7 @@ class Drops:
     def told(self, payload: bytes, now: float) -> tuple[int, int] | None:
         """The broker tells its count; return how many of ours may be among them, and since when
         (microseconds since 1970); None: none of ours."""
-        if not payload.isdigit():
+        if not payload.isdigit() or len(payload) > _MOST_DIGITS:
             return None
         count, before = int(payload), self.count
         self.count = count

@@ -1,5 +1,5 @@
-"""Numbers of ordinary JSON messages as columns; every other message is left to mapping.py. Used by
-source.py.
+"""Numbers of ordinary JSON messages as columns; every other message is left to message_map.py. Used
+by json_messages.py.
 
 Ordinary: a bare number, a value object with nothing but a time, or a flat object of declared
 numbers with at most a time among them. Both ways give the same values (test_json_lane.py).
