@@ -1,5 +1,5 @@
 """JSON payloads to named values: bare values, value objects with time, unit and quality, flat and
-nested objects. Pure; called by mapping.py."""
+nested objects. Pure; called by the decoders in payloads/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a decoder of payloads gets and gives. Used by all decoders and by mapping.py."""
+"""What a decoder of payloads gets and gives. Used by all decoders and by message_map.py."""
 
 from __future__ import annotations
 
