@@ -40,6 +40,7 @@ MODULES = {
     "historian_vs_copy_50": "historian_vs_copy:run_50",
     "historian_vs_copy_constant": "historian_vs_copy:run_constant",
     "latency_store": "latency_store",
+    "chain_vs_telegraf": "chain_vs_telegraf",
     "fold_lines": "fold_lines",
     "fold_instances": "fold_instances",
     "plant_page_1000": "plant_page",
@@ -98,6 +99,16 @@ def cpu_and_memory(pid: int) -> tuple[float, float]:
         if ":" in line
     )
     return ticks / os.sysconf("SC_CLK_TCK"), int(status["VmHWM"].split()[0]) / 1024
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process in good order, or kill it when that takes longer than 20 s."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def say(text: str) -> None:

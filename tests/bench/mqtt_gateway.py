@@ -142,12 +142,13 @@ def publishing(
     messages: Sequence[tuple[str, bytes]],
     rate: int,
     qos: int = 1,
-) -> Iterator[None]:
-    """A process that sends them."""
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that sends them; see mqtt_load.py for how it ends."""
     arguments = [broker.host, str(broker.port), str(rate), str(qos)]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.mqtt_load", *arguments],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
         cwd=servers.ROOT,
     )
@@ -156,10 +157,12 @@ def publishing(
         for topic, payload in messages:
             process.stdin.write(f"{topic}\t{payload.hex()}\n")
         process.stdin.close()
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _measured(

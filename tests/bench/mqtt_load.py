@@ -1,25 +1,33 @@
 """A publisher of ready-made MQTT 3.1.1 packets, in a process of its own: `python -m
 tests.bench.mqtt_load host port rate qos` reads messages (topic, tab, payload in hexadecimal digits)
-from standard input and sends them in turn, so many a second, until it is killed.
+from standard input and sends them in turn, so many a second, until it is killed. With SIGTERM it
+waits for the last acknowledgements and prints how many it sent.
 
-In a payload 13 times `@` is the time in milliseconds as text, 6 times `@` as a varint.
+In a payload 13 times `@` is the time in milliseconds as text, 6 times `@` as a varint; 10 times `#`
+is the number of the message, from `FIRST` on.
 """
 
 from __future__ import annotations
 
 import itertools
+import signal
 import socket
 import sys
 import threading
 import time
 
-_TEXT, _VARINT = b"@" * 13, b"@" * 6
+FIRST = 1_000_000_000
+"""No number of JSON begins with a zero."""
+
+_TEXT, _VARINT, _NUMBER = b"@" * 13, b"@" * 6, b"#" * 10
 _WINDOW = 1_000
 """Messages of QoS 1 that may wait for the broker's acknowledgement."""
 
 
 def main(host: str, port: int, rate: float, qos: int) -> None:
-    """Send until killed; a slow broker slows it down."""
+    """Send until told to end; a slow broker slows it down."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
     packets = [_read(line.rstrip("\n"), qos) for line in sys.stdin]
     with socket.create_connection((host, port)) as connection:
         name = f"load-{time.time_ns()}".encode()
@@ -31,7 +39,7 @@ def main(host: str, port: int, rate: float, qos: int) -> None:
         began, sent = time.monotonic(), 0
         number = itertools.cycle(range(1, 60_000))
         source = itertools.cycle(packets)
-        while True:
+        while not ending.is_set():
             due = int((time.monotonic() - began) * rate)
             out = []
             now = time.time_ns() // 1_000_000
@@ -39,6 +47,7 @@ def main(host: str, port: int, rate: float, qos: int) -> None:
             while sent < due and len(out) < 200:
                 head, tail = next(source)
                 tail = tail.replace(_TEXT, text).replace(_VARINT, varint)
+                tail = tail.replace(_NUMBER, str(FIRST + sent).encode())
                 if qos:
                     room.acquire()
                     head += next(number).to_bytes(2)
@@ -48,6 +57,9 @@ def main(host: str, port: int, rate: float, qos: int) -> None:
                 connection.sendall(b"".join(out))
             else:
                 time.sleep(0.002)
+        for _ in range(_WINDOW if qos else 0):
+            room.acquire()
+        print(sent, flush=True)
 
 
 def _read(line: str, qos: int) -> tuple[bytes, bytes]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -34,7 +33,7 @@ from aurelian.local import ports
 from aurelian.model import codec
 from aurelian.runtime.settings import KafkaSettings
 from tests import servers
-from tests.bench.framework import cpu_and_memory, say
+from tests.bench.framework import cpu_and_memory, end, say
 from tests.peers.opcua_load_server import NAMESPACE, load_server
 
 NODES = 2_000
@@ -140,33 +139,34 @@ def gateway(
 ) -> Iterator[tuple[int, str]]:
     """A gateway's process with a plant file, and the address of its metrics."""
     with tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder:
-        plant = Path(folder) / "plant"
-        plant.mkdir()
-        (plant / "site.yaml").write_text(site)
         port = ports.any_free()
-        env = {
-            **os.environ,
-            "AURELIAN_PLANT": str(plant),
-            "AURELIAN_STATE": folder,
-            "AURELIAN_GATEWAY": "bench",
-            "AURELIAN_KAFKA_BOOTSTRAP": bootstrap,
-            "AURELIAN_OPS_PORT": str(port),
-            "AURELIAN_LOG_LEVEL": "WARNING",
-            "AURELIAN_OUTBOX_MIN_FREE": "0.01",
-            **{f"AURELIAN_{name.upper()}": str(value) for name, value in settings.items()},
-        }
-        process = subprocess.Popen([sys.executable, "-m", program], env=env)
+        process = start_gateway(Path(folder), site, bootstrap, program, ops_port=port, **settings)
         try:
             ops = f"http://127.0.0.1:{port}"
             _await_values(ops)
             yield process.pid, ops
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
+
+
+def start_gateway(
+    folder: Path, site: str, bootstrap: str, program: str, **settings: object
+) -> subprocess.Popen[bytes]:
+    """Start a gateway's process with its state in `folder`; a second start goes on with that."""
+    plant = folder / "plant"
+    plant.mkdir(exist_ok=True)
+    (plant / "site.yaml").write_text(site)
+    env = {
+        **os.environ,
+        "AURELIAN_PLANT": str(plant),
+        "AURELIAN_STATE": str(folder),
+        "AURELIAN_GATEWAY": "bench",
+        "AURELIAN_KAFKA_BOOTSTRAP": bootstrap,
+        "AURELIAN_LOG_LEVEL": "WARNING",
+        "AURELIAN_OUTBOX_MIN_FREE": "0.01",
+        **{f"AURELIAN_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+    return subprocess.Popen([sys.executable, "-m", program], env=env)
 
 
 def _await_values(ops: str) -> None:

@@ -19,7 +19,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -28,16 +27,15 @@ from aurelian.backbone.topics import create_topics
 from aurelian.db.logs import declare_log
 from aurelian.db.migrate import upgrade
 from tests import servers
-from tests.bench.framework import cpu_and_memory, say
+from tests.bench.framework import say
 from tests.bench.opcua_gateway import INTERVAL_MS, gateway, plant
+from tests.bench.path_cost import SECONDS, Measured, instant, measure, tell
 from tests.integration.historian.historian_process import running_historian
 from tests.peers.opcua_load_server import load_server
 from tests.peers.telegraf import TABLES, telegraf
 
 NODES = int(os.environ.get("BENCH_NODES", "2000"))
-WARM_UP_S, SECONDS = 10.0, float(os.environ.get("BENCH_SECONDS", "30"))
 TARGET = 2.0
-_DRAIN_S = 20.0
 
 _OURS = """
 SELECT n.value::bigint AS tick, s.kind
@@ -55,49 +53,15 @@ _THEIRS = " UNION ALL ".join(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A path over `SECONDS`.
-
-    Attributes:
-        offered, stored: values of that time, when all had come to rest; `behind`: not yet stored
-            at its end.
-        each_s: CPU seconds of each program; `database_s`: of the database's processes.
-        peak_mb: of the programs together.
-    """
-
-    offered: int
-    stored: int
-    behind: int
-    each_s: tuple[float, ...]
-    database_s: float
-    peak_mb: float
-
-    @property
-    def programs_s(self) -> float:
-        """CPU seconds of all programs."""
-        return sum(self.each_s)
-
-    @property
-    def rate(self) -> float:
-        """Values a CPU second of all."""
-        return self.stored / (self.programs_s + self.database_s)
-
-    @property
-    def programs_rate(self) -> float:
-        """Values a CPU second without the database."""
-        return self.stored / self.programs_s
-
-
 def run() -> Iterator[dict[str, object]]:
     """Yield the result."""
     with servers.postgres_server(durable=True) as postgres:
         peer = _of_telegraf(postgres)
-        _tell("Telegraf", peer)
+        tell("Telegraf", peer)
         indexed = _of_telegraf(postgres, indexed=True)
-        _tell("Telegraf, with an index", indexed)
+        tell("Telegraf, with an index", indexed)
         ours = _of_ours(postgres)
-        _tell("ours", ours)
+        tell("ours", ours)
     yield {
         "bench": "opcua_vs_telegraf",
         "value": round(ours.rate),
@@ -124,15 +88,6 @@ def run() -> Iterator[dict[str, object]]:
         "store": "PostgreSQL 18, native partitions; the peer's tables without index",
         "broker": "Apache Kafka, not counted",
     }
-
-
-def _tell(name: str, found: Measured) -> None:
-    each = " + ".join(f"{seconds:.2f}" for seconds in found.each_s)
-    say(
-        f"{name}: {found.rate:,.0f} values a CPU second, {found.programs_rate:,.0f} without the "
-        f"database; programs {each} s, database {found.database_s:.2f} s, "
-        f"{found.stored:,} of {found.offered:,} values stored, {found.behind:,} after the end"
-    )
 
 
 def _of_ours(postgres: servers.PostgresServer) -> Measured:
@@ -171,30 +126,8 @@ def _of_telegraf(postgres: servers.PostgresServer, *, indexed: bool = False) -> 
 
 
 def _measure(pids: Iterable[int], postmaster: int, database: str, rows: str) -> Measured:
-    time.sleep(WARM_UP_S)
-    pids = tuple(pids)
-    start, cpu_before, database_before = time.time(), _cpu(pids), _cpu_below(postmaster)
-    time.sleep(SECONDS)
-    stop, cpu_after, database_after = time.time(), _cpu(pids), _cpu_below(postmaster)
-    peak_mb = sum(cpu_and_memory(pid)[1] for pid in pids)
-    offered, at_end = _count(database, rows, start, stop)
-    expected, stored, deadline = offered, at_end, time.monotonic() + _DRAIN_S
-    while time.monotonic() < deadline:
-        time.sleep(2.0)  # two equal answers in a row, and nothing missing: all is there
-        before = stored
-        expected, stored = _count(database, rows, start, stop)
-        if stored == expected == before:
-            break
     nominal = NODES * SECONDS * 1000 / INTERVAL_MS
-    assert expected > 0.95 * nominal, f"{expected} values offered of {nominal:.0f}: a busy machine?"
-    return Measured(
-        expected,
-        stored,
-        stored - at_end,
-        tuple(after - before for before, after in zip(cpu_before, cpu_after, strict=True)),
-        database_after - database_before,
-        peak_mb,
-    )
+    return measure(pids, postmaster, lambda *between: _count(database, rows, *between), nominal)
 
 
 def _count(database: str, rows: str, start: float, stop: float) -> tuple[int, int]:
@@ -212,17 +145,12 @@ def _count(database: str, rows: str, start: float, stop: float) -> tuple[int, in
     )
     with psycopg.connect(database) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
-        between = {"start": _instant(start), "stop": _instant(stop)}
+        between = {"start": instant(start), "stop": instant(stop)}
         found = connection.execute(query, between).fetchone()  # type: ignore[arg-type]
     assert found is not None
     stored, ticks = int(found[0]), int(found[1])
     assert stored <= ticks * NODES, f"{stored} rows, {ticks} changes of {NODES} nodes"
     return ticks * NODES, stored
-
-
-def _instant(seconds: float) -> str:
-    whole = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1e6):06d}+00"
 
 
 def _has_rows(database: str) -> bool:
@@ -237,22 +165,3 @@ def _await(condition: Callable[[], bool], process: subprocess.Popen[bytes], limi
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("Telegraf stores nothing")
         time.sleep(0.5)
-
-
-def _cpu(pids: Iterable[int]) -> list[float]:
-    return [cpu_and_memory(pid)[0] for pid in pids]
-
-
-def _cpu_below(postmaster: int) -> float:
-    """CPU seconds of the database's processes: those that live, and those that ended, which the
-    postmaster has in its children's time."""
-    fields = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()
-    ended = sum(int(field) for field in fields[13:15]) / os.sysconf("SC_CLK_TCK")
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-    alive = 0.0
-    for child in (postmaster, *map(int, children)):
-        try:
-            alive += cpu_and_memory(child)[0]
-        except (FileNotFoundError, ProcessLookupError, KeyError):
-            continue  # it ended meanwhile
-    return ended + alive

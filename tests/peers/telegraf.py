@@ -1,4 +1,4 @@
-"""Telegraf with its OPC UA listener and its PostgreSQL output alone, for benchmarks. Built once by
+"""Telegraf with the few plugins that benchmarks use, and its path from OPC UA. Built once by
 Go into `.cache` of the checkout (a minute), from the Go module proxy; nothing of it is kept here.
 """
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,7 +20,20 @@ from tests.peers.opcua_load_server import NAMESPACE
 from tests.servers import ROOT
 
 MODULE, VERSION = "github.com/influxdata/telegraf/cmd/telegraf", "v1.37.2"
-TAGS = "custom,inputs.opcua_listener,outputs.postgresql"
+TAGS = ",".join(
+    (
+        "custom",
+        "inputs.kafka_consumer",
+        "inputs.mqtt_consumer",
+        "inputs.opcua_listener",
+        "outputs.kafka",
+        "outputs.postgresql",
+        "parsers.influx",
+        "parsers.json",
+        "parsers.json_v2",
+        "serializers.influx",
+    )
+)
 TABLES = ("load_double", "load_int", "load_bool")
 """By node % 3: a table's column `value` has one type."""
 
@@ -36,7 +50,8 @@ def build() -> Path:
     go = shutil.which("go")
     if go is None:
         raise ModuleNotFoundError("no go to build Telegraf with")
-    folder = ROOT / ".cache" / f"telegraf-{VERSION}"
+    name = hashlib.sha256(TAGS.encode()).hexdigest()[:8]
+    folder = ROOT / ".cache" / f"telegraf-{VERSION}-{name}"
     program = folder / "telegraf"
     if not program.exists():
         built = subprocess.run(
@@ -57,25 +72,37 @@ def telegraf(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run it from the load server at `url` into a database; its log is `folder`/telegraf.log.
     `indexed`: its tables of values have an index by node and time; by default they have none."""
-    program = build()
-    configuration = folder / "telegraf.conf"
     # By number: its listener does not start with `namespace_uri` (1.37.2: "namespace array is not
     # available").
     index = asyncio.run(_namespace(url))
-    configuration.write_text(_configuration(url, index, nodes, interval_ms, database, indexed))
-    with (folder / "telegraf.log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, "--config", str(configuration)], stdout=log, stderr=subprocess.STDOUT
-        )
+    text = _configuration(url, index, nodes, interval_ms, database, indexed)
+    process = start(folder, "telegraf", text)
+    try:
+        yield process
+    finally:
+        process.terminate()
         try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def start(folder: Path, name: str, configuration: str) -> subprocess.Popen[bytes]:
+    """Start it with `folder`/`name`.conf; its log is `folder`/`name`.log, also of the starts
+    before."""
+    conf = folder / f"{name}.conf"
+    conf.write_text(configuration)
+    with (folder / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(
+            [build(), "--config", str(conf)], stdout=log, stderr=subprocess.STDOUT
+        )
+
+
+def connection(database: str) -> str:
+    """A database's URL as its PostgreSQL output takes it."""
+    parts = psycopg.conninfo.conninfo_to_dict(database)
+    return " ".join(f"{name}={value}" for name, value in parts.items())
 
 
 async def _namespace(url: str) -> int:
@@ -88,8 +115,6 @@ def _configuration(
 ) -> str:
     """The values of a batch go into one COPY for each table. Tags lie in a table of their own, so
     that a row of values is narrow; large batches, a second apart: what suits it."""
-    parts = psycopg.conninfo.conninfo_to_dict(database)
-    connection = " ".join(f"{name}={value}" for name, value in parts.items())
     lines = [
         "[agent]",
         '  flush_interval = "1s"',
@@ -97,7 +122,7 @@ def _configuration(
         "  metric_buffer_limit = 2000000",
         "  omit_hostname = true",
         "[[outputs.postgresql]]",
-        f'  connection = "{connection}"',
+        f'  connection = "{connection(database)}"',
         "  tags_as_foreign_keys = true",
     ]
     if indexed:
