@@ -5,6 +5,8 @@ and the database's own. Ratios are ours / Telegraf's.
 
 `mqtt_single`: messages of one value and its time, of 500 machines in turn. `mqtt_json10`: flat
 objects of ten numbers and a time. Ours has a row for each number, Telegraf one for each message.
+Telegraf flushes once a second, which is the cheapest; `..._peer_100ms`: ten times a second, the
+pace of our commits. How fresh the rows are is in `p50_s` and `p99_s`.
 
 Each message has its number in its values, so that what is missing is seen: `lost` is what the
 publisher counted, from the first message that is stored on, less the different values in the
@@ -14,31 +16,22 @@ tables. Then (`killed_...`) each program is killed twice with SIGKILL under the 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 
-from aurelian.backbone.topics import create_topics
-from aurelian.db.logs import declare_log
-from aurelian.db.migrate import upgrade
-from aurelian.local import ports
 from tests import servers
-from tests.bench.framework import end, say
-from tests.bench.mqtt_gateway import MACHINES, plant, publishing
+from tests.bench.chain_paths import Load, Running, ours, theirs, theirs_often
+from tests.bench.framework import say
+from tests.bench.mqtt_gateway import MACHINES, publishing
 from tests.bench.mqtt_load import FIRST
-from tests.bench.opcua_gateway import start_gateway
 from tests.bench.path_cost import SECONDS, Measured, instant, measure, tell
-from tests.integration.historian.historian_process import start_historian
-from tests.peers import telegraf, telegraf_chain
+from tests.peers import telegraf
 
 SINGLE_RATE = int(os.environ.get("BENCH_SINGLE_RATE", "1000"))
 JSON10_RATE = int(os.environ.get("BENCH_JSON10_RATE", "500"))
@@ -47,55 +40,6 @@ TARGETS = {"mqtt_single": 0.5, "mqtt_json10": 0.35}
 _TIME, _NUMBER = "@" * 13, "#" * 10
 _BETWEEN_KILLS_S = 6.0
 _DRAIN_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is published.
-
-    Attributes:
-        values: of each message.
-        messages: topic and payload, sent in turn.
-        topics: of our plant file; `filters`: of Telegraf's subscription.
-    """
-
-    name: str
-    rate: int
-    values: int
-    messages: Sequence[tuple[str, bytes]]
-    topics: str
-    filters: str
-
-
-@dataclass
-class Program:
-    """A program of a path."""
-
-    start: Callable[[], subprocess.Popen[bytes]]
-    process: subprocess.Popen[bytes]
-
-    def kill(self) -> None:
-        """Kill -9 and start it again after a second."""
-        self.process.kill()
-        self.process.wait()
-        time.sleep(1.0)
-        self.process = self.start()
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A path that runs.
-
-    Attributes:
-        rows: query with `value`, `time` and `stored` of each value.
-        brokers: process ids of Mosquitto and Kafka.
-    """
-
-    programs: tuple[Program, Program]
-    mqtt: servers.MqttServer
-    database: str
-    rows: str
-    brokers: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +77,21 @@ def run() -> Iterator[dict[str, object]]:
     """Yield the result."""
     telegraf.build()
     result: dict[str, object] = {}
-    sides: list[tuple[str, Side, Side]] = []
+    sides: list[tuple[Side, Side]] = []
     with servers.postgres_server(durable=True) as postgres:
         for load in (_single(), _json10()):
-            theirs = _side("Telegraf", load, _theirs, postgres)
-            ours = _side("ours", load, _ours, postgres)
-            sides.append((load.name, ours, theirs))
-            result |= _figures(load, ours, theirs)
+            peer = _side("Telegraf", load, theirs, postgres)
+            often = _side("Telegraf, flushed every 100 ms", load, theirs_often, postgres)
+            own = _side("ours", load, ours, postgres)
+            sides.append((own, peer))
+            result |= _figures(load, own, peer, often)
         killed = {
             name: _killed(name, path, postgres)
-            for name, path in (("ours", _ours), ("peer", _theirs))
+            for name, path in (("ours", ours), ("peer", theirs))
             if KILLS
         }
     ratio = result["mqtt_single"]
-    first = sides[0][1].cost
+    first = sides[0][0].cost
     yield {
         "bench": "chain_vs_telegraf",
         "value": ratio,
@@ -156,11 +101,11 @@ def run() -> Iterator[dict[str, object]]:
         "mqtt_json10_target": TARGETS["mqtt_json10"],
         "cpu_s": round(first.programs_s + first.database_s, 2),
         "peak_mb": round(first.peak_mb, 1),
-        "samples": sum(ours.cost.stored for _, ours, _ in sides),
-        "lost": sum(ours.whole.lost for _, ours, _ in sides),
-        "duplicates": sum(ours.whole.duplicates for _, ours, _ in sides),
-        "peer_lost": sum(theirs.whole.lost for _, _, theirs in sides),
-        "peer_duplicates": sum(theirs.whole.duplicates for _, _, theirs in sides),
+        "samples": sum(own.cost.stored for own, _ in sides),
+        "lost": sum(own.whole.lost for own, _ in sides),
+        "duplicates": sum(own.whole.duplicates for own, _ in sides),
+        "peer_lost": sum(peer.whole.lost for _, peer in sides),
+        "peer_duplicates": sum(peer.whole.duplicates for _, peer in sides),
         **result,
         "kills_of_each": KILLS,
         **{
@@ -190,8 +135,8 @@ def _json10() -> Load:
     return Load("mqtt_json10", JSON10_RATE, 10, messages, "bench/{unit}/state", "bench/+/state")
 
 
-def _figures(load: Load, ours: Side, theirs: Side) -> dict[str, object]:
-    name, mine, peers = load.name, ours.cost, theirs.cost
+def _figures(load: Load, own: Side, peer: Side, often: Side) -> dict[str, object]:
+    name, mine, peers = load.name, own.cost, peer.cost
     return {
         name: round(mine.rate / peers.rate, 2),
         f"programs_{name}": round(mine.programs_rate / peers.programs_rate, 2),
@@ -205,10 +150,14 @@ def _figures(load: Load, ours: Side, theirs: Side) -> dict[str, object]:
         f"{name}_peer_to_postgresql_cpu_s": round(peers.each_s[1], 2),
         f"{name}_peer_database_cpu_s": round(peers.database_s, 2),
         f"{name}_peer_brokers_cpu_s": [round(each, 2) for each in peers.others_s],
-        f"{name}_p50_s": round(ours.p50_s, 3),
-        f"{name}_p99_s": round(ours.p99_s, 3),
-        f"{name}_peer_p50_s": round(theirs.p50_s, 3),
-        f"{name}_peer_p99_s": round(theirs.p99_s, 3),
+        f"{name}_p50_s": round(own.p50_s, 3),
+        f"{name}_p99_s": round(own.p99_s, 3),
+        f"{name}_peer_p50_s": round(peer.p50_s, 3),
+        f"{name}_peer_p99_s": round(peer.p99_s, 3),
+        f"{name}_of_peer_100ms": round(mine.rate / often.cost.rate, 2),
+        f"{name}_peer_100ms_values_per_cpu_s": round(often.cost.rate),
+        f"{name}_peer_100ms_p50_s": round(often.p50_s, 3),
+        f"{name}_peer_100ms_p99_s": round(often.p99_s, 3),
         f"{name}_peak_mb": round(mine.peak_mb, 1),
         f"{name}_peer_peak_mb": round(peers.peak_mb, 1),
         f"{name}_messages_per_s": load.rate,
@@ -247,84 +196,7 @@ def _killed(name: str, path: _Runs, postgres: servers.PostgresServer) -> Whole:
     return whole
 
 
-@contextlib.contextmanager
-def _ours(load: Load, postgres: servers.PostgresServer) -> Iterator[Running]:
-    with _brokers_and_folder() as (mqtt, kafka, folder):
-        database = postgres.create_database()
-        upgrade(database)
-        declare_log(database, "bench")
-        asyncio.run(create_topics(kafka.bootstrap))
-        site = plant("mqtt_json", f'topic: "{load.topics}"', MACHINES, load.values)
-        site = site.replace("URL", mqtt.url)
-        port = ports.any_free()
-
-        def gateway() -> subprocess.Popen[bytes]:
-            return start_gateway(folder, site, kafka.bootstrap, "mqtt_gateway", ops_port=port)
-
-        def historian() -> subprocess.Popen[bytes]:
-            return start_historian(kafka.bootstrap, database, folder, log_level="WARNING").process
-
-        rows = (
-            "SELECT value, coalesce(source_time, time) AS time, stored_time AS stored "
-            "FROM historian.sample_number"
-        )
-        with _running(gateway, historian) as programs:
-            yield Running(programs, mqtt, database, rows, (mqtt.pid, kafka.pid))
-
-
-@contextlib.contextmanager
-def _theirs(load: Load, postgres: servers.PostgresServer) -> Iterator[Running]:
-    with _brokers_and_folder() as (mqtt, kafka, folder):
-        database = postgres.create_database()
-        asyncio.run(telegraf_chain.create_topic(kafka.bootstrap))
-
-        def to_kafka() -> subprocess.Popen[bytes]:
-            text = telegraf_chain.to_kafka(mqtt, kafka.bootstrap, load.filters)
-            return telegraf.start(folder, "to-kafka", text)
-
-        def to_postgresql() -> subprocess.Popen[bytes]:
-            text = telegraf_chain.to_postgresql(kafka.bootstrap, database)
-            return telegraf.start(folder, "to-postgresql", text)
-
-        columns = ["value"] if load.values == 1 else [f"v{n}" for n in range(load.values)]
-        each = ", ".join(f"({column})" for column in columns)
-        rows = (
-            "SELECT each.value, time AT TIME ZONE 'UTC' AS time, stored "
-            f"FROM {telegraf_chain.TABLE} CROSS JOIN LATERAL (VALUES {each}) each(value)"
-        )
-        with _running(to_kafka, to_postgresql) as programs:
-            try:
-                yield Running(programs, mqtt, database, rows, (mqtt.pid, kafka.pid))
-            except BaseException:
-                for log in folder.glob("*.log"):
-                    say(log.read_text()[-2000:])
-                raise
-
-
-@contextlib.contextmanager
-def _brokers_and_folder() -> Iterator[tuple[servers.MqttServer, servers.KafkaServer, Path]]:
-    with (
-        servers.mosquitto_broker() as mqtt,
-        servers.kafka_broker() as kafka,
-        tempfile.TemporaryDirectory(prefix="aurelian-bench-") as folder,
-    ):
-        yield mqtt, kafka, Path(folder)
-
-
-@contextlib.contextmanager
-def _running(
-    first: Callable[[], subprocess.Popen[bytes]], second: Callable[[], subprocess.Popen[bytes]]
-) -> Iterator[tuple[Program, Program]]:
-    with contextlib.ExitStack() as stack:
-        programs = []
-        for start in (first, second):
-            program = Program(start, start())
-            stack.callback(lambda each: end(each.process), program)
-            programs.append(program)
-        yield programs[0], programs[1]
-
-
-@contextlib.contextmanager
+@contextmanager
 def _published(path: Running, load: Load) -> Iterator[subprocess.Popen[str]]:
     """Publish, from when the first value is stored on."""
     with publishing(path.mqtt, load.messages, load.rate) as publisher:
@@ -381,6 +253,6 @@ def _freshness(path: Running, cost: Measured) -> tuple[float, float]:
 
 def _ask(path: Running, query: str, values: dict[str, str] | None = None) -> tuple[float, ...]:
     with psycopg.connect(path.database) as connection:
-        found = connection.execute(query, values).fetchone()  # type: ignore[arg-type]
+        found = connection.execute(query, values).fetchone()
     assert found is not None
     return tuple(found)

@@ -20,12 +20,12 @@ _KAFKA_VERSION = "2.8.0"
 """Of the protocol; its default is one that Kafka 4 refuses."""
 
 
-def to_kafka(mqtt: MqttServer, bootstrap: str, filters: str) -> str:
+def to_kafka(mqtt: MqttServer, bootstrap: str, filters: str, flush_interval: str) -> str:
     """Configuration of the first: messages of JSON with their time `ts`. The name of the topic is a
     tag."""
     return f"""\
 [agent]
-  flush_interval = "1s"
+  flush_interval = "{flush_interval}"
   metric_batch_size = 500
   metric_buffer_limit = 200000
   omit_hostname = true
@@ -48,12 +48,12 @@ def to_kafka(mqtt: MqttServer, bootstrap: str, filters: str) -> str:
 """
 
 
-def to_postgresql(bootstrap: str, database: str) -> str:
+def to_postgresql(bootstrap: str, database: str, flush_interval: str) -> str:
     """Configuration of the second. Its table has the time of the transaction, as ours have, and no
     index."""
     return f"""\
 [agent]
-  flush_interval = "1s"
+  flush_interval = "{flush_interval}"
   metric_batch_size = 10000
   metric_buffer_limit = 200000
   omit_hostname = true
