@@ -159,6 +159,13 @@ class Connection:
         """Whether it has not ended."""
         return self._lost is None
 
+    @property
+    def whole_to(self) -> int:
+        """Microseconds since 1970: what the broker had sent by then was taken."""
+        if self._waiting:
+            return self._waiting[self._taken].at
+        return self._client.heard_at
+
     def take_doubt(self) -> tuple[int, int] | None:
         """From when to when (microseconds) nothing was read, so that the broker may have given up
         messages of QoS 0; None: nothing since the last call."""

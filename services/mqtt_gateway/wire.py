@@ -34,6 +34,8 @@ class Wire(paho.Client):
         fault: why what the broker sent cannot be read; empty: it can.
         server_name: that its certificate must carry; empty: the host's.
         name: our client id.
+        heard_at: microseconds since 1970, when the broker had last sent whole packets and all of
+            them were read; 0: never.
         ending: reason code of the broker's DISCONNECT (MQTT 5), which paho reads only where
             properties follow; 0: none came.
     """
@@ -52,6 +54,7 @@ class Wire(paho.Client):
         self.arrived: list[Arrived] = []
         self.fault = self.server_name = ""
         self.name, self.ending = client_id, 0
+        self.heard_at = 0
         self._is_v5 = is_v5
         self._opened: socket.socket | None = None
         self._rest = bytearray()
@@ -174,6 +177,8 @@ class Wire(paho.Client):
             elif (rc := self._by_paho(first, data[body:stop])) > 0:
                 return rc
         self._rest = bytearray(data[at:])
+        if not self._rest:
+            self.heard_at = now
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _by_paho(self, first: int, body: bytes) -> MQTTErrorCode:
