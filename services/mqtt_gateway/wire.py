@@ -55,6 +55,7 @@ class Wire(paho.Client):
         self.fault = self.server_name = ""
         self.name, self.ending = client_id, 0
         self.heard_at = 0
+        self._free_at = self._written_at = monotonic()
         self._is_v5 = is_v5
         self._opened: socket.socket | None = None
         self._rest = bytearray()
@@ -71,17 +72,29 @@ class Wire(paho.Client):
         self._packet_queue(_PUBACK, struct.pack(">" + "BBH" * len(numbers), *fields), 0, 0)
 
     def keep_alive(self, *, reads: bool) -> None:
-        """Ping when it is time, and end a connection whose broker is silent. Called every second.
+        """Ping when it is time, and end a connection whose broker is silent or does not read.
+        Called every second.
 
         `reads`: whether what the broker sends is read at all; else its silence says nothing.
         """
-        if reads:
+        if self._is_stuck():
+            # Else acknowledgements would gather here for as long as it sends.
+            self.fault = f"the broker has read nothing for {self._keepalive} s"
+            self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_KEEPALIVE)
+        elif reads:
             self.loop_misc()
         elif self._sock is not None:
             self.heard()
             if monotonic() - self._last_msg_out >= self._keepalive:
                 self._send_pingreq()
                 self._ping_t = 0.0
+
+    def _is_stuck(self) -> bool:
+        """Whether something waits to be written, and nothing was for as long as the keep-alive."""
+        now = monotonic()
+        if not self.want_write():
+            self._free_at = now
+        return now - max(self._free_at, self._written_at) >= self._keepalive
 
     def bound_keep_alive(self, seconds: int) -> None:
         """Ping at least so often, whatever the broker has set (MQTT 5: 0 and hours too): a dead
@@ -129,6 +142,11 @@ class Wire(paho.Client):
         secured.settimeout(self._connect_timeout)
         secured.do_handshake()
         return secured
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        sent = super()._sock_send(buf)
+        self._written_at = monotonic()
+        return sent
 
     def _packet_read(self) -> MQTTErrorCode:
         """What there is, at most `_READ_BYTES`; in place of paho's, called by its `loop_read`."""
