@@ -259,6 +259,11 @@ class Connection:
     def _tick(self) -> None:
         if self._lost is None:
             self._client.keep_alive(reads=self._paused_at is None)
+            if self._lost is None and self._client.socket() is None:
+                # paho swallows what a callback raises; without this the source would wait for ever.
+                self._lost = ConnectionLost("the connection ended")
+                self._wake.set()
+                _settle(self.ended, None)
             self._ticks = self._loop.call_later(1.0, self._tick)
 
     # Callbacks of paho, on the event loop.
