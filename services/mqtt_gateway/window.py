@@ -52,6 +52,11 @@ class InFlight:
         self._full = min(_STOCK, most)
         self._last, self._rounds = 0, 0
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it is not known to send more than a stock Mosquitto does."""
+        return self._full <= _STOCK
+
     def is_full(self, unacknowledged: int) -> bool:
         """Whether the broker seems to wait for us."""
         while unacknowledged > self._full and self._full < self._most:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
 from aurelian.model.sample import GOOD, Flag, Value, ValueType
 from aurelian.pb import sparkplug_b_pb2 as pb
-from mqtt_gateway.sparkplug.lane import Known, read_numbers
+from mqtt_gateway.sparkplug.lane import DeviceNumbers, Known
 from mqtt_gateway.sparkplug.messages import (
     REBIRTH,
     Action,
@@ -111,6 +111,7 @@ class Node:
     wish: Wish = field(default_factory=Wish)
     _metrics: dict[str | None, dict[str, Known]] = field(default_factory=dict)
     _aliases: dict[int, Known] = field(default_factory=dict)
+    _numbers: dict[str | None, DeviceNumbers] = field(default_factory=dict)
     _templates: Templates = field(default_factory=Templates)
     _last: dict[str | None, dict[str, tuple[Value, ValueType]]] = field(default_factory=dict)
 
@@ -184,6 +185,7 @@ class Node:
 
     def forget(self, device: str | None) -> None:
         """Forget what a device's birth said: its next data need a new one."""
+        self._numbers.clear()
         for known in self._metrics.pop(device, {}).values():
             if known.alias is not None and self._aliases.get(known.alias) is known:
                 del self._aliases[known.alias]
@@ -204,7 +206,9 @@ class Node:
         kept."""
         if flags is Flag.NONE:
             named = self._metrics.get(device, {})
-            numbers = read_numbers(device, found.message, self._aliases, named)
+            if device not in self._numbers:
+                self._numbers[device] = DeviceNumbers(device)
+            numbers = self._numbers[device].read(found.payload, found.message, self._aliases, named)
             if numbers is not None:
                 if numbers:
                     yield Numbers(self.edge, device, numbers)
