@@ -39,7 +39,7 @@ TAKEN_BYTES = 128 * 1024
 and with it every other source and /readyz, for seconds."""
 
 _READS_IN_A_ROW = 4
-_REST_S = 0.02
+REST_S = 0.02
 """After messages came and nobody waits for us, nothing is read for so long: a machine with time to
 spare would else take them one by one, at the cost of a batch each. A commit waits longer."""
 
@@ -220,7 +220,7 @@ class Connection:
                 self._note(before)
                 if before < len(self._waiting) < before + _REST_BELOW and self._may_rest():
                     self._loop.remove_reader(self._file)
-                    self._rest = self._loop.call_later(_REST_S, self._rested)
+                    self._rest = self._loop.call_later(REST_S, self._rested)
                 return
         self._note(before)
         self._loop.call_soon(self._read_on)  # the system does not tell of it

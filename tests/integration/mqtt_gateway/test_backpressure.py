@@ -14,6 +14,7 @@ from aurelian.edge.source_state import SourceState
 from aurelian.model import codec
 from mqtt_gateway import connection
 from tests.integration.mqtt_gateway.test_mqtt_gateway import json_source, make_plant
+from tests.peers.scripted_broker import Talk, scripted
 from tests.source_alone import readings_of, taking
 from tests.waiting import until
 
@@ -125,3 +126,48 @@ async def test_what_no_broker_may_send_ends_the_connection_with_a_reason(
             assert 5 in counts(taken)
             deaths = [e.death.reason for d in taken for e in d.events if e.HasField("death")]
             assert any(part in deaths[0] for part in says.split("|")), deaths
+
+
+async def test_messages_that_come_one_by_one_are_taken_together(tmp_path: Path) -> None:
+    """At most every 20 ms; the broker does not wait for an answer to them."""
+    lasted = 0.0
+
+    async def script(talk: Talk, _: int) -> None:
+        nonlocal lasted
+        await talk.accept()
+        began = asyncio.get_running_loop().time()
+        for n in range(1, 201):
+            talk.publish("calm/press/state", f'{{"count": {n}}}')
+            await asyncio.sleep(0.001)
+        lasted = asyncio.get_running_loop().time() - began
+        await talk.serve()
+
+    async with scripted(script) as (url, _):
+        source = json_source(make_plant(tmp_path, url, "calm"), "calm")
+        async with taking(source) as taken:
+            await until(lambda: counts(taken)[-1:] == [200], "all messages")
+    assert counts(taken) == list(range(1, 201))
+    deliveries = sum(bool(readings_of(each)) for each in taken)
+    assert deliveries <= lasted / connection.REST_S + 2
+
+
+async def test_a_broker_that_waits_for_each_message_does_not_wait_for_more(tmp_path: Path) -> None:
+    """Of so few in flight the next is read when it comes: 20 ms each would be its pace else."""
+    waited: list[float] = []
+
+    async def script(talk: Talk, _: int) -> None:
+        await talk.accept(properties=b"")
+        now = asyncio.get_running_loop().time
+        for n in range(1, 101):
+            talk.publish("few/press/state", f'{{"count": {n}}}', n)
+            began = now()
+            while talk.told.acknowledged[-1:] != [n]:
+                await talk.packet()
+            waited.append(now() - began)
+        await talk.serve()
+
+    async with scripted(script) as (url, _):
+        source = json_source(make_plant(tmp_path, url, "few"), "few")
+        async with taking(source) as taken:
+            await until(lambda: counts(taken)[-1:] == [100], "all messages")
+    assert sorted(waited)[len(waited) // 4] < connection.REST_S / 2

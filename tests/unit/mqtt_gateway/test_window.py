@@ -37,6 +37,15 @@ def test_a_broker_that_sends_more_than_was_thought_is_not_waiting() -> None:
     assert broker.is_full(1000)  # it was told to wait then
 
 
+def test_few_in_flight_are_known_from_the_first_that_are_more() -> None:
+    broker = InFlight(most=1000)
+    assert broker.is_small
+    broker.is_full(20)
+    assert broker.is_small
+    broker.is_full(21)
+    assert not broker.is_small
+
+
 def test_a_smaller_window_is_learned_from_rounds_of_one_size() -> None:
     broker = InFlight(most=1000)
     for _ in range(4):
