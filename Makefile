@@ -52,7 +52,7 @@ lock: setup-dev
 	@command -v $(UV) > /dev/null || { echo "uv is needed to write the locks: pip install uv" >&2; exit 1; }
 	@$(LOCK) --upgrade --extra all --output-file requirements.lock
 	@$(LOCK) --upgrade --extra all --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	@$(PY) deploy/make_kafka_lock.py
+	@$(PY) deploy/make_jar_locks.py
 
 # What this Makefile made. The data of `make run` stays: `aurelian reset` forgets it.
 clean:

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import paho.mqtt.client as paho
@@ -22,13 +21,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from aurelian.edge.passwords import PasswordError
 from aurelian.edge.source_state import SourceState
 from aurelian.model.time import now_us
-from mqtt_gateway.address import Address
 from mqtt_gateway.opening import ConnectionLost as ConnectionLost
-from mqtt_gateway.opening import Refused, close, open_wire, subscribe
 from mqtt_gateway.opening import Wanted as Wanted
 from mqtt_gateway.opening import Will as Will
-from mqtt_gateway.packets import Arrived
-from mqtt_gateway.refusals import Refusal, doubt_of, ending_of, of_error, refusal_of
+from mqtt_gateway.opening import answer, close, open_wire, refused_by, subscribe
+from mqtt_gateway.refusals import Refusal, doubt_of, ending_of, of_error
+from mqtt_gateway.window import Batch as Batch
 from mqtt_gateway.window import InFlight, Window
 from mqtt_gateway.wire import Wire
 
@@ -50,7 +48,6 @@ _REST_BELOW = 200
 
 _MESSAGE_BYTES = 200
 _OF_BROKER = b"$"
-_MQTT5_ANSWERS_WITHIN_S = 2.0
 _QUIET_S = 0.02
 _GOODBYE_S = 1.0
 _DOUBT_S = 1.0
@@ -58,16 +55,6 @@ _DOUBT_S = 1.0
 
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Messages in order of receipt, taken together; `Connection.stored` acknowledges all of
-    them."""
-
-    messages: list[Arrived] = field(default_factory=list)
-    bytes: int = 0
-    ticket: int = 0
 
 
 class Connection:
@@ -168,6 +155,13 @@ class Connection:
     def is_up(self) -> bool:
         """Whether it has not ended."""
         return self._lost is None
+
+    @property
+    def whole_to(self) -> int:
+        """Microseconds since 1970: what the broker had sent by then was taken."""
+        if self._waiting:
+            return self._waiting[self._taken].at
+        return self._client.heard_at
 
     def take_doubt(self) -> tuple[int, int] | None:
         """From when to when (microseconds) nothing was read, so that the broker may have given up
@@ -282,6 +276,11 @@ class Connection:
     def _tick(self) -> None:
         if self._lost is None:
             self._client.keep_alive(reads=self._paused_at is None)
+            if self._lost is None and self._client.socket() is None:
+                # paho swallows what a callback raises; without this the source would wait for ever.
+                self._lost = ConnectionLost("the connection ended")
+                self._wake.set()
+                _settle(self.ended, None)
             self._ticks = self._loop.call_later(1.0, self._tick)
 
     # Callbacks of paho, on the event loop.
@@ -359,9 +358,9 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
             async with asyncio.timeout(wanted.timeout_s):
                 await open_wire(client, wanted, version)
                 connection.begin()
-                reason = await _answer(connection.connected, version, address)
+                reason = await answer(connection.connected, version, address)
                 if reason.is_failure:
-                    raise _refused(reason, wanted, client.fault)
+                    raise refused_by(reason, wanted, client.fault)
                 client.bound_keep_alive(wanted.keep_alive_s)
                 subscribe(client, wanted, version)
                 granted = await connection.subscribed
@@ -388,27 +387,6 @@ async def connected(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterat
         yield connection
     finally:
         await connection.end()
-
-
-async def _answer(
-    connected: asyncio.Future[ReasonCode], version: MQTTProtocolVersion, address: Address
-) -> ReasonCode:
-    """Wait for the CONNACK. Brokers that know only MQTT 3.1.1 may leave us without any answer to
-    MQTT 5."""
-    if version != MQTTProtocolVersion.MQTTv5:
-        return await connected
-    try:
-        async with asyncio.timeout(_MQTT5_ANSWERS_WITHIN_S):
-            return await connected
-    except TimeoutError as error:
-        said = f"the broker at {address.where} does not answer to MQTT 5"
-        raise Refused(said, Refusal("look at the broker's own log")) from error
-
-
-def _refused(reason: ReasonCode, wanted: Wanted, fault: str) -> Refused:
-    refusal = refusal_of(reason, wanted.address.model, wanted.client_id, fault)
-    said = f"the broker at {wanted.address.where} says: {fault or reason}"
-    return Refused(said, refusal)
 
 
 def _settle(future: asyncio.Future[T], result: T) -> None:

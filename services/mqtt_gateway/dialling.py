@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 _STEADY_S = 10.0
 """A connection that stood for so long was no attempt in vain."""
 
-_LONGEST_AFTER_SHORT_S = 3.0
-"""The longest pause after connections that ended sooner: the next delivers within 5 s."""
+_LONGEST_S = 3.0
+"""The longest pause where nobody answers, and after connections that ended sooner: a broker that is
+back delivers within 5 s. One that refuses us is tried less often, as it may count that."""
 
 _CONTESTED = 3
 """So many of them in a row are told while the next one stands: by 3.1.1 a broker does not say that
@@ -40,7 +41,7 @@ class Dialling:
         self.heard_at = 0
         self._model = model
         self._backoff, self._logged = Backoff(), ""
-        self._after_short = Backoff(longest_s=_LONGEST_AFTER_SHORT_S)
+        self._away, self._after_short = Backoff(longest_s=_LONGEST_S), Backoff(longest_s=_LONGEST_S)
         self._up_at, self._short = 0.0, 0
         self._doubt: Refusal | None = None
         self._is_up = self._ended_soon = False
@@ -78,6 +79,7 @@ class Dialling:
             log.warning("broker promises less than was asked for", extra={"fields": doubts})
         self._doubt = doubt
         self._backoff.reset()
+        self._away.reset()
         self._up_at = time.monotonic()
         self._is_up, self._logged = True, ""
         metrics.CONNECTED.labels(self._model.key).set(1)
@@ -109,4 +111,9 @@ class Dialling:
         """Wait until it is time for the next attempt: longer after each in vain, and after each
         connection that ended soon. Two clients of one id would else put each other out without a
         pause."""
-        await (self._after_short if self._ended_soon else self._backoff).wait()
+        if self._ended_soon:
+            await self._after_short.wait()
+        elif self._trouble.state is SourceState.CONNECTING:
+            await self._away.wait()
+        else:
+            await self._backoff.wait()

@@ -11,10 +11,11 @@ from functools import partial
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from mqtt_gateway.address import Address
-from mqtt_gateway.refusals import Refusal
+from mqtt_gateway.refusals import Refusal, refusal_of
 from mqtt_gateway.wire import Wire
 
 MAX_PACKET_BYTES = 64 * 1024 * 1024
@@ -26,6 +27,7 @@ _OPENING = ThreadPoolExecutor(32, "mqtt connect")
 
 FIRST_VERSION = MQTTProtocolVersion.MQTTv5
 _RETAINED_IF_NEW = 1
+_MQTT5_ANSWERS_WITHIN_S = 2.0
 
 
 class ConnectionLost(ConnectionError):
@@ -130,3 +132,25 @@ def subscribe(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> Non
         return
     options = SubscribeOptions(qos=1, retainHandling=0 if wanted.clean else _RETAINED_IF_NEW)
     client.subscribe([(each, options) for each in wanted.filters])
+
+
+async def answer(
+    connected: asyncio.Future[ReasonCode], version: MQTTProtocolVersion, address: Address
+) -> ReasonCode:
+    """Wait for the CONNACK. Brokers that know only MQTT 3.1.1 may leave us without any answer to
+    MQTT 5."""
+    if version != MQTTProtocolVersion.MQTTv5:
+        return await connected
+    try:
+        async with asyncio.timeout(_MQTT5_ANSWERS_WITHIN_S):
+            return await connected
+    except TimeoutError as error:
+        said = f"the broker at {address.where} does not answer to MQTT 5"
+        raise Refused(said, Refusal("look at the broker's own log")) from error
+
+
+def refused_by(reason: ReasonCode, wanted: Wanted, fault: str) -> Refused:
+    """What a CONNACK that says no means."""
+    refusal = refusal_of(reason, wanted.address.model, wanted.client_id, fault)
+    said = f"the broker at {wanted.address.where} says: {fault or reason}"
+    return Refused(said, refusal)

@@ -5,12 +5,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mqtt_gateway.packets import Arrived
 
 _STOCK = 20
 """Messages that a stock Mosquitto sends to a client of MQTT 3.1.1 before it waits."""
 
 _TELLING = 5
 """So many rounds of one size in a row are the broker's window."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Messages in order of receipt, taken together; `Connection.stored` acknowledges all of
+    them."""
+
+    messages: list[Arrived] = field(default_factory=list)
+    bytes: int = 0
+    ticket: int = 0
 
 
 class Window:

@@ -34,6 +34,8 @@ class Wire(paho.Client):
         fault: why what the broker sent cannot be read; empty: it can.
         server_name: that its certificate must carry; empty: the host's.
         name: our client id.
+        heard_at: microseconds since 1970, when the broker had last sent whole packets and all of
+            them were read; 0: never.
         ending: reason code of the broker's DISCONNECT (MQTT 5), which paho reads only where
             properties follow; 0: none came.
     """
@@ -52,6 +54,8 @@ class Wire(paho.Client):
         self.arrived: list[Arrived] = []
         self.fault = self.server_name = ""
         self.name, self.ending = client_id, 0
+        self.heard_at = 0
+        self._free_at = self._written_at = monotonic()
         self._is_v5 = is_v5
         self._opened: socket.socket | None = None
         self._rest = bytearray()
@@ -68,17 +72,29 @@ class Wire(paho.Client):
         self._packet_queue(_PUBACK, struct.pack(">" + "BBH" * len(numbers), *fields), 0, 0)
 
     def keep_alive(self, *, reads: bool) -> None:
-        """Ping when it is time, and end a connection whose broker is silent. Called every second.
+        """Ping when it is time, and end a connection whose broker is silent or does not read.
+        Called every second.
 
         `reads`: whether what the broker sends is read at all; else its silence says nothing.
         """
-        if reads:
+        if self._is_stuck():
+            # Else acknowledgements would gather here for as long as it sends.
+            self.fault = f"the broker has read nothing for {self._keepalive} s"
+            self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_KEEPALIVE)
+        elif reads:
             self.loop_misc()
         elif self._sock is not None:
             self.heard()
             if monotonic() - self._last_msg_out >= self._keepalive:
                 self._send_pingreq()
                 self._ping_t = 0.0
+
+    def _is_stuck(self) -> bool:
+        """Whether something waits to be written, and nothing was for as long as the keep-alive."""
+        now = monotonic()
+        if not self.want_write():
+            self._free_at = now
+        return now - max(self._free_at, self._written_at) >= self._keepalive
 
     def bound_keep_alive(self, seconds: int) -> None:
         """Ping at least so often, whatever the broker has set (MQTT 5: 0 and hours too): a dead
@@ -127,6 +143,11 @@ class Wire(paho.Client):
         secured.do_handshake()
         return secured
 
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        sent = super()._sock_send(buf)
+        self._written_at = monotonic()
+        return sent
+
     def _packet_read(self) -> MQTTErrorCode:
         """What there is, at most `_READ_BYTES`; in place of paho's, called by its `loop_read`."""
         try:
@@ -174,6 +195,8 @@ class Wire(paho.Client):
             elif (rc := self._by_paho(first, data[body:stop])) > 0:
                 return rc
         self._rest = bytearray(data[at:])
+        if not self._rest:
+            self.heard_at = now
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _by_paho(self, first: int, body: bytes) -> MQTTErrorCode:

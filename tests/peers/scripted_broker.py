@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -119,10 +120,11 @@ class Talk:
 
 @contextlib.asynccontextmanager
 async def scripted(
-    script: Callable[[Talk, int], Awaitable[None]],
+    script: Callable[[Talk, int], Awaitable[None]], *, buffer: int = 0
 ) -> AsyncIterator[tuple[str, Told]]:
     """Run `script(talk, number of the connection)` for each connection; give the url and what was
-    told. A script that returns ends its connection."""
+    told. A script that returns ends its connection. `buffer`: bytes that the system keeps of what
+    is not read, 0: its own choice."""
     told = Told()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -131,6 +133,10 @@ async def scripted(
             await script(Talk(reader, writer, told), told.connections)
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    listening = socket.socket()
+    if buffer:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    listening.bind(("127.0.0.1", 0))
+    async with await asyncio.start_server(serve, sock=listening) as server:
         yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}", told
         server.close()

@@ -23,7 +23,7 @@ from mqtt_gateway.sparkplug.messages import (
 )
 from mqtt_gateway.sparkplug.node import NEVER, HandleOf, Held, Node
 from mqtt_gateway.sparkplug.payload import UnreadablePayload, read_payload
-from mqtt_gateway.sparkplug.rebirths import Budget
+from mqtt_gateway.sparkplug.rebirths import Budget, Wish
 from mqtt_gateway.sparkplug.values import bd_seq
 
 _HELD_AT_MOST = 128
@@ -74,6 +74,18 @@ class Host:
             if node.online:
                 yield node.edge, None
                 yield from ((node.edge, device) for device in sorted(node.devices))
+
+    def held_since(self) -> int | None:
+        """When the oldest message came that still waits for one before it, microseconds since
+        1970; None: none waits."""
+        waiting = [
+            held.at
+            for node in self._nodes.values()
+            for those in (node.held, node.doubtful)
+            if those
+            for held in those.values()
+        ]
+        return min(waiting, default=None)
 
     def receive(self, topic: Topic, name: str, payload: bytes, now: float, at: int) -> list[Action]:
         """Take a message; `name` is its topic as text."""
@@ -140,6 +152,9 @@ class Host:
         """The broker is gone: nothing is known of any node until its next birth (S5)."""
         for node in self._nodes.values():
             node.cold = False
+            # What was asked on a connection before says nothing of the next: its births are due
+            # at once, or values would be refused for as long as a repetition waits.
+            node.wish = Wish()
         return [action for node in self._nodes.values() for action in self._end(node, reason)]
 
     def _node(self, topic: Topic) -> Node:

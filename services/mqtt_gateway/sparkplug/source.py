@@ -129,6 +129,7 @@ class SparkplugSource:
         self._all_stored.set()
         self._dialling = Dialling(model)
         self._began = 0
+        self._whole_to = 0  # microseconds since 1970; 0: nobody was ever heard
 
     def descriptions(self) -> dict[str, dict[str, Any]]:
         """What births said of the plant model's units, for their asset records."""
@@ -139,7 +140,10 @@ class SparkplugSource:
         return self._dialling.condition
 
     async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
-        """Yield what edge nodes send, until cancelled; then the host says that it is offline."""
+        """Yield what edge nodes send, until cancelled; then the host says that it is offline. A
+        bookmark says up to when nothing is missing: nobody keeps data for a host that is not
+        there, so there is a gap from then on, also where no gateway ran."""
+        self._whole_to = int(bookmark) if bookmark.isdecimal() else 0
         # Not a TaskGroup: a group may not span the yields of a generator.
         keeper = asyncio.create_task(self._keep_online(), name=f"sparkplug {self.model.key}")
         try:
@@ -200,6 +204,7 @@ class SparkplugSource:
 
     async def _receive(self, connection: Connection) -> None:
         beat = ticked = 0.0
+        await self._tell_absence()
         while True:
             batch = await connection.take(_BATCH, _TICK_S)
             if doubt := connection.take_doubt():
@@ -213,11 +218,25 @@ class SparkplugSource:
             if now - ticked >= _TICK_S:
                 ticked = now
                 await self._put_actions(connection, self._host.tick(now))
+                self._note_whole(connection)
             if now - beat >= _HEARTBEAT_S and (assets := self._online_assets()):
                 beat = now
                 at = now_us()
                 heartbeat = codec.Heartbeat(heard_at=at, assets=assets)
                 await self._put_event(self._mapping.event(at, heartbeat=heartbeat), kept=False)
+
+    async def _tell_absence(self) -> None:
+        """We are subscribed again; data are QoS 0 and of no session."""
+        since, now = self._whole_to, now_us()
+        self._whole_to = now
+        if since:
+            reason = "not connected to the broker; what edge nodes did not keep is lost"
+            await self._put_event(self._mapping.gap(min(since, now), reason))
+
+    def _note_whole(self, connection: Connection) -> None:
+        """What came until now was handed over, but for what waits for a message before it."""
+        held, whole = self._host.held_since(), connection.whole_to
+        self._whole_to = max(self._whole_to, whole if held is None else min(held, whole))
 
     async def _take(self, connection: Connection, batch: Batch) -> None:
         """Turn a batch into one delivery."""
@@ -345,6 +364,7 @@ class SparkplugSource:
                 rejects=said.rejects,
                 events=said.events,
                 ack=stored,
+                bookmark=str(self._whole_to),
             )
         )
         if self._unstored and put_at - self._unstored[0] > self._settings.sparkplug_offline_after_s:

@@ -1,5 +1,5 @@
 """Apache Kafka's jars, and with artemis.py those of the MQTT broker: fetched once into a cache
-folder, verified before each start; called by the stack, the tests and `deploy/make_kafka_lock.py`.
+folder, verified before each start; called by the stack, the tests and `deploy/make_jar_locks.py`.
 
 `kafka-jars.sha256` names every jar of one Kafka release with its SHA-256, by Maven coordinates and
 without any download host. The `jgo` wheel fetches; it only warns about a wrong checksum and skips a

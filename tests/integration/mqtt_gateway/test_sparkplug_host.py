@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aurelian.edge.gateway import Delivery
+from aurelian.model import codec
 from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
 from aurelian.model.sample import Flag
 from mqtt_gateway.settings import MqttGatewaySettings
@@ -19,6 +20,7 @@ from tests.integration.mqtt_gateway.sparkplug_life import (
     give_birth,
     hosting,
     make_plant,
+    now_ms,
     payload,
     topic,
     until_subscribed,
@@ -157,3 +159,42 @@ async def test_an_outbox_that_is_stuck_when_the_broker_goes_does_not_end_the_sou
                 assert delivery.ack is not None
                 delivery.ack()
             await until(is_online, "the host's return")
+
+
+async def test_the_time_without_a_host_is_a_gap_also_where_no_gateway_ran(tmp_path: Path) -> None:
+    """By the bookmark that the outbox keeps; what still waits for a message before it is not
+    behind it."""
+    name = "TckGap"
+    with mosquitto_broker() as broker:
+        settings = MqttGatewaySettings(
+            state=tmp_path, gateway=name, sparkplug_host_id=name, sparkplug_reorder_s=60
+        )
+        state = f"spBv1.0/STATE/{name}"
+        with Peer(broker.url, state) as edge:
+
+            def gaps(taken: list[Delivery]) -> list[codec.Gap]:
+                return [e.gap for each in taken for e in each.events if e.HasField("gap")]
+
+            (source,) = make_sources(settings, [make_plant(broker.url, group=name)])
+            async with taking(source) as taken:
+                await until(lambda: edge.states(state)[-1:] == [True], "the host's birth")
+                await give_birth(edge, name)
+                await until(lambda: any(each.readings for each in taken), "the births")
+                await asyncio.sleep(1)
+                held_at = now_ms()
+                # Number 2 never comes.
+                await edge.send(topic("DDATA", DEVICE, name), payload(3, FORCE), 0)
+                await asyncio.sleep(1.5)
+                await edge.send(topic("DDATA", DEVICE, name), payload(4, FORCE), 0)
+                await asyncio.sleep(1.5)  # heartbeats go on
+                assert not gaps(taken)
+            bookmark = [each.bookmark for each in taken if each.bookmark][-1]
+            assert held_at <= int(bookmark) // 1000 <= held_at + 1000
+
+            begun = now_ms()
+            (source,) = make_sources(settings, [make_plant(broker.url, group=name)])
+            async with taking(source, bookmark=bookmark) as after:
+                await until(lambda: bool(gaps(after)), "the gap")
+            (gap,) = gaps(after)
+            assert gap.from_time == int(bookmark)
+            assert begun <= gap.to_time // 1000 <= now_ms()

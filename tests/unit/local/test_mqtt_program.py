@@ -1,5 +1,6 @@
 """Which MQTT broker the embedded stack starts, and what it says where that is not a whole one."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,14 @@ def test_the_lock_of_artemis_names_jars_with_hashes_and_no_host() -> None:
     assert len({jar.file_name for jar in jars}) == len(jars) == 32
     assert any(jar.coordinates.startswith("org.apache.activemq:artemis-mqtt-pro") for jar in jars)
     assert "://" not in Path(artemis.__file__).with_name(artemis.LOCK).read_text()
+
+
+def test_the_lock_of_artemis_is_of_the_jars_that_make_lock_fetches() -> None:
+    path = Path(__file__).parents[3] / "deploy/make_jar_locks.py"
+    spec = importlib.util.spec_from_file_location("make_jar_locks", path)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    version = script._locked_version(script.ARTEMIS_LOCK, "org.apache.activemq:artemis-server:")
+    named = [each.format(version=version) for each in script.ARTEMIS_JARS]
+    assert named == [jar.coordinates for jar in kafka_jars.read_lock(artemis.LOCK)]

@@ -298,6 +298,31 @@ def test_losing_the_broker_ends_everything_until_the_next_birth() -> None:
     assert values(line.device_birth()) == [("Force", 1.0), ("Parts", 4)]
 
 
+def test_after_the_broker_was_lost_a_node_is_asked_at_once_whatever_it_was_asked_before() -> None:
+    """Else its values would be refused until the next repetition, up to five minutes."""
+    line = Line(reorder_s=0)
+    line.birth()
+    line.device_birth()
+    assert Rebirth in kinds(line.data(2.0, seq=9))
+    line.birth()
+    line.device_birth()
+    line.host.lose_all("the broker is gone")
+    line.now += 0.5
+    assert kinds(line.data(3.0)) == [Refused, Rebirth]
+    assert kinds(line.data(4.0)) == [Refused]
+
+
+def test_what_waits_for_a_message_before_it_is_known() -> None:
+    line = Line(reorder_s=3.0)
+    line.birth()
+    line.device_birth()
+    assert line.host.held_since() is None
+    line.data(2.0, seq=3)
+    assert line.host.held_since() == AT
+    line.data(1.0, seq=2)
+    assert line.host.held_since() is None
+
+
 def test_flags_and_quality_of_a_metric_are_kept() -> None:
     line = Line()
     line.birth()
