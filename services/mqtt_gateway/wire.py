@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 
 import paho.mqtt.client as paho
@@ -24,6 +25,9 @@ from mqtt_gateway.websocket import WebSocket
 
 _READ_BYTES = 256 * 1024
 _PUBACK, _DISCONNECT = 0x40, 0xE0
+_QUICK_ACK: int | None = getattr(
+    socket, "TCP_QUICKACK", None
+)  # of Linux; once set it does not last
 
 
 class Wire(paho.Client):
@@ -161,6 +165,11 @@ class Wire(paho.Client):
             self.fault = getattr(self._sock, "closed", "")
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
         self._last_bytes_received = monotonic()
+        if _QUICK_ACK is not None and self._opened is not None:
+            # A broker that sends without TCP_NODELAY (Mosquitto's default) keeps all but the first
+            # of some messages until our system acknowledges that one, which may be 40 ms later.
+            with suppress(OSError):
+                self._opened.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
         try:
             return self._take(data)
         except Malformed as error:
