@@ -60,6 +60,7 @@ class Wire(paho.Client):
         self._opened: socket.socket | None = None
         self._rest = bytearray()
         self._needed = 0
+        self._may_have_more = False
 
     def use_websocket(self, path: str) -> None:
         """Speak MQTT in frames of a WebSocket."""
@@ -108,9 +109,9 @@ class Wire(paho.Client):
         self._ping_t = 0.0
 
     def more_to_read(self) -> bool:
-        """Whether something waits that the system does not tell of: TLS has deciphered it."""
-        pending = getattr(self._sock, "pending", None)
-        return bool(pending is not None and pending())
+        """Whether to read again at once: TLS gives one record a read, and Mosquitto makes one of
+        each message."""
+        return self._may_have_more
 
     def _create_socket(self) -> paho.SocketLike:
         # paho leaves a socket open whose TLS or WebSocket does not come about.
@@ -150,6 +151,7 @@ class Wire(paho.Client):
 
     def _packet_read(self) -> MQTTErrorCode:
         """What there is, at most `_READ_BYTES`; in place of paho's, called by its `loop_read`."""
+        self._may_have_more = False
         try:
             data = self._sock_recv(_READ_BYTES)
         except BlockingIOError:
@@ -161,6 +163,7 @@ class Wire(paho.Client):
             self.fault = getattr(self._sock, "closed", "")
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
         self._last_bytes_received = monotonic()
+        self._may_have_more = isinstance(self._opened, ssl.SSLSocket)
         try:
             return self._take(data)
         except Malformed as error:
