@@ -213,6 +213,8 @@ class Connection:
             self._client.disconnect()
             await asyncio.wait({self.ended}, timeout=_GOODBYE_S)
         close(self._client)
+        # Else what comes later would read from a file number that is another connection's by then.
+        self._lost = self._lost or ConnectionLost("the connection ended")
 
     def _readable(self) -> None:
         before = len(self._waiting)

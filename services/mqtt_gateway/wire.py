@@ -24,6 +24,8 @@ from mqtt_gateway.websocket import WebSocket
 
 _READ_BYTES = 256 * 1024
 _PUBACK, _DISCONNECT = 0x40, 0xE0
+_CALLED_EACH_S = 1.0
+"""`keep_alive` is."""
 
 
 class Wire(paho.Client):
@@ -95,7 +97,8 @@ class Wire(paho.Client):
         now = monotonic()
         if not self.want_write():
             self._free_at = now
-        return now - max(self._free_at, self._written_at) >= self._keepalive
+        # It may have begun to wait any time since the call before this one.
+        return now - max(self._free_at, self._written_at) >= self._keepalive + _CALLED_EACH_S
 
     def bound_keep_alive(self, seconds: int) -> None:
         """Ping at least so often, whatever the broker has set (MQTT 5: 0 and hours too): a dead

@@ -256,7 +256,7 @@ class SparkplugSource:
             self._stay_online(connection, message.payload)
             return ()
         topic = parse_topic(name)
-        if topic is None or b"\xff" in message.topic:
+        if topic is None or name.encode() != message.topic:  # or no UTF-8
             if name.split("/")[2:3] in (["NCMD"], ["DCMD"]) or name.startswith("spBv1.0/STATE/"):
                 return ()  # commands, our own among them, and other hosts
             return (RefusedMessage(name, message.payload, "no Sparkplug topic", "topic"),)
@@ -275,7 +275,7 @@ class SparkplugSource:
     def _read_kept(self, name: str, message: Arrived) -> Iterable[Action]:
         """A birth that a Sparkplug aware broker kept; what is not retained came itself too."""
         topic = parse_topic(name)
-        if topic is None or not message.retained or b"\xff" in message.topic:
+        if topic is None or not message.retained or not message.topic.endswith(name.encode()):
             return ()
         if len(message.payload) > self._settings.mqtt_max_payload_bytes:
             return ()

@@ -280,6 +280,15 @@ async def test_a_long_metric_name_costs_itself_alone(tmp_path: Path) -> None:
     assert [each.error_class for each in bad] == ["name"] * 3  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("node", [b"S\xfcd", b"E\xc3", b"+", b"E#", b"E\0"])
+def test_a_topic_that_no_broker_may_send_is_refused(tmp_path: Path, node: bytes) -> None:
+    """No UTF-8: two nodes could have one name as text. A wildcard: asking such a node for a
+    rebirth ended the gateway."""
+    message = Arrived(b"spBv1.0/G/NDATA/" + node, b"", 0, False, False, AT)
+    (refused,) = make_source(tmp_path)._read(None, message)  # type: ignore[arg-type]
+    assert isinstance(refused, Refused) and refused.error_class == "topic"
+
+
 async def test_each_unreadable_value_is_refused_for_its_signal(tmp_path: Path) -> None:
     source = make_source(tmp_path)
     await take(source, "spBv1.0/G/NBIRTH/E1", birth())
