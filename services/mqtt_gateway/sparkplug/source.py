@@ -236,7 +236,10 @@ class SparkplugSource:
     def _note_whole(self, connection: Connection) -> None:
         """What came until now was handed over, but for what waits for a message before it."""
         held, whole = self._host.held_since(), connection.whole_to
-        self._whole_to = max(self._whole_to, whole if held is None else min(held, whole))
+        whole = whole if held is None else min(held, whole)
+        # Not after now: the clock was set back, and a loss would have no length until it catches up.
+        before = self._whole_to if self._whole_to <= now_us() else 0
+        self._whole_to = max(before, whole)
 
     async def _take(self, connection: Connection, batch: Batch) -> None:
         """Turn a batch into one delivery."""

@@ -2,6 +2,7 @@
 (issue 7: 16, 20, 22)."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from aurelian.edge.contract import Reading, Reject
 from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
 from aurelian.model.plant import Plant
 from aurelian.model.sample import BAD, GOOD, ValueType
+from aurelian.model.time import now_us
 from aurelian.pb import sparkplug_b_pb2 as pb
 from mqtt_gateway.packets import Arrived
 from mqtt_gateway.quality import UNCERTAIN
@@ -287,6 +289,13 @@ def test_a_topic_that_no_broker_may_send_is_refused(tmp_path: Path, node: bytes)
     message = Arrived(b"spBv1.0/G/NDATA/" + node, b"", 0, False, False, AT)
     (refused,) = make_source(tmp_path)._read(None, message)  # type: ignore[arg-type]
     assert isinstance(refused, Refused) and refused.error_class == "topic"
+
+
+def test_a_clock_that_was_set_back_leaves_no_loss_without_length(tmp_path: Path) -> None:
+    source, heard = make_source(tmp_path), now_us() - 1_000_000
+    source._whole_to = heard + 3_600_000_000
+    source._note_whole(SimpleNamespace(whole_to=heard))  # type: ignore[arg-type]
+    assert source._whole_to == heard
 
 
 async def test_each_unreadable_value_is_refused_for_its_signal(tmp_path: Path) -> None:
