@@ -237,7 +237,7 @@ class SparkplugSource:
         """What came until now was handed over, but for what waits for a message before it."""
         held, whole = self._host.held_since(), connection.whole_to
         whole = whole if held is None else min(held, whole)
-        # Not after now: the clock was set back, and a loss would have no length until it catches up.
+        # Not after now: the clock was set back, and a loss would have no length for a while.
         before = self._whole_to if self._whole_to <= now_us() else 0
         self._whole_to = max(before, whole)
 
