@@ -148,7 +148,14 @@ class Wire(paho.Client):
         return secured
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
-        sent = super()._sock_send(buf)
+        before = getattr(self._sock, "went_out", 0)
+        try:
+            sent = super()._sock_send(buf)
+        except BlockingIOError:
+            if getattr(self._sock, "went_out", 0) == before:
+                raise
+            self._written_at = monotonic()  # a part of a frame
+            raise
         self._written_at = monotonic()
         return sent
 

@@ -1,4 +1,4 @@
-"""A connection whose goodbye does not go out, as the broker reads nothing."""
+"""A broker that reads nothing or slowly."""
 
 import asyncio
 import socket
@@ -8,6 +8,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from mqtt_gateway import connection
 from mqtt_gateway.connection import Connection
+from mqtt_gateway.websocket import WebSocket
 from mqtt_gateway.wire import Wire
 
 
@@ -50,3 +51,21 @@ def test_what_began_to_wait_just_now_is_no_broker_that_does_not_read(
     assert not client._is_stuck()
     clock = 102.002
     assert client._is_stuck()
+
+
+def test_a_part_of_a_frame_that_goes_out_is_no_broker_that_does_not_read() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        client = Wire("x", MQTTProtocolVersion.MQTTv5, clean=True)
+        framed = WebSocket.__new__(WebSocket)
+        framed._socket, framed._sendbuffer, framed._answers = ours, bytearray(), bytearray()
+        framed.went_out = 0
+        client._sock, client._written_at = framed, 0.0
+        with pytest.raises(BlockingIOError):
+            client._sock_send(bytes(4_000_000))
+        assert client._written_at > 0
+        client._written_at = 0.0
+        with pytest.raises(BlockingIOError):  # full, and nobody reads
+            client._sock_send(bytes(4_000_000))
+        assert client._written_at == 0
