@@ -33,8 +33,10 @@ class WebSocket(_WebsocketWrapper):
         went_out: bytes of frames that were sent, parts too.
     """
 
+    went_out = 0
+
     def __init__(self, *given: object, **named: object) -> None:
-        self.closed, self.went_out = "", 0
+        self.closed = ""
         self._came = bytearray()
         self._answers = bytearray()
         super().__init__(*given, **named)  # type: ignore[arg-type]

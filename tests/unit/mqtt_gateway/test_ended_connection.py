@@ -60,7 +60,6 @@ def test_a_part_of_a_frame_that_goes_out_is_no_broker_that_does_not_read() -> No
         client = Wire("x", MQTTProtocolVersion.MQTTv5, clean=True)
         framed = WebSocket.__new__(WebSocket)
         framed._socket, framed._sendbuffer, framed._answers = ours, bytearray(), bytearray()
-        framed.went_out = 0
         client._sock, client._written_at = framed, 0.0
         with pytest.raises(BlockingIOError):
             client._sock_send(bytes(4_000_000))
