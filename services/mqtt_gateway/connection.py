@@ -38,7 +38,9 @@ TAKEN_BYTES = 128 * 1024
 """Payloads taken at once end here: 500 messages of 2,000 members each would hold the event loop,
 and with it every other source and /readyz, for seconds."""
 
-_READS_IN_A_ROW = 4
+_READS_IN_A_ROW = 64
+"""Of records of TLS, before others run."""
+
 REST_S = 0.05
 """After messages came and nobody waits for us, nothing is read for so long: a machine with time to
 spare would else take them one by one, at the cost of a batch each. A commit waits longer."""
@@ -211,6 +213,8 @@ class Connection:
             self._client.disconnect()
             await asyncio.wait({self.ended}, timeout=_GOODBYE_S)
         close(self._client)
+        # Else what comes later would read from a file number that is another connection's by then.
+        self._lost = self._lost or ConnectionLost("the connection ended")
 
     def _readable(self) -> None:
         before = len(self._waiting)
@@ -223,7 +227,7 @@ class Connection:
                     self._rest = self._loop.call_later(REST_S, self._rested)
                 return
         self._note(before)
-        self._loop.call_soon(self._read_on)  # the system does not tell of it
+        self._loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         if self._lost is None and self._paused_at is None:

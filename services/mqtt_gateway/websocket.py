@@ -30,7 +30,10 @@ class WebSocket(_WebsocketWrapper):
 
     Attributes:
         closed: why the server ended it, in its words; empty: it did not.
+        went_out: bytes of frames that were sent, parts too.
     """
+
+    went_out = 0
 
     def __init__(self, *given: object, **named: object) -> None:
         self.closed = ""
@@ -73,6 +76,7 @@ class WebSocket(_WebsocketWrapper):
                 raise BlockingIOError
             self._sendbuffer += self._create_frame(_BINARY, bytearray(data))
         sent = self._socket.send(self._sendbuffer)
+        self.went_out += sent
         del self._sendbuffer[:sent]
         if self._sendbuffer:
             raise BlockingIOError

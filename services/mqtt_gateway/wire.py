@@ -25,9 +25,11 @@ from mqtt_gateway.websocket import WebSocket
 
 _READ_BYTES = 256 * 1024
 _PUBACK, _DISCONNECT = 0x40, 0xE0
-_QUICK_ACK: int | None = getattr(
-    socket, "TCP_QUICKACK", None
-)  # of Linux; once set it does not last
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+"""Of Linux alone; it holds for what was received, and not for ever."""
+
+_CALLED_EACH_S = 1.0
+"""`keep_alive` is."""
 
 
 class Wire(paho.Client):
@@ -64,6 +66,7 @@ class Wire(paho.Client):
         self._opened: socket.socket | None = None
         self._rest = bytearray()
         self._needed = 0
+        self._may_have_more = False
 
     def use_websocket(self, path: str) -> None:
         """Speak MQTT in frames of a WebSocket."""
@@ -98,7 +101,8 @@ class Wire(paho.Client):
         now = monotonic()
         if not self.want_write():
             self._free_at = now
-        return now - max(self._free_at, self._written_at) >= self._keepalive
+        # It may have begun to wait any time since the call before this one.
+        return now - max(self._free_at, self._written_at) >= self._keepalive + _CALLED_EACH_S
 
     def bound_keep_alive(self, seconds: int) -> None:
         """Ping at least so often, whatever the broker has set (MQTT 5: 0 and hours too): a dead
@@ -112,9 +116,9 @@ class Wire(paho.Client):
         self._ping_t = 0.0
 
     def more_to_read(self) -> bool:
-        """Whether something waits that the system does not tell of: TLS has deciphered it."""
-        pending = getattr(self._sock, "pending", None)
-        return bool(pending is not None and pending())
+        """Whether to read again at once: TLS gives one record a read, and Mosquitto makes one of
+        each message."""
+        return self._may_have_more
 
     def _create_socket(self) -> paho.SocketLike:
         # paho leaves a socket open whose TLS or WebSocket does not come about.
@@ -148,12 +152,20 @@ class Wire(paho.Client):
         return secured
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
-        sent = super()._sock_send(buf)
+        before = getattr(self._sock, "went_out", 0)
+        try:
+            sent = super()._sock_send(buf)
+        except BlockingIOError:
+            if getattr(self._sock, "went_out", 0) == before:
+                raise
+            self._written_at = monotonic()  # a part of a frame
+            raise
         self._written_at = monotonic()
         return sent
 
     def _packet_read(self) -> MQTTErrorCode:
         """What there is, at most `_READ_BYTES`; in place of paho's, called by its `loop_read`."""
+        self._may_have_more = False
         try:
             data = self._sock_recv(_READ_BYTES)
         except BlockingIOError:
@@ -170,6 +182,7 @@ class Wire(paho.Client):
             # of some messages until our system acknowledges that one, which may be 40 ms later.
             with suppress(OSError):
                 self._opened.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+        self._may_have_more = isinstance(self._opened, ssl.SSLSocket)
         try:
             return self._take(data)
         except Malformed as error:

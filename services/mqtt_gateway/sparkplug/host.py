@@ -101,9 +101,8 @@ class Host:
                 actions += self._device_death(node, topic.device, None)
             node.wish.want("a payload could not be read")
             return actions + self._requests(node, now)
-        actions = list(self._accept(node, Held(now, topic, name, message, payload, at)))
-        node.heard_at = at
-        return actions + self._requests(node, now)
+        accepted = self._accept(node, Held(now, topic, name, message, payload, at))
+        return [*accepted, *self._requests(node, now)]
 
     def receive_kept(
         self, topic: Topic, name: str, payload: bytes, now: float, at: int
@@ -190,7 +189,8 @@ class Host:
             yield from self._order(node, found, found.message.seq % 256)
 
     def _order(self, node: Node, found: Held, number: int) -> Iterator[Action]:
-        if number in node.given_up and (node.expected - number) % 256 < _LATE:
+        given_up = number in node.given_up and (node.expected - number) % 256 < _LATE
+        if given_up or number in node.held:
             node.given_up.discard(number)
             yield from self._late(node, found)
             return
@@ -234,16 +234,16 @@ class Host:
     def _release(self, node: Node) -> Iterator[Action]:
         while (found := node.held.pop(node.expected, None)) is not None:
             node.given_up.discard(node.expected)
-            node.expected = (node.expected + 1) % 256
+            node.whole_at, node.expected = found.at, (node.expected + 1) % 256
             yield from self._apply(node, found)
 
     def _late(self, node: Node, found: Held) -> Iterator[Action]:
-        """A message whose number was given up: its data have times of their own, the rest is
-        outdated; the expected number stays."""
+        """A message whose number was given up, or is there: its data have times of their own, the
+        rest is outdated; the expected number stays."""
         if found.topic.kind in ("NDATA", "DDATA"):
             yield from self._apply(node, found)
         else:
-            reason = f"{found.topic.kind} {found.message.seq} came after it was given up"
+            reason = f"{found.topic.kind} {found.message.seq} was given up, or came twice"
             yield from self._refuse(node, found, reason, "late")
 
     def _refuse(self, node: Node, found: Held, reason: str, error_class: str) -> Iterator[Action]:
@@ -255,7 +255,7 @@ class Host:
     def _give_up_waiting(self, node: Node) -> Iterator[Action]:
         first = min(node.held, key=lambda number: (number - node.expected) % 256)
         reason = f"sequence number {node.expected} did not come, {first} did"
-        yield Missing(node.edge, node.heard_at, reason)
+        yield Missing(node.edge, node.whole_at, reason)
         node.wish.want(reason)
         while node.held:
             next_held = min(node.held, key=lambda number: (number - node.expected) % 256)
@@ -265,6 +265,14 @@ class Host:
             node.expected = next_held
             yield from self._release(node)
 
+    def _end_waiting(self, node: Node) -> Iterator[Action]:
+        """The session ends: what waits for a message before it counts without it."""
+        if node.held:
+            yield from self._give_up_waiting(node)
+        for each in node.doubtful.values():
+            yield from self._refuse_old(node, each)
+        node.doubtful.clear()
+
     def _node_birth(self, node: Node, found: Held) -> Iterator[Action]:
         message, number = found.message, bd_seq(found.message)
         if node.bd_seq is not None and node.bd_seq != number:
@@ -272,10 +280,12 @@ class Host:
         if number is not None:
             node.earlier.discard(number)
         # Of a node whose devices have connections of their own, their births may come first.
-        early = [h for h in node.held.values() if h.message.timestamp >= message.timestamp > 0]
+        early = {n: h for n, h in node.held.items() if h.message.timestamp >= message.timestamp > 0}
+        node.held = {n: h for n, h in node.held.items() if n not in early}
+        yield from self._end_waiting(node)
         node.reset()
         node.online, node.bd_seq = True, number
-        node.born_ms, node.born_since = message.timestamp, found.since
+        node.born_ms, node.born_since, node.whole_at = message.timestamp, found.since, found.at
         node.expected = (message.seq + 1) % 256
         node.wish.granted(found.since)
         node.unborn = dict.fromkeys(node.devices, found.since + _REBORN_WITHIN_S)
@@ -288,8 +298,8 @@ class Host:
         yield from broken
         yield Born(node.edge, None, node.describe(message))
         yield from node.values(None, found, Flag.INITIAL)
-        for each in early:
-            yield from self._order(node, each, each.message.seq % 256)
+        for n, each in early.items():
+            yield from self._order(node, each, n)
 
     def _learn_kept(self, node: Node, found: Held) -> Iterator[Action]:
         device = found.topic.device
@@ -363,6 +373,7 @@ class Host:
 
     def _end(self, node: Node, reason: str) -> Iterator[Action]:
         if node.online:
+            yield from self._end_waiting(node)
             node.online = node.in_doubt = False
             node.dead_at = NEVER
             node.wish.reason = ""
@@ -370,8 +381,6 @@ class Host:
             node.devices.clear()
             node.cold_devices.clear()
             node.unborn.clear()
-            node.held.clear()
-            node.doubtful.clear()
             yield Died(node.edge, None, devices, reason)
             for device in (None, *devices):
                 yield from node.stale(device, None)

@@ -181,6 +181,8 @@ def _shape_of(
         aliases[each.alias] if each.HasField("alias") else named[each.name]
         for each in message.metrics
     ]
+    if len(set(map(id, metrics))) < len(metrics):
+        return None  # which is its last value would be lost
     datatypes = [
         each.datatype or known.datatype
         for each, known in zip(message.metrics, metrics, strict=True)

@@ -53,6 +53,8 @@ class Told:
     values: tuple[Measured, ...]
 
 
+_NEVER_IN_TOPICS = frozenset("+#\0")
+
 Columns = dict[ValueType, tuple[list[int], list[int], list[object], list[int]]]
 """Numbers by their type: place in the message, handle, value, and time in microseconds since 1970
 or `NO_TIME` of `aurelian.edge.columns`."""
@@ -178,6 +180,8 @@ def parse_topic(topic: str) -> Topic | None:
     parts = topic.split("/")
     if len(parts) not in (4, 5) or parts[0] != PREFIX:
         return None
+    if not _NEVER_IN_TOPICS.isdisjoint(topic):
+        return None  # a lying broker's; nothing could be asked of such a node
     kind = parts[2]
     if kind not in (
         ("NBIRTH", "NDEATH", "NDATA") if len(parts) == 4 else ("DBIRTH", "DDEATH", "DDATA")

@@ -79,6 +79,7 @@ class Node:
         born_ms: time of its birth as it says, milliseconds since 1970; 0: it says none.
         born_since: monotonic time of its birth.
         expected: the sequence number that comes next.
+        whole_at: microseconds since 1970, when the message before that one came.
         dead_at: when it counts as dead, unless it is heard before.
         held, doubtful: messages by number, that wait for one before them, or that may be of the
             session before.
@@ -97,7 +98,7 @@ class Node:
     born_ms: int = 0
     born_since: float = -NEVER
     expected: int = 0
-    heard_at: int = 0
+    whole_at: int = 0
     dead_at: float = NEVER
     in_doubt: bool = False
     devices: set[str] = field(default_factory=set)
@@ -226,7 +227,8 @@ class Node:
                     reason = f"metric {known.name[:60]!r}: {error}"
                     reader.broken.append(Unreadable(known.name, reason, at))
         for each in reader.values:
-            self._keep(device, each)
+            if not each.flags & (Flag.HISTORICAL | Flag.TRANSIENT):
+                self._keep(device, each)
         yield from reader.rules.values()
         if reader.values:
             yield Told(self.edge, device, (*reader.values, *reader.qualities))

@@ -236,7 +236,10 @@ class SparkplugSource:
     def _note_whole(self, connection: Connection) -> None:
         """What came until now was handed over, but for what waits for a message before it."""
         held, whole = self._host.held_since(), connection.whole_to
-        self._whole_to = max(self._whole_to, whole if held is None else min(held, whole))
+        whole = whole if held is None else min(held, whole)
+        # Not after now: the clock was set back, and a loss would have no length for a while.
+        before = self._whole_to if self._whole_to <= now_us() else 0
+        self._whole_to = max(before, whole)
 
     async def _take(self, connection: Connection, batch: Batch) -> None:
         """Turn a batch into one delivery."""
@@ -256,7 +259,7 @@ class SparkplugSource:
             self._stay_online(connection, message.payload)
             return ()
         topic = parse_topic(name)
-        if topic is None or b"\xff" in message.topic:
+        if topic is None or name.encode() != message.topic:  # or no UTF-8
             if name.split("/")[2:3] in (["NCMD"], ["DCMD"]) or name.startswith("spBv1.0/STATE/"):
                 return ()  # commands, our own among them, and other hosts
             return (RefusedMessage(name, message.payload, "no Sparkplug topic", "topic"),)
@@ -275,7 +278,7 @@ class SparkplugSource:
     def _read_kept(self, name: str, message: Arrived) -> Iterable[Action]:
         """A birth that a Sparkplug aware broker kept; what is not retained came itself too."""
         topic = parse_topic(name)
-        if topic is None or not message.retained or b"\xff" in message.topic:
+        if topic is None or not message.retained or not message.topic.endswith(name.encode()):
             return ()
         if len(message.payload) > self._settings.mqtt_max_payload_bytes:
             return ()

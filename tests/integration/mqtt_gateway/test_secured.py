@@ -120,6 +120,29 @@ async def test_a_large_message_and_many_come_over_tls_and_websocket(
     assert counts == list(range(1, 2000))
 
 
+@pytest.mark.parametrize("listener", ["tls", "secure_websocket"])
+async def test_many_small_messages_of_qos_0_come_at_once_over_tls(
+    broker: SecuredMosquitto, listener: str
+) -> None:
+    """Mosquitto makes a TLS record of each message, and a read gives one record."""
+    scheme, _ = WAYS[listener]
+    url = f"{scheme}://127.0.0.1:{broker.port[listener]}"
+    source = make_source(url, **of_authority(broker))
+    async with taking(source) as taken:
+        await until(lambda: source.condition().state is SourceState.LIVE, "a connection")
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", broker.port["plain"])
+        client.loop_start()
+        try:
+            for n in range(900):  # a queue that Mosquitto keeps for a client that is not so fast
+                client.publish("p/press/state", f'{{"count": {n}}}')
+            await until(lambda: 899 in values(taken), "the last value", 5)
+        finally:
+            client.disconnect()
+            client.loop_stop()
+    assert values(taken) == list(range(900))
+
+
 @pytest.mark.parametrize("listener", ["password"])
 async def test_a_name_and_its_password_get_in(
     broker: SecuredMosquitto, listener: str, tmp_path: Path

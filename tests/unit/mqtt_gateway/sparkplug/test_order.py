@@ -2,6 +2,7 @@
 (issue 7: 16, 20, 22)."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from aurelian.edge.contract import Reading, Reject
 from aurelian.model.evidence import UNCERTAIN_LAST_USABLE
 from aurelian.model.plant import Plant
 from aurelian.model.sample import BAD, GOOD, ValueType
+from aurelian.model.time import now_us
 from aurelian.pb import sparkplug_b_pb2 as pb
 from mqtt_gateway.packets import Arrived
 from mqtt_gateway.quality import UNCERTAIN
@@ -278,6 +280,22 @@ async def test_a_long_metric_name_costs_itself_alone(tmp_path: Path) -> None:
     good, *bad = await take(source, "spBv1.0/G/DBIRTH/E1/press", birth(*names, seq=1))
     assert good.signal.path == "x/s/a/l/press/force"  # type: ignore[attr-defined]
     assert [each.error_class for each in bad] == ["name"] * 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("node", [b"S\xfcd", b"E\xc3", b"+", b"E#", b"E\0"])
+def test_a_topic_that_no_broker_may_send_is_refused(tmp_path: Path, node: bytes) -> None:
+    """No UTF-8: two nodes could have one name as text. A wildcard: asking such a node for a
+    rebirth ended the gateway."""
+    message = Arrived(b"spBv1.0/G/NDATA/" + node, b"", 0, False, False, AT)
+    (refused,) = make_source(tmp_path)._read(None, message)  # type: ignore[arg-type]
+    assert isinstance(refused, Refused) and refused.error_class == "topic"
+
+
+def test_a_clock_that_was_set_back_leaves_no_loss_without_length(tmp_path: Path) -> None:
+    source, heard = make_source(tmp_path), now_us() - 1_000_000
+    source._whole_to = heard + 3_600_000_000
+    source._note_whole(SimpleNamespace(whole_to=heard))  # type: ignore[arg-type]
+    assert source._whole_to == heard
 
 
 async def test_each_unreadable_value_is_refused_for_its_signal(tmp_path: Path) -> None:
