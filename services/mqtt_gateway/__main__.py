@@ -6,7 +6,7 @@ from aurelian.runtime.service import run_worker
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import make_sources
 
-COMMIT_PAUSE_S = 0.1
+COMMIT_PAUSE_S = 0.2
 """Between two commits, so that many messages share one, and one record in Kafka; a broker that
 waits for us is not kept waiting (`Delivery.urgent`)."""
 

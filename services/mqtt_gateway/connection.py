@@ -39,11 +39,11 @@ TAKEN_BYTES = 128 * 1024
 and with it every other source and /readyz, for seconds."""
 
 _READS_IN_A_ROW = 4
-REST_S = 0.02
+REST_S = 0.05
 """After messages came and nobody waits for us, nothing is read for so long: a machine with time to
 spare would else take them one by one, at the cost of a batch each. A commit waits longer."""
 
-_REST_BELOW = 200
+_REST_BELOW = 1000
 """Messages. Where a read brings more, the next one follows at once."""
 
 _MESSAGE_BYTES = 200

@@ -129,7 +129,7 @@ async def test_what_no_broker_may_send_ends_the_connection_with_a_reason(
 
 
 async def test_messages_that_come_one_by_one_are_taken_together(tmp_path: Path) -> None:
-    """At most every 20 ms; the broker does not wait for an answer to them."""
+    """At most every `REST_S`; the broker does not wait for an answer to them."""
     lasted = 0.0
 
     async def script(talk: Talk, _: int) -> None:
@@ -152,7 +152,7 @@ async def test_messages_that_come_one_by_one_are_taken_together(tmp_path: Path) 
 
 
 async def test_a_broker_that_waits_for_each_message_does_not_wait_for_more(tmp_path: Path) -> None:
-    """Of so few in flight the next is read when it comes: 20 ms each would be its pace else."""
+    """Of so few in flight the next is read when it comes: `REST_S` each would be its pace else."""
     waited: list[float] = []
 
     async def script(talk: Talk, _: int) -> None:
