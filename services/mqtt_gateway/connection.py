@@ -98,10 +98,11 @@ class Connection:
         client.on_publish = self._on_publish
 
     def begin(self) -> None:
-        """Read and write from now on: the client has a socket."""
+        """Read and write from now on. Raises ConnectionLost: the broker has hung up already."""
         client = self._client
         opened = client.socket()
-        assert opened is not None
+        if opened is None:
+            raise self._lost or ConnectionLost(*ending_of(0, client.fault, client.name))
         self._file = opened.fileno()
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_wants_to_write

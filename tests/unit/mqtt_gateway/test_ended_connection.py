@@ -36,6 +36,12 @@ async def test_no_reader_is_left_on_a_file_number_that_may_be_anothers(
         assert not asyncio.get_running_loop().remove_reader(number)
 
 
+async def test_a_broker_that_hung_up_before_it_read_our_connect_is_an_end() -> None:
+    live = Connection(Wire("x", MQTTProtocolVersion.MQTTv5, clean=True), 10)
+    with pytest.raises(connection.ConnectionLost):
+        live.begin()
+
+
 def test_what_began_to_wait_just_now_is_no_broker_that_does_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
