@@ -22,6 +22,7 @@ class Refusal(NamedTuple):
 _LOG = "look at the broker's own log"
 # Reason codes of MQTT 5, table 3-1 of CONNACK.
 _UNKNOWN_CLIENT, _WRONG_PASSWORD, _NO_RIGHT, _BANNED, _OTHER_METHOD = 133, 134, 135, 138, 140
+_NO_ANSWER = 128  # "unspecified", by paho also where the connection ended before any answer
 _ABOUT_US = (_WRONG_PASSWORD, _NO_RIGHT, _BANNED, _OTHER_METHOD)
 _BUSY = (137, 151, 159)  # Server busy, Quota exceeded, Connection rate exceeded
 _NO_WILL = (144, 149, 153, 154, 155)  # topic, size, format, retain, QoS
@@ -76,6 +77,11 @@ def refusal_of(reason: ReasonCode, model: SourceModel, client_id: str, fault: st
         )
     if code in _ELSEWHERE:
         return Refusal("the broker names another one: look at its log, and change the url")
+    if (fault or code == _NO_ANSWER) and not model.url.startswith(("mqtts:", "wss:")):
+        step = (
+            "it hangs up when we speak MQTT: is that its port for TLS? Then the url is mqtts://; "
+        )
+        return Refusal(f"{step}else {_LOG}")
     return Refusal(_LOG)
 
 

@@ -215,7 +215,7 @@ def refusals(broker: SecuredMosquitto, tmp_path: Path) -> dict[str, tuple[JsonSo
         "TLS there": (
             make_source(f"mqtt://127.0.0.1:{port['tls']}"),
             "CONNECTING",
-            "",
+            "is that its port for TLS? Then the url is mqtts://",
         ),
         "password in the clear": (
             make_source(f"mqtt://10.255.255.1:{port['plain']}", user=USER, password_file="x"),
