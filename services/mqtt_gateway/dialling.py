@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 from aurelian.edge.names import readable
 from aurelian.edge.source_state import Condition, SourceState
@@ -28,18 +29,30 @@ _CONTESTED = 3
 somebody else signed in with our id."""
 
 
+SILENT_S = 30.0
+"""A source of which nothing ever came is told after so long: a topic that nobody sends, or that the
+broker does not let us read, is refused by few brokers."""
+
+
+_SILENT_STEP = (
+    "does the machine send, to a topic spelled so, and does the broker's access list let us "
+    "read it?"
+)
+
+
 class Dialling:
-    """Of one source.
+    """Of one source, which hears `filters`; none: it need not hear anything.
 
     Attributes:
         version: of the protocol, to try next.
         heard_at: microseconds since 1970 of the last message; 0: none yet.
+        came: whether a machine's message, also one that the broker kept, ever came.
     """
 
-    def __init__(self, model: SourceModel) -> None:
+    def __init__(self, model: SourceModel, filters: Sequence[str]) -> None:
         self.version = FIRST_VERSION
-        self.heard_at = 0
-        self._model = model
+        self.heard_at, self.came = 0, False
+        self._model, self._filters = model, filters
         self._backoff, self._logged = Backoff(), ""
         self._away, self._after_short = Backoff(longest_s=_LONGEST_S), Backoff(longest_s=_LONGEST_S)
         self._up_at, self._short = 0.0, 0
@@ -57,6 +70,9 @@ class Dialling:
         elif self._doubt is not None:
             cause, _, step = self._doubt.step.partition(": ")
             return self._condition(self._doubt.state, cause, step)
+        elif self._filters and not self.came and time.monotonic() - self._up_at > SILENT_S:
+            cause = f"connected, and nothing has come yet on {readable(', '.join(self._filters))}"
+            return self._condition(SourceState.DEGRADED, cause, _SILENT_STEP)
         else:
             return self._condition(SourceState.LIVE)
         cause = readable(str(self._trouble))

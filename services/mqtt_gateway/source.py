@@ -80,7 +80,8 @@ class JsonSource:
             watch=drops.TOPIC,
         )
         self._drops = drops.Drops()
-        self._dialling = Dialling(model)
+        # Of a group another member may get all of it.
+        self._dialling = Dialling(model, () if model.share is not None else filters)
         self._redelivery = Redelivery()
         self._whole_to = 0  # microseconds since 1970; 0: we were never there
 
@@ -124,6 +125,7 @@ class JsonSource:
         filters, version = self._messages.filters, self._dialling.version
         async with aclosing(read_retained(self._wanted, filters, version)) as found:
             async for once, batch, messages in found:
+                self._dialling.came = True
                 *deliveries, last = self._messages.deliveries(messages)
                 for delivery in deliveries:
                     yield delivery
@@ -150,6 +152,7 @@ class JsonSource:
                 if batch.messages:
                     connection.stored(batch)
                 continue
+            self._dialling.came = True
             if connection.waits_for_us:
                 self._drops.suspect(self._whole_to, time.monotonic())
             live = [each.at for each in messages if not each.retained]

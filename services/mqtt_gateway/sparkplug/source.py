@@ -106,11 +106,12 @@ class SparkplugSource:
         )
         self._is_primary = options.mode == "primary"
         self._state_topic = f"{PREFIX}/STATE/{self._host_id}"
-        filters = [f"{PREFIX}/{model.group}/+/{model.edge_node}/#"]
+        nodes = f"{PREFIX}/{model.group}/+/{model.edge_node}/#"
+        filters = [nodes]
         if self._is_primary:
             filters.insert(0, self._state_topic)
         if options.certificates:
-            filters.append(CERTIFICATES + filters[-1])
+            filters.append(CERTIFICATES + nodes)
         self._wanted = Wanted(
             address=Address(model, settings.mqtt_insecure_hosts),
             client_id=f"aurelian-{settings.gateway}-{model.slug}",
@@ -127,7 +128,7 @@ class SparkplugSource:
         self._unstored: deque[float] = deque()
         self._all_stored = asyncio.Event()
         self._all_stored.set()
-        self._dialling = Dialling(model)
+        self._dialling = Dialling(model, [nodes])
         self._began = 0
         self._whole_to = 0  # microseconds since 1970; 0: nobody was ever heard
 
@@ -246,7 +247,6 @@ class SparkplugSource:
         actions: list[Action] = []
         for message in batch.messages:
             actions += self._read(connection, message)
-            self._dialling.heard_at = message.at
         await self._put_actions(connection, actions, partial(connection.stored, batch))
 
     def _read(self, connection: Connection, message: Arrived) -> Iterable[Action]:
@@ -263,6 +263,7 @@ class SparkplugSource:
             if name.split("/")[2:3] in (["NCMD"], ["DCMD"]) or name.startswith("spBv1.0/STATE/"):
                 return ()  # commands, our own among them, and other hosts
             return (RefusedMessage(name, message.payload, "no Sparkplug topic", "topic"),)
+        self._dialling.came, self._dialling.heard_at = True, message.at
         if len(message.payload) > self._settings.mqtt_max_payload_bytes:
             reason = (
                 f"payload of {len(message.payload)} bytes, at most "
