@@ -183,10 +183,10 @@ async def test_a_read_that_is_broken_off_goes_on_where_it_was(tmp_path: Path) ->
             await until(lambda: have_reached(taken, 0.0, 2), "first values", 30)
             await cut_off(server, proxy, 1, last, 1)
             for wanted in (500, 2500):
-                await until(lambda n=wanted: len(historical(of(taken, "v0"))) >= n, "some", 30)  # type: ignore[misc]
+                await until(lambda n=wanted: len(historical(of(taken, "v0"))) >= n, "some", 60)  # type: ignore[misc]
                 proxy.disconnect()
             assert len(historical(of(taken, "v0"))) < last - 1
-            await until(lambda: True in gaps(taken), "the gap to be filled", 40)
+            await until(lambda: True in gaps(taken), "the gap to be filled", 100)
         births = [e.birth.detail for d in taken for e in d.events if e.HasField("birth")]
         assert births == ["connected", "connected", "resumed", "resumed"]
         for name in ("v0", "v1"):
