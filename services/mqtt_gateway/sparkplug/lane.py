@@ -25,13 +25,13 @@ _LATEST_MS = 2**52
 _MOST_SIGNED = 2**63 - 1
 
 _LEAST_METRICS = 8
-"""Fewer are read as fast one by one."""
+"""Fewer are read as fast one by one (33 and 37 us at 8, 62 and 39 at 16)."""
 
 _MOST_LAYOUTS = 4
 """Of one device: each has some 150 bytes a metric."""
 
 _FIRST_LEARNED = 16
-"""Learning costs as much as reading four messages one by one, so it has to pay."""
+"""Learning costs as much as reading five messages one by one, so it has to pay."""
 
 
 @dataclass(slots=True, eq=False)

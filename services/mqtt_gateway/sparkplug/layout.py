@@ -3,7 +3,7 @@
 An edge node sends the same metrics again and again: only the bytes of values and times change, and
 where they lie stays as long as no varint grows. A layout is learned from a message that `lane` has
 read; another message has it if every byte beside values and times is the same. Both ways give the
-same columns (test_lane.py). Pure; used by lane.py.
+same columns (test_layout.py). Pure; used by lane.py.
 
 Wire format: protobuf.dev/programming-guides/encoding; field numbers: proto/sparkplug_b.proto.
 """
