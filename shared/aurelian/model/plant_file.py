@@ -66,7 +66,10 @@ def read_files(folder: Path) -> dict[Path, bytes]:
     Raises:
         PlantError: no file there, or one cannot be read.
     """
-    files = {path: _bytes_of(path) for path in plant_files(folder)}
+    try:
+        files = {path: _bytes_of(path) for path in plant_files(folder)}
+    except OSError as error:
+        raise PlantError(f"{folder}: {error.strerror or error}") from error
     if not files:
         raise PlantError(
             f"{folder}: no plant-model file (*.yaml); the README shows one to start from"
