@@ -243,7 +243,7 @@ async def test_a_change_that_does_not_connect_is_taken_back_and_stays_so_until_i
         # Another source's change does not try it again.
         gateway.log.clear()
         write(tmp_path / "p", plant({"a": A, "b": bad, "c": C}, unit="N"))
-        await until(lambda: "c" in gateway.urls, "another source")
+        await until(lambda: "c" in gateway.urls and gateway.connected, "another source")
         assert gateway.log == [f"start c {C}"]
     async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
         assert gateway.urls == {"a": A, "b": B, "c": C}
