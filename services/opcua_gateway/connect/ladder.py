@@ -224,14 +224,13 @@ class _Climb:
         if self._is_told:
             return
         self._is_told = True
-        tried = self._tried
-        said = "the server has no certificate, and none is asked for"
-        if tried.theirs is not None:
-            said = "the server's certificate is right"
+        tried, verdict = self._tried, Verdict.PASSED
+        said = "the server's certificate is right"
         if tried.ours is not None:
             said += f", and {of_ours} ({shown(tried.ours.sha256)})"
-        step = Step(Rung.CERTIFICATE, Verdict.PASSED, said, facts=tried.fingerprints)
-        self._teller.tell(step)
+        elif tried.way is None or tried.way.server_certificate is None:
+            said, verdict = "in the clear nobody looks at the certificates", Verdict.NOT_NEEDED
+        self._teller.tell(Step(Rung.CERTIFICATE, verdict, said, facts=tried.fingerprints))
 
 
 def _is_of_lower_rungs(error: SessionLost) -> bool:

@@ -18,11 +18,13 @@ from opcua_gateway.connect.saying import say
 from opcua_gateway.failures import TooManySubscriptions
 from opcua_gateway.security.endpoints import Way
 from opcua_gateway.security.policies import (
+    NONE,
     CertificateRefused,
     Refusal,
     SignInRefused,
     Unacceptable,
     described,
+    policy_of,
 )
 from opcua_gateway.security.server_certificate import REVOKED, UNTRUSTED
 from opcua_gateway.security.sign_in import NOBODY, shown_identity, shown_tokens
@@ -186,7 +188,7 @@ def _of_certificate(error: CertificateRefused, tried: Tried) -> Step:
         facts["server_sha256"] = sha256_of(theirs)
     sha256 = sha256_of(theirs) if theirs is not None else ""
     command = tried.store.command("add", sha256) if sha256 else ""
-    if command:
+    if command and code in ("E1401", "E1402"):
         facts["command"] = command
     detail = error.reason
     for opening in ("is refused: ", "the server ends the secured connection "):
@@ -250,7 +252,12 @@ def _of_sign_in(error: SignInRefused, tried: Tried) -> Step:
 
 def offers(offered: Iterable[ua.EndpointDescription]) -> str:
     """What is offered, for people: each policy with its mode once."""
-    return ", ".join(dict.fromkeys(described(each).replace("None_", "None") for each in offered))
+    return ", ".join(
+        dict.fromkeys(
+            "None (in the clear)" if policy_of(each) == NONE else described(each)
+            for each in offered
+        )
+    )
 
 
 def browse_command(model: SourceModel, *options: str) -> str:
