@@ -233,6 +233,8 @@ def _of_sign_in(error: SignInRefused, tried: Tried) -> Step:
         code = "E1502"
     if code == "E1506" and not has_user:
         code = "E1502"
+    if code == "E1506" and tried.model.user_certificate:
+        code = "E1507"
     if code == "E1506" and status == ua.StatusCodes.BadSecurityPolicyRejected:
         code = "E1508"
     chosen = [each for each in tried.offered if each.UserIdentityTokens]

@@ -244,7 +244,7 @@ def _best(words: Sequence[str]) -> _Phrase | None:
     # "current" is an adjective in most names: any other role is the better guess.
     found = [each for each in found if each.is_clear or each.role is not Role.CURRENT] or found
     clear = [each for each in found if each.is_clear]
-    return max(clear or found, key=lambda each: (len(each.words), len(each.words[0])))
+    return max(clear or found, key=lambda each: (len(each.words), sum(map(len, each.words))))
 
 
 def _has(spelt: set[str], phrase: _Phrase) -> bool:
