@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncua import Client
+from asyncua import Client, ua
 
 from aurelian.edge.certificates import read_certificates, sha256_of
 from aurelian.edge.ladder import Rung, Step, Verdict, whole
@@ -328,7 +328,7 @@ def test_nodes_that_are_not_there_are_named_with_those_that_may_be_meant(
     wrong = {"x": {"address": "nsu=urn:aurelian-test:node-opcua;s=V03"}}
     step = fault(of_secured(servers, nodes=1, signals=wrong), "E1603")
     assert step.verdict is Verdict.WARNING
-    assert "does not have 1 of the 2 nodes" in step.said
+    assert "does not have 1 of the 2 nodes: nsu=" in step.said
     assert "did you mean nsu=urn:aurelian-test:node-opcua;s=v" in step.fix
     alone = fault(of_secured(servers, nodes=0, signals=wrong), "E1603")
     assert alone.verdict is Verdict.FAILED
@@ -349,7 +349,7 @@ def test_values_of_bad_quality_are_counted_and_named(servers: Servers) -> None:
         step = fault(of_secured(servers), "E1703")
     finally:
         servers.run(servers.secured.write(1, 5.0))
-    assert step.said.startswith("1 of the 4 nodes have values that the server itself calls bad")
+    assert step.said.startswith("the server itself calls the values of 1 of the 4 nodes bad: ")
     assert "v1 (BadNoCommunication)" in step.said
     assert "does not reach the device" in step.fix
 
@@ -358,7 +358,7 @@ def test_no_value_within_the_time_is_said(servers: Servers) -> None:
     servers.run(servers.secured.add_mute())
     mute = {"mute": {}}
     step = fault(of_secured(servers, nodes=0, signals=mute, bounds={"values_s": 0.5}), "E1701")
-    assert "none of the 1 nodes gave a value within 0.5 s" in step.said
+    assert "no value of the node that was chosen came within 0.5 s" in step.said
     some = fault(of_secured(servers, signals=mute, bounds={"values_s": 0.5}), "E1702")
     assert some.said.startswith("1 of the 5 nodes gave no value within 0.5 s, first ")
     assert "press/mute" in some.said
@@ -402,9 +402,22 @@ def test_times_that_cannot_be_are_told_from_local_time(servers: Servers) -> None
     never = times(servers, "E1804", [(n, 86_400_000.0) for n in range(2)])
     assert "cannot be (1970-01-02 00:00:00 UTC)" in never.said
     stuck = times(servers, "E1805", [(n, now - 7000) for n in range(5)])
-    assert "change their value and not its time" in stuck.said
+    assert "change, and their time does not" in stuck.said
     none = times(servers, "E1803", [(n, -11_644_473_600_000.0) for n in range(3)])
-    assert "give their values no time" in none.said
+    assert "have no time" in none.said
+
+
+def test_a_user_who_is_refused_leaves_no_session(servers: Servers) -> None:
+    async def sessions() -> int:
+        source = make_source(servers.folder / "ours", servers.secured.url, source=BEST | OPERATOR)
+        async with session_of(source, servers.store) as session:
+            node = ua.ReadValueId(NodeId=ua.NodeId(2277), AttributeId=ua.AttributeIds.Value)
+            (answer,) = await session.services.read(ua.ReadParameters(NodesToRead=[node]))
+            return int(answer.Value.Value)
+
+    assert servers.run(sessions()) == 1
+    fault(of_secured(servers, password_env="WRONG_PASSWORD"), "E1506")
+    assert servers.run(sessions()) == 1
 
 
 def test_nothing_is_left_at_the_server(servers: Servers) -> None:
