@@ -17,8 +17,10 @@ from asyncua import Client, ua
 
 from aurelian.edge.certificates import read_certificates, sha256_of
 from aurelian.edge.ladder import Rung, Step, Verdict, whole
+from aurelian.edge.proposals.proposal import Proposal
 from aurelian.edge.trust_store import TrustStore
 from aurelian.model.plant_file import parse_plant
+from aurelian.model.plant_parts import Role
 from opcua_gateway.browse.discovery import Selection, discover
 from opcua_gateway.browse.plant_snippet import write_plant
 from opcua_gateway.browse.walk import Bounds as Reach
@@ -552,3 +554,29 @@ def test_what_is_found_is_proposed_with_its_reason_and_written_into_a_plant_file
     roles = {each.name: each.role for each in plant.areas[0].lines[0].units[0].signals}
     assert (roles["OilTemperature"], roles["GoodCount"]) == ("temperature", "good_count")
     assert roles["v3"] == "other"
+
+
+def test_an_enumeration_says_what_its_numbers_are_called_and_asks_for_what_they_mean(
+    servers: Servers,
+) -> None:
+    # The last test: this server's variables are those of another namespace from now on.
+    source = make_source(servers.folder / "ours", servers.clear.url)
+
+    async def look() -> tuple[Seen, Proposal]:
+        await servers.clear.add_namespace("urn:later")
+        async with session_of(source, servers.store) as session:
+            found = await discover(session, Selection(), Reach(nodes=1000, seconds=5))
+            found.variables = choose(found.variables, found.namespaces, ["mode"])
+            nodes = previewed(found.variables, found.namespaces)
+            async for rows in preview(session, source.model, nodes, source._settings, 0.5):
+                (row,) = rows
+        (variable,) = found.variables
+        variable.node.name = "Status"
+        return row, propose_signals(found, {"Status": row})[variable.node]
+
+    row, proposal = servers.run(look())
+    assert (row.value, row.names[4]) == (4, "Shutdown")
+    assert proposal.role is Role.STATE
+    assert proposal.question is not None
+    assert proposal.question.text == "Status is 4 (Shutdown) now: what is the machine doing?"
+    assert isinstance(proposal.states, dict) and proposal.states["0"] == "running"

@@ -137,7 +137,7 @@ _GENERIC_WORDS = (
     "value val actual act current cur curr ist istwert pv processvalue measured measurement "
     "number data accumulated accumulatedvalue count counter total sum avg average mean rms wert "
     "verdi varde vaerdi arvo mittaus malt id name numeric present presentvalue now reading "
-    "state status raw scaled out item sensor analog ai di tag"
+    "signal state status raw scaled out item sensor analog ai di tag"
 )
 _GENERIC = frozenset(_GENERIC_WORDS.split())
 """Last levels of a path that say nothing without the one above them."""
