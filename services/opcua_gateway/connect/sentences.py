@@ -74,12 +74,11 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     "E1307": Sentence(
         "The server offers no security",
-        "the server offers no encryption and no signatures at all, only {offered}, and beyond this "
-        "machine nothing is sent in the clear unless somebody says so",
-        "switch on the policy Basic256Sha256 with SignAndEncrypt in the server. Only if the "
-        "network "
-        "between is closed to others: write `security: {{policy: None}}` for this source and name "
-        "the host in AURELIAN_OPCUA_INSECURE_HOSTS",
+        "the server offers no encryption and no signatures at all, only {offered}, and nothing is "
+        "sent in the clear unless somebody says so",
+        "switch on the policy Basic256Sha256 with SignAndEncrypt in the server. Only if the network "
+        "between is closed to others: write `security: {{policy: None}}` for this source, and, "
+        "unless it is on this machine, name the host in AURELIAN_OPCUA_INSECURE_HOSTS",
     ),
     "E1308": Sentence(
         "The server does not speak in the clear",
