@@ -76,7 +76,8 @@ SENTENCES: Mapping[str, Sentence] = {
         "The server offers no security",
         "the server offers no encryption and no signatures at all, only {offered}, and nothing is "
         "sent in the clear unless somebody says so",
-        "switch on the policy Basic256Sha256 with SignAndEncrypt in the server. Only if the network "
+        "switch on the policy Basic256Sha256 with SignAndEncrypt in the server. Only if the "
+        "network "
         "between is closed to others: write `security: {{policy: None}}` for this source, and, "
         "unless it is on this machine, name the host in AURELIAN_OPCUA_INSECURE_HOSTS",
     ),
