@@ -132,7 +132,7 @@ async def steps_of(
     **bounds: float,
 ) -> list[Step]:
     settings = source._settings.model_copy(update={"opcua_timeout_s": 3.0})
-    limits = Bounds(**({"seconds": 20.0, "values_s": 0.6} | bounds))
+    limits = Bounds(**({"seconds": 20.0, "values_s": 0.4} | bounds))
     found = []
     async for step in whole(climb(source.model, settings, store, source._tags, limits)):
         found.append(step)
@@ -399,8 +399,6 @@ def test_times_that_cannot_be_are_told_from_local_time(servers: Servers) -> None
     ahead = times(servers, "E1806", [(n, now + 2 * HOUR_MS) for n in range(4)])
     assert "2 h ahead now" in ahead.said
     assert "(UTC+2)" in ahead.facts["zone"]
-    behind = times(servers, "E1806", [(n, time.time() * 1000 - 5.5 * HOUR_MS) for n in range(4)])
-    assert "5 h 30 min behind" in behind.said
     never = times(servers, "E1804", [(n, 86_400_000.0) for n in range(2)])
     assert "cannot be (1970-01-02 00:00:00 UTC)" in never.said
     stuck = times(servers, "E1805", [(n, now - 7000) for n in range(5)])
