@@ -106,8 +106,12 @@ def secured_mosquitto(
                 shutil.chown(each, account.uid, account.gid)
         log = home / "mqtt.log"
         program = Program("mqtt", (executable, "-c", str(conf)), log, cwd=state, account=account)
+        # Those of WebSockets open later than the others.
         server = servers.MqttServer(
-            program, lambda: ports.accepts(port["plain"]), port=port["plain"], kind="mosquitto"
+            program,
+            lambda: all(map(ports.accepts, port.values())),
+            port=port["plain"],
+            kind="mosquitto",
         )
         server.start()
         try:
