@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTProtocolVersion
@@ -58,15 +59,14 @@ class Talk:
         self.reason = ReasonCode(PacketTypes.CONNACK)
         self.connection = Connection(client, wanted.window)
         self._granted: asyncio.Future[list[ReasonCode]] | None = None
-        on_connect = client.on_connect
+        told = cast(Callable[..., None], client.on_connect)  # the connection's own
 
         def connected(*given: object) -> None:
             if isinstance(given[-1], Properties):
                 self.limits = given[-1].json()  # type: ignore[no-untyped-call]
-            assert on_connect is not None
-            on_connect(*given)
+            told(*given)
 
-        client.on_connect = connected  # type: ignore[assignment]
+        client.on_connect = connected
         client.on_subscribe = self._on_subscribe
 
     def _on_subscribe(
@@ -85,9 +85,9 @@ class Talk:
         granted: asyncio.Future[list[ReasonCode]] = asyncio.get_running_loop().create_future()
         self._granted = granted
         subscribe(self.client, replace(self.wanted, filters=tuple(filters)), self.version)
-        ended = self.connection.ended
+        ended: asyncio.Future[None] = self.connection.ended
         async with asyncio.timeout(self.wanted.timeout_s):
-            await asyncio.wait({granted, ended}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((granted, ended), return_when=asyncio.FIRST_COMPLETED)
         if not granted.done():
             await self.connection.take(1, 0.0)  # raises why it ended
             raise ConnectionLost("the broker ended the connection")

@@ -37,7 +37,7 @@ def of_connack(talk: Talk, address: Address, seconds: float) -> Step:
 
 async def endpoint_of(address: Address, error: BaseException, seconds: float) -> Step:
     """The step of a port where our own attempt came to nothing; whoever is there is asked what it
-    is."""
+    is. One of rung CERTIFICATE where it ends there."""
     first = Knock.HTTP if address.scheme in ("ws", "wss") else Knock.MQTT
     order = (first, *(each for each in ALL if each is not first))
     answer = await knock(address.host, address.port, _KNOCK_S, order)
@@ -71,8 +71,19 @@ def _judge(
             secure = "wss" if address.scheme == "ws" else "mqtts"
             return "E1351", {"url": _url(address, secure)}
         case Speaks.TLS:
-            return "E1363", {"what": said}
+            return _of_hanging_up_in_tls(address, answer, said)
     return "E1356", {"what": answer.said}
+
+
+def _of_hanging_up_in_tls(
+    address: Address, answer: Answer, said: str
+) -> tuple[str, dict[str, str]]:
+    """TLS stands, and the end comes before a word of MQTT: in TLS 1.3 a broker judges our
+    certificate only then, and its reason may get lost with the connection."""
+    tls = address.model.tls
+    if tls is not None and tls.certificate:
+        return "E1462", {"what": "it ends the connection"}
+    return ("E1461", {}) if "wants a certificate" in answer.said else ("E1363", {"what": said})
 
 
 def _other_way(address: Address, answer: Answer, said: str) -> tuple[str, dict[str, str]]:

@@ -205,7 +205,10 @@ async def _of_no_connection(
         yield _speaks_tls(address, began)
         yield of_our_certificate(str(error), address.model, seconds)
     else:
-        yield await endpoint_of(address, error, seconds)
+        step = await endpoint_of(address, error, seconds)
+        if step.rung is Rung.CERTIFICATE:
+            yield _speaks_tls(address, began)
+        yield step
 
 
 def _speaks_tls(address: Address, began: float) -> Step:

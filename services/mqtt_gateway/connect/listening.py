@@ -164,7 +164,7 @@ async def _of_sparkplug(
     filled: dict[str, object] = {"seconds": f"{seconds:.0f}", "messages": heard.messages}
     if not heard.messages:
         if not any(arrivals.hosts.values()) and (options is None or options.mode == "primary"):
-            wider = await _of_nothing(talk, model, arrivals.filters[:1], seconds, _WIDER_SPARKPLUG)
+            wider = await _of_nothing(talk, model, arrivals.filters[:1], seconds)
             if wider.code != "E1751":
                 return wider
             hosts = listed(f"{each} says offline" for each in arrivals.hosts) or "none ever was"
@@ -172,7 +172,7 @@ async def _of_sparkplug(
             return step_of(
                 "E1762", seconds=seconds, facts=facts, hosts=hosts, host=host, filled=filled
             )
-        return await _of_nothing(talk, model, arrivals.filters[:1], seconds, _WIDER_SPARKPLUG)
+        return await _of_nothing(talk, model, arrivals.filters[:1], seconds)
     if heard.bad_count == heard.messages:
         what = readable(next(iter(heard.bad.values())), 200)
         return step_of(
@@ -205,9 +205,6 @@ async def _of_sparkplug(
     return passed(Rung.VALUES, said, seconds, facts)
 
 
-_WIDER_SPARKPLUG = (f"{PREFIX}/#",)
-
-
 def _name(edge: tuple[str, str], device: str | None) -> str:
     return "/".join((*edge, *(() if device is None else (device,))))
 
@@ -217,10 +214,9 @@ async def _of_nothing(
     model: SourceModel,
     filters: Sequence[str],
     seconds: float,
-    wider: Sequence[str] = (),
 ) -> Step:
     """Nothing came: what does, where more may be heard."""
-    others = await _others(talk, (*wider, "#", *_above(filters)))
+    others = await _others(talk, ("#", *_above(filters)))
     own = [each for each in others if not each.startswith(f"{PREFIX}/STATE/")]
     shown = " ".join(readable(each, 200) for each in own[:50])
     filled: dict[str, object] = {
@@ -256,9 +252,7 @@ async def _others(talk: Talk, wider: Sequence[str]) -> list[str]:
             while time.monotonic() < ends and len(found) < _MOST_OTHERS:
                 batch = await talk.take(_TAKE_S)
                 found |= dict.fromkeys(printable(m.topic) for m in batch.messages)
-            talk.unsubscribe((each,))
-            if found:
-                break
+            break
     except (ConnectionLost, TimeoutError):
         pass  # some brokers end the connection for that: then nothing more is known
     return [each for each in found if not each.startswith("$")]

@@ -39,7 +39,7 @@ async def subscribe_step(
 
     def failed(code: str, **more: object) -> Step:
         seconds = time.monotonic() - began
-        return step_of(code, seconds=seconds, facts=facts, filled=filled, **more)
+        return step_of(code, seconds=seconds, facts=facts, filled={**filled, **more})
 
     if talk.limits.get("WildcardSubscriptionAvailable") == 0 and any(
         each in ("+", "#") for name in filters for each in name.split("/")
