@@ -3,9 +3,10 @@ of before (part 4, 6.7); called by source.py."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from asyncua import Client, ua
 from asyncua.crypto.uacrypto import CertProperties
@@ -15,7 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from aurelian.edge.certificates import shown
 from opcua_gateway.failures import speaks_of_the_session
 from opcua_gateway.security.endpoints import Way, confirmed_token
-from opcua_gateway.security.policies import CertificateRefused, SignInRefused, Unacceptable
+from opcua_gateway.security.policies import (
+    CertificateRefused,
+    Refusal,
+    SignInRefused,
+    Unacceptable,
+)
 from opcua_gateway.security.server_certificate import split_chain
 from opcua_gateway.security.sign_in import shown_identity
 from opcua_gateway.session import Session, SessionLost, translated
@@ -24,6 +30,7 @@ from opcua_gateway.what_answers import explained
 
 log = logging.getLogger(__name__)
 
+_GIVE_BACK_S = 1.0
 _PLAIN_URI = "urn:aurelian:opcua-gateway"
 _SIGN_IN_REFUSED = frozenset(
     {
@@ -83,13 +90,25 @@ async def opened(
         if not session.resumed:
             with translated(f"open a session with {url}"), _trusted(way):
                 made = await _create_session(client, way)
-            with translated("compare the server's endpoints"):
-                token = confirmed_token(way, made.ServerEndpoints)
-            with translated(f"sign in at {url}"), _admitted(way):
-                await _sign_in(client, way, token)
+            try:
+                with translated("compare the server's endpoints"):
+                    token = confirmed_token(way, made.ServerEndpoints)
+                with translated(f"sign in at {url}"), _admitted(way):
+                    await _sign_in(client, way, token)
+            except (SessionLost, asyncio.CancelledError):
+                await _give_back(client)
+                raise
         yield session
     finally:
         client.disconnect_socket()
+
+
+async def _give_back(client: Client) -> None:
+    """End a session that nobody could sign in to: servers have room for few, and a gateway tries
+    again and again."""
+    with suppress(SessionLost), translated("give the session back"):
+        async with asyncio.timeout(_GIVE_BACK_S):
+            await client.uaclient.session.close_session(True)
 
 
 async def _secure(client: Client, way: Way) -> None:
@@ -184,14 +203,16 @@ def _trusted(way: Way) -> Iterator[None]:
         raise
     except ua.UaStatusCodeError as error:
         if way.policy is None and error.code in _CLEAR_REFUSED:
-            raise Unacceptable(_no_clear(error), _CLEAR_STEP) from error
+            raise Unacceptable(_no_clear(error), _CLEAR_STEP, Refusal.NO_CLEAR) from error
         if way.own is None or not _is_of_certificates(error):
             raise
         raise _distrusted(way, error) from error
     except InvalidSignature as error:
         step = "is it the server that it says it is?"
         raise CertificateRefused(
-            f"the server does not prove that it has the key of its certificate: {step}", step
+            f"the server does not prove that it has the key of its certificate: {step}",
+            step,
+            refusal=Refusal.NOT_PROVEN,
         ) from error
     except _HUNG_UP as error:
         if way.own is None:
@@ -199,10 +220,11 @@ def _trusted(way: Way) -> Iterator[None]:
         raise _distrusted(way, error) from error
     except ua.UaError as error:
         if way.policy is None and way.endpoint is None:
-            raise Unacceptable(_no_clear(error), _CLEAR_STEP) from error
+            raise Unacceptable(_no_clear(error), _CLEAR_STEP, Refusal.NO_CLEAR) from error
         # Another certificate than before, or not the endpoint that we speak to.
         raise Unacceptable(
-            f"the server's answer does not fit the endpoint that it offered: {error}"
+            f"the server's answer does not fit the endpoint that it offered: {error}",
+            refusal=Refusal.LIST_CHANGED,
         ) from error
 
 
@@ -228,10 +250,12 @@ def _admitted(way: Way) -> Iterator[None]:
     except ua.UaStatusCodeError as error:
         if way.identity.certificate is not None and _is_of_certificates(error):
             step = "does it trust that certificate as a user's?"
-            raise SignInRefused(f"the server refuses {who}: {error}; {step}", step) from error
+            text = f"the server refuses {who}: {error}; {step}"
+            raise SignInRefused(text, step, Refusal.USER_CERTIFICATE_REFUSED) from error
         if error.code in _SIGN_IN_REFUSED or (way.identity.name and _is_of_certificates(error)):
             step = _next_step(way, error)
-            raise SignInRefused(f"the server refuses {who}: {error}; {step}", step) from error
+            text = f"the server refuses {who}: {error}; {step}"
+            raise SignInRefused(text, step, Refusal.USER_REFUSED) from error
         if way.own is not None and _is_of_certificates(error):
             raise _distrusted(way, error) from error
         raise
@@ -262,4 +286,5 @@ def _distrusted(way: Way, error: BaseException) -> CertificateRefused:
     assert way.own is not None
     said = str(error) or type(error).__name__
     step = f"does it trust our certificate {shown(way.own.sha256)}? Its file is {way.own.file}"
-    return CertificateRefused(f"the server ends the secured connection ({said}): {step}", step)
+    text = f"the server ends the secured connection ({said}): {step}"
+    return CertificateRefused(text, step, refusal=Refusal.OURS_REFUSED)

@@ -96,6 +96,10 @@ class NodeOpcua:
         """Give each session no more from now on; those that are there stay."""
         await self._do("subscriptions", most)
 
+    async def allow_sessions(self, most: int) -> None:
+        """Give no more from now on; those that are there stay."""
+        await self._do("sessions", most)
+
     async def alarm(self, number: int, **change: object) -> None:
         """An event of an alarm: active, message, severity, retain, acked, confirmed."""
         await self._do("alarm", number, change)
@@ -177,6 +181,7 @@ async def node_opcua(
     clock_ahead_ms: int = 0,
     alarms: int = 0,
     uri: str = NAMESPACE,
+    host: str = "127.0.0.1",
     redundancy: int = 0,
     redundant: Sequence[tuple[str, str]] = (),
 ) -> AsyncIterator[NodeOpcua]:
@@ -202,6 +207,7 @@ async def node_opcua(
         alarms: so many at an object `s=press`, and one of the limits of `s=press.temperature`.
         clock_ahead_ms: of all its times, negative: behind.
         uri: its ApplicationUri.
+        host: in the addresses that it names.
         redundancy: RedundancySupport, with the ApplicationUris and addresses of the others,
             `redundant`.
     """
@@ -236,6 +242,7 @@ async def node_opcua(
         "alarms": alarms,
         "clock_ahead_ms": clock_ahead_ms,
         "uri": uri,
+        "host": host,
         "redundancy": redundancy,
         "redundant": list(redundant),
     }

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from aurelian.edge.proposals.proposal import Proposal
 from aurelian.model.machine_states import Unknown, read_state
 from aurelian.model.names import shorten
 from aurelian.model.sample import ValueType
@@ -28,6 +29,7 @@ class _Signal:
     variable: Variable
     address: str
     state: StateFound | None = None
+    proposal: Proposal | None = None
 
 
 @dataclass(slots=True)
@@ -38,13 +40,19 @@ class _Unit:
     taken: set[str] = field(default_factory=set)
 
 
-def write_plant(found: Discovery, source: SourceModel) -> str:
+def write_plant(
+    found: Discovery, source: SourceModel, proposals: Mapping[Node, Proposal] | None = None
+) -> str:
     """The text of a plant file with every readable variable that was found as a signal.
+
+    Args:
+        proposals: roles, units and states of variables: what is likely is written, a guess is a
+            comment. None: only the states that a companion specification knows.
 
     Raises:
         ValueError: there is none.
     """
-    units, left_out = _sort_into_units(found, source.id)
+    units, left_out = _sort_into_units(found, source.id, proposals or {})
     if not units:
         raise ValueError("none of the variables can be a signal: " + "; ".join(left_out))
     lines = [
@@ -113,7 +121,9 @@ def _legal(part: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", plain).strip("-_.")
 
 
-def _sort_into_units(found: Discovery, otherwise: str) -> tuple[list[_Unit], list[str]]:
+def _sort_into_units(
+    found: Discovery, otherwise: str, proposals: Mapping[Node, Proposal]
+) -> tuple[list[_Unit], list[str]]:
     """The units with their signals, and what is none."""
     units: dict[Node | None, _Unit] = {}
     names: set[str] = set()
@@ -134,7 +144,7 @@ def _sort_into_units(found: Discovery, otherwise: str) -> tuple[list[_Unit], lis
         elif address is None:
             unwritable += 1
         else:
-            at = _unit_node(node, found)
+            at = unit_node(node, found)
             state = proposed.get(at)
             unit = unit_at(at)
             unit.signals.append(
@@ -143,6 +153,7 @@ def _sort_into_units(found: Discovery, otherwise: str) -> tuple[list[_Unit], lis
                     variable,
                     address,
                     state if state is not None and state.variable is node else None,
+                    proposals.get(node),
                 )
             )
     for at, state in proposed.items():
@@ -170,11 +181,11 @@ def _proposed_states(found: Discovery) -> dict[Node | None, StateFound]:
     for state in found.recognised.states:
         variable = found.states.get(state.variable)
         if variable is not None and variable.is_readable:
-            proposed.setdefault(_unit_node(state.variable, found), state)
+            proposed.setdefault(unit_node(state.variable, found), state)
     return proposed
 
 
-def _unit_node(node: Node, found: Discovery) -> Node | None:
+def unit_node(node: Node, found: Discovery) -> Node | None:
     """What is the machine of a variable: one that is known as such, else the first object on the
     way that is no folder, else the folder that it is in."""
     objects = [each for each in node.way if each.node_class == OBJECT]
@@ -229,8 +240,13 @@ def _signal_line(signal: _Signal) -> str:
     if signal.state is not None:
         states = signal.state.rule.states
         parts |= {"role": "state", "states": states if isinstance(states, str) else dict(states)}
-    if variable.unit:
-        parts["unit"] = variable.unit
+    elif signal.proposal is not None and signal.proposal.is_written:
+        parts |= {"role": signal.proposal.role.value}
+        if signal.proposal.states is not None:
+            states = signal.proposal.states
+            parts["states"] = states if isinstance(states, str) else dict(states)
+    if unit := variable.unit or (signal.proposal.unit if signal.proposal is not None else ""):
+        parts["unit"] = unit
     if variable.range is not None and kind in _NUMBERS:
         parts["range"] = list(variable.range)
     return _flow(parts)
@@ -245,7 +261,11 @@ def _remarks(signal: _Signal) -> Iterator[str]:
         yield f"{signal.name}: {variable.node.path}"
     if variable.value_type is None:
         yield f"{signal.name}: the server leaves its type open ({variable.type_name})"
-    if variable.unit_shown and not variable.unit:
+    if signal.proposal is not None and signal.state is None and signal.proposal.why:
+        role, sureness = signal.proposal.role.value, signal.proposal.sureness.value
+        yield f"{signal.name}: {role} ({sureness}): {'; '.join(signal.proposal.why)}"
+    has_unit = variable.unit or (signal.proposal is not None and signal.proposal.unit)
+    if variable.unit_shown and not has_unit:
         yield f"{signal.name}: its unit is {variable.unit_shown!r}, write it in UCUM"
     state = signal.state
     if state is None:

@@ -37,6 +37,7 @@ from opcua_gateway.security.policies import (
     OF_TODAY,
     POLICIES,
     CertificateRefused,
+    Refusal,
     Unacceptable,
     described,
     policy_of,
@@ -112,21 +113,28 @@ class Endpoints:
 
         Raises:
             Unacceptable: what it offers is not what the source asks for.
-                SessionLost: it does not answer.
+            SessionLost: it does not answer.
         """
-        security = self._security
         if self._refused:
-            raise Unacceptable(self._refused)
+            raise Unacceptable(self._refused, refusal=Refusal.CLEAR_NOT_ALLOWED)
         identity = await asyncio.to_thread(read_identity, self._model)
-        if security.policy == NONE and identity == NOBODY:
+        if self._security.policy == NONE and identity == NOBODY:
             return Way()
-        asking = Client(self._model.url, timeout=timeout_s)
+        return await self._way_of(await self.ask(timeout_s), identity)
+
+    async def ask(self, timeout_s: float) -> list[ua.EndpointDescription]:
+        """What the server offers. Raises SessionLost where it does not answer."""
+        url = self._model.url
+        asking = Client(url, timeout=timeout_s)
         keep_limits(asking)
         try:
-            with translated(f"ask {self._model.url} for its endpoints"):
-                offered = await asking.connect_and_get_server_endpoints()
+            with translated(f"ask {url} for its endpoints"):
+                return list(await asking.connect_and_get_server_endpoints() or ())
         except SessionLost as error:
-            raise await explained(error, self._model.url) from error.__cause__
+            raise await explained(error, url) from error.__cause__
+
+    async def _way_of(self, offered: Sequence[ua.EndpointDescription], identity: Identity) -> Way:
+        security = self._security
         with translated("choose one of its endpoints"):
             chosen = choose_endpoint(offered, security)
             token = choose_token(chosen, identity, security)
@@ -134,17 +142,18 @@ class Endpoints:
         certificate = None
         if policy is not None or is_protected(token, chosen):
             with translated("check the server's certificate"):
-                certificate = await asyncio.to_thread(self._check, chosen)
+                certificate = await asyncio.to_thread(self.check, chosen)
         own = None
         if policy is not None:
             try:
                 own = await asyncio.to_thread(own_certificate, self._store, self._gateway)
             except (TrustError, OSError, *UNREADABLE) as error:
-                raise CertificateRefused(f"no certificate of our own: {error}") from error
+                text = f"no certificate of our own: {error}"
+                raise CertificateRefused(text, refusal=Refusal.NO_OWN) from error
         mode = chosen.SecurityMode
         return Way(policy, mode, certificate, own, token, identity, chosen, security)
 
-    def _check(self, endpoint: ua.EndpointDescription) -> bytes:
+    def check(self, endpoint: ua.EndpointDescription) -> bytes:
         """DER of the server's certificate, found right.
 
         Raises:
@@ -154,7 +163,8 @@ class Endpoints:
         try:
             chain = split_chain(endpoint.ServerCertificate or b"")
         except ValueError as error:
-            raise CertificateRefused(f"the server's certificate cannot be read: {error}") from error
+            text = f"the server's certificate cannot be read: {error}"
+            raise CertificateRefused(text, refusal=Refusal.UNREADABLE) from error
         expected = Expected(
             security.server_uri
             or (endpoint.Server.ApplicationUri if endpoint.Server else "")
@@ -166,7 +176,8 @@ class Endpoints:
         try:
             lists = self._store.lists()
         except OSError as error:
-            raise CertificateRefused(f"the list of trusted certificates: {error}") from error
+            text = f"the list of trusted certificates: {error}"
+            raise CertificateRefused(text, refusal=Refusal.NO_OWN) from error
         faults = find_faults(chain, lists, expected, utc_now(), security.waive)
         first_use = security.trust == "first_use" and not security.server_sha256
         if first_use and {each.check for each in faults} <= {UNTRUSTED}:
@@ -174,9 +185,8 @@ class Endpoints:
             try:
                 is_first = self._store.first_used(own, self._first_of)
             except OSError as error:
-                raise CertificateRefused(
-                    f"the first certificate cannot be kept: {error}"
-                ) from error
+                text = f"the first certificate cannot be kept: {error}"
+                raise CertificateRefused(text, refusal=Refusal.NO_OWN) from error
             if is_first:
                 return _der(own)
         if not faults:
@@ -207,7 +217,14 @@ class Endpoints:
                 if mine
                 else f"; {was}, of the same ApplicationUri, is accepted"
             )
-        raise CertificateRefused(f"{said}. {step}", step, own)
+        raise CertificateRefused(
+            f"{said}. {step}",
+            step,
+            own,
+            checks=tuple(each.check for each in faults),
+            reasons=tuple(each.reason for each in faults),
+            before=tuple(each.sha256 for each in before),
+        )
 
     def _earlier(self, certificate: x509.Certificate) -> list[Listed]:
         """What was accepted for this server before."""
@@ -292,15 +309,17 @@ def choose_endpoint(
             "switch it on there, or, if the network between is closed, say security: "
             "{policy: None} for this source"
         )
-        raise Unacceptable(f"the server offers no security at all: {step}", step)
+        raise Unacceptable(
+            f"the server offers no security at all: {step}", step, Refusal.NO_SECURITY
+        )
     if security.policy == NONE:
         step = "say security: {policy: best} for this source"
         said = f"the server does not speak in the clear; it offers {', '.join(secured)}"
-        raise Unacceptable(f"{said}: {step}", step)
+        raise Unacceptable(f"{said}: {step}", step, Refusal.NO_CLEAR)
     asked = "any security of today" if security.policy == "best" else security.policy
     step = "name one of them under `security` as `policy` and `mode`"
     said = f"the server does not offer {asked} with {security.mode}; it offers {', '.join(secured)}"
-    raise Unacceptable(f"{said}: {step}", step)
+    raise Unacceptable(f"{said}: {step}", step, Refusal.NOT_OFFERED)
 
 
 def confirmed_token(
@@ -318,12 +337,9 @@ def confirmed_token(
     try:
         best = choose_endpoint(offered or (), way.security)
     except Unacceptable as error:
-        raise Unacceptable(_changed(str(error)), _CHANGED_STEP) from error
+        raise _changed(str(error)) from error
     if described(best) != described(way.endpoint):
-        raise Unacceptable(
-            _changed(f"it offers {described(best)}, and said {described(way.endpoint)} before"),
-            _CHANGED_STEP,
-        )
+        raise _changed(f"it offers {described(best)}, and said {described(way.endpoint)} before")
     reasons = []
     for each in offered or ():
         if _is_usable(each) and described(each) == described(way.endpoint):
@@ -331,7 +347,7 @@ def confirmed_token(
             if not reason:
                 return token
             reasons.append(reason)
-    raise Unacceptable(_changed(reasons[0]), _CHANGED_STEP)
+    raise _changed(reasons[0])
 
 
 def _compare(way: Way, now: ua.EndpointDescription) -> tuple[str, ua.UserTokenPolicy | None]:
@@ -366,10 +382,12 @@ _CHANGED_STEP = (
 )
 
 
-def _changed(reason: str) -> str:
-    return (
+def _changed(reason: str) -> Unacceptable:
+    return Unacceptable(
         f"on the secured channel the server says otherwise than before it: {reason}. Somebody "
-        f"between may change its list of endpoints to have something weaker taken: {_CHANGED_STEP}"
+        f"between may change its list of endpoints to have something weaker taken: {_CHANGED_STEP}",
+        _CHANGED_STEP,
+        Refusal.LIST_CHANGED,
     )
 
 

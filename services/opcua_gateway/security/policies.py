@@ -3,6 +3,8 @@ sign_in.py."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from asyncua import ua
 from asyncua.crypto import security_policies
 from cryptography import x509
@@ -26,9 +28,39 @@ NONE = "None"
 _STRENGTH = (*POLICIES, NONE)
 
 
+class Refusal(StrEnum):
+    """What is not acceptable, for whoever tells it in other words."""
+
+    CLEAR_NOT_ALLOWED = "clear_not_allowed"  # here, to that host
+    NO_SECURITY = "no_security"  # the server offers none
+    NO_CLEAR = "no_clear"  # it offers nothing else
+    NOT_OFFERED = "not_offered"  # not the policy or mode that was named
+    LIST_CHANGED = "list_changed"  # on the secured channel it says otherwise
+    NOT_BELIEVED = "not_believed"  # the server's certificate does not pass our checks
+    UNREADABLE = "unreadable"  # nor can it be read
+    NO_OWN = "no_own"  # we have no certificate
+    OURS_REFUSED = "ours_refused"  # by the server
+    NOT_PROVEN = "not_proven"  # the server does not have the key of its certificate
+    NO_SECRET = "no_secret"  # our password or user's certificate is not there
+    NO_TOKEN = "no_token"  # the server takes no such user
+    TOKEN_UNKNOWN = "token_unknown"  # nor is its policy for users understood here
+    PASSWORD_IN_CLEAR = "password_in_clear"
+    USER_UNPROVEN = "user_unproven"  # anybody could bring the user's certificate
+    USER_REFUSED = "user_refused"
+    USER_CERTIFICATE_REFUSED = "user_certificate_refused"
+
+
 class Unacceptable(SessionLost):
     """The server is there, and what it offers or shows is not what the source asks for; the text
-    says what to do."""
+    says what to do.
+
+    Attributes:
+        refusal: what it is about; None: what has no name.
+    """
+
+    def __init__(self, text: str = "", step: str = "", refusal: Refusal | None = None) -> None:
+        super().__init__(text, step)
+        self.refusal = refusal
 
 
 class SignInRefused(Unacceptable):
@@ -40,13 +72,23 @@ class CertificateRefused(Unacceptable):
 
     Attributes:
         refused: the server's, where it is that one; None: ours, or one that cannot be read.
+        checks, reasons: that it does not pass, by their names in server_certificate.py, each with
+            its sentence.
+        before: fingerprints of those that were accepted before for this server.
     """
 
     def __init__(
-        self, text: str = "", step: str = "", refused: x509.Certificate | None = None
+        self,
+        text: str = "",
+        step: str = "",
+        refused: x509.Certificate | None = None,
+        refusal: Refusal = Refusal.NOT_BELIEVED,
+        checks: tuple[str, ...] = (),
+        reasons: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(text, step)
-        self.refused = refused
+        super().__init__(text, step, refusal)
+        self.refused, self.checks, self.reasons, self.before = refused, checks, reasons, before
 
 
 def name_of(uri: str | None) -> str:

@@ -3,6 +3,7 @@ endpoints.py and connection.py."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from aurelian.model.source_model import SourceModel
 from opcua_gateway.security.policies import (
     NONE,
     OF_TODAY,
+    Refusal,
     SignInRefused,
     described,
     is_known,
@@ -57,6 +59,13 @@ def shown_identity(identity: Identity) -> str:
     return "nobody"
 
 
+def shown_tokens(endpoints: Iterable[ua.EndpointDescription]) -> str:
+    """The ways to sign in that endpoints have, for people; empty: none."""
+    offered = [token for each in endpoints for token in each.UserIdentityTokens or ()]
+    kinds = {_TOKENS.get(each.TokenType, "something unknown") for each in offered}
+    return " or ".join(sorted(kinds))
+
+
 def read_identity(model: SourceModel) -> Identity:
     """As whom a source signs in; its secrets are read anew each time.
 
@@ -75,15 +84,15 @@ def read_identity(model: SourceModel) -> Identity:
         password, origin = read_password(model)
         return Identity(model.user, password, origin=origin)
     except PasswordError as error:
-        raise SignInRefused(str(error), error.step) from error
+        raise SignInRefused(str(error), error.step, Refusal.NO_SECRET) from error
     except OSError as error:
         file = str(error.filename)
         names = ("user_certificate", "user_key")
         field = next((n for n in names if str(Path(getattr(model, n))) == file), "its source")
         missed = missing(file, field, error)
-        raise SignInRefused(str(missed), missed.step) from error
+        raise SignInRefused(str(missed), missed.step, Refusal.NO_SECRET) from error
     except UNREADABLE as error:
-        raise SignInRefused(f"cannot sign in: {error}") from error
+        raise SignInRefused(f"cannot sign in: {error}", refusal=Refusal.NO_SECRET) from error
 
 
 def choose_token(
@@ -104,16 +113,16 @@ def choose_token(
     offered = endpoint.UserIdentityTokens or ()
     tokens = [each for each in offered if each.TokenType == wanted]
     if not tokens:
-        kinds = {_TOKENS.get(each.TokenType, "something unknown") for each in offered}
         is_nobody = wanted == ua.UserTokenType.Anonymous
         hint = "say `user` and `password_file`" if is_nobody else ""
         step = f"{hint} for this source" if hint else ""
         refuses = "take a session without a user" if is_nobody else f"let {_TOKENS[wanted]} sign in"
         raise SignInRefused(
             f"the server does not {refuses}; it wants "
-            f"{' or '.join(sorted(kinds)) or 'nothing that it names'}"
+            f"{shown_tokens([endpoint]) or 'nothing that it names'}"
             + (f": {step}" if step else ""),
             step,
+            Refusal.NO_TOKEN,
         )
     if wanted == ua.UserTokenType.Anonymous:
         return tokens[0]
@@ -125,14 +134,16 @@ def choose_token(
             f"the server lets {_TOKENS[wanted]} sign in by {' or '.join(names)} only, which is "
             f"not understood here: {step}",
             step,
+            Refusal.TOKEN_UNKNOWN,
         )
     token = min(known, key=lambda each: weakness(policy_of_token(each, endpoint)))
     if is_protected(token, endpoint):
         return token
     if wanted == ua.UserTokenType.Certificate:
-        raise SignInRefused(_unproven(policy_of_token(token, endpoint)))
+        text = _unproven(policy_of_token(token, endpoint))
+        raise SignInRefused(text, refusal=Refusal.USER_UNPROVEN)
     if identity.password and not is_covered(endpoint) and "clear_password" not in security.waive:
-        raise SignInRefused(_uncovered(token, endpoint))
+        raise SignInRefused(_uncovered(token, endpoint), refusal=Refusal.PASSWORD_IN_CLEAR)
     return token
 
 

@@ -13,7 +13,7 @@ const opcua = await import(pathToFileURL(require.resolve("node-opcua")).href);
 
 const server = new opcua.OPCUAServer({
   port: options.port,
-  hostname: "127.0.0.1",
+  hostname: options.host,
   resourcePath: "/UA/Peer",
   serverInfo: { applicationUri: options.uri },
   allowAnonymous: options.anonymous,
@@ -213,6 +213,10 @@ const commands = {
   // How many subscriptions a session may have from now on; those that are there stay.
   subscriptions(most) {
     server.engine.serverCapabilities.maxSubscriptionsPerSession = most;
+  },
+  // How many sessions there may be from now on; those that are there stay.
+  sessions(most) {
+    server.engine.serverCapabilities.maxSessions = most;
   },
   // Ends all sessions with their subscriptions.
   forget() {

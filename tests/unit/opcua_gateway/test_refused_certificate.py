@@ -38,7 +38,7 @@ def refused(endpoints: Endpoints, server: Made) -> CertificateRefused:
 def meet(endpoints: Endpoints, server: Made) -> None:
     offered = ua.EndpointDescription(ServerCertificate=server.der)
     offered.Server.ApplicationUri = uris_of(server.certificate)[0]
-    assert endpoints._check(offered) == server.der
+    assert endpoints.check(offered) == server.der
 
 
 def run_printed(text: str, what: str) -> None:

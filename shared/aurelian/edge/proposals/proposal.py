@@ -92,6 +92,11 @@ class Proposal:
     sureness: Sureness = Sureness.GUESS
     question: StateQuestion | None = None
 
+    @property
+    def is_written(self) -> bool:
+        """Whether it is sure enough to go into a plant file that somebody looks through."""
+        return self.role is not Role.OTHER and self.sureness is not Sureness.GUESS
+
 
 def propose(found: Found) -> Proposal:
     """What a signal may be, by itself."""
