@@ -97,22 +97,24 @@ def judge_clock(
     if abs(off) <= _NEAR:
         said = f"the machine's clock agrees with ours ({_span(off)} {_way(off)})"
         return passed(Rung.CLOCK, said, seconds, facts)
-    step = _of_unit(read, model) or _of_zone(off, read, model, zones) or _of_clock(off, read)
+    step = _of_unit(off, read, model) or _of_zone(off, read, model, zones) or _of_clock(off, read)
     return Step(
         step.rung, Verdict.WARNING, step.said, step.fix, step.code, seconds, {**facts, **step.facts}
     )
 
 
-def _of_unit(read: Sequence[Stamp], model: SourceModel) -> Step | None:
+def _of_unit(off: int, read: Sequence[Stamp], model: SourceModel) -> Step | None:
     """Numbers that are of now in another unit."""
+    if abs(off) < 30 * _DAY:
+        return None
     numbers = [each for each in read if _number(each.raw) is not None]
     if len(numbers) * 2 <= len(read):
         return None
     for unit, factor in _FACTORS.items():
         if unit == model.time_unit:
             continue
-        off = median((_number(each.raw) or 0.0) * factor - each.at for each in numbers)
-        if abs(off) < _DAY:
+        other = median((_number(each.raw) or 0.0) * factor - each.at for each in numbers)
+        if abs(other) < _DAY:
             as_now = "what they look like" if model.time_unit == "auto" else _WORDS[model.time_unit]
             return step_of(
                 "E1853",

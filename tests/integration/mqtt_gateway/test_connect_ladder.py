@@ -83,6 +83,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory, issuer: Made) -> Iterator[S
         yield found
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one machine nobody has to be waited for."""
+    monkeypatch.setattr("mqtt_gateway.connect.listening._WIDER_S", 0.5)
+
+
 def settings_for_tests(**more: object) -> MqttGatewaySettings:
     return MqttGatewaySettings(gateway="ladder", mqtt_timeout_s=4, **more)
 
@@ -223,7 +229,9 @@ async def test_what_is_no_broker_is_named(
     )
 
 
-async def test_something_that_says_nothing_is_told_from_something_that_hangs_up() -> None:
+async def test_something_that_says_nothing_is_told_from_something_that_hangs_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             await reader.read()
@@ -232,6 +240,7 @@ async def test_something_that_says_nothing_is_told_from_something_that_hangs_up(
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         settings = MqttGatewaySettings(gateway="ladder", mqtt_timeout_s=0.3)
+        monkeypatch.setattr("mqtt_gateway.connect.endpoint._KNOCK_S", 0.2)
         began = time.monotonic()
         *_, step = [each async for each in climb(model_of(f"mqtt://127.0.0.1:{port}"), settings)]
     assert step.code == "E1357" and "says nothing" in step.said
@@ -618,14 +627,9 @@ def birth(number: int = 1) -> bytes:
 
 
 async def test_births_of_edge_nodes_are_counted(broker: SecuredMosquitto, peer: Peer) -> None:
-    seq = 0
-
     def send() -> None:
-        nonlocal seq
-        if not seq:
-            peer.send("spBv1.0/Born/NBIRTH/E1", birth())
-        seq += 1
-        peer.send("spBv1.0/Born/NDATA/E1", metrics(seq % 256, Force=2.0))
+        peer.send("spBv1.0/Born/NBIRTH/E1", birth())
+        peer.send("spBv1.0/Born/NDATA/E1", metrics(1, Force=2.0))
 
     steps = await hearing(broker, peer, send, kind="sparkplug", group="Born")
     assert steps[6].verdict is Verdict.PASSED, steps[6]
@@ -704,6 +708,7 @@ async def test_a_gateway_that_runs_is_not_disturbed_and_nothing_stays_at_the_bro
     url = url_of(broker, "plain")
     await climbed(url, kind="sparkplug", group="Quiet")
     await climbed(url, share="g", listen_s=0.1)
+    await until(lambda: broker.log.read_text().rstrip().endswith("disconnected."), timeout_s=5)
     log = broker.log.read_bytes()[before:].decode()
     names = {
         line.split(" as ")[1].split()[0] for line in log.splitlines() if " as aurelian-" in line
