@@ -112,9 +112,11 @@ def _reads(
     return True
 
 
-def make_context(unit: str, entry: TopicModel, times: Times | None = None) -> Context:
+def make_context(
+    unit: str, entry: TopicModel, times: Times | None = None, received_at: int | None = None
+) -> Context:
     """A context in which nothing is declared."""
-    return Context(unit, _nothing, times or Times(), entry, Memory(), None)
+    return Context(unit, _nothing, times or Times(), entry, Memory(), received_at)
 
 
 def _nothing(unit: str) -> dict[str, ValueType]:
