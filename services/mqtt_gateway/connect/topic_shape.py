@@ -8,32 +8,11 @@ from collections.abc import Sequence
 from aurelian.edge.proposals.name_words import role_of_name
 
 _KINDS = frozenset(
-    [
-        "state",
-        "status",
-        "data",
-        "values",
-        "value",
-        "telemetry",
-        "sensor",
-        "sensors",
-        "measurement",
-        "measurements",
-        "json",
-        "tele",
-        "stat",
-        "out",
-        "payload",
-        "message",
-        "update",
-        "event",
-        "events",
-        "info",
-        "metrics",
-        "tags",
-        "raw",
-        "live",
-    ]
+    {
+        *("state", "status", "data", "values", "value", "telemetry", "sensor", "sensors", "json"),
+        *("measurement", "measurements", "tele", "stat", "out", "payload", "message", "update"),
+        *("event", "events", "info", "metrics", "tags", "raw", "live"),
+    }
 )
 """Words for what a topic brings, that no machine is called."""
 

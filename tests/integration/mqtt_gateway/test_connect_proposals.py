@@ -1,10 +1,11 @@
-"""What is heard at a real broker: the tree of topics, the proposals out of it, and a plant file that
-is made of them, tried."""
+"""What is heard at a real broker: the tree of topics, the proposals out of it, and a plant file
+that is made of them, tried."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +23,7 @@ from mqtt_gateway.connect.sightings import Sightings
 from mqtt_gateway.connect.topic_tree import Level, tree_of
 from mqtt_gateway.connect.trial import Trial, try_out
 from mqtt_gateway.settings import MqttGatewaySettings
-from tests.peers.foreign_edge_nodes import foreign_node
+from tests.peers.foreign_edge_nodes import ForeignNode, foreign_node
 
 pytestmark = pytest.mark.mosquitto
 SETTINGS = MqttGatewaySettings(gateway="proposals", mqtt_timeout_s=5)
@@ -111,7 +112,7 @@ def plain_machines(root: str) -> Callable[[paho.Client], None]:
 
     def send(client: paho.Client) -> None:
         nonlocal count
-        count += 1
+        count += random.randint(0, 3)  # what rises evenly is a sign of life, no count
         local = (datetime.now(UTC) + timedelta(hours=5, minutes=30)).isoformat()[:23]
         state = {"time": local, "good_count": count, "temperature_C": 21.5, "state": "running"}
         for name in ("press", "Öfen 2"):
@@ -215,7 +216,11 @@ async def test_a_trial_shows_what_is_refused_unknown_and_silent(mosquitto: str) 
 
 async def test_a_foreign_edge_node_is_proposed_by_its_birth(mosquitto: str) -> None:
     group = f"Found{time.time_ns()}"
-    async with foreign_node("sparkplug-client", mosquitto, group):
+    async with (
+        foreign_node("sparkplug-client", mosquitto, group) as node,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(_later(node))
         sightings = await heard(
             mosquitto, lambda _: None, (f"spBv1.0/{group}/#",), kind="sparkplug"
         )
@@ -229,3 +234,9 @@ async def test_a_foreign_edge_node_is_proposed_by_its_birth(mosquitto: str) -> N
         plant = plant_of(source)
         press = next(each for each in plant.units() if each.model.address == "E1/press")
         assert "Force" in {each.name for each in press.model.signals}
+
+
+async def _later(node: ForeignNode) -> None:
+    for value in (5.0, 6.0):
+        await asyncio.sleep(0.3)
+        await node.do("data", value)
