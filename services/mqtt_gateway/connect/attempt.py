@@ -20,7 +20,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 from aurelian.model.source_model import SourceModel
 from mqtt_gateway.address import Address
 from mqtt_gateway.connection import Batch, Connection, ConnectionLost, Wanted
-from mqtt_gateway.opening import FIRST_VERSION, answer, open_wire, other, refused_by, subscribe
+from mqtt_gateway.opening import (
+    FIRST_VERSION,
+    answer,
+    close,
+    open_wire,
+    other,
+    refused_by,
+    subscribe,
+)
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.wire import Wire
 
@@ -127,18 +135,23 @@ async def talking(wanted: Wanted, version: MQTTProtocolVersion) -> AsyncIterator
     client = Wire(wanted.client_id, version, clean=wanted.clean)
     client.connect_timeout = wanted.timeout_s
     talk = Talk(client, wanted, version)
-    connection = talk.connection
+    connection, is_open = talk.connection, False
     try:
         wanted.address.prepare(client)
         async with asyncio.timeout(wanted.timeout_s):
             await open_wire(client, wanted, version)
+            is_open = True
             connection.begin()
             talk.reason = await answer(connection.connected, version, wanted.address)
-        if client.fault or talk.reason.packetType != PacketTypes.CONNACK:
+        # A broker that says no hangs up at once, which is no other fault.
+        if talk.reason.packetType != PacketTypes.CONNACK:
             raise refused_by(talk.reason, wanted, client.fault or "it ended the connection")
         yield talk
     finally:
-        await connection.end()
+        if is_open:
+            await connection.end()
+        else:
+            close(client)  # nobody is there to say goodbye to
 
 
 async def connect(stack: AsyncExitStack, wanted: Wanted) -> Talk:

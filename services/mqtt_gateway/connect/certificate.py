@@ -74,6 +74,23 @@ async def shown_by(address: Address, timeout_s: float) -> Shown:
     )
 
 
+async def wants_ours(address: Address, timeout_s: float) -> bool:
+    """Whether the broker ends the handshake since we show no certificate. In TLS 1.2 it says so
+    before anything else; in 1.3 only later, where its words may get lost with the connection."""
+    tls = address.model.tls or MqttTls()
+    context = _context(MqttTls(alpn=tls.alpn))
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        await _handshake(address, tls, context, timeout_s)
+    except ssl.SSLError as error:
+        said = str(error).upper()
+        return "HANDSHAKE_FAILURE" in said or "CERTIFICATE" in said
+    except (OSError, TimeoutError):
+        return False
+    return False
+
+
 def _context(tls: MqttTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

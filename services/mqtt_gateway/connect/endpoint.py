@@ -8,6 +8,7 @@ from aurelian.edge.names import readable
 from mqtt_gateway.address import Address
 from mqtt_gateway.connect.attempt import UNSUPPORTED_VERSION, Talk
 from mqtt_gateway.connect.causes import passed, step_of
+from mqtt_gateway.connect.certificate import wants_ours
 
 _KNOCK_S = 1.5
 _BUSY = (136, 137, 151, 159)
@@ -42,6 +43,8 @@ async def endpoint_of(address: Address, error: BaseException, seconds: float) ->
     order = (first, *(each for each in ALL if each is not first))
     answer = await knock(address.host, address.port, _KNOCK_S, order)
     code, filled = _judge(address, answer, error)
+    if code == "E1363" and address.is_secure and await wants_ours(address, _KNOCK_S):
+        code = "E1461"
     facts = {} if answer is None else {"answers": answer.said}
     return step_of(code, seconds=seconds, facts=facts, where=address.where, filled=filled)
 
@@ -71,19 +74,17 @@ def _judge(
             secure = "wss" if address.scheme == "ws" else "mqtts"
             return "E1351", {"url": _url(address, secure)}
         case Speaks.TLS:
-            return _of_hanging_up_in_tls(address, answer, said)
+            return _of_hanging_up_in_tls(address, said)
     return "E1356", {"what": answer.said}
 
 
-def _of_hanging_up_in_tls(
-    address: Address, answer: Answer, said: str
-) -> tuple[str, dict[str, str]]:
+def _of_hanging_up_in_tls(address: Address, said: str) -> tuple[str, dict[str, str]]:
     """TLS stands, and the end comes before a word of MQTT: in TLS 1.3 a broker judges our
     certificate only then, and its reason may get lost with the connection."""
     tls = address.model.tls
     if tls is not None and tls.certificate:
         return "E1462", {"what": "it ends the connection"}
-    return ("E1461", {}) if "wants a certificate" in answer.said else ("E1363", {"what": said})
+    return "E1363", {"what": said}
 
 
 def _other_way(address: Address, answer: Answer, said: str) -> tuple[str, dict[str, str]]:

@@ -87,7 +87,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory, issuer: Made) -> Iterator[S
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """On one machine nobody has to be waited for."""
-    monkeypatch.setattr("mqtt_gateway.connect.listening._WIDER_S", 0.5)
+    monkeypatch.setattr("mqtt_gateway.connect.listening._WIDER_S", 0.3)
 
 
 def settings_for_tests(**more: object) -> MqttGatewaySettings:
@@ -100,7 +100,7 @@ def model_of(url: str, **more: object) -> SourceModel:
     return SourceModel.model_validate({"id": "x", "kind": "mqtt", "url": url} | more)
 
 
-async def climbed(url: str, *, listen_s: float = 0.5, **more: object) -> list[Step]:
+async def climbed(url: str, *, listen_s: float = 0.3, **more: object) -> list[Step]:
     return [
         step
         async for step in ladder.whole(
@@ -492,7 +492,7 @@ async def hearing(
     peer: Peer,
     send: Callable[[], object],
     *,
-    listen_s: float = 1.0,
+    listen_s: float = 0.6,
     **more: object,
 ) -> list[Step]:
     """Climb while something is sent again and again."""
