@@ -96,6 +96,10 @@ class NodeOpcua:
         """Give each session no more from now on; those that are there stay."""
         await self._do("subscriptions", most)
 
+    async def add_mute(self) -> None:
+        """Add a variable `s=mute` that never has a value."""
+        await self._do("add_mute")
+
     async def allow_sessions(self, most: int) -> None:
         """Give no more from now on; those that are there stay."""
         await self._do("sessions", most)

@@ -20,6 +20,9 @@ _EARLIEST = 946_684_800 * SECOND_US
 _OFF_BY_US = 60 * SECOND_US
 """A time in a zone is off by whole quarters of an hour, within so much."""
 
+_LEAST_STUCK = 3
+"""Different values at one time. Two may be a change that the server stamped only roughly."""
+
 _FURTHEST_US = 14 * 3600 * SECOND_US
 _ZONES = (
     "Europe/Oslo", "Europe/Helsinki", "Europe/London", "America/New_York", "America/Chicago",
@@ -59,7 +62,7 @@ def fault_of(times: Times, server_ahead: int) -> tuple[Fault, int] | None:
     """
     if not times.seen:
         return None
-    if all(each is None for _, each, _ in times.seen):
+    if times.seen[-1][1] is None:
         return Fault.NONE_GIVEN, 0
     timed = [(value, at, got) for value, at, got in times.seen if at is not None]
     # The first value may be from long ago: it says only what is in the future.
@@ -73,8 +76,8 @@ def fault_of(times: Times, server_ahead: int) -> tuple[Fault, int] | None:
         return Fault.LOCAL, quarters[-1]
     if at < _EARLIEST or at > received_at + MAX_AHEAD + max(server_ahead, 0):
         return Fault.IMPOSSIBLE, at
-    others = {repr(value) for value, _, _ in timed}
-    if len(others) > 2 and len({at for _, at, _ in timed}) == 1:
+    at_last = {repr(value) for value, other, _ in timed if other == at}
+    if len(at_last) >= _LEAST_STUCK:
         return Fault.STUCK, at
     return None
 
@@ -95,11 +98,12 @@ def zone_for(offset_us: int, now: datetime, own: Iterable[str] = ()) -> str:
     """A time zone whose clocks show so much more than UTC now; `own`: zones of the site, which are
     looked at first."""
     offset = timedelta(microseconds=offset_us)
-    hours = f"UTC{offset_us / 3_600_000_000:+05.1f}".replace(".0", "").replace("+0", "+")
+    hours, minutes = divmod(abs(offset_us) // (60 * SECOND_US), 60)
+    shown = f"UTC{'-' if offset_us < 0 else '+'}{hours}" + (f":{minutes:02}" if minutes else "")
     for name in (*own, *_ZONES):
         if name != "UTC" and now.astimezone(ZoneInfo(name)).utcoffset() == offset:
-            return f"{name} ({hours})"
-    return hours
+            return f"{name} ({shown})"
+    return shown
 
 
 def shown_offset(offset_us: int) -> str:

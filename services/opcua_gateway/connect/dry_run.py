@@ -37,7 +37,8 @@ class SignalRun:
     Attributes:
         samples: that would be stored.
         flags, statuses: how many of them have which, by name; plainly good ones have none.
-        rejects: how many values would be refused, by reason.
+        rejects: how many values would be refused, by class (`type`, `range`, `overflow` …), and
+            `reason`: why the last one would.
         value, source_time: the last one.
         refused: why the server does not give the node; empty: it does.
     """
@@ -48,6 +49,7 @@ class SignalRun:
     flags: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     rejects: Counter[str] = field(default_factory=Counter)
+    reason: str = ""
     value: Value = None
     source_time: int = 0
     refused: str = ""
@@ -160,7 +162,9 @@ def count(run: DryRun, group: Group) -> None:
                 rejected = codec.decode_rejected(data)
                 path, _, reason = rejected.reason.partition(": ")
                 if path in run.signals:
-                    run.signals[path].rejects[reason] += max(1, rejected.samples)
+                    signal = run.signals[path]
+                    signal.reason = reason
+                    signal.rejects[rejected.error_class] += max(1, rejected.samples)
                 else:
                     run.rejects[rejected.reason] += max(1, rejected.samples)
 

@@ -4,7 +4,7 @@ times, how often they change. Nothing is kept. For the commands and the page."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aurelian.edge.globs import chosen
@@ -15,6 +15,7 @@ from aurelian.model.time import SECOND_US
 from opcua_gateway.browse.plant_snippet import address_of
 from opcua_gateway.browse.variables import Variable
 from opcua_gateway.connect.watching import acknowledge, watching
+from opcua_gateway.data_types.type_definitions import TypeDefinitions
 from opcua_gateway.happenings import Message
 from opcua_gateway.items.asked import Asked
 from opcua_gateway.session import Session, status_name
@@ -24,6 +25,13 @@ MOST_NODES = 1000
 """In one preview: more is for nobody to look at."""
 
 _KEPT_VALUES = 200
+_PLAIN = frozenset(
+    {
+        "Boolean", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64",
+        "Float", "Double", "String", "DateTime", "UtcTime", "ByteString", "LocalizedText",
+    }
+)  # fmt: skip
+"""Types of whose values nothing has to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Seen:
         received_at: of the newest; 0: none came.
         changes: how often the value was another one than before.
         values, times: the newest in order, and when they came, seconds: for proposals.
+        names: of its numbers, where its type is an enumeration.
         refused: why the server does not give it; empty: it does.
     """
 
@@ -58,6 +67,7 @@ class Seen:
     changes: int = 0
     values: list[Value] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    names: Mapping[int, str] = field(default_factory=dict)
     refused: str = ""
 
     @property
@@ -147,6 +157,18 @@ async def preview(
     ) as watch:
         for handle, status in watch.refused.items():
             rows[handle].refused = status_name(status)
+        types = TypeDefinitions(
+            model.key,
+            [
+                (handle, node)
+                for handle, node in enumerate(watch.publishing.nodes)
+                if node is not None and nodes[handle].type_name not in _PLAIN
+            ],
+            settings.opcua_retry_s,
+        )
+        await types.read(session, settings.opcua_timeout_s)
+        for handle, row in enumerate(rows):
+            row.names = types.names.get(handle, {})
         ends = clock() + seconds
         shows, has_news = clock() + min(every_s, 0.3), True
         while (now := clock()) < ends:

@@ -59,7 +59,8 @@ def _found(variable: Variable, seen: Seen | None, standard: Standard | None) -> 
         "" if variable.unit else variable.unit_shown,
         values,
         times,
-        standard=standard,
+        seen.names if seen is not None else {},
+        standard,
     )
 
 

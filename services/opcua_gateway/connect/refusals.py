@@ -190,9 +190,9 @@ def _of_certificate(error: CertificateRefused, tried: Tried) -> Step:
     command = tried.store.command("add", sha256) if sha256 else ""
     if command and code in ("E1401", "E1402"):
         facts["command"] = command
-    detail = error.reason
-    for opening in ("is refused: ", "the server ends the secured connection "):
-        detail = detail.rpartition(opening)[2]
+    detail = error.reason.rpartition("is refused: ")[2]
+    if isinstance(error.__cause__, ua.UaStatusCodeError):
+        detail = _named(error.__cause__.code)
     step = say(
         code,
         facts,
@@ -203,7 +203,7 @@ def _of_certificate(error: CertificateRefused, tried: Tried) -> Step:
         command=command,
         before=", ".join(map(shown, error.before)),
         remove="`, `".join(tried.store.command("remove", each) for each in error.before),
-        detail=detail.strip("()"),
+        detail=detail,
         hosts=" or ".join(hosts_of(theirs)) if theirs is not None else "",
         host=tried.host,
         waive=", ".join(sorted(set(error.checks) & {"key_usage", "key_strength"})),
@@ -233,6 +233,8 @@ def _of_sign_in(error: SignInRefused, tried: Tried) -> Step:
         code = "E1502"
     if code == "E1506" and not has_user:
         code = "E1502"
+    if code == "E1506" and tried.model.user_certificate:
+        code = "E1507"
     if code == "E1506" and status == ua.StatusCodes.BadSecurityPolicyRejected:
         code = "E1508"
     chosen = [each for each in tried.offered if each.UserIdentityTokens]

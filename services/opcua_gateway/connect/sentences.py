@@ -74,12 +74,12 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     "E1307": Sentence(
         "The server offers no security",
-        "the server offers no encryption and no signatures at all, only {offered}, and beyond this "
-        "machine nothing is sent in the clear unless somebody says so",
+        "the server offers no encryption and no signatures at all, only {offered}, and nothing is "
+        "sent in the clear unless somebody says so",
         "switch on the policy Basic256Sha256 with SignAndEncrypt in the server. Only if the "
         "network "
-        "between is closed to others: write `security: {{policy: None}}` for this source and name "
-        "the host in AURELIAN_OPCUA_INSECURE_HOSTS",
+        "between is closed to others: write `security: {{policy: None}}` for this source, and, "
+        "unless it is on this machine, name the host in AURELIAN_OPCUA_INSECURE_HOSTS",
     ),
     "E1308": Sentence(
         "The server does not speak in the clear",
@@ -121,16 +121,16 @@ SENTENCES: Mapping[str, Sentence] = {
         "The server's certificate is not known here",
         "nobody here has accepted this server's certificate yet ({theirs}); that is so with every "
         "server the first time",
-        "compare the fingerprint with the one that the server shows for its own certificate. Are "
-        "they the same: `{command}`",
+        "compare the fingerprint with the one that the server shows for its own certificate. If "
+        "they are the same: `{command}`",
     ),
     "E1402": Sentence(
         "The server shows another certificate than before",
         "the server shows another certificate ({theirs}) than the one that was accepted before "
         "({before})",
-        "was it renewed, or the server set up anew? Compare the fingerprint at the server, then "
-        "`{command}` and `{remove}`. Was nothing changed there: ask before you accept it, another "
-        "machine may answer in its place",
+        "was it renewed, or the server set up anew? Compare the fingerprint at the server; if it "
+        "is the same: `{command}`, then `{remove}`. If nothing was changed there, ask before you "
+        "accept it: another machine may answer in its place",
     ),
     "E1403": Sentence(
         "The server's certificate has ended, or does not count yet",
@@ -277,20 +277,19 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     "E1603": Sentence(
         "Nodes that the server does not have",
-        "the server does not have {refused} of the {count} nodes that were chosen, first {first}",
+        "the server does not have {those}: {first}",
         "{near}`aurelian browse {url}` shows what it has. After a new program in the controller "
         "nodes may have other names",
     ),
     "E1604": Sentence(
         "Nodes that we may not read",
-        "we may not read {refused} of the {count} nodes that were chosen, first {first} ({status})",
+        "we may not read {those}: {first} ({status})",
         "sign in as a user who may, or release these nodes for reading in the controller's program "
         "or in the server",
     ),
     "E1605": Sentence(
         "Nodes that the server refuses",
-        "the server refuses {refused} of the {count} nodes that were chosen, first {first} "
-        "({status})",
+        "the server refuses {those}: {first} ({status})",
         "look at that node in the server; leave it out if nobody needs it",
     ),
     "E1606": Sentence(
@@ -307,7 +306,7 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     "E1701": Sentence(
         "No value comes",
-        "none of the {count} nodes gave a value within {seconds} s, though the server took them",
+        "no value of {those} came within {seconds} s, though the server took them",
         "does the controller run (RUN, not STOP), and is it connected to the server? Look at the "
         "same node in another program, such as UaExpert",
     ),
@@ -320,8 +319,7 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     "E1703": Sentence(
         "Values of bad quality",
-        "{bad} of the {count} nodes have values that the server itself calls bad, first {first} "
-        "({status})",
+        "the server itself calls the values of {those} bad: {first} ({status})",
         "{meaning}",
         _WARNING,
     ),
@@ -349,30 +347,29 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     "E1803": Sentence(
         "Values without a time",
-        "{nodes} of the {count} nodes give their values no time, first {first}",
+        "the values of {those} have no time: {first}",
         "nothing has to be done: they count when the server has them, or when they arrive here. "
         "`event_time: server` for this source says so",
         _WARNING,
     ),
     "E1804": Sentence(
         "Values with a time that cannot be",
-        "{nodes} of the {count} nodes give their values a time that cannot be ({time}), first "
-        "{first}",
+        "the values of {those} have a time that cannot be ({time}): {first}",
         "set the controller's clock. Until then these values count when they arrive here, and are "
         "marked; `event_time: server` for this source takes the server's time",
         _WARNING,
     ),
     "E1805": Sentence(
         "A time that stands still",
-        "{nodes} of the {count} nodes change their value and not its time, first {first}",
+        "the values of {those} change, and their time does not: {first}",
         "the controller's program does not write the time along: let the server set it, or write "
         "`event_time: server` for this source",
         _WARNING,
     ),
     "E1806": Sentence(
         "Times in local time",
-        "values have times that are {offset} {side} now ({nodes} of {count} nodes, first {first}): "
-        "that looks like local time where UTC belongs, as a clock in {zone} shows it",
+        "the values of {those} have times that are {offset} {side} now: {first}. That looks like "
+        "local time where UTC belongs, as a clock in {zone} shows it",
         "set the controller's clock to UTC with its time zone beside it. Until then "
         "`event_time: server` for this source takes the server's time, which is right",
         _WARNING,

@@ -151,10 +151,10 @@ async def _subscribed(
             code,
             facts,
             None if len(refused) == len(tags) else Verdict.WARNING,
-            refused=len(refused),
+            those=_those(len(refused), len(tags)),
             given=len(tags) - len(refused),
             count=len(tags),
-            first=f"{first.model.address} ({first.signal.path})",
+            first=f"{_first_of(len(refused))}{first.model.address} ({first.signal.path})",
             status=status_name(status),
             near=near,
             url=tried.model.url,
@@ -204,7 +204,7 @@ def _values(
         paths = [tags[handle].signal.path for handle in missing]
         facts["missing_nodes"] = "; ".join(paths[:_MOST_LISTED])
     if not seen.statuses:
-        teller.tell(say("E1701", facts, count=count, seconds=seconds))
+        teller.tell(say("E1701", facts, those=_those(count, count), seconds=seconds))
     if bad:
         status = seen.statuses[bad[0]]
         meaning = _MEANINGS.get(status & 0xFFFF0000, _MEANING)
@@ -212,9 +212,8 @@ def _values(
             say(
                 "E1703",
                 facts,
-                bad=len(bad),
-                count=count,
-                first=tags[bad[0]].signal.path,
+                those=_those(len(bad), count),
+                first=_first_of(len(bad)) + tags[bad[0]].signal.path,
                 status=status_name(status),
                 meaning=meaning,
             )
@@ -259,9 +258,8 @@ async def _clock(
             say(
                 _CODES[fault],
                 facts | ({"zone": zone} if zone else {}),
-                nodes=len(handles),
-                count=len(seen.times),
-                first=tags[handles[0]].signal.path,
+                those=_those(len(handles), len(seen.times)),
+                first=_first_of(len(handles)) + tags[handles[0]].signal.path,
                 time=shown_time(amount),
                 offset=shown_offset(amount),
                 side="ahead" if amount > 0 else "behind",
@@ -280,6 +278,17 @@ _CODES = {
     Fault.STUCK: "E1805",
     Fault.NONE_GIVEN: "E1803",
 }
+
+
+def _those(some: int, count: int) -> str:
+    """So many of the nodes that were chosen."""
+    if count == 1:
+        return "the node that was chosen"
+    return f"all {count} nodes" if some == count else f"{some} of the {count} nodes"
+
+
+def _first_of(some: int) -> str:
+    return "first " if some > 1 else ""
 
 
 def _nodes(count: int) -> str:

@@ -233,10 +233,17 @@ async def test_what_is_no_broker_is_named(
 async def test_something_that_says_nothing_is_told_from_something_that_hangs_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    now_open = 0
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal now_open
+        now_open += 1
         with suppress(ConnectionError):
-            await reader.read()
-        writer.close()
+            while await reader.read(1024):
+                pass
+            writer.close()
+            await writer.wait_closed()
+        now_open -= 1
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
@@ -244,6 +251,7 @@ async def test_something_that_says_nothing_is_told_from_something_that_hangs_up(
         monkeypatch.setattr("mqtt_gateway.connect.endpoint._KNOCK_S", 0.2)
         began = time.monotonic()
         *_, step = [each async for each in climb(model_of(f"mqtt://127.0.0.1:{port}"), settings)]
+        await until(lambda: not now_open, "connections that were left")
     assert step.code == "E1357" and "says nothing" in step.said
     assert time.monotonic() - began < 15
 

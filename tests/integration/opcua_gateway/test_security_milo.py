@@ -13,7 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.gateway import Delivery
+from aurelian.edge.ladder import Rung
 from aurelian.edge.trust_store import TrustStore
+from opcua_gateway.connect.ladder import climb
 from opcua_gateway.session import SessionLost
 from opcua_gateway.source import OpcuaSource
 from tests.integration.opcua_gateway.test_node_opcua import make_source
@@ -195,6 +197,10 @@ async def test_our_certificate_is_refused_until_the_server_trusts_it(
             said = await reason_of(source, tmp_path)
             assert "does it trust our certificate" in said
             assert str(tmp_path / "pki" / "own" / "certificate.der") in said
+        store = TrustStore(tmp_path / "pki")
+        steps = [each async for each in climb(source.model, source._settings, store)]
+        assert (steps[-1].code, steps[-1].rung) == ("E1411", Rung.CERTIFICATE)
+        assert "BadSecurityChecksFailed, 0x80130000" in steps[-1].said
         async with taking(source) as taken:
             await until(lambda: bool(deaths(taken)), "why there is no session")
             (ours,) = theirs.iterdir()

@@ -214,6 +214,17 @@ const commands = {
   subscriptions(most) {
     server.engine.serverCapabilities.maxSubscriptionsPerSession = most;
   },
+  // A variable s=mute whose device never answers, so that it has no value.
+  add_mute() {
+    all.getOwnNamespace().addVariable({
+      organizedBy: all.rootFolder.objects,
+      nodeId: "s=mute",
+      browseName: "mute",
+      dataType: "Double",
+      minimumSamplingInterval: 0,
+      value: { refreshFunc: () => {} },
+    });
+  },
   // How many sessions there may be from now on; those that are there stay.
   sessions(most) {
     server.engine.serverCapabilities.maxSessions = most;

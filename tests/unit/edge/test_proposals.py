@@ -46,6 +46,7 @@ NAMES = [
     ("Press/Temperature/Value", Role.TEMPERATURE),
     ("Press/Good/Count", Role.GOOD_COUNT),
     ("Press/CurrentState", Role.STATE),
+    ("Press/Temperature/AnalogSignal", Role.TEMPERATURE),
     ("Press/Fault_Code", Role.STOP_REASON),
     # German
     ("Presse/Gutteile", Role.GOOD_COUNT),

@@ -66,7 +66,7 @@ async def ask_session(url: str, folder: Path) -> None:
     ("says", "step"),
     [
         (HTTP, "does not speak OPC UA (an HTTP server): is the port"),
-        (b"SSH-2.0-OpenSSH_9.7\r\n", "does not speak OPC UA (it begins b'SSH-2.0-Open')"),
+        (b"SSH-2.0-OpenSSH_9.7\r\n", "does not speak OPC UA (an SSH server)"),
         (b"", "something takes connections there and says nothing"),
     ],
 )

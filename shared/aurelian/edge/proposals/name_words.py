@@ -137,7 +137,7 @@ _GENERIC_WORDS = (
     "value val actual act current cur curr ist istwert pv processvalue measured measurement "
     "number data accumulated accumulatedvalue count counter total sum avg average mean rms wert "
     "verdi varde vaerdi arvo mittaus malt id name numeric present presentvalue now reading "
-    "state status raw scaled out item sensor analog ai di tag"
+    "signal state status raw scaled out item sensor analog ai di tag"
 )
 _GENERIC = frozenset(_GENERIC_WORDS.split())
 """Last levels of a path that say nothing without the one above them."""
@@ -244,7 +244,7 @@ def _best(words: Sequence[str]) -> _Phrase | None:
     # "current" is an adjective in most names: any other role is the better guess.
     found = [each for each in found if each.is_clear or each.role is not Role.CURRENT] or found
     clear = [each for each in found if each.is_clear]
-    return max(clear or found, key=lambda each: (len(each.words), len(each.words[0])))
+    return max(clear or found, key=lambda each: (len(each.words), sum(map(len, each.words))))
 
 
 def _has(spelt: set[str], phrase: _Phrase) -> bool:
