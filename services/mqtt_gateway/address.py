@@ -40,6 +40,11 @@ class Address:
         return urlsplit(self.model.url).port or _PORTS[self.scheme]
 
     @property
+    def path(self) -> str:
+        """Of the WebSocket, as the url says; empty: it says none."""
+        return urlsplit(self.model.url).path
+
+    @property
     def where(self) -> str:
         """Host and port, for people."""
         return f"{self.host}:{self.port}"
@@ -60,7 +65,7 @@ class Address:
         if refused := self.model.refused_in_clear(self.clear_hosts):
             raise PasswordError(refused, refused)
         if self.scheme in ("ws", "wss"):
-            client.use_websocket(urlsplit(self.model.url).path or "/mqtt")
+            client.use_websocket(self.path or "/mqtt")
         if self.is_secure:
             tls = self.model.tls or MqttTls()
             client.server_name = tls.server_name

@@ -43,14 +43,21 @@ class _Content:
 
 
 class JsonMessages:
-    """Of one source; remembers what each topic said last.
+    """Of one source; remembers what each topic said last. `counted`: in the gateway's metrics.
 
     Raises:
         AddressError: one of the source's topics is unusable.
     """
 
-    def __init__(self, plant: Plant, model: SourceModel, settings: MqttGatewaySettings) -> None:
-        self._model, self._owner = model, plant.owner
+    def __init__(
+        self,
+        plant: Plant,
+        model: SourceModel,
+        settings: MqttGatewaySettings,
+        *,
+        counted: bool = True,
+    ) -> None:
+        self._model, self._owner, self._counted = model, plant.owner, counted
         self._map = MessageMap(
             plant,
             model,
@@ -99,8 +106,9 @@ class JsonMessages:
                 # What comes behind it may be from a device that is there again.
                 yield self._delivery(messages, content)
                 content = _Content()
-        metrics.QOS0.labels(self._model.key).inc(sum(not each.number for each in messages))
-        metrics.MESSAGES.labels(self._model.key).inc(len(messages))
+        if self._counted:
+            metrics.QOS0.labels(self._model.key).inc(sum(not each.number for each in messages))
+            metrics.MESSAGES.labels(self._model.key).inc(len(messages))
         yield self._delivery(messages, content)
 
     def _delivery(self, messages: Sequence[Arrived], content: _Content) -> Delivery:

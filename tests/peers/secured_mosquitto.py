@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,17 +72,28 @@ class SecuredMosquitto:
 
 @contextlib.contextmanager
 def secured_mosquitto(
-    folder: Path, *, hosts: Sequence[str] = ("127.0.0.1",), certificate: Made | None = None
+    folder: Path,
+    *,
+    hosts: Sequence[str] = ("127.0.0.1",),
+    certificate: Made | None = None,
+    issuer: Made | None = None,
+    more: Mapping[str, Sequence[str]] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Iterator[SecuredMosquitto]:
-    """Run one. `hosts`: that its certificate names; `certificate`: another one than a good one of
-    the authority."""
+    """Run one.
+
+    Args:
+        hosts: that its certificate names; certificate: another one than a good one of `issuer`.
+        more: further listeners with the lines of their configuration, where `{folder}` stands for
+            that of the configuration; files: what is put there.
+    """
     executable = mqtt.find_mosquitto()
     passwords = shutil.which("mosquitto_passwd")
     if executable is None or passwords is None:
         servers.cannot_run(
             "mosquitto is not installed: apt-get install mosquitto", installable=True
         )
-    issuer = authority("plant authority")
+    issuer = issuer or authority("plant authority")
     own = certificate or make("broker", issuer, uris=(), hosts=hosts)
     with servers.server_folder() as home:
         state = home / "mqtt"
@@ -95,19 +106,27 @@ def secured_mosquitto(
         make("press-7", issuer, uris=(), hosts=(), extended=usage).write(folder, "client")
         make("stranger", uris=(), hosts=(), extended=usage).write(folder, "other")
         subprocess.run([passwords, "-b", "-c", state / "passwords", USER, PASSWORD], check=True)
-        port = {name: ports.any_free() for name in LISTENERS}
+        port = {name: ports.any_free() for name in (*LISTENERS, *(more or {}))}
         conf = state / "mosquitto.conf"
-        conf.write_text(
-            _CONF.format(folder=state, certificate=certificate_file, key=key_file, **port)
-        )
+        text = _CONF.format(folder=state, certificate=certificate_file, key=key_file, **port)
+        for name, lines in (more or {}).items():
+            text += f"listener {port[name]} 127.0.0.1\n"
+            text += "".join(f"{line.replace('{folder}', str(state))}\n" for line in lines)
+        conf.write_text(text)
+        for name, content in (files or {}).items():
+            (state / name).write_bytes(content)
         account = servers.postgres.open_home(home)
         if account is not None:
             for each in (state, *state.iterdir()):
                 shutil.chown(each, account.uid, account.gid)
         log = home / "mqtt.log"
         program = Program("mqtt", (executable, "-c", str(conf)), log, cwd=state, account=account)
+        # Those of WebSockets open later than the others.
         server = servers.MqttServer(
-            program, lambda: ports.accepts(port["plain"]), port=port["plain"], kind="mosquitto"
+            program,
+            lambda: all(map(ports.accepts, port.values())),
+            port=port["plain"],
+            kind="mosquitto",
         )
         server.start()
         try:

@@ -37,6 +37,7 @@ SOLE_IMPORTERS = {
     },
     "ruamel": {"shared/aurelian/model/yaml_text.py"},
     "yaml": {"shared/aurelian/model/yaml_events.py"},
+    "zeroconf": {"shared/aurelian/edge/mdns.py"},
     "cramjam": {"shared/aurelian/edge/outbox/compact.py"},
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {

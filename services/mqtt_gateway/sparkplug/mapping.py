@@ -62,7 +62,8 @@ class Content:
 
 
 class ActionMap:
-    """Edge nodes, devices and metrics of one source to its units and signals.
+    """Edge nodes, devices and metrics of one source to its units and signals. `counted`: in the
+    gateway's metrics and log.
 
     Attributes:
         descriptions: what births say of the units of the plant model.
@@ -70,9 +71,15 @@ class ActionMap:
     """
 
     def __init__(
-        self, model: SourceModel, owner: str, signals: SignalMap, units: SparkplugUnits
+        self,
+        model: SourceModel,
+        owner: str,
+        signals: SignalMap,
+        units: SparkplugUnits,
+        *,
+        counted: bool = True,
     ) -> None:
-        self._model, self._owner = model, owner
+        self._model, self._owner, self._counted = model, owner, counted
         self._signals, self._units = signals, units
         self.descriptions = Descriptions()
         entries, self._handles = signals.declared_entries()
@@ -137,7 +144,8 @@ class ActionMap:
                     death = codec.Death(assets=assets, reason=reason)
                     content.events.append(self.event(_since(time, at), death=death))
             case Missing(edge, since, reason):
-                metrics.MISSING.labels(self._model.key).inc()
+                if self._counted:
+                    metrics.MISSING.labels(self._model.key).inc()
                 content.events.append(self.gap(since, f"{edge.group}/{edge.node}: {reason}"))
             case Rebirth(edge, reason):
                 content.rebirths.append((edge, reason))
@@ -213,6 +221,8 @@ class ActionMap:
                 self._measures.pop(place, None)
 
     def _note_rule(self, broken: Irregular) -> None:
+        if not self._counted:
+            return
         metrics.IRREGULAR.labels(self._model.key, broken.rule).inc()
         place = broken.edge, broken.rule
         if place in self._told or len(self._told) >= _MOST_TOLD:
