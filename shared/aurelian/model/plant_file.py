@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,11 +14,11 @@ from pydantic_core import ErrorDetails
 
 from aurelian.model import plant_parts, source_model
 from aurelian.model.calendar import CalendarError, check_calendar
-from aurelian.model.plant import Plant
+from aurelian.model.plant import Line, Plant, derive_id
 from aurelian.model.written import suggest
 from aurelian.model.yaml_text import Lines, YAMLError, describe_error, read_yaml
 
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _CUT = re.compile(r"\s*(?:- )?\s*address:\s+([^\s\"'#{\[|>&*!].*?)\s+#[^\s#]")
 """An address as a line of its own that ends at a `#` which may be part of it: `s=Motor #1`."""
 
@@ -31,8 +32,46 @@ _FIELDS = sorted(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a plant file.
+
+    Attributes:
+        file: its path.
+        line: from 1; None where it is the whole file.
+        field: where in the model, say `sources.0.url`; empty: it is no field's.
+        said: what is wrong and what to do.
+    """
+
+    file: str
+    line: int | None
+    field: str
+    said: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return ": ".join(each for each in (where, self.field, self.said) if each)
+
+
 class PlantError(ValueError):
-    """A plant-model file is unusable; the text names file, line, field and what to do."""
+    """A plant-model file is unusable; the text names file, line, field and what to do.
+
+    Attributes:
+        problems: each of them; empty where a gateway cannot use what the file says.
+    """
+
+    def __init__(self, said: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(said)
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file that was read: its plant, what YAML made of it, and the lines of that."""
+
+    plant: Plant
+    content: object
+    lines: Lines
 
 
 def load_plant(path: Path) -> Plant:
@@ -42,106 +81,194 @@ def load_plant(path: Path) -> Plant:
         PlantError: unreadable, no YAML, or not a valid plant; each problem with its line and field.
     """
     try:
-        lines, content = read_yaml(_read(path))
-    except YAMLError as error:
-        line_number, reason = describe_error(error)
-        where = path if line_number is None else f"{path}:{line_number}"
-        raise PlantError(f"{where}: {reason}") from error
+        data = path.read_bytes()
     except OSError as error:
-        raise PlantError(f"{path}: {error.strerror or error}") from error
+        raise _error(str(path), None, error.strerror or str(error)) from error
+    return read_plant(data, str(path)).plant
+
+
+def read_plant(data: bytes, name: str) -> Read:
+    """Read and validate the content of a plant-model file; `name`: what problems call it.
+
+    Raises:
+        PlantError: as `load_plant`.
+    """
+    try:
+        lines, content = read_yaml(_text(data, name))
+    except YAMLError as error:
+        raise _error(name, *describe_error(error)) from error
     try:
         plant = Plant.model_validate(content)
     except ValidationError as error:
         problems = [
-            f"{path}:{lines.of(place)}: {'.'.join(map(str, place)) or 'plant'}: "
-            f"{_sentence(problem)}"
+            Problem(name, lines.of(place), ".".join(map(str, place)) or "plant", said)
             for problem in _root_problems(error)
-            for place in (problem.get("ctx", {}).get("at", problem["loc"]),)
+            for place, said in _said(problem)
         ]
-        raise PlantError("\n".join(dict.fromkeys(problems))) from error
-    _check_calendars(path, lines, plant)
-    return plant
+        raise _all(problems) from error
+    if problems := list(_wrong_calendars(name, lines, plant)):
+        raise _all(problems)
+    return Read(plant, content, lines)
 
 
 def load_plants(folder: Path) -> list[Plant]:
     """Read all `*.yaml` and `*.yml` files of a folder, sorted by name; or the one file named.
 
     Raises:
-        PlantError: no file there, one is unusable, or two name the same site or id.
+        PlantError: no file there, one is unusable, or two name the same site or id; with every
+            problem of all files.
     """
+    files: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    paths = plant_files(folder)
+    for path in paths:
+        try:
+            files[str(path)] = path.read_bytes()
+        except OSError as error:
+            problems.append(Problem(str(path), None, "", error.strerror or str(error)))
+    if not paths:
+        said = "no plant-model file (*.yaml); the README shows one to start from"
+        raise _error(str(folder), None, said)
+    return read_plants(files, problems)
+
+
+def plant_files(folder: Path) -> list[Path]:
+    """The plant-model files of a folder, sorted by name; or the one that is named."""
     paths = [folder] if folder.is_file() else sorted(folder.glob("*"))
-    files = {
-        path: load_plant(path)
-        for path in paths
-        if path.suffix.lower() in (".yaml", ".yml") and path.is_file()
-    }
-    if not files:
-        raise PlantError(
-            f"{folder}: no plant-model file (*.yaml); the README shows one to start from"
-        )
-    found: dict[str, Path] = {}
-    ids: dict[str, Path] = {}
-    for path, plant in files.items():
-        if plant.path in found:
-            lines, _ = read_yaml(_read(path))
-            raise PlantError(
-                f"{path}:{lines.of(('site',))}: site: "
-                f"site {plant.path!r} stands in more than one place, in {found[plant.path]} too"
-            )
-        found[plant.path] = path
-        for each in _ids(plant):
-            if ids.setdefault(each, path) != path:
-                raise PlantError(f"{path}: the id {each!r} stands in {ids[each]} too")
-    return list(files.values())
+    return [each for each in paths if each.suffix.lower() in (".yaml", ".yml") and each.is_file()]
 
 
-def _read(path: Path) -> str:
-    """The text of a file, with `${NAME:-default}` filled from the environment.
+def read_plants(files: Mapping[str, bytes], unread: Sequence[Problem] = ()) -> list[Plant]:
+    """Read the content of all files of an installation, by their names; `unread`: problems of
+    others of them.
 
     Raises:
-        OSError: it cannot be read.
-        PlantError: it is no UTF-8, a name without default is not set, or a comment may have cut an
-            address.
+        PlantError: as `load_plants`.
     """
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise PlantError(f"{path}:{line}: this is not UTF-8; save the file as UTF-8") from error
+    found: dict[str, Read] = {}
+    problems = list(unread)
+    for name, data in files.items():
+        try:
+            found[name] = read_plant(data, name)
+        except PlantError as error:
+            problems += error.problems
+    problems += _across(found)
+    if problems:
+        raise _all(problems)
+    return [each.plant for each in found.values()]
+
+
+def _across(files: Mapping[str, Read]) -> Iterator[Problem]:
+    """What stands in two files and may stand in one."""
+    sites: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    for name, read in files.items():
+        path = read.plant.path
+        if path in sites:
+            said = f"site {path!r} stands in more than one place, in {sites[path]} too"
+            yield Problem(name, read.lines.of(("site",)), "site", said)
+            continue  # each of its ids would stand twice as well
+        sites[path] = name
+        for place, each in _ids(read.plant):
+            if ids.setdefault(each, name) != name:
+                said = f"the id {each!r} stands in {ids[each]} too; an id stands once"
+                yield Problem(name, read.lines.of(place), ".".join(map(str, place)), said)
+
+
+def fill_variables(text: str, name: str) -> str:
+    """The text of a file with `${NAME:-default}` filled from the environment.
+
+    Raises:
+        PlantError: a name without default is not set, or a comment may have cut an address.
+    """
     lines = text.split("\n")
+    problems = []
     for place, written in enumerate(lines):
         if " #" in written and (cut := _CUT.match(written)):
-            raise PlantError(
-                f"{path}:{place + 1}: address: ` #` begins a comment, so that {cut[1]!r} is all of "
-                "it; put the address in quotes, or a space behind the `#`"
+            said = (
+                f"` #` begins a comment, so that {cut[1]!r} is all of it; put the address in "
+                "quotes, or a space behind the `#`"
             )
+            problems.append(Problem(name, place + 1, "address", said))
+        if "${" not in written:
+            continue
         comment = re.search(r"(^|\s)#", written)
-        for name in _VARIABLE.finditer(written, 0, comment.start() if comment else len(written)):
-            if name[2] is None and not os.environ.get(name[1]):
-                raise PlantError(
-                    f"{path}:{place + 1}: ${{{name[1]}}} is not set in the environment; set it, "
-                    f"or give a default: ${{{name[1]}:-...}}"
+        for each in VARIABLE.finditer(written, 0, comment.start() if comment else len(written)):
+            if each[2] is None and not os.environ.get(each[1]):
+                said = (
+                    f"${{{each[1]}}} is not set in the environment; set it, or give a default: "
+                    f"${{{each[1]}:-...}}"
                 )
-        lines[place] = _VARIABLE.sub(lambda m: os.environ.get(m[1]) or m[2] or "", written)
+                problems.append(Problem(name, place + 1, "", said))
+        lines[place] = VARIABLE.sub(variable_value, written)
+    if problems:
+        raise _all(problems)
     return "\n".join(lines)
 
 
-def _ids(plant: Plant) -> Iterator[str]:
-    """All ids of a plant's own; an enterprise may have several sites."""
-    yield from (asset.id for asset in plant.assets() if asset.level != "enterprise")
-    yield from (signal.id for unit in plant.units() for signal in unit.signals())
+def variable_value(found: re.Match[str]) -> str:
+    """What stands in place of a match of `VARIABLE`."""
+    return os.environ.get(found[1]) or found[2] or ""
 
 
-def _check_calendars(path: Path, lines: Lines, plant: Plant) -> None:
+def decode_text(data: bytes, name: str) -> str:
+    """The text of a file, a byte order mark included.
+
+    Raises:
+        PlantError: it is no UTF-8.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _error(name, line, "this is not UTF-8; save the file as UTF-8") from error
+
+
+def _text(data: bytes, name: str) -> str:
+    return fill_variables(decode_text(data, name).removeprefix("\ufeff"), name)
+
+
+def _error(name: str, line: int | None, said: str) -> PlantError:
+    return _all([Problem(name, line, "", said)])
+
+
+def _all(problems: Sequence[Problem]) -> PlantError:
+    said = dict.fromkeys(problems)
+    return PlantError("\n".join(map(str, said)), list(said))
+
+
+def _ids(plant: Plant) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """All ids of a plant's own, with their places; an enterprise may have several sites."""
+    yield ("site",), derive_id(plant.path)
+    for a, area in enumerate(plant.areas):
+        at: tuple[str | int, ...] = ("areas", a)
+        yield (*at, "id"), area.id or derive_id(f"{plant.path}/{area.name}")
+        for n, model in enumerate(area.lines):
+            line = Line(plant, area, model)
+            yield (*at, "lines", n, "id"), line.id
+            for u, unit in enumerate(line.units):
+                of_unit = (*at, "lines", n, "units", u)
+                yield (*of_unit, "id"), unit.id
+                for s, signal in enumerate(unit.signals()):
+                    yield (*of_unit, "signals", s, "id"), signal.id
+
+
+def _wrong_calendars(name: str, lines: Lines, plant: Plant) -> Iterator[Problem]:
     for a, area in enumerate(plant.areas):
         for n, line in enumerate(area.lines):
             own = ("areas", a, "lines", n, "calendar") if line.calendar else ("calendar",)
             try:
                 check_calendar(line.calendar or plant.calendar)
             except CalendarError as error:
-                where = f"{path}:{lines.of(own)}: {'.'.join(map(str, own))}"
-                raise PlantError(f"{where}: {error}") from error
+                yield Problem(name, lines.of(own), ".".join(map(str, own)), str(error))
+
+
+def _said(problem: ErrorDetails) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Places and sentences of a problem, which may be several in one."""
+    context = problem.get("ctx", {})
+    yield context.get("at", problem["loc"]), _sentence(problem)
+    for each in context.get("more", ()):
+        yield each["at"], each["said"]
 
 
 def _sentence(problem: ErrorDetails) -> str:
