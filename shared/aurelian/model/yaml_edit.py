@@ -84,8 +84,12 @@ class Document:
             self._changes += self._addition(mapping, added)
 
     def remove_fields(self, place: Place, names: Collection[str]) -> None:
-        """Take fields out of a mapping. One that is not there is taken over by `<<`, if at all."""
+        """Take fields out of a mapping."""
         mapping = self._part(place)
+        for name in names:
+            if _entry(mapping, name) is None:
+                said = f"`{name}` is taken over by `<<` and cannot go here: change it there"
+                raise EditError(self._line(mapping.start), said)
         numbers = {n for n, each in enumerate(mapping.entries) if each.name in names}
         self._changes += self._removal(mapping, numbers)
 
@@ -205,7 +209,7 @@ class Document:
         if not comma:
             lines[-1] = lines[-1][:-1]
         added = "".join(self._newline + each for each in lines)
-        return [(line_end, line_end, added)] + ([] if comma else [(end, end, ",")])
+        return ([] if comma else [(end, end, ",")]) + [(line_end, line_end, added)]
 
     def _removal(self, part: Part, numbers: set[int]) -> list[Change]:
         kept = [n for n in range(len(part.entries)) if n not in numbers]

@@ -61,7 +61,7 @@ def key_text(key: object) -> str:
 
 def text_scalar(text: str) -> str:
     """A text without quotes where nobody can take it for anything else."""
-    plain = _PLAIN.fullmatch(text) and text not in ("y", "Y", "n", "N") and means_text(text)
+    plain = _PLAIN.fullmatch(text) and means_text(text)
     return text if plain else quoted_text(text)
 
 

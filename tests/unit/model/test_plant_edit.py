@@ -140,7 +140,7 @@ Change = Callable[[str], str]
 PUMP = {"name": "pump", "source": "plc", "signals": [{"name": "flow", "address": "ns=2;s=Flow #1"}]}
 CHANGES: dict[str, tuple[Change, int]] = {
     "add a source": (
-        lambda t: add_source(t, {"id": "new", "kind": "opcua", "url": "opc.tcp://b"}),
+        lambda t: add_source(t, {"id": "new", "kind": "opcua", "url": "opc.tcp://b:1"}),
         0,
     ),
     "add a field": (
@@ -209,7 +209,8 @@ def test_line_ends_and_byte_order_marks_of_windows_stay(style: str, what: str) -
 
 def test_what_is_written_reads_as_a_person_would_have_written_it() -> None:
     text = set_signal(LINES, "hall/line-1/press/force", {"unit": "N", "scale": 500.0})
-    assert "{name: force, address: ns=2;s=Force, unit: N, scale: 500}   # calibrated 2019\n" in text
+    line = '- {name: force, address: ns=2;s=Force, unit: "N", scale: 500}   # calibrated 2019\n'
+    assert line in text
     text = add_signals(LINES, "hall/line-1/press", [{"name": "door", "type": "bool"}])
     assert (
         "              # spare: ns=2;s=Spare\n"
@@ -299,7 +300,7 @@ def test_a_source_goes_with_its_units_and_what_they_leave_empty(style: str) -> N
 
 
 def test_the_last_source_cannot_be_taken_out() -> None:
-    with pytest.raises(PlantError, match=r"plant\.yaml:7: sources: 'plc' is the only source"):
+    with pytest.raises(PlantError, match=r"plant\.yaml:8: sources: 'plc' is the only source"):
         remove_source(remove_source(LINES, "bus"), "plc")
 
 
@@ -308,7 +309,7 @@ company: {id: acme, name: ACME Ltd}
 site: north
 time_zone: UTC
 sources:
-  - &one {id: one, kind: opcua, url: "opc.tcp://a"}
+  - &one {id: one, kind: opcua, url: "opc.tcp://a:1"}
   - {<<: *one, id: two}
 areas:
   - name: hall
@@ -349,7 +350,7 @@ areas:
         ),
         (
             lambda t: set_source(t, "two", {"url": None}),
-            "url: Field required",
+            "plant.yaml:6: `url` is taken over by `<<` and cannot go here",
         ),
         (
             lambda t: set_source(t, "three", {"url": None}),
@@ -365,7 +366,7 @@ areas:
             "plant.yaml:5: sources.0.ulr: there is no such field; did you mean 'url'?",
         ),
         (
-            lambda t: add_source(t, {"id": "one", "kind": "opcua", "url": "opc.tcp://b"}),
+            lambda t: add_source(t, {"id": "one", "kind": "opcua", "url": "opc.tcp://b:1"}),
             "plant.yaml:7: sources.2.id: source 'one' stands in more than one place",
         ),
         (lambda t: set_source(t + "x: 1\n", "one", {}), "plant.yaml:18: x: there is no such field"),
@@ -378,8 +379,8 @@ def test_what_cannot_be_done_is_refused_with_line_field_and_fix(change: Change, 
 
 
 def test_what_is_shared_may_be_changed_where_only_one_has_it() -> None:
-    text = set_source(SHARED, "two", {"url": "opc.tcp://b"})
-    assert '{<<: *one, id: two, url: "opc.tcp://b"}' in text
+    text = set_source(SHARED, "two", {"url": "opc.tcp://b:1"})
+    assert '{<<: *one, id: two, url: "opc.tcp://b:1"}' in text
     text = set_unit(text, "hall/line-1/b", {"title": "Oven"})
     assert "signals: *signals, title: Oven}" in text
 
@@ -408,19 +409,20 @@ def test_a_placeholder_that_is_more_than_a_value_is_left_to_people(
         set_source(text, "bus", {"closed": True})
 
 
-REMARKS = ["# remark", "#- id: x", "#", "", "   ", "# späť: [", "\t# tab", "# ${HOME}"]
+REMARKS = ["# remark", "#- id: x", "#", "", "   ", "# späť: [", "# a\ttab", "# ${HOME}"]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.randoms(use_true_random=False), st.sampled_from(sorted(CHANGES)))
-def test_comments_and_blank_lines_anywhere_survive(chance: random.Random, what: str) -> None:
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**9), st.sampled_from(sorted(CHANGES)))
+def test_comments_and_blank_lines_anywhere_survive(seed: int, what: str) -> None:
+    chance = random.Random(seed)
     lines = []
     inserted = 0
     for line in LINES.splitlines():
         while chance.random() < 0.2:
             inserted += 1
             remark = chance.choice(REMARKS)
-            blank = not remark.strip() or remark.startswith("\t")
+            blank = not remark.strip()
             lines.append(
                 remark if blank else " " * chance.choice([0, 2, 4, 8, 12]) + f"{remark} {inserted}"
             )
@@ -434,10 +436,7 @@ def test_comments_and_blank_lines_anywhere_survive(chance: random.Random, what: 
     assert len(lost) <= most
     comments = [each[each.index("#") :] for each in text.splitlines() if "#" in each]
     kept = [each[each.index("#") :] for each in after.splitlines() if "#" in each]
-    added = {
-        '#1"}',
-    } | {each for each in kept if each.startswith("#1")}
-    assert [each for each in kept if each not in added] == comments
+    assert [each for each in kept if each != '#1"}'] == comments
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -508,7 +507,7 @@ areas:
         company={"id": "acme", "name": "ACME"},
         site="north",
         time_zone="UTC",
-        source={"id": "plc", "kind": "opcua", "url": Variable("PLC", "opc.tcp://a")},
+        source={"id": "plc", "kind": "opcua", "url": Variable("PLC", "opc.tcp://a:1")},
     )
     assert empty.endswith("areas:\n  - name: hall\n    lines: []\n")
     assert [each.path for each in plant(add_unit(empty, "hall", "l", PUMP)).units()] == [
@@ -517,5 +516,5 @@ areas:
     with pytest.raises(PlantError, match="'Europe/Olso' is no IANA time zone"):
         new_plant(
             company={"id": "acme", "name": "ACME"}, site="north", time_zone="Europe/Olso",
-            source={"id": "plc", "kind": "opcua", "url": "opc.tcp://a"},
+            source={"id": "plc", "kind": "opcua", "url": "opc.tcp://a:1"},
         )  # fmt: skip
