@@ -12,24 +12,15 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from aurelian.model import plant_parts, source_model
 from aurelian.model.calendar import CalendarError, check_calendar
 from aurelian.model.plant import Line, Plant, derive_id
+from aurelian.model.plant_fields import name_meant
 from aurelian.model.written import suggest
 from aurelian.model.yaml_text import Lines, YAMLError, describe_error, read_yaml
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _CUT = re.compile(r"\s*(?:- )?\s*address:\s+([^\s\"'#{\[|>&*!].*?)\s+#[^\s#]")
 """An address as a line of its own that ends at a `#` which may be part of it: `s=Motor #1`."""
-
-_FIELDS = sorted(
-    {
-        name
-        for part in (*vars(plant_parts).values(), *vars(source_model).values(), Plant)
-        if isinstance(part, type) and issubclass(part, plant_parts.PlantPart)
-        for name in part.model_fields
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +273,7 @@ def _sentence(problem: ErrorDetails) -> str:
         case "extra_forbidden":
             if str(problem["loc"][-1]).isdigit():  # {ideal_cycle_s: 5,5}: YAML ends the value at 5
                 return "there is no such field; a decimal comma? write a point, say 5.5"
-            # The part that the field stands in is not known here: all names are candidates, but
-            # not its own, which is a field of another part.
-            name = str(problem["loc"][-1])
-            others = (each for each in _FIELDS if each != name)
-            return f"there is no such field{suggest(name, others)}"
+            return f"there is no such field{name_meant(problem['loc'])}"
         case "float_parsing" | "int_parsing" | "bool_parsing" | "finite_number":
             comma = isinstance(given, str) and re.fullmatch(r"[+-]?\d+,\d+", given)
             hint = f"; write {str(given).replace(',', '.')}" if comma else ""
