@@ -66,9 +66,9 @@ def name_meant(place: Sequence[int | str]) -> str:
     part = part_at(place[:-1])
     if part is None:
         return ""
-    return (
-        suggest(str(place[-1]), part.model_fields) or f"; there are {', '.join(part.model_fields)}"
-    )
+    word, known = str(place[-1]), list(part.model_fields)
+    swapped = [each for each in known if sorted(each) == sorted(word)]
+    return suggest(word, swapped or known) or f"; there are {', '.join(known)}"
 
 
 def part_at(place: Sequence[int | str]) -> type[PlantPart] | None:
