@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +71,15 @@ def load_plant(path: Path) -> Plant:
     Raises:
         PlantError: unreadable, no YAML, or not a valid plant; each problem with its line and field.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise _error(str(path), None, error.strerror or str(error)) from error
+    return parse_plant(path, _bytes_of(path))
+
+
+def parse_plant(path: Path, data: bytes) -> Plant:
+    """Validate the bytes of a plant-model file; `path` is where they are said to stand.
+
+    Raises:
+        PlantError: as `load_plant`.
+    """
     return read_plant(data, str(path)).plant
 
 
@@ -109,18 +114,20 @@ def load_plants(folder: Path) -> list[Plant]:
         PlantError: no file there, one is unusable, or two name the same site or id; with every
             problem of all files.
     """
-    files: dict[str, bytes] = {}
-    problems: list[Problem] = []
-    paths = plant_files(folder)
-    for path in paths:
-        try:
-            files[str(path)] = path.read_bytes()
-        except OSError as error:
-            problems.append(Problem(str(path), None, "", error.strerror or str(error)))
-    if not paths:
+    return read_plants({str(path): data for path, data in read_files(folder).items()})
+
+
+def read_files(folder: Path) -> dict[Path, bytes]:
+    """The bytes of each plant-model file of a folder.
+
+    Raises:
+        PlantError: no file there, or one cannot be read.
+    """
+    files = {path: _bytes_of(path) for path in plant_files(folder)}
+    if not files:
         said = "no plant-model file (*.yaml); the README shows one to start from"
         raise _error(str(folder), None, said)
-    return read_plants(files, problems)
+    return files
 
 
 def plant_files(folder: Path) -> list[Path]:
@@ -129,41 +136,61 @@ def plant_files(folder: Path) -> list[Path]:
     return [each for each in paths if each.suffix.lower() in (".yaml", ".yml") and each.is_file()]
 
 
-def read_plants(files: Mapping[str, bytes], unread: Sequence[Problem] = ()) -> list[Plant]:
-    """Read the content of all files of an installation, by their names; `unread`: problems of
-    others of them.
+def read_plants(files: Mapping[str, bytes]) -> list[Plant]:
+    """Read the content of all files of an installation, by their names.
 
     Raises:
         PlantError: as `load_plants`.
     """
     found: dict[str, Read] = {}
-    problems = list(unread)
+    problems: list[Problem] = []
     for name, data in files.items():
         try:
             found[name] = read_plant(data, name)
         except PlantError as error:
             problems += error.problems
-    problems += _across(found)
+    plants = {name: each.plant for name, each in found.items()}
+    problems += _across(plants, lambda name: found[name].lines)
     if problems:
         raise _all(problems)
-    return [each.plant for each in found.values()]
+    return list(plants.values())
 
 
-def _across(files: Mapping[str, Read]) -> Iterator[Problem]:
-    """What stands in two files and may stand in one."""
+def join_plants(files: Mapping[Path, bytes], plants: Mapping[Path, Plant]) -> list[Plant]:
+    """The plants of several files, checked against each other; `files`: what they were read of.
+
+    Raises:
+        PlantError: two name the same site or id.
+    """
+    data = {str(path): each for path, each in files.items()}
+    named = {str(path): each for path, each in plants.items()}
+    if problems := list(_across(named, lambda name: read_plant(data[name], name).lines)):
+        raise _all(problems)
+    return list(plants.values())
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _error(str(path), None, error.strerror or str(error)) from error
+
+
+def _across(plants: Mapping[str, Plant], lines: Callable[[str], Lines]) -> Iterator[Problem]:
+    """What stands in two files and may stand in one; `lines`: of a file."""
     sites: dict[str, str] = {}
     ids: dict[str, str] = {}
-    for name, read in files.items():
-        path = read.plant.path
+    for name, plant in plants.items():
+        path = plant.path
         if path in sites:
             said = f"site {path!r} stands in more than one place, in {sites[path]} too"
-            yield Problem(name, read.lines.of(("site",)), "site", said)
+            yield Problem(name, lines(name).of(("site",)), "site", said)
             continue  # each of its ids would stand twice as well
         sites[path] = name
-        for place, each in _ids(read.plant):
+        for place, each in _ids(plant):
             if ids.setdefault(each, name) != name:
                 said = f"the id {each!r} stands in {ids[each]} too; an id stands once"
-                yield Problem(name, read.lines.of(place), ".".join(map(str, place)), said)
+                yield Problem(name, lines(name).of(place), ".".join(map(str, place)), said)
 
 
 def fill_variables(text: str, name: str) -> str:

@@ -43,8 +43,8 @@ def test_check_tells_every_problem_of_every_file_at_once(folder: Path) -> None:
             ("a.yaml:15", "sources.1.kind"),
             ("a.yaml:38", "areas.0.lines.0.units.0.signals.1.units"),
             ("b.yaml:2", ""),
-            ("d.yaml:27", "areas.0.lines.0.output"),
-            ("d.yaml:30", "areas.0.lines.0.units.0.source"),
+            ("d.yaml:29", "areas.0.lines.0.output"),
+            ("d.yaml:32", "areas.0.lines.0.units.0.source"),
             ("north.yaml:3", "site"),
         ):
             assert any(f"{file}: {field}" in line for line in said), (file, said)
