@@ -412,7 +412,7 @@ def test_a_placeholder_that_is_more_than_a_value_is_left_to_people(
 REMARKS = ["# remark", "#- id: x", "#", "", "   ", "# späť: [", "# a\ttab", "# ${HOME}"]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 10**9), st.sampled_from(sorted(CHANGES)))
 def test_comments_and_blank_lines_anywhere_survive(seed: int, what: str) -> None:
     chance = random.Random(seed)
@@ -439,7 +439,7 @@ def test_comments_and_blank_lines_anywhere_survive(seed: int, what: str) -> None
     assert [each for each in kept if each != '#1"}'] == comments
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     st.text(max_size=30),
     st.dictionaries(
