@@ -27,6 +27,7 @@ from aurelian.local.command_options import (
     running_status,
 )
 from aurelian.local.installation_commands import db_app, keys_app, topics_app
+from aurelian.local.plant_commands import check_plants, plant_app, require_plants
 from aurelian.local.rejected_commands import rejected_app
 from aurelian.local.terminal import answer, give_up, os_fix, os_reason, terminal
 from aurelian.local.trust_commands import trust_app
@@ -42,6 +43,7 @@ app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(rejected_app, name="rejected")
 app.add_typer(trust_app, name="trust")
+app.add_typer(plant_app, name="plant")
 
 DOWN_LIMIT_S = 15.0
 
@@ -103,7 +105,7 @@ def up(
     if not 0 <= port <= 65_535:
         give_up("port must be 0-65535", "aurelian up --port 8080; 0 takes any free port", code=2)
     if plant is not None:
-        _check_plant(plant)
+        require_plants(plant)
     options = Options(
         home=home_folder(home),
         plant=plant.absolute() if plant else None,
@@ -116,31 +118,7 @@ def up(
     run_stack(options)
 
 
-@app.command()
-def check(
-    plant: Annotated[
-        Path, typer.Argument(envvar="AURELIAN_PLANT", help="Folder of plant-model files.")
-    ],
-    home: Home = None,
-) -> None:
-    """Read plant-model files as a start does; each mistake with file, line and field.
-
-    What it warns of (secrets that cannot be read from here, lines without figures) does not change
-    the exit code: a gateway may run on another machine, or figures may not be wanted.
-    """
-    from aurelian.local.plant_check import warnings_of
-    from aurelian.model.plant_file import load_plants
-
-    _check_plant(plant)
-    clear_hosts = {each: _clear_hosts(each) for each in ("OPCUA", "MQTT")}
-    for site in load_plants(plant):
-        lines = list(site.lines())
-        print(
-            f"{site.path}: {len(site.sources)} sources, {len(lines)} lines, "
-            f"{sum(len(line.units) for line in lines)} machines, times of {site.time_zone}"
-        )
-        for sentence in warnings_of(site, clear_hosts, home_folder(home)):
-            terminal.print(f"[yellow]![/] {escape(sentence)}")
+app.command("check")(check_plants)
 
 
 @app.command()
@@ -309,24 +287,6 @@ def tail(
         raise typer.Exit(0) from None
     except BrokenPipeError:
         os._exit(0)  # the reader (head, say) has enough; a flush at exit would complain
-
-
-def _check_plant(folder: Path) -> None:
-    from aurelian.model.plant_file import PlantError, load_plants
-
-    try:
-        load_plants(folder)
-    except PlantError as error:
-        give_up(str(error), "correct the file, or name another folder", code=2)
-
-
-def _clear_hosts(protocol: str) -> list[str]:
-    """What a gateway would read of this environment; nothing where it is no list."""
-    try:
-        hosts = json.loads(os.environ.get(f"AURELIAN_{protocol}_INSECURE_HOSTS") or "[]")
-    except ValueError:
-        return []
-    return [str(each) for each in hosts] if isinstance(hosts, list) else []
 
 
 async def _print_all(lines: AsyncIterator[str]) -> None:

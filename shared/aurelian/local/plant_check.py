@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def warnings_of(
             )
         yield from _same_nodes(site, source)
         yield from _topics(site, source, home)
+        yield from _local_times(site, source)
     lines: dict[str, list[str]] = {}
     for line in site.lines():
         for sentence in _missing_figures(line):
@@ -96,6 +98,26 @@ def _topics(site: Plant, source: SourceModel, home: Path) -> Iterator[str]:
                 f"source {source.key}: {home / name} (`descriptor_file`) {reason}. Until its "
                 "gateway has it, every payload is rejected with this reason, and kept"
             )
+
+
+_MAY_BE_LOCAL = ("azure", "cbor", "cumulocity", "json", "tasmota", "zigbee2mqtt")
+"""Payloads whose times may be texts without a zone."""
+
+
+def _local_times(site: Plant, source: SourceModel) -> Iterator[str]:
+    """A sentence where times without a zone may be read as UTC and are the site's."""
+    if "time_zone" in source.model_fields_set or not source.is_plain_mqtt:
+        return
+    winter, summer = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
+    if not any(each.astimezone(site.zone).utcoffset() for each in (winter, summer)):
+        return
+    payloads = [e.payload for e in source.subscriptions if e.payload in _MAY_BE_LOCAL]
+    if payloads:
+        yield (
+            f"source {source.key}: times without a zone in payloads of {payloads[0]} are read as "
+            f"UTC, and the site is in {site.time_zone}: say `time_zone: {site.time_zone}` at the "
+            "source, or `time_zone: UTC` where it sends UTC or numbers"
+        )
 
 
 _FILES = ("password_file", "user_certificate", "user_key")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from aurelian.model.addresses import AddressError, parse_address
 from aurelian.model.alarm_nodes import check_alarm_nodes
@@ -30,6 +31,7 @@ from aurelian.model.plant_parts import (
     SignalModel,
     StopReason,
     UnitModel,
+    all_of,
     check_zone,
     problem_at,
 )
@@ -57,40 +59,39 @@ class Plant(PlantPart):
 
     @model_validator(mode="after")
     def _consistent(self) -> Plant:
+        if problems := list(self._problems()):
+            raise all_of(problems)
+        return self
+
+    def _problems(self) -> Iterator[PydanticCustomError]:
         kinds: dict[str, str] = {}
         sources = {source.id: source for source in self.sources}
         for number, source in enumerate(self.sources):
+            at = ("sources", number)
             if source.id in kinds:
-                raise problem_at(
-                    "sources",
-                    number,
-                    "id",
-                    said=f"source {source.id!r} stands in more than one place",
-                )
+                said = f"source {source.id!r} stands in more than one place"
+                yield problem_at(*at, "id", said=said)
             kinds[source.id] = source.kind
             source.place(self.path)
             if source.is_plain_mqtt and not source.subscriptions:
-                raise problem_at(
-                    "sources",
-                    number,
-                    "topic",
-                    said=f"{source.kind} needs a topic; say plant/{{unit}}/state",
-                )
+                said = f"{source.kind} needs a topic; say plant/{{unit}}/state"
+                yield problem_at(*at, "topic", said=said)
         taken: set[str] = set()
         paths: set[str] = set()
         addresses: set[tuple[str, ...]] = set()
         for r, reason in enumerate(self.stop_reasons):
-            _take(taken, f"stop reason {reason.code}", "stop_reasons", r, "code")
+            yield from _take(taken, f"stop reason {reason.code}", "stop_reasons", r, "code")
         for a, area in enumerate(self.areas):
-            _take(taken, f"area {area.name!r}", "areas", a, "name")
-            _take(taken, area.id, "areas", a, "id")
+            yield from _take(taken, f"area {area.name!r}", "areas", a, "name")
+            yield from _take(taken, area.id, "areas", a, "id")
             for n, model in enumerate(area.lines):
                 place = ("areas", a, "lines", n)
                 line = Line(self, area, model)
-                _take(taken, f"line {line.path!r}", *place, "name")
-                _take(taken, model.id, *place, "id")
+                yield from _take(taken, f"line {line.path!r}", *place, "name")
+                yield from _take(taken, model.id, *place, "id")
                 for p, product in enumerate(model.products):
-                    _take(taken, f"product {product.id!r} of {line.path!r}", *place, "products", p)
+                    name = f"product {product.id!r} of {line.path!r}"
+                    yield from _take(taken, name, *place, "products", p)
                 names = [unit.name for unit in model.units]
                 for field in ("output", "constraint"):
                     wanted = getattr(model, field)
@@ -98,27 +99,16 @@ class Plant(PlantPart):
                         said = (
                             f"line {model.name!r}: {field} {wanted!r} is none of its units {names}"
                         )
-                        raise problem_at(*place, field, said=said)
+                        yield problem_at(*place, field, said=said)
                 for u, unit in enumerate(line.units):
-                    _check_unit(unit, kinds, paths, (*place, "units", u))
-                    _check_monitoring(
-                        unit, sources[unit.model.source], (*place, "units", u, "signals")
-                    )
-                    check_alarm_nodes(
-                        unit.path,
-                        unit.model.alarm_nodes,
-                        sources[unit.model.source],
-                        addresses,
-                        (*place, "units", u),
-                    )
-                    if kinds[unit.model.source] != "opcua":
-                        _check_addresses(
-                            unit, sources[unit.model.source], addresses, (*place, "units", u)
-                        )
-                    _take(taken, unit.model.id, *place, "units", u, "id")
+                    where = (*place, "units", u)
+                    yield from _check_unit(unit, sources.get(unit.model.source), paths, where)
+                    if unit.model.source in sources:
+                        source = sources[unit.model.source]
+                        yield from _check_with_source(unit, source, addresses, where)
+                    yield from _take(taken, unit.model.id, *where, "id")
                     for s, signal in enumerate(unit.model.signals):
-                        _take(taken, signal.id, *place, "units", u, "signals", s, "id")
-        return self
+                        yield from _take(taken, signal.id, *where, "signals", s, "id")
 
     @property
     def owner(self) -> str:
@@ -297,49 +287,62 @@ class Unit:
 
 
 def _check_unit(
-    unit: Unit, kinds: dict[str, str], paths: set[str], place: tuple[int | str, ...]
-) -> None:
-    """Check a unit against the sources by id and the paths before it, to which its own are
-    added."""
-    source = unit.model.source
-    if source not in kinds:
-        raise problem_at(
-            *place, "source", said=f"unit {unit.path!r}: source {source!r} is not under `sources`"
-        )
+    unit: Unit, source: SourceModel | None, paths: set[str], place: tuple[int | str, ...]
+) -> Iterator[PydanticCustomError]:
+    """Problems of a unit with its source and the paths before it, to which its own are added."""
+    if source is None:
+        said = f"unit {unit.path!r}: source {unit.model.source!r} is not under `sources`"
+        yield problem_at(*place, "source", said=said)
     if unit.path in paths:
-        raise problem_at(*place, "name", said=f"{unit.path!r} stands twice")
+        yield problem_at(*place, "name", said=f"{unit.path!r} stands twice")
+        return
     paths.add(unit.path)
     of_role: dict[Role, str] = {}
-    for number, (model, signal) in enumerate(zip(unit.model.signals, unit.signals(), strict=True)):
-        if signal.path in paths:
-            raise problem_at(
-                *place, "signals", number, "name", said=f"{signal.path!r} stands twice"
-            )
-        paths.add(signal.path)
+    for number, model in enumerate(unit.model.signals):
+        path, at = f"{unit.path}/{model.name}", (*place, "signals", number)
+        if path in paths:
+            yield problem_at(*at, "name", said=f"{path!r} stands twice")
+        paths.add(path)
         if model.role in ONE_A_UNIT:
             other = of_role.setdefault(model.role, model.name)
             if other != model.name:
                 said = (
-                    f"signal {signal.path!r}: {other!r} has the role {model.role.value} already; "
+                    f"signal {path!r}: {other!r} has the role {model.role.value} already; "
                     "a unit has one of it"
                 )
-                raise problem_at(*place, "signals", number, "role", said=said)
+                yield problem_at(*at, "role", said=said)
         if "address" in model.model_fields_set and not model.address.strip():
             said = (
-                f"signal {signal.path!r}: the address is empty; say where {source!r} has it, "
+                f"signal {path!r}: the address is empty; say where {unit.model.source!r} has it, "
                 "or leave the field out"
             )
-            raise problem_at(*place, "signals", number, "address", said=said)
-        if model.address and kinds[source] == "opcua":
+            yield problem_at(*at, "address", said=said)
+        elif model.address and source is not None and source.kind == "opcua":
             try:
                 parse_address(model.address)
             except AddressError as error:
-                said = f"signal {signal.path!r}: address {error}"
-                raise problem_at(*place, "signals", number, "address", said=said) from error
+                yield problem_at(*at, "address", said=f"signal {path!r}: address {error}")
 
 
-def _check_monitoring(unit: Unit, source: SourceModel, place: tuple[int | str, ...]) -> None:
-    """Refuse what is said of how a signal's values are asked for and cannot be done."""
+def _check_with_source(
+    unit: Unit,
+    source: SourceModel,
+    addresses: set[tuple[str, ...]],
+    place: tuple[int | str, ...],
+) -> Iterator[PydanticCustomError]:
+    yield from _check_monitoring(unit, source, (*place, "signals"))
+    try:
+        check_alarm_nodes(unit.path, unit.model.alarm_nodes, source, addresses, place)
+    except PydanticCustomError as error:
+        yield error
+    if source.kind != "opcua":
+        yield from _check_addresses(unit, source, addresses, place)
+
+
+def _check_monitoring(
+    unit: Unit, source: SourceModel, place: tuple[int | str, ...]
+) -> Iterator[PydanticCustomError]:
+    """What is said of how a signal's values are asked for and cannot be done."""
     for number, model in enumerate(unit.model.signals):
         own = model.monitoring
         if own is None:
@@ -355,33 +358,35 @@ def _check_monitoring(unit: Unit, source: SourceModel, place: tuple[int | str, .
             fault = own.fault_with(model.type)
         if fault:
             said = f"signal {unit.path + '/' + model.name!r}: {fault}"
-            raise problem_at(*place, number, "monitoring", said=said)
+            yield problem_at(*place, number, "monitoring", said=said)
 
 
 def _check_addresses(
     unit: Unit, spoken_for: SourceModel, taken: set[tuple[str, ...]], place: tuple[int | str, ...]
-) -> None:
-    """Refuse what one source calls the same: a message names a unit and a signal by their addresses
+) -> Iterator[PydanticCustomError]:
+    """What one source calls the same: a message names a unit and a signal by their addresses
     alone (an OPC UA node may be two signals)."""
     source, name = unit.model.source, spoken_for.unit_key(unit.path, unit.model.address)
     parts: list[tuple[tuple[str, ...], str, str, tuple[int | str, ...]]] = [
         ((source, name), "unit", unit.path, place)
     ]
-    for number, (model, signal) in enumerate(zip(unit.model.signals, unit.signals(), strict=True)):
+    for number, model in enumerate(unit.model.signals):
         address = model.address or model.name
         at = (*place, "signals", number)
-        parts.append(((source, name, address), "signal", signal.path, at))
+        parts.append(((source, name, address), "signal", f"{unit.path}/{model.name}", at))
     for key, kind, path, at in parts:
         if key in taken:
             said = f"{kind} {path!r}: {source!r} has another {kind} with the address {key[-1]!r}"
-            raise problem_at(*at, "address", said=said)
+            yield problem_at(*at, "address", said=said)
+            if kind == "unit":
+                return  # each of its signals would be another's too
         taken.add(key)
 
 
-def _take(taken: set[str], name: str | None, *place: int | str) -> None:
+def _take(taken: set[str], name: str | None, *place: int | str) -> Iterator[PydanticCustomError]:
     """Take a name or an id (None: it has none of its own) that may stand once in a plant."""
     if name in taken:
-        raise problem_at(*place, said=f"{name} stands twice")
+        yield problem_at(*place, said=f"{name} stands twice")
     if name is not None:
         taken.add(name)
 

@@ -7,6 +7,7 @@ Used by `plant.py`, which puts them together, and wherever one part alone is nee
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Literal
@@ -100,6 +101,12 @@ def _zones() -> frozenset[str]:
 def problem_at(*place: int | str, said: str) -> PydanticCustomError:
     """A problem with the place in the file where it is to be mended."""
     return PydanticCustomError("plant", "{said}", {"said": said, "at": place})
+
+
+def all_of(problems: Sequence[PydanticCustomError]) -> PydanticCustomError:
+    """Several problems as the one that a validator may raise; `plant_file.py` reads them all."""
+    said = [each.context or {} for each in problems]
+    return PydanticCustomError("plant", "{said}", {**said[0], "more": said[1:]})
 
 
 class AlarmLimits(PlantPart):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import yaml
 from yaml import Node, events
 
-__all__ = ["MayDiffer", "Node", "compose", "is_fast", "read_events"]
+__all__ = ["MayDiffer", "Node", "compose", "is_fast", "line_deeper_than", "read_events"]
 
 is_fast = yaml.__with_libyaml__
 """Whether libyaml is there: PyYAML can be built without it."""
@@ -104,6 +104,23 @@ def read_events(text: str, plain: Callable[[str], object], most_nodes: int) -> o
         return _Reading(text, plain).document(most_nodes)
     except yaml.YAMLError:
         raise MayDiffer from None
+
+
+def line_deeper_than(most: int, text: str) -> int | None:
+    """The line (from 0) where a text is nested deeper than `most`; None: nowhere before its first
+    mistake."""
+    depth = 0
+    try:
+        for event in _events(text):
+            if isinstance(event, events.CollectionStartEvent):
+                depth += 1
+                if depth > most and event.start_mark is not None:
+                    return event.start_mark.line
+            elif isinstance(event, events.CollectionEndEvent):
+                depth -= 1
+    except (yaml.YAMLError, ValueError):  # a character that it does not read
+        return None
+    return None
 
 
 def _events(text: str) -> Iterator[events.Event]:

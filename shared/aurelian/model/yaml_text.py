@@ -12,28 +12,45 @@ import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date
+from functools import cache
+from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from aurelian.model import yaml_events
 from aurelian.model.written import Written
 
-__all__ = ["Lines", "YAMLError", "describe_error", "read_slowly", "read_yaml", "write_yaml"]
+__all__ = [
+    "AnyNode",
+    "Lines",
+    "YAMLError",
+    "compose_nodes",
+    "describe_error",
+    "kind_of",
+    "means_text",
+    "read_slowly",
+    "read_yaml",
+    "style_of",
+    "write_yaml",
+]
 
 _MAX_NODES = 2_000_000
+_DEEPEST = 100
+_TOO_DEEP = f"lists and tables are nested more than {_DEEPEST} deep here; is a bracket not closed?"
 _TAG = "tag:yaml.org,2002:"
 
 
-_AnyNode = Node | yaml_events.Node
+AnyNode = Node | yaml_events.Node
 """A node of either library; their classes have the same names and attributes."""
 
 
 class Lines:
     """Where in a document its values stand."""
 
-    def __init__(self, text: str, node: _AnyNode | None) -> None:
+    def __init__(self, text: str, node: AnyNode | None) -> None:
         self._text, self._node = text, node
 
     def of(self, location: Sequence[int | str]) -> int:
@@ -58,6 +75,9 @@ def read_yaml(text: str) -> tuple[Lines, object]:
     if yaml_events.is_fast:
         with suppress(yaml_events.MayDiffer):
             return Lines(text, None), yaml_events.read_events(text, _PlainScalars().of, _MAX_NODES)
+        line = yaml_events.line_deeper_than(_DEEPEST, text)
+        if line is not None:  # the other parser takes seconds to get there
+            raise MarkedYAMLError(problem=_TOO_DEEP, problem_mark=StringMark("", 0, line, 0, "", 0))
     return read_slowly(text)
 
 
@@ -74,7 +94,38 @@ def read_slowly(text: str) -> tuple[Lines, object]:
         raise YAMLError("it is nested too deeply") from None
 
 
-def _line_of(node: _AnyNode | None, location: Sequence[int | str]) -> int:
+def compose_nodes(text: str) -> AnyNode | None:
+    """The nodes of a document, each with the places in the text where it begins and ends.
+
+    Raises:
+        YAMLError: as `read_yaml`.
+    """
+    if yaml_events.is_fast:
+        with suppress(yaml_events.MayDiffer):
+            yaml_events.read_events(text, lambda word: word, _MAX_NODES)
+            return yaml_events.compose(text)
+    node: Node | None = _make_yaml().compose(text)
+    return node
+
+
+def means_text(word: str) -> bool:
+    """Whether YAML, of either version, takes a plain word for a text."""
+    return isinstance(word, str) and not any(
+        rule.match(word)
+        for version in ((1, 1), (1, 2))
+        for first in (word[:1], None)
+        for _, rule in _rules(version).get(first, ())
+    )
+
+
+@cache
+def _rules(version: tuple[int, int]) -> Any:
+    yaml = _make_yaml()
+    yaml.version = version
+    return yaml.resolver.versioned_resolver
+
+
+def _line_of(node: AnyNode | None, location: Sequence[int | str]) -> int:
     line = 1 if node is None else node.start_mark.line + 1
     for part in location:
         found = _find(node, part)
@@ -87,19 +138,19 @@ def _line_of(node: _AnyNode | None, location: Sequence[int | str]) -> int:
     return line
 
 
-def _find(node: _AnyNode | None, key: int | str) -> tuple[_AnyNode | None, _AnyNode] | None:
+def _find(node: AnyNode | None, key: int | str) -> tuple[AnyNode | None, AnyNode] | None:
     """The name (in a sequence None) and the node under `key`. Nodes of either library."""
-    if node is None or _kind(node) == "ScalarNode":
+    if node is None or kind_of(node) == "ScalarNode":
         return None
-    if _kind(node) == "SequenceNode":
+    if kind_of(node) == "SequenceNode":
         inside = isinstance(key, int) and key < len(node.value)
         return (None, node.value[key]) if inside else None
     for name, value in node.value:
-        if _kind(name) == "ScalarNode" and name.value == str(key) and not _is_merge(name):
+        if kind_of(name) == "ScalarNode" and name.value == str(key) and not _is_merge(name):
             return name, value
     for name, value in node.value:
         if _is_merge(name):
-            for each in value.value if _kind(value) == "SequenceNode" else [value]:
+            for each in value.value if kind_of(value) == "SequenceNode" else [value]:
                 if (inherited := _find(each, key)) is not None:
                     return inherited
     return None
@@ -206,12 +257,18 @@ def _children(node: Node) -> list[Node]:
     return []
 
 
-def _kind(node: _AnyNode) -> str:
+def kind_of(node: AnyNode) -> str:
     return type(node).__name__
 
 
-def _is_merge(key: _AnyNode) -> bool:
-    return _kind(key) == "ScalarNode" and str(key.tag) == f"{_TAG}merge"
+def style_of(node: AnyNode) -> str | bool | None:
+    """Of a scalar its quotes, None without; of a list or mapping whether it is in brackets."""
+    styled: Any = node
+    return styled.style if kind_of(node) == "ScalarNode" else bool(styled.flow_style)
+
+
+def _is_merge(key: AnyNode) -> bool:
+    return kind_of(key) == "ScalarNode" and str(key.tag) == f"{_TAG}merge"
 
 
 def _check_tag(node: Node, kind: str) -> None:
@@ -245,7 +302,25 @@ def describe_error(error: YAMLError) -> tuple[int | None, str]:
     return None if mark is None else mark.line + 1, reason
 
 
+class _Composer(Composer):
+    """Ends what is nested without end at once: the parser would take minutes to find it out."""
+
+    def __init__(self, loader: object) -> None:
+        super().__init__(loader)
+        self._depth = 0
+
+    def compose_node(self, parent: object, index: object) -> object:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            mark = self.parser.peek_event().start_mark
+            raise MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
+        node: object = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 def _make_yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _Composer  # type: ignore[assignment]
     yaml.allow_duplicate_keys = True
     return yaml

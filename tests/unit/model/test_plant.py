@@ -279,7 +279,10 @@ def test_one_id_in_two_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace("- name: press\n", own), "a.yaml")
     other = GOOD.replace("- name: press\n", own).replace("site: north", "site: south")
     write(tmp_path, other, "b.yaml")
-    with pytest.raises(PlantError, match=r"b\.yaml: the id 'the-press' stands in .*a\.yaml too"):
+    with pytest.raises(
+        PlantError,
+        match=r"b\.yaml:16: areas.0.lines.0.units.0.id: the id 'the-press' stands in .*a\.yaml too",
+    ):
         load_plants(tmp_path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import date, time
 from pathlib import Path
+from time import process_time
 
 import pytest
 
@@ -307,6 +308,21 @@ def test_aliases_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
     file.write_text("[" * 3000)
     with pytest.raises(PlantError, match=r"plant\.yaml"):
         load_plant(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("site: x\na: " + "[" * 5000, 2), ("- " * 5000, 1), ("a: " + "{a: " * 5000, 1)],
+)
+def test_what_is_nested_without_end_is_refused_at_once_with_its_line(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    file = tmp_path / "plant.yaml"
+    file.write_text(text)
+    before = process_time()
+    with pytest.raises(PlantError, match=rf"plant\.yaml:{line}: .*nested more than 100 deep here"):
+        load_plant(file)
+    assert process_time() - before < 1  # it took 10 to 23 s
 
 
 @pytest.mark.parametrize("coding", ["utf-16", "latin-1"])
