@@ -1,0 +1,207 @@
+"""Files through the importer, Kafka and the historian into the tables: each value once, whatever
+happens on the way."""
+
+from __future__ import annotations
+
+import csv
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from aurelian.model.sample import Flag
+from tests import import_files, oracle
+from tests.import_files import Value
+from tests.integration.importer.conftest import ImportStack
+from tests.long_tests import LONG_TESTS
+
+LINE = "pilot-x/north/forming/line-1"
+
+
+def test_a_spreadsheets_export_is_stored_to_the_last_value_and_its_bad_lines_are_listed(
+    stack: ImportStack, tmp_path: Path
+) -> None:
+    rows = 12_000
+    file = tmp_path / "export.csv"
+    import_files.write_export(file, rows)
+    import_files.write_plant(tmp_path / "plant", "press-1")
+    code, said, words = stack.run(tmp_path, file, "press-1", import_block_bytes=200_000)
+    assert code == 0, words
+    expected = _expected(rows)
+    assert _stored(stack, "press-1") == expected
+    summary = _of(said, "summary")
+    bad = import_files.bad_lines(rows)
+    assert summary["rows"] == rows and summary["values"] == len(expected)
+    assert summary["stored"] == len(expected) and summary["duplicate"] == 0
+    assert summary["bad_lines"] == summary["rejected"] == bad
+    assert summary["ambiguous_times"] == 0
+    assert oracle.imbalance(stack.database_url) == {}
+    with (tmp_path / "export.bad.csv").open(encoding="utf-8", newline="") as listed:
+        found = list(csv.DictReader(listed))
+    assert len(found) == bad
+    assert found[0]["line"] == "9" and "'defekt' is no number" in found[0]["reason"]
+    assert found[1]["line"] == "1001" and found[1]["reason"] == "3 cells, the header has 9"
+    assert found[1]["text"].endswith(";1,0;abgebrochen")
+    with psycopg.connect(stack.database_url) as conn:
+        row = conn.execute(
+            "SELECT min(flags & 1), max(flags | 1) FROM historian.sample_number s "
+            "JOIN historian.signal g ON g.key = s.signal WHERE starts_with(g.path, %s)",
+            (f"{LINE}/press-1/",),
+        ).fetchone()
+        rejected = conn.execute(
+            "SELECT sum(samples) FROM historian.rejected WHERE source = %s", (summary["source"],)
+        ).fetchone()
+    assert row == (int(Flag.HISTORICAL), int(Flag.HISTORICAL))
+    assert rejected == (bad,)
+
+
+def test_the_same_file_twice_stores_nothing_twice(stack: ImportStack, tmp_path: Path) -> None:
+    file = tmp_path / "twice.csv"
+    import_files.write_export(file, 500, bad=False)
+    import_files.write_plant(tmp_path / "plant", "press-2")
+    stack.run(tmp_path, file, "press-2")
+    before = _stored(stack, "press-2")
+    code, said, _ = stack.run(tmp_path, file, "press-2")
+    assert code == 0
+    assert "was imported before" in _of(said, "note")["text"]
+    code, said, _ = stack.run(tmp_path, file, "press-2", "--again")
+    summary = _of(said, "summary")
+    assert summary["stored"] == summary["duplicate"] == len(before)
+    assert _stored(stack, "press-2") == before == _expected(500, bad=False)
+
+
+def test_a_changed_file_is_said_and_read_anew(stack: ImportStack, tmp_path: Path) -> None:
+    file = tmp_path / "growing.csv"
+    import_files.write_export(file, 300, bad=False)
+    import_files.write_plant(tmp_path / "plant", "press-3")
+    stack.run(tmp_path, file, "press-3")
+    import_files.write_export(file, 400, bad=False)
+    code, said, _ = stack.run(tmp_path, file, "press-3")
+    assert code == 0
+    assert "has changed" in _of(said, "note")["text"]
+    summary = _of(said, "summary")
+    assert summary["duplicate"] == len(_expected(300, bad=False))
+    assert _stored(stack, "press-3") == _expected(400, bad=False)
+
+
+def test_killed_at_any_moment_the_same_command_goes_on_and_each_value_is_there_once(
+    stack: ImportStack, tmp_path: Path
+) -> None:
+    rows = 40_000
+    file = tmp_path / "killed.csv"
+    import_files.write_export(file, rows)
+    import_files.write_plant(tmp_path / "plant", "press-4")
+    settings = {"import_block_bytes": 60_000, "import_waiting_batches": 20}
+    chance = random.Random(7)
+    for _ in range(3):
+        process = stack.start(tmp_path, file, "press-4", **settings)
+        _await_rows(process, tmp_path, chance.uniform(0.05, 0.9))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    code, said, words = stack.run(tmp_path, file, "press-4", **settings)
+    assert code == 0, words
+    assert "goes on at line" in _of(said, "note")["text"]
+    expected = _expected(rows)
+    assert _stored(stack, "press-4") == expected
+    summary = _of(said, "summary")
+    assert (summary["rows"], summary["values"]) == (rows, len(expected))
+    assert summary["bad_lines"] == import_files.bad_lines(rows)
+    with (tmp_path / "killed.bad.csv").open(encoding="utf-8", newline="") as listed:
+        numbers = [int(row["line"]) for row in csv.DictReader(listed)]
+    assert len(numbers) == len(set(numbers)) == import_files.bad_lines(rows)
+    assert oracle.imbalance(stack.database_url) == {}
+
+
+def test_nothing_is_sent_where_a_column_is_no_signal(stack: ImportStack, tmp_path: Path) -> None:
+    file = tmp_path / "unknown.csv"
+    file.write_text("time,temperature-0,pressur\n2024-01-01T00:00:00Z,1.5,2.5\n")
+    import_files.write_plant(tmp_path / "plant", "press-5", signals=2)
+    code, said, words = stack.run(tmp_path, file, "press-5")
+    assert code == 2 and said == []
+    assert "'pressur' is no signal of pilot-x/north/forming/line-1/press-5" in words
+    assert not (tmp_path / "state").exists()
+    code, said, words = stack.run(tmp_path, file, "press-5", "--discover", "--dry-run")
+    assert code == 0 and [each["kind"] for each in said] == ["detected"]
+    assert not (tmp_path / "state").exists()
+    code, said, words = stack.run(tmp_path, file, "press-5", "--discover")
+    assert code == 0, words
+    assert {row[0] for row in _stored(stack, "press-5")} == {"temperature-0", "pressur"}
+
+
+def test_without_waiting_it_ends_when_kafka_has_it(stack: ImportStack, tmp_path: Path) -> None:
+    file = tmp_path / "quick.csv"
+    import_files.write_export(file, 2_000, bad=False)
+    import_files.write_plant(tmp_path / "plant", "press-6")
+    code, said, words = stack.run(tmp_path, file, "press-6", "--no-wait")
+    assert code == 0, words
+    assert _of(said, "summary")["waited"] is False
+    deadline = time.monotonic() + 20
+    while len(_stored(stack, "press-6")) < len(_expected(2_000, bad=False)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert _stored(stack, "press-6") == _expected(2_000, bad=False)
+
+
+def test_memory_stays_below_250_mb(stack: ImportStack, tmp_path: Path) -> None:
+    rows = 125_000 if LONG_TESTS else 30_000
+    file = tmp_path / "large.csv"
+    import_files.write_export(file, rows, bad=False, step_s=60)
+    import_files.write_plant(tmp_path / "plant", "press-7")
+    process = stack.start(tmp_path, file, "press-7", "--no-wait")
+    peak = 0.0
+    while process.poll() is None:
+        peak = max(peak, _peak_mb(process.pid))
+        time.sleep(0.05)
+    _, err = process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert 50 < peak < 250
+
+
+def _expected(rows: int, *, bad: bool = True) -> list[Value]:
+    made = import_files.lines(rows, bad=bad)
+    return sorted(value for _, values in made for value in values)
+
+
+def _stored(stack: ImportStack, unit: str) -> list[Value]:
+    with psycopg.connect(stack.database_url) as conn:
+        rows = conn.execute(
+            "SELECT g.name, (extract(epoch FROM s.time) * 1000000)::bigint, s.value "
+            "FROM historian.sample_number s JOIN historian.signal g ON g.key = s.signal "
+            "WHERE starts_with(g.path, %s)",
+            (f"{LINE}/{unit}/",),
+        ).fetchall()
+    return sorted((str(row[0]), int(row[1]), float(row[2])) for row in rows)
+
+
+def _of(said: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(each for each in said if each["kind"] == kind)
+
+
+def _await_rows(process: subprocess.Popen[bytes], folder: Path, share: float) -> None:
+    """Wait until a share of the usual size of the outbox is written, or the import ends."""
+    files = folder / "state" / "outbox"
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if files.exists() and any(files.glob("samples-*.db")):
+            time.sleep(share)
+            return
+        time.sleep(0.02)
+
+
+def _peak_mb(pid: int) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"VmHWM:\s+(\d+)", status)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+pytestmark = pytest.mark.timeout(170)
