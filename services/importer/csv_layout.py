@@ -63,20 +63,16 @@ def find_layout(text: str, delimiter: str = "") -> Layout:
         raise UnreadableFile(
             "no separator of cells is found; say it, as --delimiter ';' (tab: --delimiter '\\t')"
         )
-    place = next(
-        (
-            n
-            for n, (cells, _) in enumerate(rows)
-            if _filled(cells) >= max(2, _filled_width(rows, width) - 1) and not _is_comment(cells)
-        ),
-        0,
-    )
-    header, header_end = rows[place]
-    if _is_data(header):
+    table = [n for n, (cells, _) in enumerate(rows) if len(cells) >= width - 1 and _is_data(cells)]
+    above = [n for n in range(table[0] if table else len(rows)) if not _is_comment(rows[n][0])]
+    if table and not above:
         raise UnreadableFile(
-            f"line {_line_of(rows, place)} has values and no line above it names the columns; put "
-            "a line with their names there"
+            f"line {_line_of(rows, table[0])} has values and no line above it names the columns; "
+            "put a line with their names there"
         )
+    # Titles stand over all columns; a name and a date above them, or units below, over some.
+    place = max(above, key=lambda n: (_filled(rows[n][0]), -n), default=0)
+    header, header_end = rows[place]
     first = place + 1
     while first < len(rows) and not _is_data(rows[first][0]):
         first += 1
@@ -94,7 +90,11 @@ def find_layout(text: str, delimiter: str = "") -> Layout:
         first_line,
         first - place - 1,
         max(len(titles), _usual_width([cells for cells, _ in rows[first:]])),
-        tuple(tuple(cells) for cells, _ in rows[first:]),
+        tuple(
+            tuple(cells)
+            for cells, _ in rows[first:]
+            if _filled(cells) and not _is_comment(cells) and cells != header
+        ),
     )
 
 
@@ -123,7 +123,7 @@ def _find_delimiter(text: str) -> str:
         usual = _usual_width_of(widths)
         if usual < 2:
             continue
-        share = sum(abs(width - usual) <= 1 for width in widths) / len(widths)
+        share = sum(max(0.0, 1 - abs(width - usual) / 2) for width in widths) / len(widths)
         if share > best_share + 0.1:
             best, best_share = delimiter, share
     return best
@@ -141,12 +141,6 @@ def _usual_width_of(widths: Sequence[int]) -> int:
 
 def _filled(cells: Sequence[str]) -> int:
     return sum(bool(cell.strip()) for cell in cells)
-
-
-def _filled_width(rows: Sequence[tuple[list[str], int]], width: int) -> int:
-    """Columns that have cells, of the rows of the usual width."""
-    usual = [cells for cells, _ in rows if len(cells) == width]
-    return sum(any(cells[n].strip() for cells in usual) for n in range(width))
 
 
 def _is_comment(cells: Sequence[str]) -> bool:

@@ -133,7 +133,7 @@ class Judge:
                 if declared is ValueType.UINT64:
                     fine = fine & (cells.integer >= 0)
                 value, bits = cells.number, to_bits(cells.integer)
-                fine = fine & (np.abs(cells.number) <= MAX_EXACT_INT)
+                fine = fine & (np.abs(cells.number) < MAX_EXACT_INT)
             case ValueType.BOOL:
                 fine = cells.is_bool | (cells.is_integer & (cells.integer >> 1 == 0))
                 value = np.where(fine, cells.number, 0.0)
@@ -347,7 +347,7 @@ def _is_long(text: str) -> bool:
 def _exact(cells: Cells, value: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(n,) False for whole numbers beyond 2^53: as doubles they would be others."""
     exact = np.ones(len(value), np.bool_)
-    for place in np.flatnonzero(np.abs(value) > MAX_EXACT_INT).tolist():
+    for place in np.flatnonzero(np.abs(value) >= MAX_EXACT_INT).tolist():
         is_text = cells.texts is not None
         exact[place] = not (cells.is_integer[place] or (is_text and _is_long(cells.text(place))))
     return exact

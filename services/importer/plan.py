@@ -224,9 +224,16 @@ def _time_format(
 
 
 def distinct(table: CsvFile | ParquetFile, column: int) -> Iterator[list[str]]:
-    """The distinct texts of a column, block by block; of times the part before the clock."""
-    for part in table.tables(table.start(), (column,), _SCAN_BYTES):
+    """The distinct texts of a column, block by block, without those of comment lines; of times the
+    part before the clock."""
+    is_text = table.types[0] == "text"
+    for part in table.tables(
+        table.start(), (column, 0) if is_text and column else (column,), _SCAN_BYTES
+    ):
         texts = pc.cast(part.columns[column], pa.string()).fill_null("")
+        if is_text:
+            first = pc.cast(part.columns[0], pa.string()).fill_null("")
+            texts = texts.filter(pc.invert(pc.starts_with(first, "#")))
         if roles.is_time_title(table.titles[column]):
             texts = pc.replace_substring_regex(texts, r"^\s*(\S+)[\sT].*$", r"\1")
         yield pc.unique(texts).to_pylist()
@@ -289,7 +296,6 @@ def _match_tags(
         {name.strip() for texts in distinct(table, column) for name in texts if name.strip()}
         - {table.titles[column]}
     )
-    names = [name for name in names if not name.startswith("#")]
     found: dict[str, Target | None] = {}
     unknown = []
     for name in names:
