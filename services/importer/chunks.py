@@ -16,11 +16,12 @@ from aurelian.edge.contract import MAX_AHEAD
 from aurelian.model.sample import Flag, ValueType
 from aurelian.model.time import HOUR_US
 from importer.bad_lines import BadLine
+from importer.cell_words import quality_reader
 from importer.cells import Cells, read_cells
 from importer.csv_rows import Table
 from importer.local_times import LocalTimes, wall_text
 from importer.matching import Target
-from importer.plan import Plan, ValueColumn, quality_of
+from importer.plan import Plan, ValueColumn
 from importer.time_cells import read_times
 
 _FIRST_US = 24 * HOUR_US
@@ -209,7 +210,7 @@ class _Reader:
         if value.quality not in known:
             column = pc.cast(self.table.columns[value.quality], pa.string()).fill_null("")
             coded = column.dictionary_encode()
-            read = quality_of(self.plan)
+            read = quality_reader(classic=self.plan.classic)
             words = coded.dictionary.to_pylist()
             codes = [read(word) for word in words]
             status = np.array(

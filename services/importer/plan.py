@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,13 +15,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from aurelian.model.plant import Plant
 from aurelian.model.plant_parts import check_zone
 from aurelian.model.sample import ValueType
 from importer import column_roles as roles
-from importer.cell_words import EMPTY, FALSE, NO_NUMBER, TRUE, is_classic, quality_reader
+from importer.cell_words import EMPTY, FALSE, NO_NUMBER, TRUE, is_classic
 from importer.csv_rows import CsvFile, fingerprint
 from importer.matching import (
     NoMatch,
@@ -34,10 +33,9 @@ from importer.matching import (
 )
 from importer.number_marks import Marks, UndecidedMark, decide_marks
 from importer.parquet_rows import ParquetFile
+from importer.scanning import distinct
 from importer.time_cells import read_times
 from importer.time_formats import TimeFormat, decide_format, named_format
-
-_SCAN_BYTES = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +105,7 @@ class Plan:
         found = [*self.time_columns, *(value.index for value in self.values)]
         found += [value.quality for value in self.values if value.quality is not None]
         found += [self.tag_column] if self.tag_column is not None else []
+        found += [0] if self.table.kind == "CSV" else []  # by it comment lines are known
         return tuple(dict.fromkeys(found))
 
     @property
@@ -221,22 +220,6 @@ def _time_format(
             yield from texts
 
     return decide_format(cells, scan)
-
-
-def distinct(table: CsvFile | ParquetFile, column: int) -> Iterator[list[str]]:
-    """The distinct texts of a column, block by block, without those of comment lines; of times the
-    part before the clock."""
-    is_text = table.types[0] == "text"
-    for part in table.tables(
-        table.start(), (column, 0) if is_text and column else (column,), _SCAN_BYTES
-    ):
-        texts = pc.cast(part.columns[column], pa.string()).fill_null("")
-        if is_text:
-            first = pc.cast(part.columns[0], pa.string()).fill_null("")
-            texts = texts.filter(pc.invert(pc.starts_with(first, "#")))
-        if roles.is_time_title(table.titles[column]):
-            texts = pc.replace_substring_regex(texts, r"^\s*(\S+)[\sT].*$", r"\1")
-        yield pc.unique(texts).to_pylist()
 
 
 def _match_columns(
@@ -398,8 +381,3 @@ def _with_identity(plan: Plan) -> Plan:
     ]
     digest = hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()
     return replace(plan, identity=digest[:32])
-
-
-def quality_of(plan: Plan) -> Callable[[str], int | None]:
-    """The function that reads a plan's quality cells."""
-    return quality_reader(classic=plan.classic)

@@ -1,4 +1,4 @@
-"""What is decided before anything is sent: unit, columns, tags, qualities, and what is asked for."""
+"""What is decided before anything is sent: unit, columns, tags, qualities, what is asked for."""
 
 from pathlib import Path
 
