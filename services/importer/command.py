@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 import os
 from pathlib import Path
@@ -121,6 +122,12 @@ def import_(
         value_column,
         quality_column,
     )
+    try:
+        codecs.lookup(encoding or "utf-8")
+    except LookupError:
+        give_up(
+            f"--encoding {encoding!r}: no encoding of this name is known", "cp1252, say", code=2
+        )
     if decimal not in ("", ".", ","):
         give_up(f"--decimal {decimal!r} is neither , nor .", "--decimal ,", code=2)
     try:
@@ -130,8 +137,6 @@ def import_(
         give_up(str(error), "name the folder with your plant files: --plant FOLDER", code=2)
     except ValueError as error:
         give_up(f"{file}: {error}" if "\n" not in str(error) else str(error), _NEXT, code=2)
-    except LookupError as error:
-        give_up(f"{file}: {error}", "aurelian import --help lists the options", code=2)
     report = Report(as_json=as_json)
     report.plan(plan)
     if dry_run:

@@ -37,8 +37,9 @@ class ImportStack:
             "AURELIAN_STATE": str(folder / "state"),
             **{f"AURELIAN_{key.upper()}": str(value) for key, value in settings.items()},
         }
-        given = ["--plant", str(folder / "plant"), "--bootstrap", self.bootstrap]
-        given += ["--url", self.database_url, "--as", unit, "--json", *options]
+        given = ["--plant", str(folder / "plant"), "--url", self.database_url, "--as", unit]
+        given += ["--json", *([] if "--bootstrap" in options else ["--bootstrap", self.bootstrap])]
+        given += options
         return subprocess.Popen(
             [sys.executable, "-m", "importer", str(file), *given],
             env=env,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurelian.edge.contract import Reading, apply
@@ -78,6 +78,7 @@ def _as_typed(text: str, declared: ValueType) -> tuple[Value, ValueType]:
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACTS))
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from([c for c in _CELLS if c != "Bad"]), min_size=1, max_size=25))
 def test_a_column_is_judged_as_its_values_one_by_one(name: str, cells: list[str]) -> None:
     cells_given = _given(name, cells, [T0 + n for n in range(len(cells))])
