@@ -101,6 +101,8 @@ def test_killed_at_any_moment_the_same_command_goes_on_and_each_value_is_there_o
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
+    with (tmp_path / "killed.bad.csv").open("ab") as listed_last:
+        listed_last.write(b"1,written and not committed when it was killed,\r\n")
     code, said, words = stack.run(tmp_path, file, "press-4", **settings)
     assert code == 0, words
     assert "goes on at line" in _of(said, "note")["text"]
@@ -111,6 +113,7 @@ def test_killed_at_any_moment_the_same_command_goes_on_and_each_value_is_there_o
     assert summary["bad_lines"] == import_files.bad_lines(rows)
     with (tmp_path / "killed.bad.csv").open(encoding="utf-8", newline="") as listed:
         numbers = [int(row["line"]) for row in csv.DictReader(listed)]
+    assert 1 not in numbers
     assert len(numbers) == len(set(numbers)) == import_files.bad_lines(rows)
     assert oracle.imbalance(stack.database_url) == {}
 
