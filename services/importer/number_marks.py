@@ -42,11 +42,38 @@ class Marks:
         return ("." if self.decimal == "," else ",") + SPACES
 
 
-def decide_marks(cells: Iterable[str]) -> Marks:
-    """Decide by all of some cells; those that are no numbers say nothing.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What cells say of the decimal mark.
+
+    Attributes:
+        sure: the mark with which alone some of them are numbers; empty: none says it.
+        likely: all have three digits behind this mark, so that whole numbers below a thousand
+            would be missing; empty: it is not so.
+        open: a cell that may have decimals, or thousands; empty: none.
+    """
+
+    sure: str = ""
+    likely: str = ""
+    open: str = ""
+
+    @property
+    def mark(self) -> str:
+        """The mark by these cells alone; empty: there is nothing to read with it.
+
+        Raises:
+            UndecidedMark: it stays open.
+        """
+        if self.open and not self.sure and not self.likely:
+            raise UndecidedMark(f"{self.open!r} may have decimals, or thousands")
+        return self.sure or self.likely
+
+
+def find_evidence(cells: Iterable[str]) -> Evidence:
+    """Look through cells; those that are no numbers say nothing.
 
     Raises:
-        UndecidedMark: only cells such as `1.234` beside whole numbers, or cells of both kinds.
+        UndecidedMark: some have decimal points and some decimal commas.
     """
     votes: dict[str, str] = {}
     open_cell, whole, fixed = "", False, True
@@ -59,20 +86,14 @@ def decide_marks(cells: Iterable[str]) -> Marks:
         found = _OPEN.match(cell)
         if found:
             open_cell = open_cell or cell
-            fixed = fixed and found[1] == open_cell.lstrip("+-0123456789")[:1]
+            fixed = fixed and found[1] in open_cell
             continue
         for mark in _possible(cell):
             votes.setdefault(mark, cell)
-    if len(votes) == 1:
-        return Marks(next(iter(votes)))
     if len(votes) == 2:
         raise UndecidedMark(f"{votes['.']!r} has a decimal point, {votes[',']!r} a decimal comma")
-    if not open_cell:
-        return Marks()
-    if whole or not fixed:
-        raise UndecidedMark(f"{open_cell!r} may have decimals, or thousands")
-    # All have three digits behind the mark: whole numbers below a thousand would have none.
-    return Marks("," if "," in open_cell else ".")
+    likely = "" if not open_cell or whole or not fixed else "," if "," in open_cell else "."
+    return Evidence(next(iter(votes), ""), likely, open_cell)
 
 
 def _possible(cell: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from aurelian.model.plant_parts import check_zone
 from aurelian.model.sample import ValueType
 from importer import column_roles as roles
 from importer.cell_words import EMPTY, FALSE, NO_NUMBER, TRUE, is_classic
+from importer.column_marks import column_marks
 from importer.csv_rows import CsvFile, fingerprint
 from importer.matching import (
     NoMatch,
@@ -31,7 +32,7 @@ from importer.matching import (
     find_unit,
     read_map,
 )
-from importer.number_marks import Marks, UndecidedMark, decide_marks
+from importer.number_marks import Marks
 from importer.parquet_rows import ParquetFile
 from importer.scanning import distinct
 from importer.time_cells import read_times
@@ -146,7 +147,8 @@ def make_plan(path: Path, options: Options, plants: Sequence[Plant]) -> Plan:
     source = f"{plant.path}/import-{stem}-{key}"
     signals = Signals(unit, source)
     titles, notes = table.titles, []
-    skipped = {find_title(titles, name, "--skip") for name in options.skip}
+    named_titles = {name for name in options.skip if name in titles}
+    skipped = {titles.index(name) for name in named_titles}
     times = roles.time_columns(table, options.time_columns, skipped)
     form = _time_format(table, times, options)
     zone_name = options.zone or plant.time_zone
@@ -154,12 +156,9 @@ def make_plan(path: Path, options: Options, plants: Sequence[Plant]) -> Plan:
         zone = ZoneInfo(check_zone(zone_name))
     except ValueError as error:
         raise NoMatch(f"--zone {error}") from error
-    maps = (
-        {find_title(titles, k, "--map"): v for k, v in read_map(options.maps).items()}
-        if (not options.tag_column and roles.long_columns(table, options, times) is None)
-        else {}
-    )
-    long = None if maps else roles.long_columns(table, options, times)
+    long = roles.long_columns(table, options, times)
+    if long is None:  # in a long table these are tags
+        skipped |= {find_title(titles, n, "--skip") for n in options.skip if n not in named_titles}
     closed = any(s.id == unit.model.source and s.closed for s in plant.sources)
     if options.discover and closed:
         raise NoMatch(
@@ -176,10 +175,11 @@ def make_plan(path: Path, options: Options, plants: Sequence[Plant]) -> Plan:
         if unread:
             notes.append(f"not read: {', '.join(titles[n] for n in unread)}")
         tags = _match_tags(table, tag, signals, options)
-        marks = _marks(table, value, options)
+        marks = column_marks(table, [value], options.decimal)[value]
         values = (ValueColumn(value, titles[value], None, marks, quality),)
     else:
         tag = None
+        maps = {find_title(titles, k, "--map"): v for k, v in read_map(options.maps).items()}
         values = _match_columns(table, times, skipped, maps, signals, options)
     qualities = {value.quality for value in values if value.quality is not None}
     classic = _is_classic(table, sorted(qualities), notes)
@@ -265,8 +265,10 @@ def _match_columns(
     for target in found.values():
         if target.signal.type is ValueType.BYTES:
             raise NoMatch(f"{target.name!r} is declared as bytes, which no table has; --skip it")
+    numeric = [n for n, target in sorted(found.items()) if target.signal.type is not ValueType.TEXT]
+    marks = column_marks(table, numeric, options.decimal)
     return tuple(
-        ValueColumn(n, titles[n], target, _marks(table, n, options), of_one.get(n, of_all))
+        ValueColumn(n, titles[n], target, marks.get(n, Marks()), of_one.get(n, of_all))
         for n, target in sorted(found.items())
     )
 
@@ -313,27 +315,6 @@ def _kind(table: CsvFile | ParquetFile, column: int) -> ValueType:
         return ValueType.BOOL
     numbers = [word for word in words if re.match(r"^[+-]?[\d.,' ]*\d", word)]
     return ValueType.DOUBLE if len(numbers) >= 0.9 * len(words) else ValueType.TEXT
-
-
-def _marks(table: CsvFile | ParquetFile, column: int, options: Options) -> Marks:
-    if options.decimal:
-        return Marks("," if options.decimal in (",", "comma") else ".")
-    if table.types[column] != "text":
-        return Marks()
-    title = table.titles[column]
-    say = "say --decimal , or --decimal ."
-    try:
-        return decide_marks(table.column(column))
-    except UndecidedMark:
-        pass
-    cells: set[str] = set()
-    for texts in distinct(table, column):
-        cells.update(texts[: 100_000 - len(cells)])
-        try:
-            return decide_marks(cells)
-        except UndecidedMark as error:
-            found = error
-    raise UndecidedMark(f"column {title!r}: {found}; {say}")
 
 
 def _is_classic(table: CsvFile | ParquetFile, columns: Sequence[int], notes: list[str]) -> bool:

@@ -132,25 +132,31 @@ def test_nothing_is_sent_where_a_column_is_no_signal(stack: ImportStack, tmp_pat
 
 
 @pytest.mark.long
-def test_what_is_read_while_kafka_is_away_waits_on_the_disk_and_is_stored_later(
-    stack: ImportStack, tmp_path: Path
+@pytest.mark.parametrize("away", ["kafka", "disk"])
+def test_while_kafka_or_the_disk_takes_nothing_nothing_is_lost(
+    stack: ImportStack, tmp_path: Path, away: str
 ) -> None:
-    file = tmp_path / "away.csv"
+    file, unit = tmp_path / "away.csv", f"press-6-{away}"
     import_files.write_export(file, 1_000, bad=False)
-    import_files.write_plant(tmp_path / "plant", "press-6")
-    nowhere = f"127.0.0.1:{ports.any_free()}"
-    process = stack.start(tmp_path, file, "press-6", "--bootstrap", nowhere)
+    import_files.write_plant(tmp_path / "plant", unit)
+    if away == "kafka":
+        nowhere = f"127.0.0.1:{ports.any_free()}"
+        process = stack.start(tmp_path, file, unit, "--bootstrap", nowhere)
+        said, share = "Kafka is away", 1
+    else:
+        process = stack.start(tmp_path, file, unit, outbox_min_free=1.0)
+        said, share = "Free space on the disk", 0
     assert process.stdout is not None
     for line in process.stdout:
         found = json.loads(line)
         if found["kind"] == "progress":
-            assert found["share"] == 1 and "Kafka is away" in found["trouble"]
+            assert found["share"] == pytest.approx(share, abs=0.01) and said in found["trouble"]
             break
     process.kill()
     process.communicate()
-    code, _, words = stack.run(tmp_path, file, "press-6")
+    code, _, words = stack.run(tmp_path, file, unit)
     assert code == 0, words
-    assert _stored(stack, "press-6") == _expected(1_000, bad=False)
+    assert _stored(stack, unit) == _expected(1_000, bad=False)
 
 
 def test_memory_stays_below_250_mb_and_without_waiting_it_ends_when_kafka_has_it(

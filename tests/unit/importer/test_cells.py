@@ -5,7 +5,7 @@ import pytest
 
 from importer.cell_words import is_classic, quality_reader
 from importer.cells import read_cells
-from importer.number_marks import Marks, UndecidedMark, decide_marks
+from importer.number_marks import Marks, UndecidedMark, find_evidence
 
 COMMA = Marks(",")
 
@@ -64,18 +64,18 @@ def test_whole_numbers_stay_whole() -> None:
         (["1,234", "5.5"], "."),
         (["1.234", "2.345"], "."),
         (["21,345", "22,000"], ","),
-        (["", "abc", "7"], "."),
+        (["", "abc", "7"], ""),
         (["1234,567", "8"], ","),
     ],
 )
 def test_the_decimal_mark_is_decided_by_the_column(cells: list[str], decimal: str) -> None:
-    assert decide_marks(cells).decimal == decimal
+    assert find_evidence(cells).mark == decimal
 
 
 @pytest.mark.parametrize("cells", [["1.234", "999"], ["1,5", "2.5"], ["1.234", "1,234"]])
 def test_a_mark_that_stays_open_is_asked_for(cells: list[str]) -> None:
     with pytest.raises(UndecidedMark):
-        decide_marks(cells)
+        _ = find_evidence(cells).mark
 
 
 def test_qualities_of_opc_classic_and_opc_ua_are_told_apart() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from aurelian.model.sample import BAD, Flag, ValueType
 from importer.matching import NoMatch, find_unit
+from importer.number_marks import UndecidedMark
 from importer.report import preview, sentences
 from importer.time_formats import UndecidedTime
 from tests.unit.importer.files import UNIT, plan_of, plant, read, values
@@ -161,6 +162,41 @@ def test_the_plan_is_another_one_where_file_zone_or_mapping_is(tmp_path: Path) -
     assert plan_of(file, PRESS).identity == plans[0].identity
     with pytest.raises(NoMatch, match="no IANA time zone"):
         plan_of(file, PRESS, zone="Oslo")
+
+
+@pytest.mark.parametrize(
+    ("rows", "marks"),
+    [
+        (["1,5;1.234", "2,5;2.345"], [",", ","]),  # 1234 in a file with decimal commas
+        (["1.5;1,234", "2.5;2,345"], [".", "."]),
+        (["7;1.234"] * 500 + ["1,5;2.345"], [",", ","]),  # no line before the last tells
+        (["1.234;1.234", "2.345;2.345"], [".", "."]),
+        (["1;2"], [".", "."]),
+        (["1,5;1.5"], [",", "."]),
+    ],
+)
+def test_a_column_that_leaves_its_decimal_mark_open_is_written_as_the_others(
+    tmp_path: Path, rows: list[str], marks: list[str]
+) -> None:
+    lines = "".join(f"2024-01-01 00:{n // 60:02d}:{n % 60:02d};{r}\n" for n, r in enumerate(rows))
+    file = _file(tmp_path, f"time;force;oil-temperature\n{lines}")
+    assert [value.marks.decimal for value in plan_of(file, PRESS).values] == marks
+
+
+def test_a_decimal_mark_that_no_line_tells_is_asked_for(tmp_path: Path) -> None:
+    file = _file(tmp_path, "time;force\n2024-01-01 00:00:00;1.234\n2024-01-01 00:00:01;999\n")
+    with pytest.raises(UndecidedMark, match="may have decimals, or thousands; say"):
+        plan_of(file, PRESS)
+    assert values(read(plan_of(file, PRESS, decimal=","))[0]) == {"force": [1234.0, 999.0]}
+
+
+def test_tags_of_a_long_table_are_mapped_and_left_out(tmp_path: Path) -> None:
+    file = _file(
+        tmp_path,
+        "time,tag,value\n2024-01-01 00:00:00,F1,1.5\n2024-01-01 00:00:00,X9,2\n",
+    )
+    plan = plan_of(file, PRESS, maps=("F1=force",), skip=("X9",))
+    assert values(read(plan)[0]) == {"force": [1.5]}
 
 
 def test_a_discovered_column_has_the_type_of_its_cells(tmp_path: Path) -> None:
