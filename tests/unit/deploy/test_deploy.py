@@ -31,7 +31,9 @@ def test_every_service_of_the_repository_has_a_place_in_compose() -> None:
 
 
 def test_no_gateway_gets_the_importers_library() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     assert any(need.startswith("pyarrow") for need in extras["importer"])
     for name, needs in extras.items():
         if name not in ("importer", "all"):

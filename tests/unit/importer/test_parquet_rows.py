@@ -15,6 +15,7 @@ from tests.unit.importer.files import plan_of, plant, read, values
 PRESS = plant(
     force={}, parts={"type": "uint64"}, note={"type": "text"}, running={"type": "bool"}, weight={}
 )
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 NOON = datetime(2024, 7, 1, 12, 0, tzinfo=UTC)
 
 
@@ -104,3 +105,18 @@ def test_what_is_no_table_is_said(tmp_path: Path) -> None:
     pq.write_table(pa.table({"time": [1], "force": [[1.5]]}), tmp_path / "f.parquet")
     with pytest.raises(UnreadableFile, match="force have lists"):
         ParquetFile(tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize("name", ["import_duckdb", "import_polars"])
+def test_files_of_other_writers_are_read(name: str) -> None:
+    """Written by DuckDB 2.0 (a time with a zone, decimals, ZSTD) and by Polars 2.1 (a local time
+    in nanoseconds, categories)."""
+    samples, bad = read(plan_of(FIXTURES / f"{name}.parquet", PRESS))
+    assert bad == []
+    assert values(samples) == {
+        "force": [0.0, 2.5],
+        "parts": [0, 1, 2],
+        "note": ["a", "b", "a"],
+        "running": [True, False, True],
+    }
+    assert min(s.time for s in samples) == int(NOON.timestamp()) * 1_000_000
