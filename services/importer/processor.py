@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,19 +77,20 @@ class Part:
 
 
 class _SentPace(Pace):
-    """Also remembers up to when all that was appended is in Kafka."""
+    """Also remembers up to when what was appended is in Kafka: about, and (`all_up_to`) all."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent_up_to = 0
+        self.sent_up_to = self.all_up_to = 0
         self.is_up = False
 
     def sent(self, up_to: int, samples: int, *, reached_end: bool) -> None:
         """See `Pace.sent`."""
         super().sent(up_to, samples, reached_end=reached_end)
         self.is_up = True
+        self.sent_up_to = max(up_to, self.sent_up_to)
         if reached_end:
-            self.sent_up_to = up_to
+            self.all_up_to = up_to
 
     def away(self) -> None:
         """See `Pace.away`."""
@@ -172,6 +174,7 @@ class _Import:
         self._pace = _SentPace()
         self._trouble = ""
         self._appended_at = 0
+        self._unsent: deque[tuple[int, int]] = deque()
 
     async def run(self, *, wait: bool) -> Totals:
         """Feed the outbox, drain it, wait for its end."""
@@ -192,7 +195,7 @@ class _Import:
             ]
             finding = group.create_task(assets.find(), name="find missing assets")
             if not self._at.done:
-                await self._feed()
+                await self._feed(wait=wait)
             await (self._await_stored() if wait else self._await_sent())
             await finding
             for task in beside:
@@ -200,7 +203,7 @@ class _Import:
         self._tell.progress(await self._progress())
         return self._at.totals
 
-    async def _feed(self) -> None:
+    async def _feed(self, *, wait: bool) -> None:
         """Read on while the block before is committed."""
         await asyncio.to_thread(self._bad_file.cut, self._at.bad_bytes)
         parts = self._parts()
@@ -210,6 +213,10 @@ class _Import:
                 reading = asyncio.create_task(asyncio.to_thread(next, parts, None))
                 await self._commit(part)
                 self._tell.bad(part.bad)
+                # Who does not wait for the historian shall not wait for it in the middle either.
+                held_back_by = self._waiting if wait else self._waiting_for_kafka
+                while await held_back_by() > self._settings.import_waiting_batches:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_S)
         finally:
             if not reading.done():
                 # A thread cannot be cancelled: the file must not be closed under it.
@@ -260,8 +267,7 @@ class _Import:
         yield Part([], [], now_us(), bookmark(None))
 
     async def _commit(self, part: Part) -> None:
-        """Put a part into the outbox with its bookmark, once there is room; the next one is held
-        back while too many records wait to be stored."""
+        """Put a part into the outbox with its bookmark, once there is room."""
         plan, rejected = self._plan, sum(each.values for each in part.bad)
         owner = plan.plant.owner
         entries = [
@@ -286,8 +292,7 @@ class _Import:
         self._trouble = ""
         self._at, self._appended_at = part.after, now_us()
         self._pace.appended(received - rejected)
-        while await self._waiting() > self._settings.import_waiting_batches:  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_S)
+        self._unsent.append((self._appended_at, len(entries)))
 
     def _rejected(self, part: Part) -> list[OutboxEntry]:
         """Bad lines as records for the rejected table, those of one kind together."""
@@ -333,11 +338,16 @@ class _Import:
             await asyncio.sleep(_LOOK_S)
 
     def _is_sent(self) -> bool:
-        return self._pace.is_up and self._pace.sent_up_to >= self._appended_at
+        return self._pace.is_up and self._pace.all_up_to >= self._appended_at
 
     async def _waiting(self) -> int:
         level = await self._outbox.call(self._outbox.outbox.level)
         return level.rows
+
+    async def _waiting_for_kafka(self) -> int:
+        while self._unsent and self._unsent[0][0] <= self._pace.sent_up_to:
+            self._unsent.popleft()
+        return sum(records for _, records in self._unsent)
 
     async def _report(self) -> None:
         while True:

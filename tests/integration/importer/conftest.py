@@ -17,7 +17,7 @@ import pytest
 from aurelian.backbone.topics import create_topics
 from aurelian.db.logs import declare_log
 from tests import servers
-from tests.integration.historian.historian_process import running_historian
+from tests.integration.historian.historian_process import HistorianProcess, running_historian
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ImportStack:
 
     bootstrap: str
     database_url: str
+    historian: HistorianProcess
 
     def start(
         self, folder: Path, file: Path, unit: str, *options: str, **settings: object
@@ -67,5 +68,5 @@ def stack(
     folder = tmp_path_factory.mktemp("historian")
     with servers.kafka_broker() as broker:
         asyncio.run(create_topics(broker.bootstrap))
-        with running_historian(broker.bootstrap, url, folder):
-            yield ImportStack(broker.bootstrap, url)
+        with running_historian(broker.bootstrap, url, folder) as historian:
+            yield ImportStack(broker.bootstrap, url, historian)
