@@ -52,7 +52,11 @@ class Historian:
                         await producer.send(STORED, key, body.encode())
 
     def _keep(self, record: Record) -> str | None:
-        assert record.key is not None and record.value is not None
+        assert record.key is not None
+        if record.value is None:
+            assert record.topic == ASSETS.name
+            self.assets.pop(record.key.decode(), None)
+            return None
         headers = {name: value.decode() for name, value in record.headers}
         if record.topic == SAMPLES.name:
             batch = codec.decode(record.value)

@@ -33,6 +33,8 @@ LOOKS: dict[int, tuple[Look, str]] = {
 }
 """How a state is shown, and what a line's tile says of it; empty: the tile shows its machines."""
 
+_REMOVED = Look("Removed", "circle", "running")
+
 _AWAY = (_State.STATE_CONNECTING, _State.STATE_AUTH_FAILED, _State.STATE_CERT_REJECTED)
 
 UNKNOWN = Look("Not known", "hatch", "none")
@@ -45,6 +47,7 @@ class Connections:
     def __init__(self) -> None:
         self._said: dict[str, tuple[SourceEvent, int]] = {}
         self._heard: dict[str, int] = {}
+        self._removed: dict[str, int] = {}
 
     def hear(self, event: SourceEvent, now_ms: int) -> None:
         """Note that a gateway says something, whatever it is."""
@@ -65,6 +68,13 @@ class Connections:
         """Take what a gateway says, unless it has said something later."""
         known = self._said.get(event.source)
         if known is not None and event.time < known[0].time:
+            return []
+        if event.connection.state == _State.STATE_REMOVED:
+            # Not forgotten by its time: what was said before comes late, maybe.
+            self._removed[event.source] = event.time
+            self._said.pop(event.source, None)
+            return [Message("connection", _body(event))] if known is not None else []
+        if event.time < self._removed.get(event.source, 0):
             return []
         self._said[event.source] = event, min(event.time // 1000, now_ms)
         if known is not None and known[0].connection == event.connection:
@@ -118,6 +128,8 @@ def name_of(source: str) -> str:
 
 def _body(event: SourceEvent) -> Body:
     look, trouble = LOOKS.get(event.connection.state, (UNKNOWN, ""))
+    if event.connection.state == _State.STATE_REMOVED:
+        look = _REMOVED
     shape, tone = look.shape, look.tone
     if not trouble and event.connection.away and tone == "running":
         trouble, shape, tone = "a standby server is away", "triangle", "slow"

@@ -63,6 +63,7 @@ class Wanted:
         address: of the broker, and who we are there.
         client_id: fixed; the broker keeps our messages under it.
         filters: what to subscribe to, QoS 1.
+        dropped: what a session of before is subscribed to and shall be no more.
         clean: forget what the broker kept (Sparkplug hosts), else go on with it.
         watch: a topic of the broker's own, QoS 0, where it may be refused; empty: none.
         window: messages that may wait for their acknowledgement (Receive Maximum).
@@ -79,6 +80,7 @@ class Wanted:
     timeout_s: float
     will: Will | None = None
     watch: str = ""
+    dropped: tuple[str, ...] = ()
 
 
 async def open_wire(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
@@ -126,7 +128,10 @@ def close(client: Wire) -> None:
 
 
 def subscribe(client: Wire, wanted: Wanted, version: MQTTProtocolVersion) -> None:
-    """Ask for what is wanted; the answer comes later."""
+    """Ask for what is wanted; the answer comes later. What a session of before had beside it is
+    given up."""
+    if wanted.dropped:
+        client.unsubscribe(list(wanted.dropped))
     if version != MQTTProtocolVersion.MQTTv5:
         client.subscribe([(each, 1) for each in wanted.filters])
         return

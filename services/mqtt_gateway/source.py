@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
@@ -27,14 +27,20 @@ from mqtt_gateway.redelivery import Redelivery
 from mqtt_gateway.retained import read_retained
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.sparkplug.source import SparkplugSource
+from mqtt_gateway.subscribed import SubscribedFile
 
 _DROPS = drops.TOPIC.encode()
 _BATCH = 500
 _TAKE_S = 1.0
 
 
-def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list[Source]:
-    """Make a source for each mqtt_json and sparkplug source of the plants.
+def make_sources(
+    settings: MqttGatewaySettings,
+    plants: Sequence[Plant],
+    wanted: Container[str] | None = None,
+) -> list[Source]:
+    """Make a source for each source of MQTT of the plants, of those whose key is `wanted`; None: of
+    all.
 
     Raises:
         PlantError: a url or a topic is unusable.
@@ -42,7 +48,7 @@ def make_sources(settings: MqttGatewaySettings, plants: Sequence[Plant]) -> list
     sources: list[Source] = []
     for plant in plants:
         for model in plant.sources:
-            if model.kind == "opcua":
+            if model.kind == "opcua" or (wanted is not None and model.key not in wanted):
                 continue
             shared = (
                 sum(m.kind == "sparkplug" and m.url == model.url for p in plants for m in p.sources)
@@ -79,6 +85,7 @@ class JsonSource:
             timeout_s=settings.mqtt_timeout_s,
             watch=drops.TOPIC,
         )
+        self._subscribed = SubscribedFile(settings.state / f"mqtt-{model.slug}.json", filters)
         self._drops = drops.Drops()
         # Of a group another member may get all of it.
         self._dialling = Dialling(model, () if model.share is not None else filters)
@@ -95,12 +102,14 @@ class JsonSource:
         meanwhile, also while no gateway ran, there is a gap from then on."""
         dialling = self._dialling
         self._go_on_from(bookmark)
+        self._wanted = replace(self._wanted, dropped=self._subscribed.dropped())
         while True:
             connection: Connection | None = None
             try:
                 async with connected(self._wanted, dialling.version) as connection:
                     present = connection.session_present
                     dialling.up(session_present=present, doubt=connection.doubt)
+                    self._subscribed.save()
                     self._drops.suspect(self._whole_to or now_us(), time.monotonic())
                     self._redelivery.connected(session_present=present)
                     if not present:
@@ -116,6 +125,17 @@ class JsonSource:
                 if dialling.down(error):
                     yield self._told(death=codec.Death(reason=str(error)))
             await dialling.pause()
+
+    async def retire(self) -> None:
+        """End our session at the broker, which would keep messages for us.
+
+        Raises:
+            ConnectionLost: no broker, or it refuses.
+        """
+        self._subscribed.remove()
+        wanted = replace(self._wanted, clean=True, expiry_s=0, watch="", dropped=())
+        async with connected(wanted, self._dialling.version):
+            return
 
     async def _kept(self, connection: Connection) -> AsyncGenerator[Delivery, None]:
         """What the broker keeps, where a shared subscription does not get it: once a session."""

@@ -111,6 +111,11 @@ class Dialler:
         ) as session:
             yield session
 
+    async def end_session(self, server: Server, secret: str) -> None:
+        """End a session that was left at a server, with all that belongs to it."""
+        async with self.opened(server, secret) as session:
+            await session.close()
+
     def publishing(
         self,
         session: Session,

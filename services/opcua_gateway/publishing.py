@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Sequence as Items
+from contextlib import suppress
 from functools import partial
 
 from asyncua import ua
@@ -126,6 +127,16 @@ class Publishing:
         if self.events is not None and self._reports.is_set():
             await self.events.create(self._newest_number())
         return news
+
+    async def watch_all_or_close(self) -> dict[int, int]:
+        """`watch_all`; where the server does not take them the session is ended: nobody comes back
+        to it, and servers have room for few."""
+        try:
+            return await self.watch_all()
+        except SessionLost:
+            with suppress(SessionLost):
+                await self._session.close()
+            raise
 
     def _newest_number(self) -> int:
         return list(self.subscriptions.values())[-1].terms.subscription

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -107,6 +108,11 @@ class ResumeFile:
                 )
         else:
             self._said = ""
+
+    def remove(self) -> None:
+        """Leave nothing to come back to."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def _say_unusable(self, reason: str) -> None:
         log.warning(

@@ -29,6 +29,7 @@ class Resumption:
         servers: url and ApplicationUri of those that a server named as redundant.
         resumptions: of one session in a row, without a message between.
         session: our name of the newest one, see `Bookmark`.
+        fits: whether what the session of before watches is what is asked for now.
     """
 
     def __init__(self, file: ResumeFile, addresses: Sequence[str], asked: str) -> None:
@@ -36,6 +37,7 @@ class Resumption:
         self.servers: tuple[tuple[str, str], ...] = ()
         self.resumptions = 0
         self.session = ""
+        self.fits = True
         self._bookmark = Bookmark()
         self._not_resumed = 0  # attempts in a row
         self._resume: Resume | None = None
@@ -66,9 +68,12 @@ class Resumption:
         if found.unread is not None:
             holes.reopen(*found.unread)
         self.servers = found.servers
+        # One that watches other nodes is gone back to as well, to end what it watches: it would
+        # stand beside the new one, and servers have room for few.
+        self._resume = replace(found, url=found.url or url)
         # A file of before says nothing of what was asked.
-        if found.addresses == self._addresses and found.asked in ("", self._asked):
-            self._resume = replace(found, url=found.url or url)
+        self.fits = found.addresses == self._addresses and found.asked in ("", self._asked)
+        if self.fits:
             units.refused(found.silent)
             self.session = found.session
 
@@ -100,6 +105,7 @@ class Resumption:
     def began(self) -> None:
         """A new session: the first message of it saves what brings us back."""
         self.forget()
+        self.fits = True
         self._saved_at = 0
         self.session = secrets.token_hex(4)
 
@@ -161,6 +167,14 @@ class Resumption:
         in_vain = max(self.resumptions, self._not_resumed)
         if in_vain >= _MOST_RESUMPTIONS or (refused and self.resumptions):
             self.forget()
+
+    def remove(self) -> tuple[str, str]:
+        """Nobody comes back to the session; its server's url and its secret, empty: there is
+        none."""
+        left = self.url, self._resume.secret if self._resume is not None else ""
+        self.forget()
+        self._file.remove()
+        return left
 
     def forget(self) -> None:
         """What cannot be resumed must not be tried again and again."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Container, Sequence
 from contextlib import suppress
 
 from aurelian.backbone.cancellation import in_own_task, next_of
@@ -56,8 +56,13 @@ STEADY_AFTER_S = 30.0
 follows soon."""
 
 
-def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> list[OpcuaSource]:
-    """Make a source for each OPC UA server of the plants.
+def make_sources(
+    settings: OpcuaGatewaySettings,
+    plants: Sequence[Plant],
+    wanted: Container[str] | None = None,
+) -> list[OpcuaSource]:
+    """Make a source for each OPC UA server of the plants, of those whose key is `wanted`; None: of
+    all.
 
     Raises:
         PlantError: an address is no node id.
@@ -66,7 +71,7 @@ def make_sources(settings: OpcuaGatewaySettings, plants: Sequence[Plant]) -> lis
     turns = Turns()
     for plant in plants:
         for model in plant.sources:
-            if model.kind == "opcua":
+            if model.kind == "opcua" and (wanted is None or model.key in wanted):
                 try:
                     tags = tags_of(plant, model)
                 except AddressError as error:
@@ -133,6 +138,12 @@ class OpcuaSource:
             self._save()
             if self._alarms is not None:
                 self._alarms.close()
+
+    async def retire(self) -> None:
+        """End the session that was left to be resumed. Raises SessionLost where it cannot be."""
+        url, secret = self._resumption.remove()
+        for server in [each for each in self._servers.all if each.url == url]:
+            await self._dialler.end_session(server, secret)
 
     def _make_parts(self) -> None:
         """What takes values from a session to the outbox, and remembers how far it is."""
@@ -254,8 +265,8 @@ class OpcuaSource:
             limits = await session.read_limits()
             status = await read_status(session)
             publishing = self._dialler.publishing(session, limits, self._window, self._out)
-            goes_on = resume is not None and session.resumed and limits.go_on(resume.limits)
-            if resume is not None and goes_on:
+            goes_on = session.resumed and self._resumption.fits
+            if resume is not None and goes_on and limits.go_on(resume.limits):
                 self._resumption.resumed(resume, session)
                 self._save()
                 if publishing.events is not None:
@@ -269,7 +280,7 @@ class OpcuaSource:
                     # They would go on beside the new ones, for nobody.
                     await session.delete_subscriptions([e.subscription for e in resume.terms])
                 self._resumption.began()
-                refused = await _watch_all(session, publishing)
+                refused = await publishing.watch_all_or_close()
                 # Only now: a server that gives no subscription was not connected to.
                 await self._out.put(self._connected(False, status, server))
                 await publishing.tell(refused)
@@ -385,14 +396,3 @@ class OpcuaSource:
 
     def _save(self) -> None:
         self._resumption.save(self._deliveries.progress, self._holes, self._deliveries.units)
-
-
-async def _watch_all(session: Session, publishing: Publishing) -> dict[int, int]:
-    """Watch all nodes in a new session; the nodes that are refused. Where the server does not take
-    them the session is ended: nobody comes back to it, and servers have room for few."""
-    try:
-        return await publishing.watch_all()
-    except SessionLost:
-        with suppress(SessionLost):
-            await session.close()
-        raise

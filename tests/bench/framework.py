@@ -45,6 +45,7 @@ MODULES = {
     "fold_lines": "fold_lines",
     "fold_instances": "fold_instances",
     "plant_page_1000": "plant_page",
+    "plant_reload_200": "plant_reload",
 }
 """Module of each benchmark, with its function where that is not `run`; one function may yield
 several."""

@@ -176,7 +176,7 @@ async def running_line(
     )
     machines: list[Counting] = []
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[Counting]:
+    def make_sources(_: GatewaySettings, plants: Sequence[Plant], __: object) -> Sequence[Counting]:
         machines.append(Counting(plants[0]))
         return machines
 

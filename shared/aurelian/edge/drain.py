@@ -12,12 +12,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from prometheus_client import Counter, Gauge, Summary
 
 from aurelian.backbone.client import Consumer, Producer, RecordRefused, Unavailable
-from aurelian.backbone.topics import ASSETS, REJECTED, SAMPLES, SOURCE_EVENTS, STORED
+from aurelian.backbone.topics import REJECTED, SAMPLES, SOURCE_EVENTS, STORED
+from aurelian.edge.asset_topic import SET_ASIDE, send_assets, send_gone
 from aurelian.edge.outbox.limits import OutboxFull
 from aurelian.edge.outbox.rows import (
     START,
@@ -53,7 +54,6 @@ RESEND_AFTER_S = 900.0
 lost its tail."""
 
 _ROWS_BYTES = 2**20
-_OVERHEAD_BYTES = 1024
 _SHOWN_BYTES = 64 * 1024
 """Of a record that Kafka refused, this much goes to the rejected table."""
 
@@ -81,11 +81,6 @@ RESENDS = Counter(
     "gateway_resends_total",
     "Times that all unreleased rows were sent again; often: the brokers restart, or lose data.",
 )
-SET_ASIDE = Counter(
-    "gateway_refused_records_total",
-    "Records that Kafka refuses as they are, set aside with the reason; see the rejected table.",
-    ["topic"],
-)
 RELEASED_AT = Gauge(
     "gateway_released_timestamp_seconds",
     "When the historian last said that something is stored; old: is it running?",
@@ -95,7 +90,8 @@ RELEASED_AT = Gauge(
 class Drain:
     """Publishes what one gateway keeps. `heartbeats` and `states` give events that are published
     and not kept, `states` all of them where it is asked for them `anew`; `assets` is gone through
-    at each connection, `new_assets` gives those that changed since."""
+    at each connection, `new_assets` gives those that changed since, `gone` the ids of those that
+    are there no more, until they are `told_gone`."""
 
     def __init__(
         self,
@@ -105,6 +101,8 @@ class Drain:
         *,
         assets: Iterable[Asset] = (),
         new_assets: Callable[[], Iterable[Asset]] = tuple,
+        gone: Callable[[], Collection[str]] = tuple,
+        told_gone: Callable[[Collection[str]], None] = lambda ids: None,
         replication: int = 1,
         heartbeats: Callable[[], list[codec.SourceEvent]] = list,
         states: Callable[[bool], list[codec.SourceEvent]] = lambda anew: [],
@@ -112,6 +110,7 @@ class Drain:
     ) -> None:
         self._settings, self._gateway, self._outbox = settings, gateway, outbox
         self._assets, self._new_assets, self._replication = assets, new_assets, replication
+        self._gone, self._told_gone = gone, told_gone
         self._heartbeats, self._states = heartbeats, states
         self._states_anew = True
         self._pace = pace or Pace()
@@ -166,21 +165,7 @@ class Drain:
         self._published.clear()
         self._acknowledged.clear()
         self._next_heartbeat = self._next_received = 0.0
-        await self._send_assets(producer, self._assets)
-
-    async def _send_assets(self, producer: Producer, assets: Iterable[Asset]) -> None:
-        posted = []
-        for asset in assets:
-            value = asset.encode()
-            if len(value) > ASSETS.max_message_bytes - _OVERHEAD_BYTES:
-                log.error(
-                    "asset is too large for a record",
-                    extra={"fields": {"asset": asset.path, "bytes": len(value)}},
-                )
-                SET_ASIDE.labels(ASSETS.name).inc()
-                continue
-            posted.append(await producer.post(ASSETS, asset.id, value))
-        await producer.settle(posted)
+        await send_assets(producer, self._assets)
 
     async def _send_rows(self, producer: Producer) -> bool:
         read_at = time.time_ns() // 1000
@@ -263,7 +248,10 @@ class Drain:
             self._next_heartbeat = now + HEARTBEAT_EVERY_S
             events += self._heartbeats() + self._states(self._states_anew)
             self._states_anew = False
-            await self._send_assets(producer, self._new_assets())
+            await send_assets(producer, self._new_assets())
+            if gone := list(self._gone()):
+                await send_gone(producer, gone)
+                self._told_gone(gone)
         counted: list[HourCount] = []
         if now >= self._next_received or last:
             self._next_received = now + RECEIVED_EVERY_S

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import Counter, Gauge
 from pydantic import Field
@@ -35,10 +35,11 @@ from aurelian.edge.outbox.rows import OutboxRow
 from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.edge.pace import Pace
+from aurelian.edge.reload.reload import Reload
+from aurelian.edge.reload.running_sources import RunningSources
 from aurelian.edge.source_state import SourceStates
 from aurelian.model.codec import Gap, SourceEvent, decode
 from aurelian.model.plant import Plant
-from aurelian.model.plant_file import load_plants
 from aurelian.runtime.health import Health, UnusableError
 from aurelian.runtime.settings import KafkaSettings
 
@@ -96,31 +97,38 @@ class GatewaySettings(KafkaSettings):
         14 * 86_400.0, description="oldest row that may wait in the outbox"
     )
     outbox_min_free: float = Field(0.1, description="share of the disk that stays free")
+    plant_trial_s: float = Field(
+        30.0,
+        gt=0,
+        description="a changed source that was connected and is not after this time is taken back",
+    )
 
 
-MakeSources = Callable[[S, Sequence[Plant]], Sequence[Source]]
-"""Makes a gateway's sources, those of its own kind, out of all plant models under
-`settings.plant`."""
+MakeSources = Callable[[S, Sequence[Plant], Container[str]], Sequence[Source]]
+"""Makes a gateway's sources, those of its own kind, out of all plant models under `settings.plant`:
+those whose key is in the third."""
 
 
 async def run_gateway(
     settings: S, health: Health, make_sources: MakeSources[S], commit_pause_s: float = 0.0
 ) -> None:
     """Run a gateway until cancelled: sources, outbox, drain to Kafka, releases, heartbeats and
-    counts. `commit_pause_s`: see `OutboxThread`.
+    counts; changes of the plant files are followed. `commit_pause_s`: see `OutboxThread`.
 
     Ready when its outbox takes samples; Kafka being away does not matter to that.
 
     Raises:
-        PlantError: a plant model is unusable.
+        PlantError: a plant model is unusable, and none was accepted before.
         UnusableError: the state folder, or the outbox's in it, cannot be written.
     """
-    # In a thread: a large plant takes seconds, and /livez answers meanwhile.
-    plants = await asyncio.to_thread(load_plants, settings.plant)
     await asyncio.to_thread(_check_writable, settings.state)
-    sources = make_sources(settings, plants)
-    states = SourceStates(sources)
-    health.sources = states.shown
+    reload = Reload(
+        settings.plant,
+        settings.state / "plant.json",
+        lambda plants, wanted: make_sources(settings, plants, wanted),
+        settings.plant_trial_s,
+    )
+    await reload.begin()
     limits = Limits(
         max_bytes=settings.outbox_max_bytes,
         max_age_s=settings.outbox_max_age_s,
@@ -131,41 +139,44 @@ async def run_gateway(
     opened = await _opened(settings.state / "outbox", boot, limits, health)
     not_before = await asyncio.to_thread(_not_before, settings.state)
     pace = Pace()
-    assets = PlantAssets(sources, plants)
     async with OutboxThread(opened, commit_pause_s) as outbox:
-        drain = Drain(
-            settings,
-            settings.gateway,
-            outbox,
-            assets=assets,
-            new_assets=assets.changed,
-            replication=settings.kafka_replication,
-            heartbeats=lambda: last_seen.take_heartbeats(_now()),
-            states=lambda anew: states.take_events(settings.gateway, boot, anew=anew),
-            pace=pace,
-        )
         ordinals = await asyncio.to_thread(
             _ordinals_of, await outbox.call(opened.newest, _REMEMBERED_ROWS)
         )
-        async with asyncio.TaskGroup() as kafka_side:
-            kafka_side.create_task(drain.send(), name="send")
-            kafka_side.create_task(drain.listen(), name="listen")
-            kafka_side.create_task(
-                _watch(outbox, sources, settings.gateway, health, states), name="watch outbox"
+
+        def forwarding(source: Source) -> Coroutine[Any, Any, None]:
+            of_source = ordinals.setdefault(source.model.key, Ordinals())
+            return keep_forwarding(
+                source, outbox, settings.gateway, last_seen, of_source, not_before, pace
             )
+
+        async with asyncio.TaskGroup() as kafka_side:
             # The sources end first, so that the drain's last round has all of theirs.
             async with asyncio.TaskGroup() as machine_side:
-                for source in sources:
-                    work = keep_forwarding(
-                        source,
-                        outbox,
-                        settings.gateway,
-                        last_seen,
-                        ordinals.get(source.model.key) or Ordinals(),
-                        not_before,
-                        pace,
-                    )
-                    machine_side.create_task(work, name=f"source {source.model.key}")
+                sources = RunningSources(machine_side, forwarding)
+                states = SourceStates(sources, reload.notice)
+                health.sources, health.plant = states.shown, reload.shown
+                assets = PlantAssets(sources, reload.plants)
+                reload.changed = assets.use
+                drain = Drain(
+                    settings,
+                    settings.gateway,
+                    outbox,
+                    assets=assets,
+                    new_assets=assets.changed,
+                    gone=reload.gone_now,
+                    told_gone=reload.forget_gone,
+                    replication=settings.kafka_replication,
+                    heartbeats=lambda: last_seen.take_heartbeats(_now()),
+                    states=lambda anew: states.take_events(settings.gateway, boot, anew=anew),
+                    pace=pace,
+                )
+                reload.start(sources)
+                kafka_side.create_task(drain.send(), name="send")
+                kafka_side.create_task(drain.listen(), name="listen")
+                watching = _watch(outbox, sources, settings.gateway, health, states, reload)
+                kafka_side.create_task(watching, name="watch outbox")
+                machine_side.create_task(reload.follow(sources), name="follow plant files")
 
 
 async def _opened(folder: Path, boot: int, limits: Limits, health: Health) -> Outbox:
@@ -212,10 +223,11 @@ def _not_before(state: Path) -> int:
 
 async def _watch(
     outbox: OutboxThread,
-    sources: Sequence[Source],
+    sources: RunningSources,
     gateway: str,
     health: Health,
     states: SourceStates,
+    reload: Reload,
 ) -> None:
     """Every second: states of the sources, readiness, metrics, gap records for damaged files,
     counts too old to be published again."""
@@ -226,7 +238,7 @@ async def _watch(
             # The disk refuses even to be looked at: what runs goes on, and it is asked again.
             refusal = refusal_of(outbox.outbox.folder, error)
             log.warning("outbox cannot be looked at", extra={"fields": {"error": str(refusal)}})
-        health.ready = None if refusal is None else str(refusal)
+        health.ready = reload.waits_for if refusal is None else str(refusal)
         health.tick()
         if refusal is None:
             states.look()
@@ -243,7 +255,7 @@ def _refusal(outbox: OutboxThread, level: Level) -> OutboxFull | None:
     return None if level.accepting else OutboxFull(f"outbox: {reached.cause}", reached.step)
 
 
-async def _look(outbox: OutboxThread, sources: Sequence[Source], gateway: str) -> Level:
+async def _look(outbox: OutboxThread, sources: RunningSources, gateway: str) -> Level:
     for damaged in await outbox.call(outbox.outbox.damaged_files):
         LOST_FILES.inc()
         log.error("outbox file was damaged", extra={"fields": {"file": damaged.path.name}})

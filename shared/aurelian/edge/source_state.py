@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -134,27 +135,60 @@ class Observable(Protocol):
         """How it is now; asked often, so it only looks."""
 
 
-_CONNECTED = (SourceState.LIVE, SourceState.BACKFILL, SourceState.DEGRADED, SourceState.STALE)
+CONNECTED = (SourceState.LIVE, SourceState.BACKFILL, SourceState.DEGRADED, SourceState.STALE)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a gateway has to say of a source that does not know it itself. `cause` and `step` as of
+    a `Condition`."""
+
+    cause: str
+    step: str
+
+
+@dataclass(slots=True)
+class _Gone:
+    """A source that was taken out of the plant, at microseconds since 1970."""
+
+    owner: str
+    at: int
+    is_sent: bool = False
 
 
 class SourceStates:
-    """Follows the sources of a gateway. Those that do not say how they are are left out."""
+    """Follows the sources of a gateway, which may come and go. Those that do not say how they are
+    are left out. `notice`: what else is to be said of a source by its key."""
 
-    def __init__(self, sources: Iterable[object]) -> None:
-        self._sources = [each for each in sources if isinstance(each, Observable)]
+    def __init__(
+        self,
+        sources: Iterable[object],
+        notice: Callable[[str], Notice | None] = lambda key: None,
+    ) -> None:
+        self._given, self._notice = sources, notice
         self._known: dict[str, tuple[Condition, int]] = {}
+        self._owners: dict[str, str] = {}
+        self._gone: dict[str, _Gone] = {}
         self._sent: dict[str, tuple[Condition, float]] = {}
         self._sent_to: dict[str, float] = {}
 
     def look(self, cause: str = "", step: str = "") -> None:
         """Ask each, export it, and log what changed. `cause`: why the outbox takes nothing, if so:
         what a connected source brings waits, whatever it says of itself; `step`: what to do."""
-        for source in self._sources:
-            condition = source.condition()
-            if cause and condition.state in _CONNECTED:
-                waits = f"its values wait and are not stored: {cause}"
-                condition = replace(condition, state=SourceState.DEGRADED, cause=waits, step=step)
-            self._export(source.model.key, condition)
+        sources = self._sources()
+        for source in sources:
+            key, condition = source.model.key, source.condition()
+            if condition.state in CONNECTED:
+                said = self._notice(key)
+                if cause:
+                    said = Notice(f"its values wait and are not stored: {cause}", step)
+                if said is not None:
+                    state = SourceState.DEGRADED
+                    condition = replace(condition, state=state, cause=said.cause, step=said.step)
+            self._owners[key] = source.owner
+            self._export(key, condition)
+        for key in self._known.keys() - {each.model.key for each in sources}:
+            self._forget(key)
 
     def shown(self) -> Sequence[dict[str, object]]:
         """All as of the last look, for `/sources`: JSON-ready, times as seconds since 1970, None
@@ -177,9 +211,9 @@ class SourceStates:
     def take_events(self, gateway: str, boot: int, *, anew: bool) -> list[codec.SourceEvent]:
         """Events of those whose state was not sent yet, or long ago, and of one more where an owner
         would hear nothing; `anew`: of all, as nobody knows whether those before arrived."""
-        now, events = time.monotonic(), []
+        now, events = time.monotonic(), self._farewells(gateway, boot, anew=anew)
         # Those that were sent longest ago first: the signs of life go round.
-        for source in sorted(self._sources, key=lambda each: self._sent_at(each.model.key)):
+        for source in sorted(self._sources(), key=lambda each: self._sent_at(each.model.key)):
             key = source.model.key
             if key not in self._known:
                 continue
@@ -205,10 +239,43 @@ class SourceStates:
             events.append(event)
         return events
 
+    def _sources(self) -> list[Observable]:
+        return [each for each in self._given if isinstance(each, Observable)]
+
+    def _forget(self, key: str) -> None:
+        """A source was taken out of the plant: no metric of it stays as it was last."""
+        del self._known[key]
+        self._sent.pop(key, None)
+        self._gone[key] = _Gone(self._owners.pop(key), now_us())
+        for state in SourceState:
+            with suppress(KeyError):
+                STATE.remove(key, state.value)
+        for gauge in (HEARD, DATA, KEEP_ALIVE):
+            with suppress(KeyError):
+                gauge.remove(key)
+
+    def _farewells(self, gateway: str, boot: int, *, anew: bool) -> list[codec.SourceEvent]:
+        events = []
+        for key, gone in self._gone.items():
+            if gone.is_sent and not anew:
+                continue
+            gone.is_sent = True
+            event = codec.SourceEvent(
+                owner=gone.owner,
+                gateway=gateway,
+                boot=boot,
+                source=key,
+                time=now_us(),
+                connection=codec.Connection(state="STATE_REMOVED", since=gone.at),
+            )
+            events.append(event)
+        return events
+
     def _sent_at(self, key: str) -> float:
         return self._sent[key][1] if key in self._sent else -SENT_EVERY_S
 
     def _export(self, key: str, now: Condition) -> None:
+        self._gone.pop(key, None)
         before, since = self._known.get(key, (None, 0))
         if before is None or before.state is not now.state:
             since = now_us()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -41,14 +41,54 @@ def load_plant(path: Path) -> Plant:
     Raises:
         PlantError: unreadable, no YAML, or not a valid plant; each problem with its line and field.
     """
+    return parse_plant(path, _bytes_of(path))
+
+
+def load_plants(folder: Path) -> list[Plant]:
+    """Read all `*.yaml` and `*.yml` files of a folder, sorted by name; or the one file named.
+
+    Raises:
+        PlantError: no file there, one is unusable, or two name the same site or id.
+    """
+    files = read_files(folder)
+    return join_plants(files, {path: parse_plant(path, data) for path, data in files.items()})
+
+
+def plant_files(folder: Path) -> list[Path]:
+    """The plant-model files of a folder, sorted by name; or the one file named."""
+    paths = [folder] if folder.is_file() else sorted(folder.glob("*"))
+    return [each for each in paths if each.suffix.lower() in (".yaml", ".yml") and each.is_file()]
+
+
+def read_files(folder: Path) -> dict[Path, bytes]:
+    """The bytes of each plant-model file of a folder.
+
+    Raises:
+        PlantError: no file there, or one cannot be read.
+    """
     try:
-        lines, content = read_yaml(_read(path))
+        files = {path: _bytes_of(path) for path in plant_files(folder)}
+    except OSError as error:
+        raise PlantError(f"{folder}: {error.strerror or error}") from error
+    if not files:
+        raise PlantError(
+            f"{folder}: no plant-model file (*.yaml); the README shows one to start from"
+        )
+    return files
+
+
+def parse_plant(path: Path, data: bytes) -> Plant:
+    """Validate the bytes of a plant-model file; `path` is where they are said to stand.
+
+    Raises:
+        PlantError: no YAML, or not a valid plant; each problem with its line and field.
+    """
+    try:
+        lines, content = read_yaml(_text_of(path, data))
     except YAMLError as error:
         line_number, reason = describe_error(error)
         where = path if line_number is None else f"{path}:{line_number}"
         raise PlantError(f"{where}: {reason}") from error
-    except OSError as error:
-        raise PlantError(f"{path}: {error.strerror or error}") from error
     try:
         plant = Plant.model_validate(content)
     except ValidationError as error:
@@ -63,27 +103,17 @@ def load_plant(path: Path) -> Plant:
     return plant
 
 
-def load_plants(folder: Path) -> list[Plant]:
-    """Read all `*.yaml` and `*.yml` files of a folder, sorted by name; or the one file named.
+def join_plants(files: Mapping[Path, bytes], plants: Mapping[Path, Plant]) -> list[Plant]:
+    """The plants of several files, checked against each other; `files`: what they were read of.
 
     Raises:
-        PlantError: no file there, one is unusable, or two name the same site or id.
+        PlantError: two name the same site or id.
     """
-    paths = [folder] if folder.is_file() else sorted(folder.glob("*"))
-    files = {
-        path: load_plant(path)
-        for path in paths
-        if path.suffix.lower() in (".yaml", ".yml") and path.is_file()
-    }
-    if not files:
-        raise PlantError(
-            f"{folder}: no plant-model file (*.yaml); the README shows one to start from"
-        )
     found: dict[str, Path] = {}
     ids: dict[str, Path] = {}
-    for path, plant in files.items():
+    for path, plant in plants.items():
         if plant.path in found:
-            lines, _ = read_yaml(_read(path))
+            lines, _ = read_yaml(_text_of(path, files[path]))
             raise PlantError(
                 f"{path}:{lines.of(('site',))}: site: "
                 f"site {plant.path!r} stands in more than one place, in {found[plant.path]} too"
@@ -92,18 +122,23 @@ def load_plants(folder: Path) -> list[Plant]:
         for each in _ids(plant):
             if ids.setdefault(each, path) != path:
                 raise PlantError(f"{path}: the id {each!r} stands in {ids[each]} too")
-    return list(files.values())
+    return list(plants.values())
 
 
-def _read(path: Path) -> str:
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PlantError(f"{path}: {error.strerror or error}") from error
+
+
+def _text_of(path: Path, data: bytes) -> str:
     """The text of a file, with `${NAME:-default}` filled from the environment.
 
     Raises:
-        OSError: it cannot be read.
         PlantError: it is no UTF-8, a name without default is not set, or a comment may have cut an
             address.
     """
-    data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -245,6 +245,7 @@ class Connection(_message.Message):
         STATE_CONNECTING: _ClassVar[Connection.State]
         STATE_AUTH_FAILED: _ClassVar[Connection.State]
         STATE_CERT_REJECTED: _ClassVar[Connection.State]
+        STATE_REMOVED: _ClassVar[Connection.State]
     STATE_UNKNOWN: Connection.State
     STATE_LIVE: Connection.State
     STATE_BACKFILL: Connection.State
@@ -253,6 +254,7 @@ class Connection(_message.Message):
     STATE_CONNECTING: Connection.State
     STATE_AUTH_FAILED: Connection.State
     STATE_CERT_REJECTED: Connection.State
+    STATE_REMOVED: Connection.State
     STATE_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]

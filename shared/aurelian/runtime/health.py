@@ -36,6 +36,7 @@ class Health:
             checked.
         stopping: set when the process is to end; endless answers (event streams) end then.
         sources: a gateway's sources as `/sources` shows them; None: it is no gateway.
+        plant: which plant files a gateway runs by, as `/sources` shows it.
         error: what ended it, when it was no signal.
     """
 
@@ -45,6 +46,7 @@ class Health:
         self.stall_limit_s: float | None = None
         self.stopping = asyncio.Event()
         self.sources: Callable[[], Sequence[Mapping[str, object]]] | None = None
+        self.plant: Callable[[], Mapping[str, object]] = dict
         self.error: BaseException | None = None
         self._ticked = time.monotonic()
         _BUILD.labels(service, __version__).set(1)
@@ -79,7 +81,7 @@ def make_ops_app(health: Health) -> Starlette:
     async def sources(_: Request) -> Response:
         if health.sources is None:
             return JSONResponse({"detail": "only a gateway has sources"}, 404)
-        return JSONResponse({"sources": health.sources()})
+        return JSONResponse({"sources": health.sources(), "plant": health.plant()})
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -78,7 +78,9 @@ async def test_ten_thousand_readings_reach_a_broker_that_is_killed_and_replaced_
     pause = asyncio.Event()
     made: list[PressSource] = []
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[PressSource]:
+    def make_sources(
+        _: GatewaySettings, plants: Sequence[Plant], __: object
+    ) -> Sequence[PressSource]:
         made.append(press(plants[0], 10_000, pause))
         return made
 
@@ -127,7 +129,9 @@ async def test_a_restart_sends_the_rows_of_the_old_boot_as_they_are_and_forgets_
     release.set()
     made: list[PressSource] = []
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[PressSource]:
+    def make_sources(
+        _: GatewaySettings, plants: Sequence[Plant], __: object
+    ) -> Sequence[PressSource]:
         made.append(press(plants[0], 100, release))
         return made[-1:]
 
@@ -165,7 +169,9 @@ async def test_what_breaks_the_contract_is_rejected_with_its_bytes_and_counted(
     go = asyncio.Event()
     go.set()
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[PressSource]:
+    def make_sources(
+        _: GatewaySettings, plants: Sequence[Plant], __: object
+    ) -> Sequence[PressSource]:
         source = press(plants[0], 0, go)
         unit = next(plants[0].units())
         force, _parts, note = zip(unit.signals(), unit.model.signals, strict=True)
@@ -270,7 +276,9 @@ async def test_with_three_copies_in_kafka_rows_may_go_without_a_historian(
     go.set()
     made: list[PressSource] = []
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[PressSource]:
+    def make_sources(
+        _: GatewaySettings, plants: Sequence[Plant], __: object
+    ) -> Sequence[PressSource]:
         made.append(press(plants[0], 100, go))
         return made
 

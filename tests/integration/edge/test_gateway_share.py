@@ -73,7 +73,7 @@ async def test_rows_are_fresh_in_kafka_while_far_more_is_offered(
 ) -> None:
     await create_topics(broker.bootstrap)
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[Source]:
+    def make_sources(_: GatewaySettings, plants: Sequence[Plant], __: object) -> Sequence[Source]:
         return [machine(plants[0], n, OFFERED_A_DELIVERY, work_s=0.005) for n in range(3)]
 
     ages: list[float] = []
@@ -101,7 +101,7 @@ async def test_a_source_with_a_bug_begins_anew_and_the_others_go_on(
     await create_topics(broker.bootstrap)
     made: list[Machine] = []
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[Source]:
+    def make_sources(_: GatewaySettings, plants: Sequence[Plant], __: object) -> Sequence[Source]:
         made.extend(machine(plants[0], n, 1, pause_s=0.01) for n in range(2))
 
         def broken(n: int) -> Delivery:
@@ -129,7 +129,7 @@ async def test_a_record_that_kafka_refuses_is_set_aside_and_the_rest_goes_on(
     monkeypatch.setattr(drain, "_TOPIC", small)
     made: list[Machine] = []
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[Source]:
+    def make_sources(_: GatewaySettings, plants: Sequence[Plant], __: object) -> Sequence[Source]:
         made.append(machine(plants[0], 0, 1, pause_s=0.02))
         unit = next(plants[0].units())
         note, described = list(zip(unit.signals(), unit.model.signals, strict=True))[2]
@@ -170,7 +170,7 @@ async def test_a_gateway_does_not_read_what_was_announced_long_before(
     await create_topics(broker.bootstrap)
     historian = Historian(settings)
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[Source]:
+    def make_sources(_: GatewaySettings, plants: Sequence[Plant], __: object) -> Sequence[Source]:
         return [machine(plants[0], 0, 1, pause_s=0.05)]
 
     async with running(historian.follow("log-1")):

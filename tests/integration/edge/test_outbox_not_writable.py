@@ -104,7 +104,7 @@ async def test_it_is_not_ready_and_says_what_refuses_and_what_to_do_until_it_is_
     caplog.set_level(logging.INFO)
     made: list[LivelySource] = []
 
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant]) -> Sequence[Any]:
+    def make_sources(_: GatewaySettings, plants: Sequence[Plant], __: object) -> Sequence[Any]:
         made.append(LivelySource(plants[0]))
         return made
 

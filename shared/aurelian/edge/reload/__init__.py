@@ -1,0 +1,1 @@
+"""A plant that changes while its gateway runs: read, checked, kept, applied, taken back."""

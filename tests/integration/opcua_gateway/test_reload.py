@@ -1,0 +1,80 @@
+"""A plant file that changes ten times at random while 40 sources run under load (twenty times and
+200 in the long tests): the others keep their sessions and lose nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from asyncua import Client
+
+from aurelian.backbone.topics import create_topics
+from aurelian.edge.forward import SOURCE_RESTARTS
+from aurelian.runtime.settings import KafkaSettings
+from tests.changing_plant import KINDS, ChangingPlant
+from tests.integration.opcua_gateway.test_chaos_store import following
+from tests.long_tests import LONG_TESTS
+from tests.peers.node_opcua_server import node_opcua
+from tests.stand_in_historian import Historian
+from tests.waiting import until
+
+SOURCES, OF_EACH = (200, 4) if LONG_TESTS else (40, 2)
+PAUSE_MS = 200
+
+
+async def _sessions_and_subscriptions(url: str) -> tuple[int, int]:
+    """How many the server has, ours that asks among the sessions."""
+    async with Client(url) as client:
+        nodes = [client.get_node(f"i={each}") for each in (2277, 2285)]
+        sessions, subscriptions = [await each.read_value() for each in nodes]
+    return sessions, subscriptions
+
+
+@pytest.mark.timeout(400 if LONG_TESTS else 180)
+async def test_changes_at_random_touch_no_other_source(kafka: str, tmp_path: Path) -> None:
+    await create_topics(kafka)
+    historian, chosen = Historian(KafkaSettings(kafka_bootstrap=kafka)), random.Random(7)
+    async with node_opcua(tmp_path, nodes=2) as server, following(historian):
+        plant = ChangingPlant.of(tmp_path / "plant", server.url, "reload", SOURCES)
+        async with plant.running(kafka, tmp_path / "state"):
+            await until(lambda: len(plant.values_of(historian)) == SOURCES, "first values", 60)
+            before = plant.sessions()
+            counting = asyncio.create_task(server.count(1, 100_000, PAUSE_MS))
+            kinds = list(KINDS) * OF_EACH
+            chosen.shuffle(kinds)
+            for kind in kinds:
+                await plant.change(kind, chosen)
+                after = plant.sessions()
+                assert after == {key: before[key] for key in after}, kind
+            # Nobody left a session or a subscription behind.
+            expected = len(plant.sources) + 1, len(plant.sources)
+            found: list[tuple[int, int]] = []
+
+            async def counted() -> bool:
+                found.append(await _sessions_and_subscriptions(server.url))
+                return found[-1] == expected
+
+            await until(counted, lambda: f"{expected}, found {found[-1]}", 20)
+            counting.cancel()
+            await asyncio.wait([counting])
+            newest = max(max(each) for each in plant.values_of(historian).values())
+            await until(lambda: max(plant.values_of(historian)["s0"]) >= newest, "the rest", 30)
+            await asyncio.sleep(1)
+        values = plant.values_of(historian)
+    others = [id_ for id_ in plant.sources if id_ not in plant.touched]
+    assert len(others) >= SOURCES - 4 * OF_EACH
+    for id_ in others:
+        # From the first one on each value once, in order.
+        assert values[id_][1:] == list(range(1, int(values[id_][-1]) + 1)), id_
+        assert SOURCE_RESTARTS.labels(f"reload/s/{id_}")._value.get() == 0
+    ids = {f"reload/s/{id_}" for id_ in others}
+    gaps = [each for each in historian.events if each.source in ids and each.HasField("gap")]
+    assert gaps == []
+    # Assets of sources that went are there no more, those of the others are.
+    names = {str(each["name"]) for each in historian.assets.values() if each["owner"] == "reload"}
+    assert {f"u-{id_}" for id_ in plant.sources} <= names
+    assert not {f"u-{id_}" for id_ in plant.made if id_ not in plant.sources} & names
+    print(f"reload: median {sorted(plant.seconds)[len(plant.seconds) // 2]:.2f} s, "
+          f"worst {max(plant.seconds):.2f} s")  # fmt: skip
