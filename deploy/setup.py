@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 OLDEST_PYTHON = (3, 11)
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
-NEEDED_MB = 900
+NEEDED_MB = 1050
 RUNTIME_LOCK = ROOT / "requirements.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
 

@@ -211,6 +211,18 @@ def browse(context: typer.Context) -> None:
     browse_app(context.args, prog_name="aurelian browse")
 
 
+@app.command(
+    "import",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def import_(context: typer.Context) -> None:
+    """Import history from a CSV or Parquet file, each value once: `aurelian import --help`."""
+    from importer.command import import_app
+
+    import_app(context.args, prog_name="aurelian import")
+
+
 @app.command()
 def replay(
     file: Annotated[

@@ -39,6 +39,7 @@ MODULES = {
     "historian_vs_copy": "historian_vs_copy",
     "historian_vs_copy_50": "historian_vs_copy:run_50",
     "historian_vs_copy_constant": "historian_vs_copy:run_constant",
+    "import_rows": "import_rows",
     "latency_store": "latency_store",
     "chain_vs_telegraf": "chain_vs_telegraf",
     "fold_lines": "fold_lines",

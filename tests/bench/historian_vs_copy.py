@@ -75,7 +75,7 @@ def _measure(bench: str, fill: Fill) -> dict[str, object]:
             f"historian: {stored} rows in {seconds:.1f} s = {stored / seconds:.0f} rows/s, "
             f"{cpu_s:.1f} s of CPU"
         )
-        peer = _copy_raw(url, rows)
+        peer = copy_raw(url, rows)
         say(f"raw COPY: {rows / peer:.0f} rows/s")
     return {
         "bench": bench,
@@ -153,7 +153,7 @@ def _counts(url: str) -> tuple[int, int]:
     return int(stored[0]), int(ledger[1])
 
 
-def _copy_raw(url: str, rows: int) -> float:
+def copy_raw(url: str, rows: int) -> float:
     """Seconds of one binary COPY of the same rows, ordered by time as they came, with its
     COMMIT."""
     with psycopg.connect(url) as conn:

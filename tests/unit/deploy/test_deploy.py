@@ -3,6 +3,7 @@ Prometheus' targets."""
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -27,6 +28,16 @@ def test_every_service_of_the_repository_has_a_place_in_compose() -> None:
     for folder in folders:
         if (ROOT / "services" / folder / "api" / "__main__.py").exists():
             assert f"{folder}_api" in OURS
+
+
+def test_no_gateway_gets_the_importers_library() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert any(need.startswith("pyarrow") for need in extras["importer"])
+    for name, needs in extras.items():
+        if name not in ("importer", "all"):
+            assert not any("pyarrow" in need or "importer" in need for need in needs), name
 
 
 def test_every_container_of_ours_runs_without_rights_and_on_a_read_only_root() -> None:
@@ -56,7 +67,7 @@ def test_prometheus_asks_every_long_running_service_of_compose() -> None:
         for s in job["static_configs"]
         for t in s["targets"]
     }
-    assert targets == OURS - {"migrations", "topics"}
+    assert targets == OURS - {"migrations", "topics", "importer"}
 
 
 def test_metrics_are_asked_for_on_a_port_that_no_api_and_no_page_has() -> None:
