@@ -79,7 +79,9 @@ def up(
     plant: Annotated[
         Path | None,
         typer.Option(
-            envvar="AURELIAN_PLANT", help="Folder of plant-model files, one YAML file per site."
+            envvar="AURELIAN_PLANT",
+            help="Folder of plant-model files, one YAML file per site. [default: plant in the "
+            "state folder, beside the pilot plant's]",
         ),
     ] = None,
     port: Annotated[
@@ -104,11 +106,6 @@ def up(
         give_up("port must be 0-65535", "aurelian up --port 8080; 0 takes any free port", code=2)
     if plant is not None:
         require_plants(plant)
-    elif not pilot:
-        give_up(
-            "without the pilot plant there is no plant model",
-            "name a folder with yours: --plant FOLDER",
-        )
     options = Options(
         home=home_folder(home),
         plant=plant.absolute() if plant else None,

@@ -180,14 +180,18 @@ def check_mqtt(status: dict[str, Any]) -> Finding:
 
 
 def check_plant(status: dict[str, Any]) -> list[Finding]:
-    """Can the plant model of the running stack be read as it is now? A gateway reads it at its next
-    start."""
-    from aurelian.model.plant_file import PlantError, load_plants
+    """Can the plant model of the running stack be read as it is now? Gateways follow it, and go on
+    with the one before where they cannot."""
+    from aurelian.model.plant_file import PlantError, load_plants, plant_files
 
     if "plant" not in status:
         return []
     folder = Path(status["plant"])
     try:
+        if not plant_files(folder):
+            own = status.get("own_plant", folder)
+            said = f"no plant-model file is in {own} yet"
+            return [Finding("plant", Verdict.WARNING, said, "write one, as the README shows")]
         load_plants(folder)
     except PlantError as error:
         fix = f"aurelian check {folder}"
@@ -296,6 +300,10 @@ async def check_sources(status: dict[str, Any]) -> list[Finding]:
         if not service["ops_url"] or service["pid"] is None:
             continue
         answer = await get_json(int(service["ops_url"].rpartition(":")[2]), "/sources")
+        taken_back = (answer or {}).get("plant", {}).get("taken_back", {})
+        for source, cause in taken_back.items():
+            fix = "correct the source in the plant file"
+            findings.append(Finding("plant", Verdict.FAULT, f"{source}: {cause}", fix))
         for each in (answer or {}).get("sources", ()):
             text = f"{each['source']} is {each['state']}"
             if not each["reason"]:

@@ -14,7 +14,15 @@ from rich.markup import escape
 from aurelian.local.home import AlreadyRunningError, read_launcher
 from aurelian.local.kafka import KafkaError
 from aurelian.local.kafka_jars import KafkaJarsError
-from aurelian.local.options import KAFKA_PORT, MQTT_PORT, OPCUA_PORT, Options, Stack, StackError
+from aurelian.local.options import (
+    KAFKA_PORT,
+    MQTT_PORT,
+    OPCUA_PORT,
+    Options,
+    Stack,
+    StackError,
+    own_plant,
+)
 from aurelian.local.ports import NoFreePortError
 from aurelian.local.postgres import SOCKET_FOLDER_NOTE, PostgresError
 from aurelian.local.services import page_links
@@ -83,7 +91,7 @@ def _moved(options: Options, stack: Stack) -> list[str]:
         ("Kafka", KAFKA_PORT, ports.kafka),
         ("the MQTT broker", MQTT_PORT, ports.mqtt),
     ]
-    if options.pilot:
+    if stack.has_pilot:
         usual.append(("the pilot plant's OPC UA server", OPCUA_PORT, ports.pilot_opcua))
     return [
         f"port {wanted} is in use by another program; {what} is at {got}"
@@ -102,7 +110,7 @@ def _welcome(options: Options, stack: Stack) -> None:
     terminal.print(
         f"  Kafka protocol 127.0.0.1:{stack.ports.kafka}   MQTT 127.0.0.1:{stack.ports.mqtt}"
     )
-    if options.pilot:
+    if stack.has_pilot:
         terminal.print(
             f"  pilot plant's OPC UA server opc.tcp://127.0.0.1:{stack.ports.pilot_opcua}"
         )
@@ -121,5 +129,8 @@ def _welcome(options: Options, stack: Stack) -> None:
         terminal.print("  development keys, shown this once (new ones: aurelian keys create):")
         for line in stack.keys:
             terminal.print(f"    {escape(line)}")
+    if options.pilot and not stack.has_pilot:
+        terminal.print("  no unit of the plant has `simulate`: the pilot plant does not run")
+    terminal.print(f"  plant files, followed while it runs: {own_plant(options)}")
     terminal.print(f"  data and logs: {options.home}")
     terminal.print("Stop with Ctrl-C, or: aurelian down")

@@ -26,7 +26,7 @@ class Options:
 
     home: Path
     plant: Path | None = None
-    """Folder of plant-model files; None: the pilot plant's own."""
+    """Folder of plant-model files; None: `plant` in `home`, beside the pilot plant's own."""
     pilot: bool = True
     dashboard_port: int = 8080
     fixed_ports: bool = True
@@ -73,6 +73,8 @@ class Stack:
     again."""
     seconds: float
     """Time that the start took."""
+    has_pilot: bool = False
+    """Whether the pilot plant is part of it."""
 
 
 def choose_ports(options: Options) -> Ports:
@@ -99,6 +101,27 @@ def choose_ports(options: Options) -> Ports:
         ops,
         api,
     )
+
+
+def own_plant(options: Options) -> Path:
+    """Return the folder in which people write plant-model files; gateways follow it."""
+    return options.plant or options.home / "plant"
+
+
+def simulated_plant(options: Options) -> Path | None:
+    """Return the folder of what the pilot plant simulates; None: it has nothing to do.
+
+    Raises:
+        PlantError: the folder that was named cannot be used.
+    """
+    from aurelian.model.plant_file import load_plants
+
+    if not options.pilot:
+        return None
+    if options.plant is None:
+        return pilot_plant()
+    units = [unit for plant in load_plants(options.plant) for unit in plant.units()]
+    return options.plant if any(unit.model.simulate for unit in units) else None
 
 
 def pilot_plant() -> Path:

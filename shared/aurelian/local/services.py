@@ -69,6 +69,9 @@ class Surroundings:
 
     home: Path
     plant: Path
+    """Folders of plant-model files, as the setting names them."""
+    pilot_plant: Path
+    """Of what the pilot plant simulates."""
     kafka_bootstrap: str
     mqtt_url: str
     database_url: Mapping[str, str]
@@ -119,7 +122,9 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_FOLD_EXCLUSIVE": "1",
             "AURELIAN_DATABASE_URL": around.database_url.get(service.role, around.owner_url),
             "AURELIAN_MQTT_URL": around.mqtt_url,
-            "AURELIAN_PLANT": str(around.plant),
+            "AURELIAN_PLANT": str(
+                around.pilot_plant if service.rank is Rank.PLANT else around.plant
+            ),
             "AURELIAN_STATE": str(around.home / "state" / service.name),
             "AURELIAN_OPS_PORT": str(around.ops_port.get(service.name, 0)),
             "AURELIAN_API_PORT": str(around.api_port.get(service.name, 0)),

@@ -7,13 +7,22 @@ declares Kafka's log in the database; services.
 
 import asyncio
 import functools
+import os
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from aurelian.local import aot_cache, home, kafka, kafka_jars, pilot_trust, postgres
-from aurelian.local.options import Options, Stack, StackError, choose_ports, pilot_plant
+from aurelian.local.new_keys import NewKeys
+from aurelian.local.options import (
+    Options,
+    Stack,
+    StackError,
+    choose_ports,
+    own_plant,
+    simulated_plant,
+)
 from aurelian.local.ports import LOOPBACK
 from aurelian.local.preparation import is_log_of
 from aurelian.local.processes import Account, start, tail_of
@@ -122,7 +131,9 @@ class _Launch:
         self.account = account
         self.logs = options.home / "log"
         self.ports = choose_ports(options)
-        self.plant = options.plant or pilot_plant()
+        self.own_plant, self.simulated = own_plant(options), simulated_plant(options)
+        folders = dict.fromkeys(each for each in (self.simulated, self.own_plant) if each)
+        self.plant = Path(os.pathsep.join(map(str, folders)))
         self.kept: dict[str, Kept] = {}
         self.ranks: dict[str, Rank] = {}
         self.side_tasks: list[asyncio.Task[None]] = []
@@ -153,11 +164,12 @@ class _Launch:
         self.start_services(database)
         await self.await_ready(self.kept[self.services[-1].name])
         # What can wait starts now: it would slow down the start of the services.
-        if options.pilot and options.seed:
+        if self.simulated and options.seed:
             self.start_beside(self.seed_history(self.around), "seed history")
         if options.train_kafka:
             self.start_beside(self.make_start_cache(), "make start cache")
-        return Stack(self.url, self.ports, owner_url, keys, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return Stack(self.url, self.ports, owner_url, keys, seconds, self.simulated is not None)
 
     async def start_database(self) -> postgres.Postgres:
         """Start the database server and bring the schema up to date."""
@@ -226,9 +238,7 @@ class _Launch:
     def services(self) -> list[Service]:
         """The table without what was not asked for."""
         return [
-            each
-            for each in self.options.services
-            if self.options.pilot or each.rank is not Rank.PLANT
+            each for each in self.options.services if self.simulated or each.rank is not Rank.PLANT
         ]
 
     def keep(self, kept: Kept) -> Kept:
@@ -255,8 +265,12 @@ class _Launch:
         """Make the keys of companies that have none yet."""
         home_folder = self.options.home
         (home_folder / "state").mkdir(exist_ok=True, mode=0o700)
-        create_keys = self.options.preparation.create_keys
-        return await asyncio.to_thread(create_keys, owner_url, home_folder, self.plant)
+        if self.options.plant is None:
+            self.own_plant.mkdir(exist_ok=True, mode=0o700)
+        keys = NewKeys(self.options, self.plant, owner_url, self.url)
+        made = await keys.make()
+        self.start_beside(keys.keep_making(), "keys of new companies")
+        return made
 
     async def introduce_pilot(self) -> None:
         """Have the pilot plant's OPC UA server and the gateway trust each other, now and later."""
@@ -275,6 +289,7 @@ class _Launch:
         around = Surroundings(
             home=options.home,
             plant=self.plant,
+            pilot_plant=self.simulated or self.plant,
             kafka_bootstrap=f"{LOOPBACK}:{ports.kafka}",
             mqtt_url=f"mqtt://{LOOPBACK}:{ports.mqtt}",
             database_url={
@@ -302,9 +317,10 @@ class _Launch:
             "kafka_bootstrap": around.kafka_bootstrap,
             "mqtt_url": around.mqtt_url,
             "plant": str(around.plant),
-            "opcua_url": f"opc.tcp://{LOOPBACK}:{ports.pilot_opcua}" if options.pilot else None,
+            "own_plant": str(self.own_plant),
+            "opcua_url": f"opc.tcp://{LOOPBACK}:{ports.pilot_opcua}" if self.simulated else None,
             "pilot_control_url": f"http://{LOOPBACK}:{ports.pilot_control}"
-            if options.pilot
+            if self.simulated
             else None,
             "database_url": database.url(DATABASE),
         }

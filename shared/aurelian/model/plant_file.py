@@ -117,6 +117,22 @@ def load_plants(folder: Path) -> list[Plant]:
     return read_plants({str(path): data for path, data in read_files(folder).items()})
 
 
+def plant_files(folder: Path) -> list[Path]:
+    """The plant-model files of a folder, sorted by name; or the one file named; of several folders
+    with `:` between (`;` on Windows) those of each."""
+    found = []
+    for part in folders_of(folder):
+        paths = [part] if part.is_file() else sorted(part.glob("*"))
+        suffixes = (".yaml", ".yml")
+        found += [each for each in paths if each.suffix.lower() in suffixes and each.is_file()]
+    return found
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """The folders, or files, that a setting names."""
+    return [Path(part) for part in str(folder).split(os.pathsep) if part]
+
+
 def read_files(folder: Path) -> dict[Path, bytes]:
     """The bytes of each plant-model file of a folder.
 
@@ -128,12 +144,6 @@ def read_files(folder: Path) -> dict[Path, bytes]:
         said = "no plant-model file (*.yaml); the README shows one to start from"
         raise _error(str(folder), None, said)
     return files
-
-
-def plant_files(folder: Path) -> list[Path]:
-    """The plant-model files of a folder, sorted by name; or the one that is named."""
-    paths = [folder] if folder.is_file() else sorted(folder.glob("*"))
-    return [each for each in paths if each.suffix.lower() in (".yaml", ".yml") and each.is_file()]
 
 
 def read_plants(files: Mapping[str, bytes]) -> list[Plant]:

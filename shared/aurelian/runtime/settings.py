@@ -32,7 +32,9 @@ class CommonSettings(BaseSettings):
     )
     state: Path = Field(Path(), description="folder for what this process keeps on its own disk")
     plant: Path = Field(
-        Path("plant"), description="folder of plant-model files, one YAML file per site"
+        Path("plant"),
+        description="folder of plant-model files, one YAML file per site; or several folders, "
+        "`:` between",
     )
 
 

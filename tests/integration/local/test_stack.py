@@ -88,7 +88,6 @@ def make_options(folder: Path) -> Options:
     kit = Preparation(_migrate, _declare_log, create_topics, _create_keys, lambda _: [])
     return Options(
         folder / "home",
-        folder / "plants",
         fixed_ports=False,
         services=SERVICES,
         seed="",

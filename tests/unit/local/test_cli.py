@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from aurelian.cli import app, main
 from aurelian.local import home
 from aurelian.local.launcher import _moved
-from aurelian.local.options import Options, Ports, Stack
+from aurelian.local.options import Options, Ports, Stack, pilot_plant, simulated_plant
 from aurelian.model.calendar import shift_at
 from aurelian.model.plant_file import load_plants
 
@@ -69,10 +69,15 @@ def test_up_with_an_unusable_plant_folder_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_up_without_the_pilot_plant_asks_for_a_plant_model(tmp_path: Path) -> None:
-    result = _aurelian("up", "--no-pilot", "--home", str(tmp_path / "home"))
-    assert result.exit_code == 1
-    assert "--plant FOLDER" in result.stderr
+def test_the_pilot_plant_simulates_what_the_plant_says_and_else_its_own(tmp_path: Path) -> None:
+    assert simulated_plant(Options(home=tmp_path)) == pilot_plant()
+    assert simulated_plant(Options(home=tmp_path, pilot=False)) is None
+    simulated = Options(home=tmp_path, plant=pilot_plant())
+    assert simulated_plant(simulated) == pilot_plant()
+    (tmp_path / "own.yaml").write_text(
+        (pilot_plant() / "pilot-a.yaml").read_text().replace("simulate: {", "states: packml # {")
+    )
+    assert simulated_plant(Options(home=tmp_path, plant=tmp_path / "own.yaml")) is None
 
 
 def test_up_on_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,7 @@ def test_every_service_is_told_where_the_others_are(tmp_path: Path) -> None:
     around = Surroundings(
         home=tmp_path,
         plant=tmp_path / "plants",
+        pilot_plant=tmp_path / "pilot",
         kafka_bootstrap="127.0.0.1:1",
         mqtt_url="mqtt://127.0.0.1:2",
         database_url={each.role: f"postgresql://{each.role}@/x" for each in SERVICES},
@@ -168,6 +169,9 @@ def test_every_service_is_told_where_the_others_are(tmp_path: Path) -> None:
         "nobody has a key that opens the data of every company"
     )
     assert all(each["AURELIAN_PARTITIONS"] == "all" for each in told.values())
+    plants = {name: each["AURELIAN_PLANT"] for name, each in told.items()}
+    assert plants.pop("pilot_factory") == str(tmp_path / "pilot")
+    assert set(plants.values()) == {str(tmp_path / "plants")}
 
 
 def test_waiting_for_what_never_comes_ends_at_its_limit() -> None:

@@ -8,13 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aurelian.model.plant import Plant
-from aurelian.model.plant_file import join_plants, parse_plant, plant_files, read_files
+from aurelian.model.plant_file import (
+    folders_of,
+    join_plants,
+    parse_plant,
+    plant_files,
+    read_files,
+)
 
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
 class PlantFolder:
-    """One folder, or one file. Blocks; one thread at a time."""
+    """What the setting `plant` names. Blocks; one thread at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -25,7 +31,8 @@ class PlantFolder:
     @property
     def is_empty(self) -> bool:
         """Whether it is a folder, and no plant-model file is in it."""
-        return self.folder.is_dir() and not plant_files(self.folder)
+        folders = folders_of(self.folder)
+        return all(each.is_dir() for each in folders) and not plant_files(self.folder)
 
     def is_news(self) -> bool:
         """Whether the files are others than at the last `read`, and the same as at the last call:
