@@ -10,6 +10,7 @@ from tests.unit.mqtt_gateway.payloads import make_plant
 
 
 def warnings(source: dict[str, object], home: Path) -> list[str]:
+    source = {"time_zone": "Europe/Oslo", **source}
     found = warnings_of(make_plant(source), {"MQTT": ["h"], "OPCUA": []}, home)
     return [each for each in found if each.startswith("source ")]
 
