@@ -32,6 +32,9 @@ from aurelian.local.rejected_commands import rejected_app
 from aurelian.local.terminal import answer, give_up, os_fix, os_reason, terminal
 from aurelian.local.trust_commands import trust_app
 
+connect_group = typer.Typer(
+    help="Connect machines: find them, connect an OPC UA server.", no_args_is_help=True
+)
 app = typer.Typer(
     help="Open factory telemetry: run it, look into it.",
     no_args_is_help=True,
@@ -43,6 +46,7 @@ app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(rejected_app, name="rejected")
 app.add_typer(trust_app, name="trust")
+app.add_typer(connect_group, name="connect")
 app.add_typer(plant_app, name="plant")
 
 DOWN_LIMIT_S = 15.0
@@ -221,6 +225,39 @@ def import_(context: typer.Context) -> None:
     from importer.command import import_app
 
     import_app(context.args, prog_name="aurelian import")
+
+
+@connect_group.command(
+    "opcua",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def connect_opcua(context: typer.Context) -> None:
+    """Connect an OPC UA server, step by step: `aurelian connect opcua --help`."""
+    from opcua_gateway.connect.command import connect_app
+
+    connect_app(context.args, prog_name="aurelian connect opcua")
+
+
+@connect_group.command("find")
+def connect_find(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Hosts, addresses, HOST:PORT or a network as 192.168.1.0/28. [default: only what "
+            "announces itself]"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="How long announcements (mDNS) are listened for.")
+    ] = 3.0,
+) -> None:
+    """Find OPC UA servers and MQTT brokers: what announces itself, and what answers at the usual
+    ports of the places named; nothing else is knocked at."""
+    from aurelian.local.find_command import print_found
+
+    asyncio.run(print_found(places or [], seconds, as_json=as_json))
 
 
 @app.command()

@@ -1,0 +1,259 @@
+"""What every `aurelian connect` has in common: steps and questions on the terminal, the plant file
+that follows from the answers, and waiting until the running gateways have it. Called by the
+gateways' own `connect/command.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from aurelian.edge.ladder import Rung, Step, Verdict
+from aurelian.edge.proposals.state_words import Answer, StateQuestion
+from aurelian.local.terminal import give_up, terminal
+from aurelian.model.plant import Plant
+from aurelian.model.plant_diff import compare_plants
+from aurelian.model.plant_edit import add_source, add_unit
+from aurelian.model.plant_file import parse_plant, plant_files
+from aurelian.model.plant_new import SCHEMA_FILE, new_plant
+from aurelian.model.plant_schema import schema_text
+from aurelian.model.time import now_us
+from aurelian.runtime.safe_file import ChangedMeanwhileError, replace_file
+
+Fields = Mapping[str, object]
+
+_MARKS = {
+    Verdict.PASSED: "[green]✔[/]",
+    Verdict.WARNING: "[yellow]▲[/]",
+    Verdict.FAILED: "[red]✖[/]",
+    Verdict.NOT_REACHED: "[dim]·[/]",
+    Verdict.NOT_NEEDED: "[dim]·[/]",
+}
+_NAMES = {
+    Rung.DNS: "name",
+    Rung.TCP: "port",
+    Rung.ENDPOINT: "server",
+    Rung.CERTIFICATE: "certificates",
+    Rung.SIGN_IN: "sign-in",
+    Rung.SUBSCRIBE: "subscription",
+    Rung.VALUES: "values",
+    Rung.CLOCK: "clock",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the plant something new goes, as the options say; None: asked, or the default."""
+
+    company: str | None = None
+    site: str | None = None
+    time_zone: str | None = None
+    area: str = "hall"
+    line: str = "line-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A plant file as it will be. `before` None: it is new."""
+
+    path: Path
+    before: bytes | None
+    after: bytes
+    plant: Plant
+
+    def lines(self) -> list[str]:
+        """What it will do, for people."""
+        old = [] if self.before is None else [parse_plant(self.path, self.before)]
+        return list(compare_plants(old, [self.plant]).lines())
+
+
+class Talk:
+    """Speaks with a person, or with a program (`--json`), which is asked nothing."""
+
+    def __init__(self, *, as_json: bool, yes: bool) -> None:
+        self.as_json, self.yes = as_json, yes or as_json
+
+    def step(self, step: Step) -> None:
+        """Show one step of the ladder as it is done."""
+        if self.as_json:
+            self.tell({"step": asdict(step)})
+            return
+        code = f" [dim]{step.code}[/]" if step.code else ""
+        name = f"{_NAMES[step.rung]:<13}"
+        terminal.print(f"{_MARKS[step.verdict]} {name} {escape(_plain(step.said))}{code}")
+        if step.fix:
+            terminal.print(f"    {'':<11} → {escape(_plain(step.fix))}")
+
+    def say(self, text: str) -> None:
+        """Tell a person."""
+        if not self.as_json:
+            terminal.print(escape(_plain(text)))
+
+    def tell(self, row: Mapping[str, object]) -> None:
+        """Tell a program."""
+        if self.as_json:
+            print(json.dumps(row, ensure_ascii=False, default=str), flush=True)
+
+    def confirm(self, question: str, *, default: bool) -> bool:
+        """Ask for a yes; where nobody is to be asked the default counts."""
+        if self.yes:
+            return default
+        self._need_somebody()
+        return bool(typer.confirm(question, default=default, err=True))
+
+    def ask(self, question: str, default: str) -> str:
+        """Ask for a text."""
+        if self.yes:
+            return default
+        self._need_somebody()
+        return str(typer.prompt(question, default=default, err=True)).strip()
+
+    def ask_secret(self, question: str) -> str:
+        """Ask for a password, which is not shown; empty: nobody is to be asked."""
+        if self.yes:
+            return ""
+        self._need_somebody()
+        return str(
+            typer.prompt(question, default="", show_default=False, hide_input=True, err=True)
+        )
+
+    def ask_state(self, question: StateQuestion) -> Answer | None:
+        """Ask what a machine does; None: nobody knows."""
+        if self.yes:
+            return None
+        self._need_somebody()
+        terminal.print(escape(_plain(question.text)))
+        for number, (_, words) in enumerate(question.answers, start=1):
+            terminal.print(f"  {number}  {words}")
+        terminal.print("  Enter: I do not know")
+        while True:
+            given = str(typer.prompt("", default="", show_default=False, err=True)).strip()
+            if not given:
+                return None
+            if given.isdigit() and 0 < int(given) <= len(question.answers):
+                return Answer(question.value, question.answers[int(given) - 1][0], now_us())
+            terminal.print(f"a number from 1 to {len(question.answers)}, or Enter")
+
+    def _need_somebody(self) -> None:
+        if not sys.stdin.isatty():
+            give_up("there is nobody to ask here", "say --yes to take what is proposed", code=2)
+
+
+def plan_change(
+    folder: Path, source: Fields, units: Sequence[Fields], place: Place, talk: Talk
+) -> Change:
+    """The plant file with a new source and its units: the file of the site that is named or the
+    only one of the folder, else a new one.
+
+    Raises:
+        PlantError: a file of the folder cannot be used, or the outcome could not.
+    """
+    known = {path: parse_plant(path, path.read_bytes()) for path in plant_files(folder)}
+    fitting = [
+        path
+        for path, plant in known.items()
+        if place.site in (None, plant.site) and place.company in (None, plant.company.id)
+    ]
+    if len(fitting) > 1:
+        named = ", ".join(sorted(plant.path for plant in known.values()))
+        give_up(f"{folder} has several sites: {named}", "name one: --company and --site", code=2)
+    if not fitting:
+        return _new_file(folder, source, units, place, talk)
+    (path,) = fitting
+    before = path.read_bytes()
+    text = add_source(before.decode(), source, str(path))
+    for unit in units:
+        text = add_unit(text, place.area, place.line, unit, name=str(path))
+    after = text.encode()
+    return Change(path, before, after, parse_plant(path, after))
+
+
+def write_change(change: Change) -> None:
+    """Put it in its place; ends the process where that cannot be."""
+    try:
+        change.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_file(change.path, change.after, change.before)
+        schema = change.path.parent / SCHEMA_FILE
+        if change.before is None and not schema.exists():
+            replace_file(schema, schema_text().encode(), None)
+    except ChangedMeanwhileError as error:
+        give_up(str(error), "the same command again")
+
+
+def await_live(status: Mapping[str, Any], source: str, seconds: float, talk: Talk) -> bool:
+    """Wait until a running gateway has the source live and brought values; say what is in the
+    way."""
+    import asyncio
+
+    from aurelian.local.status import get_json
+
+    ports = [
+        int(str(each["ops_url"]).rpartition(":")[2])
+        for name, each in status["services"].items()
+        if name.endswith("_gateway") and each["ops_url"]
+    ]
+    deadline, said = time.monotonic() + seconds, ""
+    while time.monotonic() < deadline:
+        for port in ports:
+            answer = asyncio.run(get_json(port, "/sources")) or {}
+            refused = answer.get("plant", {}).get("refused")
+            if refused and refused != said:
+                said = refused
+                talk.say(f"the gateway refuses the plant files: {refused}")
+            for each in answer.get("sources", ()):
+                if each["source"] != source:
+                    continue
+                if each["state"] in ("LIVE", "BACKFILL") and each["data"]:
+                    return True
+                now = f"{source} is {each['state']}" + (
+                    f": {each['reason']}" if each["reason"] else ""
+                )
+                if now != said and each["state"] != "LIVE":
+                    said = now
+                    talk.say(now)
+        time.sleep(0.5)
+    return False
+
+
+def local_time_zone() -> str:
+    """The zone of this machine's clock; UTC where it does not say."""
+    try:
+        target = str(Path("/etc/localtime").resolve(strict=True))
+    except OSError:
+        return "UTC"
+    _, found, zone = target.partition("/zoneinfo/")
+    return zone.removeprefix("posix/") if found and "/" in zone else "UTC"
+
+
+def _new_file(
+    folder: Path, source: Fields, units: Sequence[Fields], place: Place, talk: Talk
+) -> Change:
+    company = place.company or talk.ask("Company, a short name without blanks", "my-company")
+    site = place.site or talk.ask("Site", "works")
+    zone = place.time_zone or talk.ask("Time zone of the site", local_time_zone())
+    path = folder / f"{site}.yaml"
+    if path.exists():
+        path = folder / f"{company}-{site}.yaml"
+    text = new_plant(
+        company={"id": company, "name": company},
+        site=site,
+        time_zone=zone,
+        source=source,
+        area=place.area,
+        line=place.line,
+        units=units,
+        name=str(path),
+    )
+    return Change(path, None, text.encode(), parse_plant(path, text.encode()))
+
+
+def _plain(text: str) -> str:
+    """A text that may quote a stranger, without what moves a terminal."""
+    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
