@@ -33,6 +33,7 @@ from aurelian.local.connect_walk import (
 )
 from aurelian.local.services import page_links
 from aurelian.local.terminal import give_up, terminal
+from aurelian.model.opcua_model import OpcuaSecurity
 from aurelian.model.plant_file import PlantError, read_plant
 from aurelian.model.plant_parts import Role
 from aurelian.model.sample import ValueType
@@ -51,6 +52,8 @@ from opcua_gateway.settings import OpcuaGatewaySettings
 connect_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _UNKNOWN_CERTIFICATE = ("E1401", "E1402")
+_SPEAKS_SECURED_ONLY = "E1308"
+_FOR_ANOTHER_HOST = "E1404"
 _LIVE_S = 90.0
 _SHOWN_ROWS = 30
 
@@ -163,7 +166,16 @@ class _Walk:
     def climb(self) -> None:
         """Climb the ladder until it is climbed, mending what a person can mend from here."""
         while (failed := asyncio.run(self._climb_once())) is not None:
+            if failed.code == _SPEAKS_SECURED_ONLY and self.model.security is None:
+                # A server on this machine is spoken to in the clear where nothing else is said.
+                self._talk.say("\nwith security, then:")
+                self.model = self.model.model_copy(
+                    update={"security": OpcuaSecurity(policy="best")}
+                )
+                continue
             if failed.code in _UNKNOWN_CERTIFICATE and self._trusts(failed):
+                continue
+            if failed.code == _FOR_ANOTHER_HOST and self._takes_its_name():
                 continue
             if failed.rung is Rung.SIGN_IN and self._signs_in(failed):
                 continue
@@ -202,6 +214,23 @@ class _Walk:
         for each in read_certificates(listed[0].path):
             self._store.trust(each)
         self._talk.say("  trusted\n")
+        return True
+
+    def _takes_its_name(self) -> bool:
+        """Go on with a certificate that names another host, where somebody says so: it was compared
+        by its fingerprint."""
+        security = self.model.security or OpcuaSecurity()
+        if "host_name" in security.waive:
+            return False
+        if not self._talk.confirm(
+            "You have compared its fingerprint. Take it under this address too", default=False
+        ):
+            return False
+        waive = (*security.waive, "host_name")
+        security = OpcuaSecurity.model_validate(
+            {**security.model_dump(exclude_unset=True), "waive": waive}
+        )
+        self.model = self.model.model_copy(update={"security": security})
         return True
 
     def _signs_in(self, step: Step) -> bool:
