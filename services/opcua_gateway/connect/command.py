@@ -50,6 +50,7 @@ _UNKNOWN_CERTIFICATE = ("E1401", "E1402")
 _SPEAKS_SECURED_ONLY = "E1308"
 _FOR_ANOTHER_HOST = "E1404"
 _REFUSES_OURS = ("E1411", "E1412")
+_LEAST_DIGITS = 16
 _LIVE_S = 90.0
 
 Many = list[str] | None
@@ -205,13 +206,10 @@ class _Walk:
         listed = [each for each in self._store.listed("rejected") if each.sha256 == theirs]
         if not listed:
             return False
-        wanted = re.sub(r"[^0-9A-Fa-f]", "", self._trust).upper()
-        if wanted:
-            if not theirs.startswith(wanted) or len(wanted) < 16:
-                given = shown(wanted)
-                self._talk.say(f"--trust {given} is not the server's certificate {shown(theirs)}")
+        if self._trust:
+            if not self._is_named(theirs):
+                self._talk.say(f"--trust is not the server's certificate {shown(theirs)}")
                 return False
-            self._trust = ""
         else:
             self._talk.say(f"  the server's certificate: {shown(theirs)}")
             self._talk.say(f"    {step.facts.get('server_subject', '')}")
@@ -225,16 +223,24 @@ class _Walk:
         self._talk.say("  trusted")
         return True
 
+    def _is_named(self, sha256: str) -> bool:
+        """Whether `--trust` is this certificate, for this address."""
+        wanted = re.sub(r"[^0-9A-Fa-f]", "", self._trust).upper()
+        return len(wanted) >= _LEAST_DIGITS and sha256.startswith(wanted)
+
     def _takes_its_name(self, step: Step) -> bool:
         """Go on with a certificate that names another host, where somebody says so: it was compared
         by its fingerprint."""
         security = self.model.security or OpcuaSecurity()
-        if "host_name" in security.waive or self._talk.yes:
+        if "host_name" in security.waive:
             return False
-        self._talk.say(f"  {step.said}")
-        question = "Its fingerprint was compared. Take it under this address too"
-        if not self._talk.confirm(question, default=False):
-            return False
+        if not self._is_named(step.facts.get("server_sha256", "")):
+            if self._talk.yes:
+                return False
+            self._talk.say(f"  {step.said}")
+            question = "Its fingerprint was compared. Take it under this address too"
+            if not self._talk.confirm(question, default=False):
+                return False
         waive = (*security.waive, "host_name")
         security = OpcuaSecurity.model_validate(
             {**security.model_dump(exclude_unset=True), "waive": waive}

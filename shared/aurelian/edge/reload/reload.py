@@ -150,7 +150,7 @@ class Reload:
         """Start all sources."""
         for source in self._first:
             key = source.model.key
-            self._runs.setdefault(key, self._terms[key])
+            self._runs.setdefault(key, self._terms.get(key, ""))
             running.start(source)
             if key in self._before and not self._before[key].is_held:
                 self._trying[key] = time.monotonic() + self._trial_s
