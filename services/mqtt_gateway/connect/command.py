@@ -49,6 +49,7 @@ Many = list[str] | None
 
 @connect_app.command()
 def connect(
+    context: typer.Context,
     url: Annotated[
         str, typer.Argument(help="mqtt://, mqtts://, ws:// or wss://HOST[:PORT], or HOST[:PORT]")
     ],
@@ -98,7 +99,7 @@ def connect(
     time_zone: Annotated[str | None, typer.Option(help="Of a new plant file.")] = None,
     area: Annotated[str, typer.Option(help="Where its machines stand.")] = "hall",
     line: Annotated[str, typer.Option(help="Where its machines stand.")] = "line-1",
-    seconds: Annotated[float, typer.Option(min=1, help="How long is listened.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long is listened.")] = 10.0,
     plant: Annotated[
         Path | None,
         typer.Option(
@@ -127,6 +128,7 @@ def connect(
     files = {"ca_file": ca_file, "certificate": certificate, "key": key}
     tls = {field: str(each.expanduser().absolute()) for field, each in files.items() if each}
     secrets = Secrets(folder)
+    context.call_on_close(secrets.close)
     walk = Walk(
         talk,
         MqttGatewaySettings(state=folder / "state" / "mqtt_gateway"),

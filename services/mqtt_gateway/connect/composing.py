@@ -67,7 +67,7 @@ def settle_states(
         proposal = signal.proposal
         if path in given:
             settled[path] = given[path]
-        elif proposal.question is not None and proposal.is_written:
+        elif proposal.question is not None:  # an answer also says that it is a state
             answer = talk.ask_state(proposal.question)
             if answer is not None:
                 before = proposal.states if isinstance(proposal.states, dict) else None

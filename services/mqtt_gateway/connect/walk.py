@@ -32,6 +32,7 @@ _UNKNOWN_CERTIFICATE = ("E1451", "E1452")
 _OTHER_NAME = "E1455"
 _WRONG_SIGN_IN = ("E1552", "E1553", "E1556", "E1558")
 _WRONG_FILTER = ("E1651", "E1652", "E1655")
+_COMMAND = re.compile(rf"{re.escape(PREFIX)}/[^/]*/[ND]CMD/")
 _LEAST_DIGITS = 16
 """Of a fingerprint that is given by its beginning: eight bytes."""
 
@@ -168,6 +169,8 @@ class Walk:
         heard = Sightings()
         async for by_now in look(model, self._settings, filters, seconds):
             heard = by_now
+        for each in [each for each in heard.topics if _COMMAND.match(each)]:
+            del heard.topics[each]  # what hosts say, we among them
         return heard
 
     def _mends(self, step: Step) -> bool:

@@ -86,7 +86,7 @@ class NewSource:
 
 
 class Secrets:
-    """Passwords and certificates that a walk is told: in a folder that is gone with the process,
+    """Passwords and certificates that a walk is told: in a folder that goes with it (`close`),
     until the plant file that names them is written."""
 
     def __init__(self, home: Path) -> None:
@@ -100,6 +100,10 @@ class Secrets:
         _write_privately(path, text)
         self._names.add(name)
         return str(path)
+
+    def close(self) -> None:
+        """Forget what is not kept."""
+        self._held.cleanup()
 
     def settled(self, fields: Fields) -> dict[str, object]:
         """Fields of a source with the files as they will be called."""
