@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aurelian.edge.proposals.proposal import Proposal
-from aurelian.edge.proposals.state_words import learn
+from aurelian.edge.proposals.state_words import learn, question_for
 from aurelian.local.connect_walk import NewSource, Place, Talk, said_states
 from aurelian.local.terminal import give_up
 from aurelian.model.plant import Plant
@@ -68,7 +68,8 @@ def settle_states(
         if path in given:
             settled[path] = given[path]
         elif proposal.question is not None:  # an answer also says that it is a state
-            answer = talk.ask_state(proposal.question)
+            named = question_for(path, proposal.question.value, proposal.states)
+            answer = talk.ask_state(named or proposal.question)
             if answer is not None:
                 before = proposal.states if isinstance(proposal.states, dict) else None
                 learned = learn([answer], before).states

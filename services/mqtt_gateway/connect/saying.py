@@ -94,7 +94,9 @@ def _unit_lines(talk: Talk, source: ProposedSource) -> Iterator[str]:
             yield f"       {fields['name']}  =  {last} {proposal.unit}".rstrip()
             if proposal.role is not Role.OTHER:
                 role = f"{proposal.role.value}, {proposal.sureness.value}"
-                unwritten = "" if proposal.is_written else " (not written: say it in the file)"
+                unwritten = (
+                    "" if proposal.is_written else ", so not written unless somebody says it"
+                )
                 yield f"           {role}{unwritten}: {'; '.join(proposal.why)}"
             talk.tell(
                 {

@@ -40,7 +40,7 @@ _HERE: Mapping[str, str] = {
     **dict.fromkeys(_UNKNOWN_CERTIFICATE, "--trust FINGERPRINT, or --ca-file FILE"),
     **dict.fromkeys(_WRONG_SIGN_IN, "--user NAME --password-file FILE"),
     **dict.fromkeys(("E1461", "E1462"), "--certificate FILE --key FILE"),
-    **dict.fromkeys(_WRONG_FILTER, "--topic FILTER"),
+    **dict.fromkeys((*_WRONG_FILTER, "E1752", "E1753"), "--topic FILTER"),
 }
 """What says it to this command, where the step says it for a plant file."""
 
@@ -95,8 +95,8 @@ class Walk:
             self._stop(failed)
 
     def _stop(self, failed: Step) -> NoReturn:
-        here = f" With this command: {_HERE[failed.code]}." if failed.code in _HERE else ""
-        self._talk.say(f"\nMend that, then the same command again.{here}")
+        here = f", here with {_HERE[failed.code]}" if failed.code in _HERE else ""
+        self._talk.say(f"\nMend that, then the same command again{here}.")
         raise typer.Exit(1)
 
     async def _climb(self) -> Step | None:
@@ -112,15 +112,17 @@ class Walk:
                     break  # what comes is looked at without a topic of its own
         return None
 
-    async def _values(self, model: SourceModel, seconds: float, zones: Sequence[str]) -> bool:
-        """Climb the rungs of values and clock; whether they hold."""
-        holds = True
+    async def _values(
+        self, model: SourceModel, seconds: float, zones: Sequence[str]
+    ) -> Step | None:
+        """Climb the rungs of values and clock; the step that failed."""
+        failed = None
         steps = climb(model, self._settings, listen_s=seconds, zones=zones)
         async for step in steps:
             if step.ends or step.rung in (Rung.VALUES, Rung.CLOCK):
                 self._talk.step(step)
-                holds = holds and not step.ends
-        return holds
+                failed = step if step.ends else None
+        return failed
 
     def look(self, seconds: float, zones: Sequence[str]) -> Sightings:
         """What comes in some seconds; ends the process where nothing does."""
@@ -132,19 +134,16 @@ class Walk:
     async def _look(self, seconds: float, zones: Sequence[str]) -> Sightings:
         talk = self._talk
         if not self.filters:
-            if not await self._values(self._sparkplug, seconds, zones):
-                talk.say("\nMend that, then the same command again.")
-                raise typer.Exit(1)
+            if failed := await self._values(self._sparkplug, seconds, zones):
+                self._stop(failed)
             return await self._heard(self._sparkplug, (self._sparkplug_filter,), seconds)
         talk.say(f"\nlistening to {', '.join(self.filters)} for {seconds:g} s …")
         found = await self._heard(self.model, self.filters, seconds)
         own = [each for each in found.topics if not each.startswith(f"{PREFIX}/STATE/")]
         if not own:
-            if await self._values(self.model, 1.0, zones):
-                talk.say("\nSomething came just now: the same command again, with more --seconds.")
-            else:
-                talk.say("\nMend that, then the same command again.")
-            raise typer.Exit(1)
+            if failed := await self._values(self.model, 1.0, zones):
+                self._stop(failed)
+            give_up("it comes seldom: something came just now", "the same with more --seconds")
         said = f"{found.messages} messages came of {listed(own)}"
         facts = {"messages": str(found.messages), "topics": str(len(own))}
         talk.step(passed(Rung.VALUES, said, seconds, facts))
@@ -158,7 +157,7 @@ class Walk:
     async def _hear_sparkplug(self, found: Sightings, seconds: float, zones: Sequence[str]) -> None:
         """Ask edge nodes for their births, as a host does, and take them to what was heard."""
         self._talk.say("\nthere is Sparkplug: its edge nodes are asked for their births …")
-        if not await self._values(self._sparkplug, seconds, zones):
+        if await self._values(self._sparkplug, seconds, zones):
             self._talk.say("  so nothing of Sparkplug is proposed; other topics are")
             return
         more = await self._heard(self._sparkplug, (self._sparkplug_filter,), min(seconds, 5.0))
@@ -179,7 +178,7 @@ class Walk:
         if step.code in _UNKNOWN_CERTIFICATE:
             return self._trusts(step)
         if step.code == _OTHER_NAME:
-            return self._does_without_name(step)
+            return self._takes_name(step)
         if step.code in _WRONG_SIGN_IN:
             return self.signs_in()
         return step.code in _WRONG_FILTER and self._reads_less()
@@ -220,13 +219,20 @@ class Walk:
         self._talk.say("  trusted\n")
         return True
 
-    def _does_without_name(self, step: Step) -> bool:
-        """Leave the check of the name out where this very certificate was compared."""
-        if self._compared != step.facts.get("sha256", "").replace(":", ""):
+    def _takes_name(self, step: Step) -> bool:
+        """Leave the check of the name out where this very certificate was compared; else look for
+        the name that it has, where somebody says that it is the broker's."""
+        if self._compared == step.facts.get("sha256", "").replace(":", ""):
+            self.base["tls"] = {**self._tls, "waive": ["host_name"]}
+            said = "it is the certificate that was compared, so its name is not looked at"
+            self._talk.say(f"  {said}\n")
+            return True
+        name = next(iter(step.facts.get("names", "").split()), "")
+        if not name or self._tls.get("server_name") == name:
             return False
-        self.base["tls"] = {**self._tls, "waive": ["host_name"]}
-        said = "it is the certificate that you compared, so its name is not looked at"
-        self._talk.say(f"  {said}\n")
+        if not self._talk.confirm(f"Is {name} the broker that you mean?", default=False):
+            return False
+        self.base["tls"] = {**self._tls, "server_name": name}
         return True
 
     def signs_in(self, name: str = "") -> bool:

@@ -79,7 +79,7 @@ class sending:
 
 
 def connect(home: Path, url: str, *words: str) -> Result:
-    arguments = ["connect", "mqtt", url, "--home", str(home), "--seconds", "1", *words]
+    arguments = ["connect", "mqtt", url, "--home", str(home), "--seconds", "0.7", *words]
     return CliRunner().invoke(app, arguments)
 
 
@@ -128,10 +128,6 @@ def test_from_a_host_and_a_port_to_a_plant_file(broker: SecuredMosquitto, tmp_pa
     assert [each.name for each in node.signals] == ["Force"]
     assert sum("written" in each for each in said) == 2
 
-    again = connect(tmp_path, f"127.0.0.1:{broker.port['plain']}", "--yes", "--topic", "works/#")
-    assert again.exit_code == 0, again.output
-    assert "nothing is new" not in again.output  # another selection is another source
-
 
 def test_sparkplug_alone_joins_a_plant_file_and_its_comments_stay(
     broker: SecuredMosquitto, tmp_path: Path
@@ -179,7 +175,7 @@ def test_a_broker_with_passwords(broker: SecuredMosquitto, tmp_path: Path) -> No
     url, topics = url_of(broker, "password"), ("--topic", "works/press/#")
     nobody = connect(tmp_path, url, *topics, "--yes")
     assert nobody.exit_code == 1 and "the broker wants a name and a password" in nobody.output
-    assert "With this command: --user NAME --password-file FILE" in nobody.output
+    assert "again, here with --user NAME --password-file FILE" in nobody.output
     word = tmp_path / "word"
     word.write_text("a wrong secret")
     signing = ("--user", USER, "--password-file", str(word), "--yes", *_NEW)
@@ -193,6 +189,11 @@ def test_a_broker_with_passwords(broker: SecuredMosquitto, tmp_path: Path) -> No
     [source] = plant_of(tmp_path).sources
     assert (source.user, source.password_file) == (USER, str(word))
     assert PASSWORD not in done.output
+    missing = connect(tmp_path, url, "--user", USER, "--yes")
+    assert missing.exit_code == 2 and "say --password-file FILE" in missing.output
+    more = connect(tmp_path, url, "--topic", "scale/#", *signing)
+    assert more.exit_code == 0, more.output
+    assert [each.id for each in plant_of(tmp_path).sources] == ["127.0.0.1", "127.0.0.1-2"]
 
 
 def test_an_unknown_certificate_is_kept_once_it_is_compared(
@@ -202,7 +203,7 @@ def test_an_unknown_certificate_is_kept_once_it_is_compared(
     url, topics = f"127.0.0.1:{broker.port['tls']}", ("--topic", "works/press/#")
     shown = connect(tmp_path, url, *topics, "--yes", *_NEW)
     assert shown.exit_code == 1 and "nobody that this machine trusts" in shown.output
-    assert "With this command: --trust FINGERPRINT" in shown.output
+    assert "again, here with --trust FINGERPRINT" in shown.output
     pem = (broker.folder / "broker.pem").read_bytes()
     sha256 = x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex(":")
     assert sha256.upper() in shown.output
@@ -218,9 +219,13 @@ def test_an_unknown_certificate_is_kept_once_it_is_compared(
     assert kept.read_bytes().strip() == pem.strip()
 
 
-def test_a_topic_that_nobody_sends_to(broker: SecuredMosquitto, tmp_path: Path) -> None:
+def test_a_topic_that_nobody_sends_to(
+    broker: SecuredMosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mqtt_gateway.connect.listening._WIDER_S", 0.3)
     url = url_of(broker, "plain")
     done = connect(tmp_path, url, "--topic", "works/pres/state", "--yes", *_NEW)
     assert done.exit_code == 1, done.output
     assert "but there is works/press/state" in done.output
+    assert "again, here with --topic FILTER" in done.output
     assert not (tmp_path / "plant").exists()
