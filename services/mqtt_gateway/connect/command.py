@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import typer
 
 from aurelian.local.command_options import Home, home_folder, running_status
+from aurelian.local.connect_secrets import Secrets
 from aurelian.local.connect_walk import (
     Place,
-    Secrets,
     Talk,
     await_live,
     local_time_zone,

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from aurelian.edge.ladder import Rung, Step, whole
 from aurelian.edge.passwords import PasswordError
-from aurelian.local.connect_walk import Secrets, Talk
+from aurelian.local.connect_secrets import Secrets
+from aurelian.local.connect_walk import Talk
 from aurelian.local.terminal import give_up
 from aurelian.model.source_model import SourceModel, is_secure
 from mqtt_gateway.connect.arriving import listed

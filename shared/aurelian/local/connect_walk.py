@@ -5,14 +5,11 @@ gateways' own `connect/command.py`."""
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import typer
@@ -23,7 +20,7 @@ from aurelian.edge.proposals.state_words import Answer, StateQuestion
 from aurelian.local.terminal import give_up, terminal
 from aurelian.model.plant import Plant
 from aurelian.model.plant_diff import compare_plants
-from aurelian.model.plant_edit import add_source, add_unit
+from aurelian.model.plant_edit import add_source, add_unit, add_units
 from aurelian.model.plant_file import parse_plant, plant_files
 from aurelian.model.plant_new import SCHEMA_FILE, new_plant
 from aurelian.model.plant_schema import schema_text
@@ -83,49 +80,6 @@ class NewSource:
 
     fields: Fields
     units: Sequence[tuple[str, str, Fields]] = ()
-
-
-class Secrets:
-    """Passwords and certificates that a walk is told: in a folder that goes with it (`close`),
-    until the plant file that names them is written."""
-
-    def __init__(self, home: Path) -> None:
-        self._folder = home / "secrets"
-        self._held = TemporaryDirectory(prefix="aurelian-connect-")
-        self._names: set[str] = set()
-
-    def hold(self, name: str, text: str) -> str:
-        """Hold it meanwhile; the file."""
-        path = Path(self._held.name) / name
-        _write_privately(path, text)
-        self._names.add(name)
-        return str(path)
-
-    def close(self) -> None:
-        """Forget what is not kept."""
-        self._held.cleanup()
-
-    def settled(self, fields: Fields) -> dict[str, object]:
-        """Fields of a source with the files as they will be called."""
-        return {name: self._settled(each) for name, each in fields.items()}
-
-    def _settled(self, value: object) -> object:
-        if isinstance(value, Mapping):
-            return {name: self._settled(each) for name, each in value.items()}
-        if isinstance(value, str) and value.startswith(f"{self._held.name}{os.sep}"):
-            return str(self._folder / Path(value).name)
-        return value
-
-    def keep(self, talk: Talk, fields: Sequence[Fields]) -> None:
-        """Keep those that some sources name, each for its owner alone."""
-        named = repr(fields)
-        for name in sorted(self._names):
-            path = self._folder / name
-            if repr(str(path)) not in named:
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write_privately(path, (Path(self._held.name) / name).read_text())
-            talk.say(f"  kept in {path}, readable by you alone")
 
 
 class Talk:
@@ -270,8 +224,11 @@ def plan_sources(folder: Path, sources: Sequence[NewSource], place: Place, talk:
     for fields, units in rest:
         text = add_source(text, fields, str(path))
         far += units
+    by_line: dict[tuple[str, str], list[Fields]] = {}
     for area, line, unit in far:
-        text = add_unit(text, area, line, unit, name=str(path))
+        by_line.setdefault((area, line), []).append(unit)
+    for (area, line), added in by_line.items():
+        text = add_units(text, area, line, added, name=str(path))
     after = text.encode()
     return Change(path, before, after, parse_plant(path, after))
 
@@ -359,13 +316,6 @@ def _fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:
         named = ", ".join(sorted(plant.path for plant in known.values()))
         give_up(f"{folder} has several sites: {named}", "name one: --company and --site", code=2)
     return fitting[0] if fitting else None
-
-
-def _write_privately(path: Path, text: str) -> None:
-    with suppress(FileNotFoundError):
-        path.unlink()
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
 
 
 def _new_file(
