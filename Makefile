@@ -18,9 +18,9 @@ run: setup
 	@exec $(VENV)/bin/aurelian up $(ARGS)
 
 # Every test that this machine can run; says at the end what it could not run, and why.
-# In this order of files: the long ones are not left for the end, one alone. Three at a time: much of a test is waiting.
+# In this order of files: the long ones are not left for the end, one alone.
 test: setup-dev
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/faults/test_opcua_soak.py tests/e2e \
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults/test_opcua_soak.py tests/e2e \
 		tests/faults/test_mqtt_soak.py tests/faults/test_hostile_input.py tests/integration tests/contract tests/fuzz \
 		tests/unit $(ARGS)
 

@@ -43,7 +43,14 @@ STOPPED = re.compile("Short stop|Down")  # a stop is short for its first two min
 LINE = "pilot-a/north/machining/line-1"
 
 
-@pytest.mark.parametrize("name", ["opcua", "mqtt", "opcua-old", "mqtt-old"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "opcua",
+        "mqtt",
+        *(pytest.param(each, marks=pytest.mark.long) for each in ("opcua-old", "mqtt-old")),
+    ],
+)
 async def test_every_row_of_a_recording_is_in_the_store_value_for_value(
     stack: Stack, name: str, tmp_path: Path
 ) -> None:

@@ -117,8 +117,8 @@ def connect(
     is sent, what it means; writes the plant file that the running gateways take up."""
     talk = Talk(as_json=as_json, yes=yes)
     folder, status = home_folder(home), running_status(home)
-    own = status.get("own_plant") if status is not None else None
-    target = plant or Path(str(own or folder / "plant"))
+    own = Path(str((status or {}).get("own_plant") or folder / "plant"))
+    target = plant or own
     place = Place(company, site, time_zone, area, line)
     try:
         known = sources_of(target)
@@ -171,8 +171,11 @@ def connect(
     keys = [f"{change.plant.path}/{each.fields['id']}" for each in settled]
     for each in keys:
         talk.tell({"written": str(change.path), "source": each})
-    if status is None or plant is not None:
+    if status is None:
         talk.say(f"written. Nothing runs on {folder} that would take it up: make run")
+        return
+    if target.resolve() != own.resolve():
+        talk.say(f"written. The stack that runs follows {own}, not {target}")
         return
     talk.say(f"written; the gateway takes it up. Waiting for {', '.join(keys)}")
     for each in keys:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import NoReturn, cast
 
 import typer
 from pydantic import ValidationError
 
-from aurelian.edge.ladder import Rung, Step, whole
+from aurelian.edge.ladder import Rung, Step
 from aurelian.edge.passwords import PasswordError
 from aurelian.local.connect_secrets import Secrets
 from aurelian.local.connect_walk import Talk
@@ -67,6 +67,7 @@ class Walk:
         self._group, self._edge_node = group, edge_node
         self._trust = re.sub(r"[^0-9A-Fa-f]", "", trust).upper()
         self._compared, self._urls = "", {str(base["url"])}
+        self._shown: set[tuple[Rung, str]] = set()
 
     @property
     def model(self) -> SourceModel:
@@ -91,9 +92,9 @@ class Walk:
         """Climb up to the subscription until that is reached, mending what a person can mend from
         here; ends the process where nobody can."""
         while (failed := asyncio.run(self._climb())) is not None:
-            if self._mends(failed):
-                continue
-            self._stop(failed)
+            if not self._mends(failed):
+                self._talk.step(failed)
+                self._stop(failed)
 
     def _stop(self, failed: Step) -> NoReturn:
         here = f", here with {_HERE[failed.code]}" if failed.code in _HERE else ""
@@ -101,14 +102,15 @@ class Walk:
         raise typer.Exit(1)
 
     async def _climb(self) -> Step | None:
+        """Show what is new of the way up; the step that failed, which is not shown."""
         steps = cast(AsyncGenerator[Step, None], climb(self.model, self._settings))
         async with aclosing(steps):
             async for step in steps:
                 if step.ends:
-                    async for each in whole(_alone(step)):
-                        self._talk.step(each)
                     return step
-                self._talk.step(step)
+                if (step.rung, step.said) not in self._shown:
+                    self._shown.add((step.rung, step.said))
+                    self._talk.step(step)
                 if step.rung is Rung.SUBSCRIBE:
                     break  # what comes is looked at without a topic of its own
         return None
@@ -174,6 +176,7 @@ class Walk:
         return heard
 
     def _mends(self, step: Step) -> bool:
+        """Whether what is in the way is out of it by now; what it is was not shown yet."""
         if step.code in _OTHER_WAY:
             return self._goes_another_way(step)
         if step.code in _UNKNOWN_CERTIFICATE:
@@ -181,19 +184,22 @@ class Walk:
         if step.code == _OTHER_NAME:
             return self._takes_name(step)
         if step.code in _WRONG_SIGN_IN:
-            return self.signs_in()
-        return step.code in _WRONG_FILTER and self._reads_less()
+            return self.signs_in(said=step.said)
+        return step.code in _WRONG_FILTER and self._reads_less(step)
 
     def _goes_another_way(self, step: Step) -> bool:
         url = step.facts.get("url", "")
         default = step.code != _TO_THE_CLEAR
-        if not url or url in self._urls or not self._talk.confirm(f"Take {url}?", default=default):
+        if not url or url in self._urls:
+            return False
+        self._talk.say(f"  {step.said}")
+        if not self._talk.confirm(f"Take {url}", default=default):
             return False
         self._urls.add(url)
         self.base["url"] = url
         if not is_secure(url):
             self.base.pop("tls", None)
-        self._talk.say(f"  {url} is taken\n")
+        self._talk.say(f"  {url} is taken")
         return True
 
     def _trusts(self, step: Step) -> bool:
@@ -217,7 +223,7 @@ class Walk:
         self._compared = theirs
         file = self._secrets.hold(f"{self.base['id']}-broker.pem", step.facts["pem"])
         self.base["tls"] = {**self._tls, "ca_file": file}
-        self._talk.say("  trusted\n")
+        self._talk.say("  trusted")
         return True
 
     def _takes_name(self, step: Step) -> bool:
@@ -226,20 +232,23 @@ class Walk:
         if self._compared == step.facts.get("sha256", "").replace(":", ""):
             self.base["tls"] = {**self._tls, "waive": ["host_name"]}
             said = "it is the certificate that was compared, so its name is not looked at"
-            self._talk.say(f"  {said}\n")
+            self._talk.say(f"  {said}")
             return True
         name = next(iter(step.facts.get("names", "").split()), "")
         if not name or self._tls.get("server_name") == name:
             return False
-        if not self._talk.confirm(f"Is {name} the broker that you mean?", default=False):
+        self._talk.say(f"  {step.said}")
+        if not self._talk.confirm(f"Is {name} the broker that you mean", default=False):
             return False
         self.base["tls"] = {**self._tls, "server_name": name}
         return True
 
-    def signs_in(self, name: str = "") -> bool:
-        """Ask for a user, where somebody is there to be asked, and for the password."""
+    def signs_in(self, name: str = "", said: str = "") -> bool:
+        """Ask for a user, where somebody is there to be asked, and for the password; `said`: why."""
         if self._talk.yes:
             return False
+        if said:
+            self._talk.say(f"  {said}")
         known = str(self.base.get("user", ""))
         name = name or self._talk.ask("User at the broker (Enter alone: stop here)", known)
         if not name:
@@ -256,9 +265,10 @@ class Walk:
         self.base = {**base, "password_file": self._secrets.hold(str(base["id"]), secret)}
         return True
 
-    def _reads_less(self) -> bool:
+    def _reads_less(self, step: Step) -> bool:
         if self._talk.yes or not self.filters:
             return False
+        self._talk.say(f"  {step.said}")
         given = self._talk.ask("Topics that you may read, as works/# (Enter alone: stop here)", "")
         self.filters = tuple(each for each in re.split(r"[,\s]+", given) if each) or self.filters
         return bool(given)
@@ -267,10 +277,6 @@ class Walk:
     def _tls(self) -> dict[str, object]:
         found = self.base.get("tls")
         return dict(found) if isinstance(found, Mapping) else {}
-
-
-async def _alone(step: Step) -> AsyncIterator[Step]:
-    yield step
 
 
 def checked(fields: Mapping[str, object]) -> SourceModel:

@@ -4,11 +4,10 @@ without; called by the command line."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -18,9 +17,7 @@ from pydantic import ValidationError
 
 from aurelian.edge.certificates import read_certificates, shown
 from aurelian.edge.globs import PatternError
-from aurelian.edge.ladder import Rung, Step, whole
-from aurelian.edge.proposals.proposal import Proposal
-from aurelian.edge.proposals.state_words import Answer, learn
+from aurelian.edge.ladder import Rung, Step
 from aurelian.edge.trust_store import TrustStore
 from aurelian.local.command_options import Home, home_folder, running_status
 from aurelian.local.connect_walk import (
@@ -33,14 +30,13 @@ from aurelian.local.connect_walk import (
 )
 from aurelian.local.services import page_links
 from aurelian.local.terminal import give_up, terminal
-from aurelian.model.plant_file import PlantError, read_plant
-from aurelian.model.plant_parts import Role
-from aurelian.model.sample import ValueType
+from aurelian.model.opcua_model import OpcuaSecurity
+from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
 from opcua_gateway.browse.discovery import Discovery, Selection, discover
-from opcua_gateway.browse.plant_snippet import write_plant
-from opcua_gateway.browse.walk import Bounds, Node
+from opcua_gateway.browse.walk import Bounds
 from opcua_gateway.connect import preview as previews
+from opcua_gateway.connect.found import settle_states, show_found, units_of
 from opcua_gateway.connect.ladder import climb
 from opcua_gateway.connect.proposals import propose_signals
 from opcua_gateway.connect.watching import looked_into
@@ -51,8 +47,10 @@ from opcua_gateway.settings import OpcuaGatewaySettings
 connect_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _UNKNOWN_CERTIFICATE = ("E1401", "E1402")
+_SPEAKS_SECURED_ONLY = "E1308"
+_FOR_ANOTHER_HOST = "E1404"
+_REFUSES_OURS = ("E1411", "E1412")
 _LIVE_S = 90.0
-_SHOWN_ROWS = 30
 
 Many = list[str] | None
 
@@ -105,6 +103,8 @@ def connect(
 ) -> None:
     """Connect an OPC UA server: what is in the way and how to mend it, trust, what it has, what it
     means; writes the plant file that the running gateways take up."""
+    # What goes wrong comes as an exception too, and is said once.
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
     talk = Talk(as_json=as_json, yes=yes)
     folder, status = home_folder(home), running_status(home)
     state = folder / "state" / "opcua_gateway"
@@ -114,11 +114,11 @@ def connect(
     walk.climb()
     found, seen = walk.look(tuple(choose or ()), tuple(leave_out or ()), seconds)
     proposals = propose_signals(found, seen)
-    _show(talk, found, seen, proposals)
-    proposals = _settle_states(talk, proposals, states or ())
-    units = _units(found, walk.model, proposals)
-    own = status.get("own_plant") if status is not None else None
-    target = plant or Path(str(own or folder / "plant"))
+    show_found(talk, found, seen, proposals)
+    proposals = settle_states(talk, proposals, states or ())
+    units = units_of(found, walk.model, proposals)
+    own = Path(str((status or {}).get("own_plant") or folder / "plant"))
+    target = plant or own
     source = walk.model.model_dump(mode="json", exclude_unset=True)
     try:
         change = plan_change(
@@ -136,8 +136,11 @@ def connect(
     write_change(change)
     key = f"{change.plant.path}/{walk.model.id}"
     talk.tell({"written": str(change.path), "source": key})
-    if status is None or plant is not None:
+    if status is None:
         talk.say(f"written. Nothing runs on {folder} that would take it up: make run")
+        return
+    if target.resolve() != own.resolve():
+        talk.say(f"written. The stack that runs follows {own}, not {target}")
         return
     talk.say(f"written; the gateway takes it up. Waiting for {key}")
     if not await_live(status, key, _LIVE_S, talk):
@@ -159,24 +162,42 @@ class _Walk:
     ) -> None:
         self._talk, self._settings, self._store = talk, settings, store
         self._home, self._trust = home, trust
+        self._shown: set[tuple[Rung, str]] = set()
 
     def climb(self) -> None:
         """Climb the ladder until it is climbed, mending what a person can mend from here."""
         while (failed := asyncio.run(self._climb_once())) is not None:
-            if failed.code in _UNKNOWN_CERTIFICATE and self._trusts(failed):
-                continue
-            if failed.rung is Rung.SIGN_IN and self._signs_in(failed):
-                continue
-            self._talk.say("\nMend that, then the same command again.")
-            raise typer.Exit(1)
+            if failed.code == _SPEAKS_SECURED_ONLY and self.model.security is None:
+                # A server on this machine is spoken to in the clear where nothing else is said.
+                self._talk.say("  the server wants a secured connection, so with security:")
+                self.model = self.model.model_copy(
+                    update={"security": OpcuaSecurity(policy="best")}
+                )
+            elif not self._is_mended(failed):
+                self._talk.step(failed)
+                self._talk.say("\nMend that, then the same command again.")
+                raise typer.Exit(1)
+
+    def _is_mended(self, failed: Step) -> bool:
+        """Whether what is in the way is out of it by now; what it is was not shown yet."""
+        if failed.code in _UNKNOWN_CERTIFICATE:
+            return self._trusts(failed)
+        if failed.code == _FOR_ANOTHER_HOST:
+            return self._takes_its_name(failed)
+        if failed.code in _REFUSES_OURS:
+            self._talk.step(failed)
+            return self._talk.confirm("Is it trusted there now? Try again", default=False)
+        return failed.rung is Rung.SIGN_IN and self._signs_in(failed)
 
     async def _climb_once(self) -> Step | None:
-        failed = None
-        steps = climb(self.model, self._settings, self._store, zones=[local_time_zone()])
-        async for step in whole(steps):
-            self._talk.step(step)
-            failed = step if step.ends else failed
-        return failed
+        """Show what is new of the way up; the step that failed, which is not shown."""
+        async for step in climb(self.model, self._settings, self._store, zones=[local_time_zone()]):
+            if step.ends:
+                return step
+            if (step.rung, step.said) not in self._shown:
+                self._shown.add((step.rung, step.said))
+                self._talk.step(step)
+        return None
 
     def _trusts(self, step: Step) -> bool:
         """Trust the server's certificate where somebody has compared it."""
@@ -201,20 +222,39 @@ class _Walk:
                 return False
         for each in read_certificates(listed[0].path):
             self._store.trust(each)
-        self._talk.say("  trusted\n")
+        self._talk.say("  trusted")
+        return True
+
+    def _takes_its_name(self, step: Step) -> bool:
+        """Go on with a certificate that names another host, where somebody says so: it was compared
+        by its fingerprint."""
+        security = self.model.security or OpcuaSecurity()
+        if "host_name" in security.waive or self._talk.yes:
+            return False
+        self._talk.say(f"  {step.said}")
+        question = "Its fingerprint was compared. Take it under this address too"
+        if not self._talk.confirm(question, default=False):
+            return False
+        waive = (*security.waive, "host_name")
+        security = OpcuaSecurity.model_validate(
+            {**security.model_dump(exclude_unset=True), "waive": waive}
+        )
+        self.model = self.model.model_copy(update={"security": security})
         return True
 
     def _signs_in(self, step: Step) -> bool:
         """Ask for a user, where somebody is there to be asked."""
         if self._talk.yes:
             return False
+        self._talk.say(f"  {step.said}")
         name = self._talk.ask("User at the server (Enter: stop here)", self.model.user)
         if not name:
             return False
-        secret = self._talk.ask_secret("Password")
         file = self._home / "secrets" / self.model.id
-        _write_secret(file, secret)
-        self.model = _model(self.model.url, self.model.id, name, str(file), _policy_of(self.model))
+        _write_secret(file, self._talk.ask_secret("Password"))
+        fields = self.model.model_dump(exclude_unset=True, exclude={"password_env"})
+        fields |= {"user": name, "password_file": str(file)}
+        self.model = SourceModel.model_validate(fields)
         return True
 
     def look(
@@ -252,87 +292,6 @@ class _Walk:
         return found, seen
 
 
-def _show(
-    talk: Talk,
-    found: Discovery,
-    seen: Mapping[str, previews.Seen],
-    proposals: Mapping[Node, Proposal],
-) -> None:
-    for number, variable in enumerate(found.variables):
-        node, row = variable.node, seen.get(variable.node.path)
-        proposal = proposals.get(node, Proposal())
-        talk.tell(
-            {
-                "variable": node.path,
-                "value": row.value if row else None,
-                "quality": row.quality if row else "none",
-                "role": proposal.role.value,
-                "unit": proposal.unit,
-                "states": proposal.states,
-                "sureness": proposal.sureness.value,
-                "why": proposal.why,
-            }
-        )
-        if number == _SHOWN_ROWS:
-            talk.say(f"  … and {len(found.variables) - number} more")
-        if number >= _SHOWN_ROWS:
-            continue
-        value = "" if row is None or row.value is None else str(row.value)[:24]
-        quality = "" if row is None or row.quality == "good" else f"  [{row.quality}]"
-        talk.say(f"  {node.path}  =  {value} {proposal.unit}{quality}")
-        if proposal.role is not Role.OTHER:
-            why = "; ".join(proposal.why)
-            talk.say(f"      {proposal.role.value}, {proposal.sureness.value}: {why}")
-
-
-def _settle_states(
-    talk: Talk, proposals: Mapping[Node, Proposal], said: Sequence[str]
-) -> dict[Node, Proposal]:
-    """The proposals, with what people say of state signals that nobody knows."""
-    by_path = {}
-    for each in said:
-        path, _, pairs = each.rpartition("=")
-        by_path[path] = {
-            key.strip(): state.strip()
-            for key, _, state in (pair.partition(":") for pair in pairs.split(","))
-        }
-    settled = dict(proposals)
-    for node, proposal in proposals.items():
-        given = by_path.pop(node.path, None)
-        if given is not None:
-            settled[node] = replace(proposal, role=Role.STATE, states=given, question=None)  # type: ignore[arg-type]
-            continue
-        answer: Answer | None = None
-        if proposal.question is not None and proposal.is_written:
-            answer = talk.ask_state(proposal.question)
-        if answer is not None:
-            before = proposal.states if isinstance(proposal.states, dict) else None
-            settled[node] = replace(proposal, states=learn([answer], before).states, question=None)
-    if by_path:
-        known = ", ".join(node.path for node in list(proposals)[:8])
-        give_up(f"--states: nothing is at {', '.join(by_path)}", f"there is {known} …", code=2)
-    return settled
-
-
-def _units(
-    found: Discovery, model: SourceModel, proposals: Mapping[Node, Proposal]
-) -> list[dict[str, object]]:
-    """Units with their signals as a plant file has them."""
-    try:
-        text = write_plant(found, model, proposals)
-        plant = read_plant(text.encode(), "proposal").plant
-    except ValueError as error:
-        give_up(str(error), "choose others with --choose")
-    made = []
-    for unit in plant.units():
-        fields = unit.model.model_dump(mode="json", exclude_unset=True)
-        for signal, each in zip(fields["signals"], unit.model.signals, strict=True):
-            if "type" in signal:
-                signal["type"] = ValueType(each.type).name.lower()
-        made.append(fields)
-    return made
-
-
 def _model(url: str, name: str, user: str, password_file: str, policy: str) -> SourceModel:
     if "://" not in url:
         url = f"opc.tcp://{url}"
@@ -358,10 +317,6 @@ def _model(url: str, name: str, user: str, password_file: str, policy: str) -> S
             for each in error.errors()
         )
         give_up(said, "aurelian connect opcua --help", code=2)
-
-
-def _policy_of(model: SourceModel) -> str:
-    return model.security.policy if model.security is not None else ""
 
 
 def _write_secret(path: Path, secret: str) -> None:

@@ -5,9 +5,10 @@ gateways' own `connect/command.py`."""
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from aurelian.model.plant_diff import compare_plants
 from aurelian.model.plant_edit import add_source, add_unit, add_units
 from aurelian.model.plant_file import parse_plant, plant_files
 from aurelian.model.plant_new import SCHEMA_FILE, new_plant
+from aurelian.model.plant_parts import check_zone
 from aurelian.model.plant_schema import schema_text
 from aurelian.model.time import now_us
 from aurelian.runtime.safe_file import ChangedMeanwhileError, replace_file
 
 Fields = Mapping[str, object]
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MARKS = {
     Verdict.PASSED: "[green]✔[/]",
     Verdict.WARNING: "[yellow]▲[/]",
@@ -116,12 +119,19 @@ class Talk:
         self._need_somebody()
         return bool(typer.confirm(question, default=default, err=True))
 
-    def ask(self, question: str, default: str) -> str:
-        """Ask for a text."""
+    def ask(
+        self, question: str, default: str, check: Callable[[str], str] = lambda given: given
+    ) -> str:
+        """Ask for a text; again while `check` raises a ValueError, which is shown."""
         if self.yes:
             return default
         self._need_somebody()
-        return str(typer.prompt(question, default=default, err=True)).strip()
+        while True:
+            given = str(typer.prompt(question, default=default, err=True)).strip()
+            try:
+                return check(given)
+            except ValueError as error:
+                terminal.print(escape(_plain(str(error))))
 
     def ask_secret(self, question: str) -> str:
         """Ask for a password, which is not shown; empty: nobody is to be asked."""
@@ -195,9 +205,9 @@ def settle_place(folder: Path, place: Place, talk: Talk) -> tuple[Place, Plant |
         _, plant = found
         named = replace(place, company=plant.company.id, site=plant.site, time_zone=plant.time_zone)
         return named, plant
-    company = place.company or talk.ask("Company, a short name without blanks", "my-company")
-    site = place.site or talk.ask("Site", "works")
-    zone = place.time_zone or talk.ask("Time zone of the site", local_time_zone())
+    company = place.company or talk.ask("Company, a short name", "my-company", _check_name)
+    site = place.site or talk.ask("Site", "works", _check_name)
+    zone = place.time_zone or talk.ask("Time zone of the site", local_time_zone(), check_zone)
     return replace(place, company=company, site=site, time_zone=zone), None
 
 
@@ -321,9 +331,9 @@ def _fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:
 def _new_file(
     folder: Path, source: Fields, units: Sequence[Fields], place: Place, talk: Talk
 ) -> Change:
-    company = place.company or talk.ask("Company, a short name without blanks", "my-company")
-    site = place.site or talk.ask("Site", "works")
-    zone = place.time_zone or talk.ask("Time zone of the site", local_time_zone())
+    company = place.company or talk.ask("Company, a short name", "my-company", _check_name)
+    site = place.site or talk.ask("Site", "works", _check_name)
+    zone = place.time_zone or talk.ask("Time zone of the site", local_time_zone(), check_zone)
     path = folder / f"{site}.yaml"
     if path.exists():
         path = folder / f"{company}-{site}.yaml"
@@ -338,6 +348,14 @@ def _new_file(
         name=str(path),
     )
     return Change(path, None, text.encode(), parse_plant(path, text.encode()))
+
+
+def _check_name(given: str) -> str:
+    if _NAME.fullmatch(given) is None:
+        raise ValueError(
+            f"{given!r} is no name: letters, digits, `_`, `.`, `-`, a letter or a digit first"
+        )
+    return given
 
 
 def _plain(text: str) -> str:

@@ -41,7 +41,7 @@ class NewKeys:
 
         try:
             files = [(path, path.stat().st_mtime_ns) for path in plant_files(self._plant)]
-            if not files or files == self._seen:
+            if files == self._seen:
                 return ()
             create_keys = self._options.preparation.create_keys
             made = create_keys(self._owner_url, self._options.home, self._plant)

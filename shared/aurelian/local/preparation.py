@@ -71,7 +71,7 @@ def _create_keys(url: str, home: Path, plant: Path) -> tuple[str, ...]:
     """Make two keys for each company of the plant model that has none yet: one that opens its
     pages, in a file of its own, and one for development, which is returned."""
     from aurelian.access.keys import create_key, make_pepper, revoke_key
-    from aurelian.model.plant_file import load_plants
+    from aurelian.model.plant_file import load_plants, plant_files
 
     pepper = make_pepper(pepper_file(home))
     every = home / "state" / "dashboard" / "api-key"
@@ -79,7 +79,8 @@ def _create_keys(url: str, home: Path, plant: Path) -> tuple[str, ...]:
         revoke_key(url, every.read_text().strip())
         every.unlink()
     lines = []
-    for company in sorted({each.company.id for each in load_plants(plant)}):
+    plants = load_plants(plant) if plant_files(plant) else []
+    for company in sorted({each.company.id for each in plants}):
         file = page_keys(home) / company
         if file.exists():
             continue

@@ -200,6 +200,7 @@ async def test_a_wrong_password_needs_somebody(
             await pages.shown("user: Live")
 
 
+@pytest.mark.long
 async def test_a_server_that_is_not_at_work_degrades_its_source_until_it_is_again(
     stack: dashboard_stack.DashboardStack, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ async def test_a_server_that_is_not_at_work_degrades_its_source_until_it_is_agai
             await pages.shown("state: Not connected", "Do: ")
 
 
+@pytest.mark.long
 async def test_a_standby_that_is_away_is_shown_until_it_is_back(
     stack: dashboard_stack.DashboardStack, tmp_path: Path
 ) -> None:
@@ -263,6 +265,7 @@ async def test_a_broker_that_is_away_is_said_with_the_reason_of_the_latest_attem
             await pages.shown("json: Live")
 
 
+@pytest.mark.long
 async def test_a_gateway_that_ended_is_called_live_for_some_seconds_at_most(
     stack: dashboard_stack.DashboardStack, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from tests.integration.historian.historian_process import (
     start_historian,
     wait_until,
 )
+from tests.long_tests import LONG_TESTS
 from tests.waiting import until
 
 GROUP = {"partitions": "group"}
@@ -68,7 +69,7 @@ def test_a_historian_killed_over_and_over_loses_nothing_and_doubles_nothing(
     sent = send_batches(broker.bootstrap, batches)
     send_events(broker.bootstrap, oracle.received_events(samples))
     settings = {"partitions": "all", "commit_samples": 200, "commit_interval_s": 0.01}
-    for kills in range(1, 4):
+    for kills in range(1, 4 if LONG_TESTS else 3):
         historian = start_historian(broker.bootstrap, database_url, tmp_path, **settings)
         try:
             goal = oracle.count_rows(database_url) + 3000

@@ -168,6 +168,7 @@ async def test_a_kafka_that_ends_slowly_is_not_killed_while_there_is_time(
         asyncio.get_running_loop().call_later(4.0, os.kill, pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 async def test_a_lost_log_is_refused_until_the_operator_declares_the_new_one(
     options: Options,
 ) -> None:

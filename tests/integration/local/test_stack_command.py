@@ -23,7 +23,7 @@ run_stack(make_options(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, "down"])
+@pytest.mark.parametrize("ending", [pytest.param(signal.SIGINT, marks=pytest.mark.long), "down"])
 async def test_the_launcher_prints_one_url_and_ends_everything_when_asked(
     monkeypatch: pytest.MonkeyPatch, ending: signal.Signals | str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ class Somebody(Talk):
         self.heard.append(question.text)
         return Answer(question.value, LineState.DOWN) if "press" in question.text else None
 
-    def ask(self, question: str, default: str) -> str:
+    def ask(
+        self, question: str, default: str, check: Callable[[str], str] = lambda given: given
+    ) -> str:
         return "press-7"
 
     def ask_secret(self, question: str) -> str:

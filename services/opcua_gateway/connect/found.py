@@ -1,0 +1,114 @@
+"""What `aurelian connect opcua` found, as people are shown it and as a plant file has it; called by
+command.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from aurelian.edge.proposals.proposal import Proposal, Sureness
+from aurelian.edge.proposals.state_words import Answer, learn
+from aurelian.local.connect_walk import Talk
+from aurelian.local.terminal import give_up
+from aurelian.model.plant_file import read_plant
+from aurelian.model.plant_parts import Role
+from aurelian.model.sample import ValueType
+from aurelian.model.source_model import SourceModel
+from opcua_gateway.browse.discovery import Discovery
+from opcua_gateway.browse.plant_snippet import write_plant
+from opcua_gateway.browse.walk import Node
+from opcua_gateway.connect.preview import Seen
+
+_SHOWN_ROWS = 30
+
+
+def show_found(
+    talk: Talk,
+    found: Discovery,
+    seen: Mapping[str, Seen],
+    proposals: Mapping[Node, Proposal],
+) -> None:
+    """Show each variable with its value and what it is taken for."""
+    for number, variable in enumerate(found.variables):
+        node, row = variable.node, seen.get(variable.node.path)
+        proposal = proposals.get(node, Proposal())
+        talk.tell(
+            {
+                "variable": node.path,
+                "value": row.value if row else None,
+                "quality": row.quality if row else "none",
+                "role": proposal.role.value,
+                "unit": proposal.unit,
+                "states": proposal.states,
+                "sureness": proposal.sureness.value,
+                "why": proposal.why,
+            }
+        )
+        if number == _SHOWN_ROWS:
+            talk.say(f"  … and {len(found.variables) - number} more")
+        if number >= _SHOWN_ROWS:
+            continue
+        value = "" if row is None or row.value is None else str(row.value)[:24]
+        quality = "" if row is None or row.quality == "good" else f"  [{row.quality}]"
+        talk.say(f"  {node.path}  =  {value} {proposal.unit}{quality}")
+        if proposal.role is not Role.OTHER:
+            why = "; ".join(proposal.why)
+            talk.say(f"      {proposal.role.value}, {proposal.sureness.value}: {why}")
+
+
+def settle_states(
+    talk: Talk, proposals: Mapping[Node, Proposal], said: Sequence[str]
+) -> dict[Node, Proposal]:
+    """The proposals, with what people say of state signals that nobody knows."""
+    by_path = {}
+    for each in said:
+        path, _, pairs = each.rpartition("=")
+        by_path[path] = {
+            key.strip(): state.strip()
+            for key, _, state in (pair.partition(":") for pair in pairs.split(","))
+        }
+    settled = dict(proposals)
+    for node, proposal in proposals.items():
+        given = by_path.pop(node.path, None)
+        if given is not None:
+            settled[node] = replace(
+                proposal,
+                role=Role.STATE,
+                states=given,  # type: ignore[arg-type]
+                question=None,
+                sureness=Sureness.LIKELY,
+            )
+            continue
+        answer: Answer | None = None
+        if proposal.question is not None and proposal.role is Role.STATE:
+            answer = talk.ask_state(proposal.question)
+        if answer is not None:
+            before = proposal.states if isinstance(proposal.states, dict) else None
+            states = learn([answer], before).states
+            # Who answers what it means says that it is the state.
+            settled[node] = replace(
+                proposal, states=states, question=None, sureness=Sureness.LIKELY
+            )
+    if by_path:
+        known = ", ".join(node.path for node in list(proposals)[:8])
+        give_up(f"--states: nothing is at {', '.join(by_path)}", f"there is {known} …", code=2)
+    return settled
+
+
+def units_of(
+    found: Discovery, model: SourceModel, proposals: Mapping[Node, Proposal]
+) -> list[dict[str, object]]:
+    """Units with their signals as a plant file has them."""
+    try:
+        text = write_plant(found, model, proposals)
+        plant = read_plant(text.encode(), "proposal").plant
+    except ValueError as error:
+        give_up(str(error), "choose others with --choose")
+    made = []
+    for unit in plant.units():
+        fields = unit.model.model_dump(mode="json", exclude_unset=True)
+        for signal, each in zip(fields["signals"], unit.model.signals, strict=True):
+            if "type" in signal:
+                signal["type"] = ValueType(each.type).name.lower()
+        made.append(fields)
+    return made
