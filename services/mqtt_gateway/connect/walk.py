@@ -244,7 +244,7 @@ class Walk:
         return True
 
     def signs_in(self, name: str = "", said: str = "") -> bool:
-        """Ask for a user, where somebody is there to be asked, and for the password; `said`: why."""
+        """Ask for a user and the password, where somebody is there to be asked; `said`: why."""
         if self._talk.yes:
             return False
         if said:
