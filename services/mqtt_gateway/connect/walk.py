@@ -214,9 +214,8 @@ class Walk:
                 self._talk.say(f"  {said} (eight bytes at least)")
                 return False
         else:
-            self._talk.say(f"  the broker's certificate: {step.facts.get('subject', '')}")
-            self._talk.say(f"    signed by {step.facts.get('issuer', '')}")
-            self._talk.say(f"    SHA-256 {shown}")
+            self._talk.say(f"  {step.said}")
+            self._talk.say(f"    its SHA-256: {shown}")
             asked = "Does whoever runs the broker name the same? Trust it"
             if not self._talk.confirm(asked, default=False):
                 return False
@@ -231,6 +230,7 @@ class Walk:
         the name that it has, where somebody says that it is the broker's."""
         if self._compared == step.facts.get("sha256", "").replace(":", ""):
             self.base["tls"] = {**self._tls, "waive": ["host_name"]}
+            self._talk.say(f"  {step.said}")
             said = "it is the certificate that was compared, so its name is not looked at"
             self._talk.say(f"  {said}")
             return True
