@@ -57,22 +57,24 @@ def connect(
         Many,
         typer.Option(
             "--topic",
-            help="Listen to these topics only, say 'works/#'; more than once. [default: all that "
-            "the broker lets us read]",
+            help="Listen to these topics only, say 'works/#'; more than once.",
+            show_default="all that the broker lets us read",
         ),
     ] = None,
     sparkplug: Annotated[
-        bool, typer.Option("--sparkplug", help="Sparkplug alone. [default: as heard]")
+        bool, typer.Option("--sparkplug", help="Sparkplug alone.", show_default="as heard")
     ] = False,
     group: Annotated[str, typer.Option(help="Of Sparkplug: this one.")] = "+",
     edge_node: Annotated[
         str, typer.Option("--edge-node", help="Of Sparkplug: this one alone.")
     ] = "+",
-    name: Annotated[str, typer.Option("--name", help="Of the source. [default: the host]")] = "",
+    name: Annotated[
+        str, typer.Option("--name", help="Of the source.", show_default="the host")
+    ] = "",
     user: Annotated[str, typer.Option(help="Sign in by this name.")] = "",
     password_file: Annotated[
         Path | None,
-        typer.Option(help="File with the password. [default: asked for, and kept]"),
+        typer.Option(help="File with the password.", show_default="asked for, and kept"),
     ] = None,
     ca_file: Annotated[
         Path | None, typer.Option(help="PEM file of who signed the broker's certificate.")
@@ -103,7 +105,7 @@ def connect(
     plant: Annotated[
         Path | None,
         typer.Option(
-            "--plant", help="Folder of plant files. [default: that of the stack on this machine]"
+            "--plant", help="Folder of plant files.", show_default="that of the stack here"
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing, take what is proposed.")] = False,
