@@ -33,7 +33,8 @@ from aurelian.local.terminal import answer, give_up, os_fix, os_reason, terminal
 from aurelian.local.trust_commands import trust_app
 
 connect_group = typer.Typer(
-    help="Connect machines: find them, connect an OPC UA server.", no_args_is_help=True
+    help="Connect machines: find them, connect an OPC UA server or what an MQTT broker brings.",
+    no_args_is_help=True,
 )
 app = typer.Typer(
     help="Open factory telemetry: run it, look into it.",
@@ -237,6 +238,18 @@ def connect_opcua(context: typer.Context) -> None:
     from opcua_gateway.connect.command import connect_app
 
     connect_app(context.args, prog_name="aurelian connect opcua")
+
+
+@connect_group.command(
+    "mqtt",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def connect_mqtt(context: typer.Context) -> None:
+    """Connect what an MQTT broker brings, step by step: `aurelian connect mqtt --help`."""
+    from mqtt_gateway.connect.command import connect_app
+
+    connect_app(context.args, prog_name="aurelian connect mqtt")
 
 
 @connect_group.command("find")

@@ -46,6 +46,8 @@ async def endpoint_of(address: Address, error: BaseException, seconds: float) ->
     if code == "E1363" and address.is_secure and await wants_ours(address, _KNOCK_S):
         code = "E1461"
     facts = {} if answer is None else {"answers": answer.said}
+    if "url" in filled:
+        facts["url"] = filled["url"]
     return step_of(code, seconds=seconds, facts=facts, where=address.where, filled=filled)
 
 
@@ -100,7 +102,11 @@ def _other_way(address: Address, answer: Answer, said: str) -> tuple[str, dict[s
     if is_socket != wants_socket:
         return ("E1359" if is_socket else "E1360"), {"url": url}
     if is_socket and answer.path != _path_of(address):
-        return "E1353", {"path": _path_of(address), "found": f"say {url} as the url of the source"}
+        return "E1353", {
+            "path": _path_of(address),
+            "found": f"say {url} as the url of the source",
+            "url": url,
+        }
     return "E1363", {"what": said}
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from aurelian.edge.ladder import Rung, Step, Verdict
 from aurelian.edge.proposals.proposal import Found, Proposal, settle
 from aurelian.edge.proposals.proposal import propose as propose_signal
 from aurelian.model.mqtt_payloads import TopicModel
@@ -71,11 +72,13 @@ class ProposedUnit:
 
 @dataclass(frozen=True, slots=True)
 class ProposedSource:
-    """A source. `fields`: for `SourceModel`; `why`: each reason as a sentence."""
+    """A source. `fields`: for `SourceModel`; `why`: each reason as a sentence; `clock`: the step of
+    that rung with these fields, None: it was not looked at."""
 
     fields: Mapping[str, object]
     units: tuple[ProposedUnit, ...]
     why: tuple[str, ...]
+    clock: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +164,14 @@ def _plain_sources(
         reasons = [reason for _, _, reason in group]
         model = SourceModel.model_validate(fields)
         units, times = _units_of(group, seen, model, site)
-        facts = judge_clock(times.stamps, model, zones).facts
+        clock = judge_clock(times.stamps, model, zones)
         for name in ("time_zone", "time_unit"):
-            if name in facts:
-                fields[name] = facts[name]
-                reasons.append(f"the times in the payloads fit {facts[name]}")
-        sources.append(ProposedSource(fields, tuple(units), tuple(reasons)))
+            if name in clock.facts:
+                fields[name] = clock.facts[name]
+                fit = f"the times in the payloads fit {name}: {fields[name]}"
+                reasons.append(fit)
+                clock = Step(Rung.CLOCK, Verdict.PASSED, fit, facts=clock.facts)
+        sources.append(ProposedSource(fields, tuple(units), tuple(reasons), clock))
     return sources
 
 

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from aurelian.edge.proposals.state_words import Answer, StateQuestion
 from aurelian.local.terminal import give_up, terminal
 from aurelian.model.plant import Plant
 from aurelian.model.plant_diff import compare_plants
-from aurelian.model.plant_edit import add_source, add_unit
+from aurelian.model.plant_edit import add_source, add_unit, add_units
 from aurelian.model.plant_file import parse_plant, plant_files
 from aurelian.model.plant_new import SCHEMA_FILE, new_plant
 from aurelian.model.plant_parts import check_zone
@@ -75,6 +75,14 @@ class Change:
         """What it will do, for people."""
         old = [] if self.before is None else [parse_plant(self.path, self.before)]
         return list(compare_plants(old, [self.plant]).lines())
+
+
+@dataclass(frozen=True, slots=True)
+class NewSource:
+    """A source with its units, each with the area and the line that it stands at."""
+
+    fields: Fields
+    units: Sequence[tuple[str, str, Fields]] = ()
 
 
 class Talk:
@@ -185,6 +193,70 @@ def plan_change(
     return Change(path, before, after, parse_plant(path, after))
 
 
+def settle_place(folder: Path, place: Place, talk: Talk) -> tuple[Place, Plant | None]:
+    """Where something new goes, asked for as far as nothing says it; and the plant whose file that
+    is, None: a new one.
+
+    Raises:
+        PlantError: a file of the folder cannot be used.
+    """
+    found = _fitting(folder, place)
+    if found is not None:
+        _, plant = found
+        named = replace(place, company=plant.company.id, site=plant.site, time_zone=plant.time_zone)
+        return named, plant
+    company = place.company or talk.ask("Company, a short name", "my-company", _check_name)
+    site = place.site or talk.ask("Site", "works", _check_name)
+    zone = place.time_zone or talk.ask("Time zone of the site", local_time_zone(), check_zone)
+    return replace(place, company=company, site=site, time_zone=zone), None
+
+
+def plan_sources(folder: Path, sources: Sequence[NewSource], place: Place, talk: Talk) -> Change:
+    """As `plan_change`, for several sources, whose units may stand at several lines.
+
+    Raises:
+        PlantError: a file of the folder cannot be used, or the outcome could not.
+    """
+    found = _fitting(folder, place)
+    rest = [(each.fields, list(each.units)) for each in sources]
+    if found is None:
+        (fields, units), rest = rest[0], rest[1:]
+        area, line, _ = units[0] if units else (place.area, place.line, None)
+        near = [unit for unit in units if unit[:2] == (area, line)]
+        at_first = replace(place, area=area, line=line)
+        new = _new_file(folder, fields, [unit for _, _, unit in near], at_first, talk)
+        path, before, text = new.path, None, new.after.decode()
+        far = [unit for unit in units if unit[:2] != (area, line)]
+    else:
+        path, far = found[0], []
+        before = path.read_bytes()
+        text = before.decode()
+    for fields, units in rest:
+        text = add_source(text, fields, str(path))
+        far += units
+    by_line: dict[tuple[str, str], list[Fields]] = {}
+    for area, line, unit in far:
+        by_line.setdefault((area, line), []).append(unit)
+    for (area, line), added in by_line.items():
+        text = add_units(text, area, line, added, name=str(path))
+    after = text.encode()
+    return Change(path, before, after, parse_plant(path, after))
+
+
+def said_states(said: Sequence[str]) -> dict[str, str | dict[str, str]]:
+    """What `--states` says, by path: 'PATH=1:running,2:down', or a vocabulary's name."""
+    by_path: dict[str, str | dict[str, str]] = {}
+    for each in said:
+        path, _, pairs = each.rpartition("=")
+        parted = [pair.partition(":") for pair in pairs.split(",")]
+        by_path[path] = (
+            {key.strip(): state.strip() for key, _, state in parted}
+            if ":" in pairs
+            else pairs.strip()
+        )
+    return by_path
+
+
 def write_change(change: Change) -> None:
     """Put it in its place; ends the process where that cannot be."""
     try:
@@ -240,6 +312,20 @@ def local_time_zone() -> str:
         return "UTC"
     _, found, zone = target.partition("/zoneinfo/")
     return zone.removeprefix("posix/") if found and "/" in zone else "UTC"
+
+
+def _fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:
+    """The file of the site that is named, or the only one; ends the process where several fit."""
+    known = {path: parse_plant(path, path.read_bytes()) for path in plant_files(folder)}
+    fitting = [
+        (path, plant)
+        for path, plant in known.items()
+        if place.site in (None, plant.site) and place.company in (None, plant.company.id)
+    ]
+    if len(fitting) > 1:
+        named = ", ".join(sorted(plant.path for plant in known.values()))
+        give_up(f"{folder} has several sites: {named}", "name one: --company and --site", code=2)
+    return fitting[0] if fitting else None
 
 
 def _new_file(

@@ -34,6 +34,7 @@ __all__ = [
     "add_signals",
     "add_source",
     "add_unit",
+    "add_units",
     "remove_source",
     "set_signal",
     "set_source",
@@ -72,18 +73,32 @@ def add_unit(
 ) -> str:
     """Add a unit at the end of a line's flow, with the `signals` that it has; area and line are
     made where they are missing, a line with the `product` that it makes."""
+    return add_units(text, area, line, [fields], product=product, name=name)
+
+
+def add_units(
+    text: str,
+    area: str,
+    line: str,
+    fields: Sequence[Fields],
+    *,
+    product: Fields = PART,
+    name: str = "plant.yaml",
+) -> str:
+    """As `add_unit`, for several units of one line."""
     edit = _Edit(text, name)
-    unit = unit_fields(fields)
-    new_line = {"name": line, "products": Flow([product]), "units": [unit]}
+    units = [unit_fields(each) for each in fields]
+    new_line = {"name": line, "products": Flow([product]), "units": units}
     number = edit.find(("areas",), area)
     if number is None:
         edit.append(("areas",), [{"name": area, "lines": [new_line]}])
         return edit.done()
     lines: Place = ("areas", number, "lines")
     found = edit.find(lines, line)
-    edit.append(
-        lines if found is None else (*lines, found, "units"), [new_line if found is None else unit]
-    )
+    if found is None:
+        edit.append(lines, [new_line])
+    else:
+        edit.append((*lines, found, "units"), units)
     return edit.done()
 
 

@@ -17,6 +17,7 @@ from aurelian.model.plant_edit import (
     add_signals,
     add_source,
     add_unit,
+    add_units,
     remove_source,
     set_signal,
     set_source,
@@ -151,6 +152,10 @@ CHANGES: dict[str, tuple[Change, int]] = {
     "add a mapping": (lambda t: set_source(t, "plc", {"security": {"trust": "first_use"}}), 0),
     "take a field out": (lambda t: set_signal(t, "hall/line-1/press/force", {"scale": None}), 1),
     "add a unit": (lambda t: add_unit(t, "hall", "line-1", PUMP), 0),
+    "add units": (
+        lambda t: add_units(t, "hall", "line-1", [PUMP, {"name": "saw", "source": "plc"}]),
+        0,
+    ),
     "add a line": (lambda t: add_unit(t, "hall", "line-2", PUMP), 0),
     "add an area": (lambda t: add_unit(t, "yard", "line-2", PUMP), 0),
     "add signals": (

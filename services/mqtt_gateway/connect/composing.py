@@ -1,0 +1,140 @@
+"""From proposals to what a plant file gets: names that nobody has yet, what people say of states,
+nothing that is a guess. Pure but for the questions; called by command.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aurelian.edge.proposals.proposal import Proposal
+from aurelian.edge.proposals.state_words import learn, question_for
+from aurelian.local.connect_walk import NewSource, Place, Talk, said_states
+from aurelian.local.terminal import give_up
+from aurelian.model.plant import Plant
+from aurelian.model.plant_file import parse_plant, plant_files
+from aurelian.model.source_model import SourceModel
+from mqtt_gateway.connect.propose import ProposedSignal, ProposedSource
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_WHAT = ("topic", "payload", "topics", "group", "edge_node")
+
+States = Mapping[str, str] | str
+
+
+def sources_of(folder: Path) -> list[SourceModel]:
+    """Those that the plant files of a folder have.
+
+    Raises:
+        PlantError: a file cannot be used.
+    """
+    return [
+        source
+        for path in plant_files(folder)
+        for source in parse_plant(path, path.read_bytes()).sources
+    ]
+
+
+def free_name(wanted: str, taken: Iterable[str]) -> str:
+    """A name that nobody has: the wanted one, or with a number behind it."""
+    known, name, number = set(taken), wanted, 1
+    while name in known:
+        number += 1
+        name = f"{wanted[:59]}-{number}"
+    return name
+
+
+def is_known(source: ProposedSource, known: Sequence[SourceModel]) -> SourceModel | None:
+    """The source of a plant file that takes the same from the same broker already."""
+    ours = SourceModel.model_validate(dict(source.fields))
+    for each in known:
+        same = all(getattr(each, name) == getattr(ours, name) for name in _WHAT)
+        if each.url == ours.url and each.is_plain_mqtt == ours.is_plain_mqtt and same:
+            return each
+    return None
+
+
+def settle_states(
+    talk: Talk, sources: Sequence[ProposedSource], said: Sequence[str]
+) -> dict[str, States]:
+    """The states of state signals, by unit and signal as `press/state`, as people say them."""
+    given = said_states(said)
+    settled: dict[str, States] = {}
+    paths = []
+    for path, signal in _signals(sources):
+        paths.append(path)
+        proposal = signal.proposal
+        if path in given:
+            settled[path] = given[path]
+        elif proposal.question is not None:  # an answer also says that it is a state
+            named = question_for(path, proposal.question.value, proposal.states)
+            answer = talk.ask_state(named or proposal.question)
+            if answer is not None:
+                before = proposal.states if isinstance(proposal.states, dict) else None
+                learned = learn([answer], before).states
+                assert not isinstance(learned, str)
+                settled[path] = {key: state.value for key, state in learned.items()}
+    if unknown := [each for each in given if each not in paths]:
+        there = ", ".join(paths[:8])
+        give_up(f"--states: nothing is at {', '.join(unknown)}", f"there is {there} …", code=2)
+    return settled
+
+
+def _signals(sources: Sequence[ProposedSource]) -> Iterable[tuple[str, ProposedSignal]]:
+    for source in sources:
+        for unit in source.units:
+            for signal in unit.signals:
+                yield f"{unit.fields['name']}/{signal.fields['name']}", signal
+
+
+def compose(
+    sources: Sequence[ProposedSource],
+    states: Mapping[str, States],
+    place: Place,
+    plant: Plant | None,
+    taken: Iterable[str],
+) -> tuple[list[NewSource], list[str]]:
+    """What the plant file gets, and sentences on what it does not get."""
+    ids, left_out = set(taken), []
+    units_at: dict[tuple[str, str], set[str]] = {}
+    for each in plant.lines() if plant is not None else ():
+        names = {unit.model.name for unit in each.units}
+        units_at[each.area.name, each.model.name] = names
+    made = []
+    for source in sources:
+        fields = dict(source.fields)
+        fields["id"] = free_name(str(fields["id"]), ids)
+        ids.add(str(fields["id"]))
+        units: list[tuple[str, str, Mapping[str, object]]] = []
+        for unit in source.units:
+            area, line = unit.area or place.area, unit.line or place.line
+            odd = [each for each in (area, line) if not _NAME.fullmatch(each)]
+            if odd:
+                left_out.append(f"unit {unit.fields['name']}: {odd[0]!r} can be no area or line")
+                continue
+            names = units_at.setdefault((area, line), set())
+            name = str(unit.fields["name"])
+            own = free_name(name, names)
+            names.add(own)
+            signals = [
+                _written(each, states.get(f"{name}/{each.fields['name']}")) for each in unit.signals
+            ]
+            new: dict[str, object] = {"name": own, "source": fields["id"]}
+            if own != name or "address" in unit.fields:
+                new["address"] = unit.fields.get("address", name)
+            units.append((area, line, {**new, "signals": signals}))
+        made.append(NewSource(fields, units))
+    return made, left_out
+
+
+def _written(signal: ProposedSignal, states: States | None) -> dict[str, Any]:
+    """A signal's fields, without a role that is a guess, and with what somebody said."""
+    proposal: Proposal = signal.proposal
+    fields: dict[str, Any] = dict(signal.fields)
+    if states is not None:
+        return {**fields, "role": "state", "states": states}
+    if not proposal.is_written:
+        fields.pop("role", None)
+        fields.pop("states", None)
+    return fields
