@@ -32,6 +32,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where programs and sources keep files whose test names no folder: not in this one."""
+    os.environ["AURELIAN_STATE"] = str(tmp_path_factory.mktemp("state"))
+    yield
+    del os.environ["AURELIAN_STATE"]
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[servers.PostgresServer]:
     """One PostgreSQL server for the run; tests take `database_url`, or `postgres.create_database()`
