@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
 
+from aurelian.edge.knock import hello
 from opcua_gateway.failures import SessionLost
 from opcua_gateway.no_connection import joined
 
@@ -84,7 +85,7 @@ async def explained(error: SessionLost, url: str) -> SessionLost:
 async def who_answers(url: str) -> Answered:
     """Knock with a Hello, and see who is there; takes 4 s at most."""
     # The empty line is for those that read lines.
-    found = await _knock(url, _hello(url) + b"\r\n\r\n")
+    found = await _knock(url, hello(url) + b"\r\n\r\n")
     if found is None:
         return Answered(Answer.NOBODY)
     first, has_hung_up = found
@@ -139,10 +140,3 @@ def _error_of(message: bytes) -> tuple[int, str]:
     (status,) = struct.unpack_from("<I", message, 8)
     length = struct.unpack_from("<i", message, 12)[0] if len(message) >= 16 else 0
     return status, message[16 : 16 + max(0, length)].decode("utf-8", "replace")[:_MOST_REASON]
-
-
-def _hello(url: str) -> bytes:
-    """Part 6, 7.1.2.3."""
-    address = url.encode()[:4096]
-    body = struct.pack("<IIIIIi", 0, 65536, 65536, 0, 0, len(address)) + address
-    return b"HELF" + struct.pack("<I", 8 + len(body)) + body

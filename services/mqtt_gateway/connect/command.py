@@ -12,17 +12,15 @@ from urllib.parse import urlsplit
 import typer
 
 from aurelian.local.command_options import Home, home_folder, running_status
+from aurelian.local.connect_end import finish, own_plant
 from aurelian.local.connect_secrets import Secrets
 from aurelian.local.connect_walk import (
     Place,
     Talk,
-    await_live,
     local_time_zone,
     plan_sources,
     settle_place,
-    write_change,
 )
-from aurelian.local.services import page_links
 from aurelian.local.terminal import give_up
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
@@ -41,7 +39,6 @@ from mqtt_gateway.settings import MqttGatewaySettings
 
 connect_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-_LIVE_S = 90.0
 _TLS_PORT = 8883
 
 Many = list[str] | None
@@ -119,8 +116,7 @@ def connect(
     is sent, what it means; writes the plant file that the running gateways take up."""
     talk = Talk(as_json=as_json, yes=yes)
     folder, status = home_folder(home), running_status(home)
-    own = Path(str((status or {}).get("own_plant") or folder / "plant"))
-    target = plant or own
+    target = plant or own_plant(status, folder)
     place = Place(company, site, time_zone, area, line)
     try:
         known = sources_of(target)
@@ -157,37 +153,11 @@ def connect(
         talk.say(f"left out: {each}")
     settled = [type(each)(secrets.settled(each.fields), each.units) for each in made]
     try:
-        change = plan_sources(target, settled, place, talk)
+        change = plan_sources(target, settled, place)
     except PlantError as error:
         fix = "say it otherwise: --company, --site, --time-zone, --area, --line, --states"
         give_up(str(error), fix, code=2)
-    talk.say(f"\n{change.path} {'is new' if change.before is None else 'changes'}:")
-    for row in change.lines():
-        talk.say(f"  {row}")
-    talk.tell({"plant_file": str(change.path), "text": change.after.decode()})
-    if dry_run or not talk.confirm("Write it?", default=True):
-        talk.say("nothing is written")
-        raise typer.Exit(0)
-    secrets.keep(talk, [each.fields for each in settled])
-    write_change(change)
-    keys = [f"{change.plant.path}/{each.fields['id']}" for each in settled]
-    for each in keys:
-        talk.tell({"written": str(change.path), "source": each})
-    if status is None:
-        talk.say(f"written. Nothing runs on {folder} that would take it up: make run")
-        return
-    if target.resolve() != own.resolve():
-        talk.say(f"written. The stack that runs follows {own}, not {target}")
-        return
-    talk.say(f"written; the gateway takes it up. Waiting for {', '.join(keys)}")
-    for each in keys:
-        if not await_live(status, each, _LIVE_S, talk):
-            give_up(f"{each} is not live after {_LIVE_S:.0f} s", "aurelian doctor")
-        talk.tell({"live": each})
-        talk.say(f"{each} is live.")
-    for of, link in page_links(folder, str(status["url"])):
-        if of == change.plant.company.id:
-            talk.say(f"Its pages: {link}")
+    finish(talk, change, settled, secrets, status, folder, dry_run=dry_run)
 
 
 def _address(url: str, *, secure: bool) -> str:

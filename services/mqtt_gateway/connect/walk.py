@@ -10,12 +10,11 @@ from contextlib import aclosing
 from typing import NoReturn, cast
 
 import typer
-from pydantic import ValidationError
 
 from aurelian.edge.ladder import Rung, Step
 from aurelian.edge.passwords import PasswordError
 from aurelian.local.connect_secrets import Secrets
-from aurelian.local.connect_walk import Talk
+from aurelian.local.connect_walk import Talk, checked_source
 from aurelian.local.terminal import give_up
 from aurelian.model.source_model import SourceModel, is_secure
 from mqtt_gateway.connect.arriving import listed
@@ -281,12 +280,4 @@ class Walk:
 
 def checked(fields: Mapping[str, object]) -> SourceModel:
     """A source; ends the process where it cannot be one."""
-    try:
-        return SourceModel.model_validate(dict(fields))
-    except ValidationError as error:
-        said = "; ".join(
-            f"{'.'.join(map(str, each['loc'])) or 'source'}: "
-            f"{each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors()
-        )
-        give_up(said, "aurelian connect mqtt --help", code=2)
+    return checked_source(fields, "aurelian connect mqtt --help")

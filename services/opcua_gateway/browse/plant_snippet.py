@@ -13,6 +13,7 @@ from aurelian.model.machine_states import Unknown, read_state
 from aurelian.model.names import shorten
 from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
+from aurelian.model.yaml_scalars import quoted_text
 from opcua_gateway.browse.companions import StateFound
 from opcua_gateway.browse.discovery import Discovery
 from opcua_gateway.browse.variables import Variable
@@ -206,7 +207,7 @@ def _signal_name(node: Node, unit: Node | None, taken_of: _Unit) -> str:
 
 def _source_lines(source: SourceModel) -> Iterator[str]:
     fields = source.model_dump(mode="json", exclude_unset=True)
-    yield f"  - id: {_quoted(fields.pop('id'))}"
+    yield f"  - id: {quoted_text(fields.pop('id'))}"
     for name, value in fields.items():
         yield f"    {name}: {_flow(value)}"
 
@@ -218,10 +219,10 @@ def _unit_lines(found: Discovery, unit: _Unit, source: str) -> Iterator[str]:
             if model is not None:
                 said = f"{model.type_name}, {model.title} {model.version}".rstrip()
                 yield f"          # {_comment(node.path)}: {_comment(said)}"
-    yield f"          - name: {_quoted(unit.name)}"
+    yield f"          - name: {quoted_text(unit.name)}"
     if unit.node is not None and unit.node.name != unit.name:
-        yield f"            title: {_quoted(_comment(unit.node.name))}"
-    yield f"            source: {_quoted(source)}"
+        yield f"            title: {quoted_text(_comment(unit.node.name))}"
+    yield f"            source: {quoted_text(source)}"
     yield "            signals:"
     for signal in unit.signals:
         for comment in _remarks(signal):
@@ -300,26 +301,12 @@ def _flow(value: object) -> str:
         case int() | float():
             return f"{value:.15g}"
         case _:
-            return _quoted(str(value))
+            return quoted_text(str(value))
 
 
 def _key(key: object) -> str:
     text = str(key)
-    return text if text.isidentifier() else _quoted(text)
-
-
-def _quoted(text: str) -> str:
-    """A scalar in double quotes. `${` would be filled from the environment."""
-    return '"' + "".join(map(_escaped, text)).replace("${", "\\x24{") + '"'
-
-
-def _escaped(char: str) -> str:
-    if char in '"\\':
-        return "\\" + char
-    if char.isprintable():
-        return char
-    number = ord(char)
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return text if text.isidentifier() else quoted_text(text)
 
 
 def _comment(text: str) -> str:

@@ -5,31 +5,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-from pydantic import ValidationError
 
 from aurelian.edge.certificates import read_certificates, shown
 from aurelian.edge.globs import PatternError
 from aurelian.edge.ladder import Rung, Step
 from aurelian.edge.trust_store import TrustStore
 from aurelian.local.command_options import Home, home_folder, running_status
+from aurelian.local.connect_end import finish, own_plant
+from aurelian.local.connect_secrets import Secrets
 from aurelian.local.connect_walk import (
+    NewSource,
     Place,
     Talk,
-    await_live,
+    checked_source,
     local_time_zone,
-    plan_change,
-    write_change,
+    plan_sources,
+    settle_place,
 )
-from aurelian.local.services import page_links
-from aurelian.local.terminal import give_up, terminal
+from aurelian.local.terminal import give_up
 from aurelian.model.opcua_model import OpcuaSecurity
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
@@ -51,13 +50,13 @@ _SPEAKS_SECURED_ONLY = "E1308"
 _FOR_ANOTHER_HOST = "E1404"
 _REFUSES_OURS = ("E1411", "E1412")
 _LEAST_DIGITS = 16
-_LIVE_S = 90.0
 
 Many = list[str] | None
 
 
 @connect_app.command()
 def connect(
+    context: typer.Context,
     url: Annotated[str, typer.Argument(help="opc.tcp://HOST:PORT")],
     choose: Annotated[
         Many,
@@ -110,47 +109,26 @@ def connect(
     folder, status = home_folder(home), running_status(home)
     state = folder / "state" / "opcua_gateway"
     settings = OpcuaGatewaySettings(state=state)
-    walk = _Walk(talk, settings, TrustStore(state / "pki"), folder, trust)
+    secrets = Secrets(folder)
+    context.call_on_close(secrets.close)
+    walk = _Walk(talk, settings, TrustStore(state / "pki"), secrets, trust)
     walk.model = _model(url, name, user, password_file, policy)
     walk.climb()
     found, seen = walk.look(tuple(choose or ()), tuple(leave_out or ()), seconds)
     proposals = propose_signals(found, seen)
     show_found(talk, found, seen, proposals)
     proposals = settle_states(talk, proposals, states or ())
-    units = units_of(found, walk.model, proposals)
-    own = Path(str((status or {}).get("own_plant") or folder / "plant"))
-    target = plant or own
-    source = walk.model.model_dump(mode="json", exclude_unset=True)
+    units = [(area, line, each) for each in units_of(found, walk.model, proposals)]
+    target = plant or own_plant(status, folder)
+    fields = secrets.settled(walk.model.model_dump(mode="json", exclude_unset=True))
+    source = NewSource(fields, units)
     try:
-        change = plan_change(
-            target, source, units, Place(company, site, time_zone, area, line), talk
-        )
+        place, _ = settle_place(target, Place(company, site, time_zone, area, line), talk)
+        change = plan_sources(target, [source], place)
     except PlantError as error:
-        give_up(str(error), f"correct the file: aurelian plant check {target}", code=2)
-    talk.say(f"\n{change.path} {'is new' if change.before is None else 'changes'}:")
-    for each in change.lines():
-        talk.say(f"  {each}")
-    talk.tell({"plant_file": str(change.path), "text": change.after.decode()})
-    if dry_run or not talk.confirm("Write it?", default=True):
-        talk.say("nothing is written")
-        raise typer.Exit(0)
-    write_change(change)
-    key = f"{change.plant.path}/{walk.model.id}"
-    talk.tell({"written": str(change.path), "source": key})
-    if status is None:
-        talk.say(f"written. Nothing runs on {folder} that would take it up: make run")
-        return
-    if target.resolve() != own.resolve():
-        talk.say(f"written. The stack that runs follows {own}, not {target}")
-        return
-    talk.say(f"written; the gateway takes it up. Waiting for {key}")
-    if not await_live(status, key, _LIVE_S, talk):
-        give_up(f"{key} is not live after {_LIVE_S:.0f} s", "aurelian doctor")
-    talk.tell({"live": key})
-    talk.say(f"{key} is live.")
-    for of, link in page_links(folder, str(status["url"])):
-        if of == change.plant.company.id:
-            talk.say(f"Its pages: {link}")
+        fix = f"another --name or --site, or correct the file: aurelian plant check {target}"
+        give_up(str(error), fix, code=2)
+    finish(talk, change, [source], secrets, status, folder, dry_run=dry_run)
 
 
 class _Walk:
@@ -159,10 +137,15 @@ class _Walk:
     model: SourceModel
 
     def __init__(
-        self, talk: Talk, settings: OpcuaGatewaySettings, store: TrustStore, home: Path, trust: str
+        self,
+        talk: Talk,
+        settings: OpcuaGatewaySettings,
+        store: TrustStore,
+        secrets: Secrets,
+        trust: str,
     ) -> None:
         self._talk, self._settings, self._store = talk, settings, store
-        self._home, self._trust = home, trust
+        self._secrets, self._trust = secrets, trust
         self._shown: set[tuple[Rung, str]] = set()
 
     def climb(self) -> None:
@@ -211,6 +194,7 @@ class _Walk:
                 self._talk.say(f"--trust is not the server's certificate {shown(theirs)}")
                 return False
         else:
+            self._talk.say(f"  {step.said}")
             self._talk.say(f"  the server's certificate: {shown(theirs)}")
             self._talk.say(f"    {step.facts.get('server_subject', '')}")
             self._talk.say(f"  ours, for its list:       {shown(step.facts.get('own_sha256', ''))}")
@@ -256,10 +240,9 @@ class _Walk:
         name = self._talk.ask("User at the server (Enter: stop here)", self.model.user)
         if not name:
             return False
-        file = self._home / "secrets" / self.model.id
-        _write_secret(file, self._talk.ask_secret("Password"))
+        file = self._secrets.hold(self.model.id, self._talk.ask_secret("Password"))
         fields = self.model.model_dump(exclude_unset=True, exclude={"password_env"})
-        fields |= {"user": name, "password_file": str(file)}
+        fields |= {"user": name, "password_file": file}
         self.model = SourceModel.model_validate(fields)
         return True
 
@@ -314,21 +297,4 @@ def _model(url: str, name: str, user: str, password_file: str, policy: str) -> S
             del fields["password_file"]
     if policy:
         fields["security"] = {"policy": policy}
-    try:
-        return SourceModel.model_validate(fields)
-    except ValidationError as error:
-        said = "; ".join(
-            f"{'.'.join(map(str, each['loc'])) or 'source'}: "
-            f"{each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors()
-        )
-        give_up(said, "aurelian connect opcua --help", code=2)
-
-
-def _write_secret(path: Path, secret: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(FileNotFoundError):
-        path.unlink()
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(secret)
-    terminal.print(f"  the password is kept in {path}, readable by you alone", markup=False)
+    return checked_source(fields, "aurelian connect opcua --help")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from aurelian.edge.proposals.proposal import Proposal, Sureness
 from aurelian.edge.proposals.state_words import Answer, learn
-from aurelian.local.connect_walk import Talk
+from aurelian.local.connect_walk import Talk, said_states
 from aurelian.local.terminal import give_up
 from aurelian.model.plant_file import read_plant
 from aurelian.model.plant_parts import Role
@@ -60,13 +60,7 @@ def settle_states(
     talk: Talk, proposals: Mapping[Node, Proposal], said: Sequence[str]
 ) -> dict[Node, Proposal]:
     """The proposals, with what people say of state signals that nobody knows."""
-    by_path = {}
-    for each in said:
-        path, _, pairs = each.rpartition("=")
-        by_path[path] = {
-            key.strip(): state.strip()
-            for key, _, state in (pair.partition(":") for pair in pairs.split(","))
-        }
+    by_path = said_states(said)
     settled = dict(proposals)
     for node, proposal in proposals.items():
         given = by_path.pop(node.path, None)

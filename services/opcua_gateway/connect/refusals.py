@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -260,14 +259,6 @@ def offers(offered: Iterable[ua.EndpointDescription]) -> str:
             for each in offered
         )
     )
-
-
-def browse_command(model: SourceModel, *options: str) -> str:
-    """The command that looks into a source's server."""
-    words = ["aurelian", "browse", model.url, *options]
-    if model.user:
-        words += ["--user", model.user]
-    return shlex.join(words)
 
 
 def _named(status: int) -> str:

@@ -110,12 +110,17 @@ async def _ask(host: str, port: int, timeout_s: float, how: Knock) -> Answer | N
         return None
 
 
+def hello(url: str) -> bytes:
+    """A Hello message of OPC UA (part 6, 7.1.2.3)."""
+    address = url.encode()[:4096]
+    body = struct.pack("<IIIIIi", 0, 65536, 65536, 0, 0, len(address)) + address
+    return b"HELF" + struct.pack("<I", 8 + len(body)) + body
+
+
 async def _opcua(host: str, port: int, timeout_s: float) -> Answer | None:
     """Part 6, 7.1.2: Hello, and Acknowledge or Error."""
-    url = f"opc.tcp://{host}:{port}".encode()[:4096]
-    body = struct.pack("<IIIIIi", 0, 65536, 65536, 0, 0, len(url)) + url
     async with _connection(host, port, timeout_s, None) as (reader, writer):
-        writer.write(b"HELF" + struct.pack("<I", 8 + len(body)) + body)
+        writer.write(hello(f"opc.tcp://{host}:{port}"))
         said = await _first_bytes(reader, timeout_s)
     if said[:4] == b"ACKF":
         return Answer(Speaks.OPCUA, False, "an OPC UA server")

@@ -1,19 +1,17 @@
-"""What every `aurelian connect` has in common: steps and questions on the terminal, the plant file
-that follows from the answers, and waiting until the running gateways have it. Called by the
-gateways' own `connect/command.py`."""
+"""What every `aurelian connect` has in common: steps and questions on the terminal, and the plant
+file that follows from the answers. Called by the gateways' own `connect/command.py`."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 
 from aurelian.edge.ladder import Rung, Step, Verdict
@@ -21,13 +19,12 @@ from aurelian.edge.proposals.state_words import Answer, StateQuestion
 from aurelian.local.terminal import give_up, terminal
 from aurelian.model.plant import Plant
 from aurelian.model.plant_diff import compare_plants
-from aurelian.model.plant_edit import add_source, add_unit, add_units
+from aurelian.model.plant_edit import add_source, add_units
 from aurelian.model.plant_file import parse_plant, plant_files
-from aurelian.model.plant_new import SCHEMA_FILE, new_plant
+from aurelian.model.plant_new import new_plant
 from aurelian.model.plant_parts import check_zone
-from aurelian.model.plant_schema import schema_text
+from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
-from aurelian.runtime.safe_file import ChangedMeanwhileError, replace_file
 
 Fields = Mapping[str, object]
 
@@ -164,35 +161,6 @@ class Talk:
             give_up("there is nobody to ask here", "say --yes to take what is proposed", code=2)
 
 
-def plan_change(
-    folder: Path, source: Fields, units: Sequence[Fields], place: Place, talk: Talk
-) -> Change:
-    """The plant file with a new source and its units: the file of the site that is named or the
-    only one of the folder, else a new one.
-
-    Raises:
-        PlantError: a file of the folder cannot be used, or the outcome could not.
-    """
-    known = {path: parse_plant(path, path.read_bytes()) for path in plant_files(folder)}
-    fitting = [
-        path
-        for path, plant in known.items()
-        if place.site in (None, plant.site) and place.company in (None, plant.company.id)
-    ]
-    if len(fitting) > 1:
-        named = ", ".join(sorted(plant.path for plant in known.values()))
-        give_up(f"{folder} has several sites: {named}", "name one: --company and --site", code=2)
-    if not fitting:
-        return _new_file(folder, source, units, place, talk)
-    (path,) = fitting
-    before = path.read_bytes()
-    text = add_source(before.decode(), source, str(path))
-    for unit in units:
-        text = add_unit(text, place.area, place.line, unit, name=str(path))
-    after = text.encode()
-    return Change(path, before, after, parse_plant(path, after))
-
-
 def settle_place(folder: Path, place: Place, talk: Talk) -> tuple[Place, Plant | None]:
     """Where something new goes, asked for as far as nothing says it; and the plant whose file that
     is, None: a new one.
@@ -211,8 +179,9 @@ def settle_place(folder: Path, place: Place, talk: Talk) -> tuple[Place, Plant |
     return replace(place, company=company, site=site, time_zone=zone), None
 
 
-def plan_sources(folder: Path, sources: Sequence[NewSource], place: Place, talk: Talk) -> Change:
-    """As `plan_change`, for several sources, whose units may stand at several lines.
+def plan_sources(folder: Path, sources: Sequence[NewSource], place: Place) -> Change:
+    """The plant file with new sources and their units, which may stand at several lines: the file
+    of the site that is named or the only one of the folder, else a new one. `place`: settled.
 
     Raises:
         PlantError: a file of the folder cannot be used, or the outcome could not.
@@ -224,7 +193,7 @@ def plan_sources(folder: Path, sources: Sequence[NewSource], place: Place, talk:
         area, line, _ = units[0] if units else (place.area, place.line, None)
         near = [unit for unit in units if unit[:2] == (area, line)]
         at_first = replace(place, area=area, line=line)
-        new = _new_file(folder, fields, [unit for _, _, unit in near], at_first, talk)
+        new = _new_file(folder, fields, [unit for _, _, unit in near], at_first)
         path, before, text = new.path, None, new.after.decode()
         far = [unit for unit in units if unit[:2] != (area, line)]
     else:
@@ -257,51 +226,17 @@ def said_states(said: Sequence[str]) -> dict[str, str | dict[str, str]]:
     return by_path
 
 
-def write_change(change: Change) -> None:
-    """Put it in its place; ends the process where that cannot be."""
+def checked_source(fields: Mapping[str, object], otherwise: str) -> SourceModel:
+    """A source of its fields; ends the process where it cannot be one, with the next step."""
     try:
-        change.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_file(change.path, change.after, change.before)
-        schema = change.path.parent / SCHEMA_FILE
-        if change.before is None and not schema.exists():
-            replace_file(schema, schema_text().encode(), None)
-    except ChangedMeanwhileError as error:
-        give_up(str(error), "the same command again")
-
-
-def await_live(status: Mapping[str, Any], source: str, seconds: float, talk: Talk) -> bool:
-    """Wait until a running gateway has the source live and brought values; say what is in the
-    way."""
-    import asyncio
-
-    from aurelian.local.status import get_json
-
-    ports = [
-        int(str(each["ops_url"]).rpartition(":")[2])
-        for name, each in status["services"].items()
-        if name.endswith("_gateway") and each["ops_url"]
-    ]
-    deadline, said = time.monotonic() + seconds, ""
-    while time.monotonic() < deadline:
-        for port in ports:
-            answer = asyncio.run(get_json(port, "/sources")) or {}
-            refused = answer.get("plant", {}).get("refused")
-            if refused and refused != said:
-                said = refused
-                talk.say(f"the gateway refuses the plant files: {refused}")
-            for each in answer.get("sources", ()):
-                if each["source"] != source:
-                    continue
-                if each["state"] in ("LIVE", "BACKFILL") and each["data"]:
-                    return True
-                now = f"{source} is {each['state']}" + (
-                    f": {each['reason']}" if each["reason"] else ""
-                )
-                if now != said and each["state"] != "LIVE":
-                    said = now
-                    talk.say(now)
-        time.sleep(0.5)
-    return False
+        return SourceModel.model_validate(dict(fields))
+    except ValidationError as error:
+        said = "; ".join(
+            f"{'.'.join(map(str, each['loc'])) or 'source'}: "
+            f"{each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()
+        )
+        give_up(said, otherwise, code=2)
 
 
 def local_time_zone() -> str:
@@ -328,12 +263,9 @@ def _fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:
     return fitting[0] if fitting else None
 
 
-def _new_file(
-    folder: Path, source: Fields, units: Sequence[Fields], place: Place, talk: Talk
-) -> Change:
-    company = place.company or talk.ask("Company, a short name", "my-company", _check_name)
-    site = place.site or talk.ask("Site", "works", _check_name)
-    zone = place.time_zone or talk.ask("Time zone of the site", local_time_zone(), check_zone)
+def _new_file(folder: Path, source: Fields, units: Sequence[Fields], place: Place) -> Change:
+    company, site, zone = place.company, place.site, place.time_zone
+    assert company is not None and site is not None and zone is not None  # it is settled
     path = folder / f"{site}.yaml"
     if path.exists():
         path = folder / f"{company}-{site}.yaml"

@@ -65,7 +65,7 @@ def test_a_state_is_one_by_an_answer_and_a_guess_is_not_written(tmp_path: Path) 
     ]
     made, left_out = compose([proposed], states, _PLACE, None, ["broker"])
     assert not left_out
-    plant = plan_sources(tmp_path, made, _PLACE, talk).plant
+    plant = plan_sources(tmp_path, made, _PLACE).plant
     assert [each.id for each in plant.sources] == ["broker-2"]
     press, oven = (each.model for each in plant.units())
     assert (press.signals[0].role, press.signals[0].states) == (Role.STATE, {"7": "down"})
@@ -87,7 +87,6 @@ def test_states_may_be_said_beforehand_and_of_what_is_there_alone() -> None:
 
 def test_units_stand_where_their_topics_say(tmp_path: Path) -> None:
     """Of one name at two lines, and one whose area can be no name."""
-    talk = Somebody()
     proposed = source(
         unit("press", "hall", "l1"),
         unit("press", "hall", "l2"),
@@ -97,7 +96,7 @@ def test_units_stand_where_their_topics_say(tmp_path: Path) -> None:
     more = source(unit("press", "hall", "l1"), name="broker-2")
     made, left_out = compose([proposed, more], {}, _PLACE, None, [])
     assert left_out == ["unit saw: 'Werk Süd' can be no area or line"]
-    plant = plan_sources(tmp_path, made, _PLACE, talk).plant
+    plant = plan_sources(tmp_path, made, _PLACE).plant
     assert {each.path: (each.model.source, each.model.address) for each in plant.units()} == {
         "acme/north/hall/l1/press": ("broker", ""),
         "acme/north/hall/l1/oven": ("broker", ""),

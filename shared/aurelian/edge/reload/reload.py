@@ -143,7 +143,7 @@ class Reload:
     def _make_all(self) -> list[Source]:
         """All sources, those held as they were before their change."""
         held = {key for key, each in self._before.items() if each.is_held}
-        made = list(self._make(self.plants, _AllBut(held)))
+        made = list(self._make(self.plants, self._terms.keys() - held))
         return made + [source for key in held for source in self._make_before(key)]
 
     def start(self, running: RunningSources) -> None:
@@ -293,6 +293,7 @@ class Reload:
             sources = self._make(plants, {key})
         except PlantError as error:
             del self._before[key]
+            self._is_dirty = True
             fields = {"source": key, "error": str(error)}
             log.error("a source cannot run as before its change", extra={"fields": fields})
             return self._make(self.plants, {key}) if key not in self._runs else ()
@@ -367,14 +368,6 @@ class Reload:
 
 def _bytes_of(kept: KeptPlant) -> dict[Path, bytes]:
     return {Path(name): text.encode() for name, text in kept.files.items()}
-
-
-class _AllBut(Container[str]):
-    def __init__(self, keys: Container[str]) -> None:
-        self._keys = keys
-
-    def __contains__(self, key: object) -> bool:
-        return key not in self._keys
 
 
 def _assets(plants: Iterable[Plant]) -> set[str]:
