@@ -204,9 +204,18 @@ async def _in_tls(
         pass
     secured = Answer(Speaks.TLS, True, "something that speaks TLS")
     try:
-        return await ask(host, port, timeout_s, context) or secured
+        if (answer := await ask(host, port, timeout_s, context)) is not None:
+            return answer
+    except (OSError, TimeoutError):
+        pass  # an SSLError is an OSError too
+    # In TLS 1.3 the words that it wants one come after the handshake, and get lost with the
+    # connection at times; in 1.2 the handshake itself ends.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        async with _connection(host, port, timeout_s, context):
+            return secured
     except ssl.SSLError as error:
-        if "CERTIFICATE" in str(error).upper():
+        if "HANDSHAKE_FAILURE" in str(error).upper() or "CERTIFICATE" in str(error).upper():
             said = "something that speaks TLS and wants a certificate of who connects"
             return Answer(Speaks.TLS, True, said)
         return secured

@@ -219,10 +219,7 @@ def test_an_unknown_certificate_is_kept_once_it_is_compared(
     assert kept.read_bytes().strip() == pem.strip()
 
 
-def test_a_topic_that_nobody_sends_to(
-    broker: SecuredMosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mqtt_gateway.connect.listening._WIDER_S", 0.3)
+def test_a_topic_that_nobody_sends_to(broker: SecuredMosquitto, tmp_path: Path) -> None:
     url = url_of(broker, "plain")
     done = connect(tmp_path, url, "--topic", "works/pres/state", "--yes", *_NEW)
     assert done.exit_code == 1, done.output
