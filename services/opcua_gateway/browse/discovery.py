@@ -1,5 +1,5 @@
 """All that a person wants to know of a server before it is a source: its variables, what they are,
-and which companion specification its objects follow; called by browse_command.py."""
+and which companion specification its objects follow; called by command.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What was found at a server, as lines for people and for programs. Pure; called by
-browse_command.py."""
+command.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """A plant file out of what a server has: units, signals, types and units of measure, names made
-legal. Pure; called by browse_command.py. `aurelian check` takes it as it is."""
+legal. Pure; called by command.py. `aurelian check` takes it as it is."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Which endpoints a server has and which servers it knows (GetEndpoints, FindServers), each with
-the address to use for it; called by browse_command.py."""
+the address to use for it; called by command.py."""
 
 from __future__ import annotations
 
