@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from aurelian.edge.gateway import run_gateway
@@ -22,7 +21,8 @@ from aurelian.local.ports import any_free
 from aurelian.model.plant import Plant
 from aurelian.runtime.health import Health
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import OpcuaSource, make_sources
+from opcua_gateway.source import OpcuaSource
+from opcua_gateway.sources import make_sources
 from tests.peers.node_opcua_server import NAMESPACE
 from tests.stand_in_historian import Historian
 from tests.waiting import until
@@ -173,14 +173,19 @@ class ChangingPlant:
         }
 
     def values_of(self, historian: Historian) -> dict[str, list[float]]:
-        """The values of each source's first node as they were stored, in order."""
-        found: dict[str, list[Any]] = {}
-        for batch in historian.batches:
-            if batch.gateway != self.company:
-                continue
+        """The values of each source's first node as they are stored, in order: a record that was
+        sent again counts once, as does a value of one time, which node-opcua may send twice."""
+        records = {
+            (batch.boot, batch.line, batch.sequence): batch
+            for batch in historian.batches
+            if batch.gateway == self.company
+        }
+        found: dict[str, dict[int, float]] = {}
+        for batch in records.values():
             numbers = batch.numbers()
             for index, signal in enumerate(batch.signals):
                 if signal.path.endswith("/v0"):
-                    id_ = signal.source.rpartition("/")[2]
-                    found.setdefault(id_, []).append(numbers[batch.signal == index])
-        return {id_: list(np.concatenate(parts)) for id_, parts in found.items()}
+                    here = batch.signal == index
+                    times = found.setdefault(signal.source.rpartition("/")[2], {})
+                    times |= zip(batch.source_time[here], numbers[here], strict=True)
+        return {id_: list(times.values()) for id_, times in found.items()}

@@ -4,7 +4,7 @@ from aurelian.edge.gateway import run_gateway
 from aurelian.runtime.health import Health
 from aurelian.runtime.service import run_worker
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import make_sources
+from opcua_gateway.sources import make_sources
 
 COMMIT_PAUSE_S = 0.05
 """Servers send on while up to `OPCUA_UNACKNOWLEDGED` messages wait: what many of them send together

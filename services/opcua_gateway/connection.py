@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 
 from asyncua import Client, ua
 from asyncua.crypto.uacrypto import CertProperties
@@ -30,7 +30,6 @@ from opcua_gateway.what_answers import explained
 
 log = logging.getLogger(__name__)
 
-_GIVE_BACK_S = 1.0
 _PLAIN_URI = "urn:aurelian:opcua-gateway"
 _SIGN_IN_REFUSED = frozenset(
     {
@@ -96,19 +95,12 @@ async def opened(
                 with translated(f"sign in at {url}"), _admitted(way):
                     await _sign_in(client, way, token)
             except (SessionLost, asyncio.CancelledError):
-                await _give_back(client)
+                # A gateway tries again and again.
+                await session.give_back()
                 raise
         yield session
     finally:
         client.disconnect_socket()
-
-
-async def _give_back(client: Client) -> None:
-    """End a session that nobody could sign in to: servers have room for few, and a gateway tries
-    again and again."""
-    with suppress(SessionLost), translated("give the session back"):
-        async with asyncio.timeout(_GIVE_BACK_S):
-            await client.uaclient.session.close_session(True)
 
 
 async def _secure(client: Client, way: Way) -> None:

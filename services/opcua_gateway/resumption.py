@@ -41,6 +41,7 @@ class Resumption:
         self._bookmark = Bookmark()
         self._not_resumed = 0  # attempts in a row
         self._resume: Resume | None = None
+        self._given_up = "", ""
         # Of the session before, in this process.
         self._standings: list[Standing] = []
         self._refused: dict[int, int] = {}
@@ -109,6 +110,15 @@ class Resumption:
         self._saved_at = 0
         self.session = secrets.token_hex(4)
 
+    def keeps(self, session: Session) -> bool:
+        """Whether what is kept brings us back to a session."""
+        return self._resume is not None and _token(self._resume.secret) == _token(session.secret)
+
+    def take_given_up(self) -> tuple[str, str]:
+        """Url and secret of the session that did not go on, once; empty: there is none."""
+        taken, self._given_up = self._given_up, ("", "")
+        return taken
+
     def left_of(self, resume: Resume, window: Window) -> tuple[list[Standing], dict[int, int]]:
         """How far the subscriptions of the session before are, and the nodes that it refused: as
         this process knows it, else as the one before left it."""
@@ -165,6 +175,8 @@ class Resumption:
         not know us; `refused`: it says itself that what was resumed cannot go on."""
         self._not_resumed = self._not_resumed + 1 if not_resumed else 0
         in_vain = max(self.resumptions, self._not_resumed)
+        if in_vain >= _MOST_RESUMPTIONS and self._resume is not None:
+            self._given_up = self.url, self._resume.secret
         if in_vain >= _MOST_RESUMPTIONS or (refused and self.resumptions):
             self.forget()
 
@@ -181,3 +193,8 @@ class Resumption:
         self.resumptions = self._not_resumed = 0
         if self._resume is not None:
             self._resume = replace(self._resume, secret="")
+
+
+def _token(secret: str) -> str:
+    """The part of `Session.secret` that stays the session's own; what is signed next changes."""
+    return (secret + "\n").split("\n")[1]

@@ -7,7 +7,9 @@ sheet, T1-T16).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +31,8 @@ ITEMS_PER_CALL = 1000
 NODES_PER_READ = 1000
 HISTORY_NODES_PER_CALL = 100
 """Where a server names no limit of its own."""
+
+_GIVE_BACK_S = 1.0
 
 LONGEST_INTERVAL_S = 86_400.0
 """Between two messages, as in a plant file; a server that says more (or infinity, or no number) has
@@ -242,6 +246,12 @@ class Session:
         """End the session at the server; nobody can come back to it."""
         with translated("close the session"):
             await self.services.close_session(True)
+
+    async def give_back(self) -> None:
+        """End the session as far as the server listens just now: servers have room for few."""
+        with suppress(SessionLost, TimeoutError):
+            async with asyncio.timeout(_GIVE_BACK_S):
+                await self.close()
 
 
 def _content(answer: ua.DataValue) -> Any:

@@ -6,16 +6,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Container, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
 
 from aurelian.backbone.cancellation import in_own_task, next_of
 from aurelian.edge.gateway import Delivery
 from aurelian.edge.names import readable
 from aurelian.edge.source_state import Condition
-from aurelian.model.addresses import AddressError
-from aurelian.model.plant import Plant, Unit
-from aurelian.model.plant_file import PlantError
+from aurelian.model.plant import Unit
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US, now_us
 from aurelian.runtime.retry import Backoff
@@ -33,14 +31,13 @@ from opcua_gateway.happenings import Connected, Happening, Lost, Message, Refres
 from opcua_gateway.history.holes import Holes
 from opcua_gateway.history.read_back import HistoryReader
 from opcua_gateway.items.asked import names_of_asked
-from opcua_gateway.mapping import Tag, structured, tags_of
+from opcua_gateway.mapping import Tag, structured
 from opcua_gateway.message_numbers import Window
 from opcua_gateway.message_size import MessageSize
 from opcua_gateway.publishing import Publishing
 from opcua_gateway.redundancy import Server, Servers
-from opcua_gateway.resume import ResumeFile
+from opcua_gateway.resume import Resume, ResumeFile
 from opcua_gateway.resumption import Resumption
-from opcua_gateway.security.endpoints import announce_certificate
 from opcua_gateway.security.policies import Unacceptable
 from opcua_gateway.server_status import ServerStatus, read_status
 from opcua_gateway.session import ResponseTooLarge, Session, SessionLost, TooManySubscriptions
@@ -54,33 +51,6 @@ log = logging.getLogger(__name__)
 STEADY_AFTER_S = 30.0
 """A session that lasted so long was a good one, as is one that brought messages: the next attempt
 follows soon."""
-
-
-def make_sources(
-    settings: OpcuaGatewaySettings,
-    plants: Sequence[Plant],
-    wanted: Container[str] | None = None,
-) -> list[OpcuaSource]:
-    """Make a source for each OPC UA server of the plants, of those whose key is `wanted`; None: of
-    all.
-
-    Raises:
-        PlantError: an address is no node id.
-    """
-    sources = []
-    turns = Turns()
-    for plant in plants:
-        for model in plant.sources:
-            if model.kind == "opcua" and (wanted is None or model.key in wanted):
-                try:
-                    tags = tags_of(plant, model)
-                except AddressError as error:
-                    raise PlantError(str(error)) from error
-                units = [each for each in plant.units() if each.model.source == model.id]
-                sources.append(OpcuaSource(model, plant.owner, tags, settings, turns, units))
-    if sources:
-        announce_certificate(settings)
-    return sources
 
 
 class OpcuaSource:
@@ -262,31 +232,46 @@ class OpcuaSource:
         resume = self._resumption.of(server.url)
         secret = resume.secret if resume is not None else None
         async with self._dialler.opened(server, secret) as session:
-            limits = await session.read_limits()
-            status = await read_status(session)
-            publishing = self._dialler.publishing(session, limits, self._window, self._out)
-            goes_on = session.resumed and self._resumption.fits
-            if resume is not None and goes_on and limits.go_on(resume.limits):
-                self._resumption.resumed(resume, session)
-                self._save()
-                if publishing.events is not None:
-                    publishing.events.go_on(resume.events)
-                publishing.resume(*self._resumption.left_of(resume, self._window))
-                await self._out.put(self._connected(True, status, server))
-                await publishing.tell({})
-            else:
-                self._types = None
-                if resume is not None and session.resumed:
-                    # They would go on beside the new ones, for nobody.
-                    await session.delete_subscriptions([e.subscription for e in resume.terms])
-                self._resumption.began()
-                refused = await publishing.watch_all_or_close()
-                # Only now: a server that gives no subscription was not connected to.
-                await self._out.put(self._connected(False, status, server))
-                await publishing.tell(refused)
-            types = await self._read_types(session, publishing)
-            work = publishing.run(lambda: self._read_back(session, publishing))
-            await self._run(session, publishing, types, turn, standbys, work)
+            try:
+                await self._begin_and_run(session, server, resume, turn, standbys)
+            finally:
+                if not self._resumption.keeps(session):
+                    # It would stand at the server until its time is over, with all it watches.
+                    await session.give_back()
+
+    async def _begin_and_run(
+        self,
+        session: Session,
+        server: Server,
+        resume: Resume | None,
+        turn: Turn,
+        standbys: Standbys,
+    ) -> None:
+        limits = await session.read_limits()
+        status = await read_status(session)
+        publishing = self._dialler.publishing(session, limits, self._window, self._out)
+        goes_on = session.resumed and self._resumption.fits
+        if resume is not None and goes_on and limits.go_on(resume.limits):
+            self._resumption.resumed(resume, session)
+            self._save()
+            if publishing.events is not None:
+                publishing.events.go_on(resume.events)
+            publishing.resume(*self._resumption.left_of(resume, self._window))
+            await self._out.put(self._connected(True, status, server))
+            await publishing.tell({})
+        else:
+            self._types = None
+            if resume is not None and session.resumed:
+                # They would go on beside the new ones, for nobody.
+                await session.delete_subscriptions([e.subscription for e in resume.terms])
+            self._resumption.began()
+            refused = await publishing.watch_all_or_close()
+            # Only now: a server that gives no subscription was not connected to.
+            await self._out.put(self._connected(False, status, server))
+            await publishing.tell(refused)
+        types = await self._read_types(session, publishing)
+        work = publishing.run(lambda: self._read_back(session, publishing))
+        await self._run(session, publishing, types, turn, standbys, work)
 
     async def _take_over(self, standby: Standby, turn: Turn, standbys: Standbys) -> None:
         """Make a standby's session the source's own, and take its messages until it is lost."""
@@ -337,6 +322,7 @@ class OpcuaSource:
                 tasks.create_task(types.keep_reading(session), name="read unknown types")
                 tasks.create_task(watch_clock(session, self.model.key), name="watch its clock")
                 tasks.create_task(servers, name="watch the servers")
+                tasks.create_task(self._end_given_up(), name="end the session given up")
                 await work
         except* ResponseTooLarge:
             with suppress(SessionLost):
@@ -346,6 +332,13 @@ class OpcuaSource:
             with suppress(SessionLost):
                 await session.close()
             raise
+
+    async def _end_given_up(self) -> None:
+        """End a session that did not go on: nobody comes back to it."""
+        url, secret = self._resumption.take_given_up()
+        for server in [each for each in self._servers.all if each.url == url]:
+            with suppress(SessionLost):
+                await self._dialler.end_session(server, secret)
 
     def _stand_by(self, server: Server) -> Standby:
         return Standby(server, self._servers, self._dialler, self._window, self._read_back)

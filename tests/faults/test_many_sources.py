@@ -28,7 +28,8 @@ from aurelian.edge.source_state import SourceState
 from aurelian.model.plant import Plant
 from aurelian.model.source_model import SourceModel
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import OpcuaSource, make_sources
+from opcua_gateway.source import OpcuaSource
+from opcua_gateway.sources import make_sources
 from tests.peers.node_opcua_server import NAMESPACE, node_opcua
 from tests.peers.opcua_load_server import NAMESPACE as LOAD_NAMESPACE
 from tests.peers.opcua_load_server import load_server

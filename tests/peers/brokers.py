@@ -21,7 +21,7 @@ persistence {persistent}
 persistence_location {folder}/
 autosave_on_changes true
 autosave_interval 1
-log_dest stdout
+log_dest stderr
 log_type all
 """
 

@@ -23,7 +23,7 @@ _CONF = """\
 per_listener_settings true
 persistence true
 persistence_location {folder}/
-log_dest stdout
+log_dest stderr
 log_type all
 listener {plain} 127.0.0.1
 allow_anonymous true

@@ -12,7 +12,8 @@ from aurelian.model import codec
 from aurelian.model.plant import Plant
 from opcua_gateway import metrics
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import OpcuaSource, make_sources
+from opcua_gateway.source import OpcuaSource
+from opcua_gateway.sources import make_sources
 from tests.peers.fault_proxy import fault_proxy
 from tests.peers.node_opcua_server import NAMESPACE, node_opcua, url_at
 from tests.peers.opcua_relay import Answer, relay

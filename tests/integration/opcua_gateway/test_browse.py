@@ -37,7 +37,7 @@ from opcua_gateway.connection import opened
 from opcua_gateway.security.endpoints import Way
 from opcua_gateway.session import Session
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import make_sources
+from opcua_gateway.sources import make_sources
 from tests.integration.opcua_gateway.test_security import PASSWORD, secured
 from tests.peers.node_opcua_browse import BrowseServer, browse_server
 from tests.peers.node_opcua_server import NAMESPACE

@@ -21,7 +21,7 @@ from aurelian.edge.gateway import run_gateway
 from aurelian.runtime.health import Health
 from aurelian.runtime.settings import KafkaSettings
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import make_sources
+from opcua_gateway.sources import make_sources
 from tests import servers
 from tests.integration.historian.historian_process import running_historian
 from tests.integration.opcua_gateway.test_chaos_more import now_ms

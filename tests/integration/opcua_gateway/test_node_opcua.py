@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from asyncua import Client
 
 from aurelian.edge.gateway import Delivery
 from aurelian.model.plant import Plant
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import OpcuaSource, make_sources
+from opcua_gateway.source import OpcuaSource
+from opcua_gateway.sources import make_sources
 from tests.peers.node_opcua_server import NAMESPACE, node_opcua
 from tests.peers.opcua_message_limit import message_limit
 from tests.source_alone import readings_of, taking
@@ -159,3 +161,24 @@ async def test_messages_that_are_too_large_are_asked_for_smaller(
             for each in values(taken).values():
                 assert each[-10:] == [float(n) for n in range(1, 11)]
             assert limited.refused and source._dialler.most_notifications < MANY
+
+
+async def test_a_source_that_ends_before_its_first_message_leaves_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing brings anybody back to it yet."""
+    async with node_opcua(tmp_path, nodes=1) as server:
+        source = make_source(tmp_path, server.url, nodes=1)
+        monkeypatch.setattr(source, "_remember", lambda message: None)  # as if none had come
+        async with taking(source):
+            await until(lambda: source._live is not None, "a session")
+        async with Client(server.url) as client:
+
+            counts = [client.get_node(f"i={each}") for each in (2277, 2285)]
+            found: list[list[int]] = []
+
+            async def is_alone() -> bool:
+                found.append([await each.read_value() for each in counts])
+                return found[-1] == [1, 0]
+
+            await until(is_alone, lambda: f"one session, no subscription; found {found[-1]}")

@@ -22,7 +22,7 @@ from aurelian.local import ports
 from aurelian.model.sample import Flag, Value, ValueType
 from aurelian.runtime.health import Health
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import make_sources
+from opcua_gateway.sources import make_sources
 from tests.gateway_log import Log, followed
 from tests.waiting import until
 

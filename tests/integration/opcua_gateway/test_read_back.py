@@ -15,7 +15,7 @@ from aurelian.edge.gateway import Delivery, Reading, run_gateway
 from aurelian.model.sample import Flag
 from aurelian.runtime.health import Health
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import make_sources
+from opcua_gateway.sources import make_sources
 from tests.gateway_log import followed
 from tests.integration.opcua_gateway.test_node_opcua import have_reached, make_source
 from tests.peers.fault_proxy import FaultProxy, fault_proxy

@@ -25,7 +25,8 @@ from opcua_gateway.data_types.type_dictionary import read_dictionary
 from opcua_gateway.in_parts import browse_in_parts
 from opcua_gateway.session import Session
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import OpcuaSource, make_sources
+from opcua_gateway.source import OpcuaSource
+from opcua_gateway.sources import make_sources
 from tests import npm
 from tests.peers.node_opcua_server import FOLDER, NAMESPACE, node_opcua, url_at
 from tests.source_alone import readings_of, taking

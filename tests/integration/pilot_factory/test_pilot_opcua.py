@@ -22,7 +22,8 @@ from aurelian.model.plant_parts import Role
 from opcua_gateway.connection import opened
 from opcua_gateway.session import SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import OpcuaSource, make_sources
+from opcua_gateway.source import OpcuaSource
+from opcua_gateway.sources import make_sources
 from pilot_factory.factory import Factory
 from pilot_factory.faults import Fault, FaultKind
 from pilot_factory.opcua_server import OpcuaServer

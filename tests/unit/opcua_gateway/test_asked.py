@@ -26,7 +26,7 @@ from opcua_gateway.mapping import tags_of
 from opcua_gateway.resume import Resume
 from opcua_gateway.session import Limits, Terms
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import make_sources
+from opcua_gateway.sources import make_sources
 from tests.unit.opcua_gateway.test_deliveries import make_plant
 
 MS = st.integers(1, 5_000)

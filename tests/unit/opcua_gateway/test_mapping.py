@@ -34,7 +34,7 @@ from opcua_gateway.message_numbers import (
     advance,
 )
 from opcua_gateway.settings import OpcuaGatewaySettings
-from opcua_gateway.source import make_sources
+from opcua_gateway.sources import make_sources
 from opcua_gateway.units_heard import UnitsHeard
 from tests.source_alone import taking
 from tests.waiting import until
