@@ -119,7 +119,11 @@ class ChangingPlant:
             self.sources = before
             await self._accepted()
         if kind != "remove":
-            await until(lambda: self._is_live(id_), f"{id_} after {kind}", 30)
+            await until(
+                lambda: self._is_live(id_),
+                lambda: f"{id_} after {kind}: {self.made[id_].condition()}",
+                30,
+            )
 
     async def _accepted(self) -> None:
         count, began = self._reloads("accepted"), time.monotonic()

@@ -126,13 +126,14 @@ class JsonSource:
                     yield self._told(death=codec.Death(reason=str(error)))
             await dialling.pause()
 
-    async def retire(self) -> None:
+    async def retire(self, *, is_replaced: bool) -> None:
         """End our session at the broker, which would keep messages for us.
 
         Raises:
             ConnectionLost: no broker, or it refuses.
         """
-        self._subscribed.remove()
+        if not is_replaced:
+            self._subscribed.remove()
         wanted = replace(self._wanted, clean=True, expiry_s=0, watch="", dropped=())
         async with connected(wanted, self._dialling.version):
             return

@@ -180,12 +180,13 @@ class Resumption:
         if in_vain >= _MOST_RESUMPTIONS or (refused and self.resumptions):
             self.forget()
 
-    def remove(self) -> tuple[str, str]:
+    def remove(self, *, keeps_file: bool) -> tuple[str, str]:
         """Nobody comes back to the session; its server's url and its secret, empty: there is
-        none."""
+        none. `keeps_file`: it is another source's by now."""
         left = self.url, self._resume.secret if self._resume is not None else ""
         self.forget()
-        self._file.remove()
+        if not keeps_file:
+            self._file.remove()
         return left
 
     def forget(self) -> None:

@@ -109,9 +109,9 @@ class OpcuaSource:
             if self._alarms is not None:
                 self._alarms.close()
 
-    async def retire(self) -> None:
+    async def retire(self, *, is_replaced: bool) -> None:
         """End the session that was left to be resumed. Raises SessionLost where it cannot be."""
-        url, secret = self._resumption.remove()
+        url, secret = self._resumption.remove(keeps_file=is_replaced)
         for server in [each for each in self._servers.all if each.url == url]:
             await self._dialler.end_session(server, secret)
 

@@ -173,7 +173,6 @@ async def test_a_source_that_ends_before_its_first_message_leaves_no_session(
         async with taking(source):
             await until(lambda: source._live is not None, "a session")
         async with Client(server.url) as client:
-
             counts = [client.get_node(f"i={each}") for each in (2277, 2285)]
             found: list[list[int]] = []
 

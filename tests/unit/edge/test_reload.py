@@ -50,8 +50,8 @@ class Machine:
         finally:
             self._log.append(f"stop {self.model.id}")
 
-    async def retire(self) -> None:
-        self._log.append(f"retire {self.model.id}")
+    async def retire(self, *, is_replaced: bool) -> None:
+        self._log.append(f"retire {self.model.id} {self.model.url} {is_replaced}")
 
 
 class Gateway:
@@ -150,10 +150,13 @@ async def test_a_change_touches_only_the_source_that_it_changes(tmp_path: Path) 
         write(tmp_path / "p", plant({"a": A, "b": "opc.tcp://other:4840", "d": C}))
         await until(lambda: "d" in gateway.urls and gateway.connected, "the change")
         assert gateway.urls == {"a": A, "b": "opc.tcp://other:4840", "d": C}
-        await until(lambda: {"retire b", "retire c"} <= set(gateway.log), "the farewells")
+        await until(
+            lambda: {f"retire b {B} True", f"retire c {C} False"} <= set(gateway.log),
+            "the farewells",
+        )
         # a goes on; b has another address, and ends what it had at the one before.
         assert sorted(gateway.log) == [
-            "retire b", "retire c", "start b opc.tcp://other:4840", "start d opc.tcp://c:4840",
+            f"retire b {B} True", f"retire c {C} False", "start b opc.tcp://other:4840", "start d opc.tcp://c:4840",
             "stop b", "stop c",
         ]  # fmt: skip
 
@@ -254,6 +257,21 @@ async def test_a_change_that_does_not_connect_is_taken_back_and_stays_so_until_i
         await until(lambda: gateway.reload.shown()["taken_back"] == {}, "forgotten")
 
 
+async def test_an_address_that_is_corrected_keeps_what_is_left_there(tmp_path: Path) -> None:
+    """Nor does one that is corrected to a third address leave anything at the first."""
+    away = "opc.tcp://away:4840"
+    write(tmp_path / "p", plant({"a": A, "b": B}))
+    async with Gateway(tmp_path / "p", tmp_path, trial_s=30).running() as gateway:
+        for id, good in (("a", A), ("b", C)):
+            write(tmp_path / "p", plant({"a": A, "b": B} | {id: away}))
+            await until(lambda id=id: gateway.urls[id] == away, "the mistake")  # type: ignore[misc]
+            write(tmp_path / "p", plant({"a": A, "b": B} | {id: good}))
+            await until(lambda id=id, good=good: gateway.urls[id] == good, "the correction")  # type: ignore[misc]
+            await until(lambda: gateway.connected and not gateway.reload._trying, "the end of it")
+        await until(lambda: f"retire b {B} True" in gateway.log, "what is left at the first")
+        assert not any(each.startswith("retire a " + A) for each in gateway.log)
+
+
 async def test_a_change_that_was_good_is_not_taken_back_by_a_restart_while_the_server_is_away(
     tmp_path: Path,
 ) -> None:
@@ -289,7 +307,7 @@ async def test_a_source_that_becomes_another_gateways_leaves_this_one(tmp_path: 
         changed = plant({"a": A, "b": "mqtt://b"}, kinds={"b": "sparkplug"})
         write(tmp_path / "p", changed)
         await until(lambda: gateway.urls == {"a": A}, "the change")
-        await until(lambda: "retire b" in gateway.log, "its farewell")
+        await until(lambda: f"retire b {B} False" in gateway.log, "its farewell")
 
 
 async def test_assets_that_went_are_told_once_and_over_a_restart(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Reload:
         self._plant_before: dict[str, Plant] = {}
         self._trying: dict[str, float] = {}
         self._runs: dict[str, str] = {}
-        self._left: dict[str, Source] = {}
+        self._left: dict[str, list[Source]] = {}
         self._terms: dict[str, str] = {}
         self._first: list[Source] = []
         self._refused = ""
@@ -241,9 +241,9 @@ class Reload:
                 self._trying[key] = time.monotonic() + self._trial_s
                 # What is kept for us at the place before is needed for the way back.
                 if key in left:
-                    self._left.setdefault(key, left[key])
+                    self._left.setdefault(key, []).append(left[key])
             elif key in left:
-                running.retire(left[key])
+                running.retire(left[key], is_replaced=True)
         self._tell()
 
     def _before_change(self, key: str, terms: str) -> Before:
@@ -257,13 +257,17 @@ class Reload:
     async def _judge(self, running: RunningSources) -> None:
         """Let those go that connected with their change, and take the others back in time."""
         for key, until in list(self._trying.items()):
-            condition = _condition(running.get(key))
+            source = running.get(key)
+            condition = _condition(source)
             if condition is None or condition.state in CONNECTED:
                 del self._trying[key]
                 # On the disk too: a restart shall not take back what was good.
                 self._is_dirty |= self._before.pop(key, None) is not None
-                if (left := self._left.pop(key, None)) is not None:
-                    running.retire(left)
+                for left in self._left.pop(key, []):
+                    # An address that is corrected to the one of before has come back to what was
+                    # left there.
+                    if source is None or left.model.url != source.model.url:
+                        running.retire(left, is_replaced=True)
             elif condition.state is not SourceState.CONNECTING or time.monotonic() > until:
                 await self._take_back(key, condition.reason or "no connection", running)
 

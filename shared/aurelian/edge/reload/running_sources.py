@@ -19,9 +19,10 @@ _RETIRE_S = 10.0
 class Retiring(Protocol):
     """A source that leaves something at its machine, server or broker to come back to."""
 
-    async def retire(self) -> None:
-        """End that too: it was taken out of the plant. Called once its `deliveries` have ended;
-        what cannot be reached is left."""
+    async def retire(self, *, is_replaced: bool) -> None:
+        """End that too: it was taken out of the plant, or (`is_replaced`) one of its key is at
+        another address now and has the files of both. Called once its `deliveries` have ended; what
+        cannot be reached is left."""
 
 
 class RunningSources:
@@ -64,15 +65,15 @@ class RunningSources:
         await asyncio.wait([task for _, task in ending.values()])
         for key, (source, _) in ending.items():
             del self._sources[key]
-            if key in retired and (leaving := self.retire(source)) is not None:
+            if key in retired and (leaving := self.retire(source, is_replaced=False)) is not None:
                 self._retiring[key] = leaving
 
-    def retire(self, source: Source) -> asyncio.Task[None] | None:
+    def retire(self, source: Source, *, is_replaced: bool) -> asyncio.Task[None] | None:
         """Let a source that ended give up what it left at its server; None: it leaves nothing."""
         if not isinstance(source, Retiring):
             return None
         key = source.model.key
-        return self._group.create_task(_retire(source, key), name=f"retire {key}")
+        return self._group.create_task(_retire(source, key, is_replaced), name=f"retire {key}")
 
     async def _run(self, source: Source) -> None:
         leaving = self._retiring.pop(source.model.key, None)
@@ -82,11 +83,11 @@ class RunningSources:
         await self._forward(source)
 
 
-async def _retire(source: Retiring, key: str) -> None:
+async def _retire(source: Retiring, key: str, is_replaced: bool) -> None:
     fields = {"source": key}
     try:
         async with asyncio.timeout(_RETIRE_S):
-            await source.retire()
+            await source.retire(is_replaced=is_replaced)
     except (OSError, TimeoutError) as error:
         # It ends by itself there, when the session's time is over.
         fields["error"] = str(error) or type(error).__name__
