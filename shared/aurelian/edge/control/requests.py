@@ -1,0 +1,153 @@
+"""Bodies of the control API's requests, read with their bounds. Used by `app.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from aurelian.edge.control.connector import Choice
+from aurelian.edge.control.planning import Place
+from aurelian.edge.control.problems import wrong
+from aurelian.model.source_model import SourceModel
+
+MOST_BYTES = 1_000_000
+MOST_SECONDS = 300.0
+_MOST_PATTERNS, _MOST_ROWS = 200, 20_000
+
+Text = Annotated[str, Field(max_length=2000)]
+Patterns = Annotated[list[Text], Field(max_length=_MOST_PATTERNS)]
+Name = Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
+
+_B = TypeVar("_B", bound=BaseModel)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class LadderBody(_Body):
+    """Of `POST /ladder`: a source's fields, or the key of one of the plant files."""
+
+    source: dict[str, object] | None = None
+    key: Text = ""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> LadderBody:
+        if (self.source is None) == (not self.key):
+            raise ValueError("say `source` or `key`")
+        return self
+
+
+class LookBody(_Body):
+    """Of `POST /looks`."""
+
+    source: dict[str, object]
+    choose: Patterns = []
+    leave_out: Patterns = []
+    seconds: float = Field(6.0, gt=0, le=MOST_SECONDS)
+
+
+class PlanBody(_Body):
+    """Of `POST /looks/ID/plan`: what is wanted of a look, and where it goes."""
+
+    rows: list[Text] = Field([], max_length=_MOST_ROWS)
+    states: dict[Text, dict[Text, Text] | Text] = Field({}, max_length=_MOST_ROWS)
+    company: Name | None = None
+    site: Name | None = None
+    time_zone: Text | None = None
+    area: Name = "hall"
+    line: Name = "line-1"
+
+    @property
+    def choice(self) -> Choice:
+        """What is wanted."""
+        return Choice(frozenset(self.rows), self.states, self.area, self.line)
+
+    @property
+    def place(self) -> Place:
+        """Where it goes."""
+        return Place(self.company, self.site, self.time_zone, self.area, self.line)
+
+
+class WriteBody(PlanBody):
+    """Of `POST /looks/ID/write`. `before`: as the plan answered it."""
+
+    before: Text
+
+
+class DryRunBody(PlanBody):
+    """Of `POST /dry-run`: a look with a plan of it, or the key of a source of the plant files."""
+
+    look: Text = ""
+    key: Text = ""
+    seconds: float = Field(60.0, gt=0, le=MOST_SECONDS)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> DryRunBody:
+        if (not self.look) == (not self.key):
+            raise ValueError("say `look` or `key`")
+        return self
+
+
+class TrustBody(_Body):
+    """Of `POST /trust`: the whole fingerprint."""
+
+    sha256: str = Field(pattern=r"\A[0-9A-Fa-f]{64}\Z")
+
+
+async def read_body(request: Request, kind: type[_B]) -> _B:
+    """The body of a request.
+
+    Raises:
+        Problem: it is too large, or not such a body; says nothing of what was sent.
+    """
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MOST_BYTES:
+            raise wrong(
+                413, f"the body is larger than {MOST_BYTES} bytes", "ask for less at one time"
+            )
+    try:
+        return kind.model_validate_json(bytes(data))
+    except ValidationError as error:
+        raise wrong(422, _said(error), "correct the request's body") from None
+
+
+def model_of(fields: Mapping[str, object], password_file: str | None) -> SourceModel:
+    """A source of its fields; `password_file`: of the password that came with them.
+
+    Raises:
+        Problem: it cannot be one; says nothing of the password.
+    """
+    given = {name: value for name, value in fields.items() if name != "password"}
+    if password_file is not None:
+        given.pop("password_env", None)
+        given["password_file"] = password_file
+    try:
+        return SourceModel.model_validate(given)
+    except ValidationError as error:
+        raise wrong(422, _said(error, "source"), "correct the fields of the source") from None
+
+
+def password_in(fields: Mapping[str, object]) -> str | None:
+    """The password that came with a source's fields; None: none did.
+
+    Raises:
+        Problem: it is no text.
+    """
+    password = fields.get("password")
+    if password is None or isinstance(password, str):
+        return password
+    raise wrong(422, "source.password: a text is wanted here", "send the password as a text")
+
+
+def _said(error: ValidationError, of: str = "") -> str:
+    said = []
+    for each in error.errors(include_input=False, include_url=False):
+        place = ".".join(filter(None, (of, *map(str, each["loc"])))) or "body"
+        said.append(f"{place}: {each['msg'].removeprefix('Value error, ')}")
+    return "; ".join(said[:10])
