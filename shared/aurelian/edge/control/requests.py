@@ -19,7 +19,7 @@ _MOST_PATTERNS, _MOST_ROWS = 200, 20_000
 
 Text = Annotated[str, Field(max_length=2000)]
 Patterns = Annotated[list[Text], Field(max_length=_MOST_PATTERNS)]
-Name = Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 _B = TypeVar("_B", bound=BaseModel)
 
@@ -95,7 +95,7 @@ class DryRunBody(PlanBody):
 class TrustBody(_Body):
     """Of `POST /trust`: the whole fingerprint."""
 
-    sha256: str = Field(pattern=r"\A[0-9A-Fa-f]{64}\Z")
+    sha256: str = Field(pattern=r"^[0-9A-Fa-f]{64}$")
 
 
 async def read_body(request: Request, kind: type[_B]) -> _B:

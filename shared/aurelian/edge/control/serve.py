@@ -67,8 +67,9 @@ async def keep_serving(
         except (OSError, KeyFileError) as error:
             why = str(error)
         except Exception as error:
-            log.exception("the control API crashed")
             why = f"it crashed: {type(error).__name__}; the log says why"
+            if why != said:
+                log.exception("the control API crashed")
         health.control = {"url": None, "refused": why}
         if why != said:
             said = why
