@@ -22,7 +22,6 @@ from aurelian.edge.control.connector import (
     Planned,
     Row,
 )
-from aurelian.edge.control.planning import local_time_zone
 from aurelian.edge.globs import PatternError
 from aurelian.edge.ladder import Step
 from aurelian.edge.proposals.proposal import Proposal, Sureness
@@ -30,6 +29,7 @@ from aurelian.model.addresses import AddressError
 from aurelian.model.plant import Plant
 from aurelian.model.plant_parts import Role
 from aurelian.model.source_model import SourceModel
+from aurelian.runtime.machine_zone import local_time_zone
 from opcua_gateway.browse.plant_snippet import Placed, placed
 from opcua_gateway.browse.walk import Node
 from opcua_gateway.connect.dry_run import DryRun, dry_run

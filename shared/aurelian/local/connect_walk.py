@@ -19,7 +19,6 @@ from aurelian.edge.control.planning import Fields as Fields
 from aurelian.edge.control.planning import NewSource as NewSource
 from aurelian.edge.control.planning import Place as Place
 from aurelian.edge.control.planning import SeveralSites, fitting, plan_change
-from aurelian.edge.control.planning import local_time_zone as local_time_zone
 from aurelian.edge.ladder import Rung, Step, Verdict
 from aurelian.edge.proposals.state_words import Answer, StateQuestion
 from aurelian.local.terminal import give_up, terminal
@@ -27,6 +26,7 @@ from aurelian.model.plant import Plant
 from aurelian.model.plant_parts import check_zone
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
+from aurelian.runtime.machine_zone import local_time_zone as local_time_zone
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _NAME_ONE = "name one: --company and --site"

@@ -122,16 +122,6 @@ def plan_change(folder: Path, sources: Sequence[NewSource], place: Place) -> Cha
     return Change(path, before, after, parse_plant(path, after))
 
 
-def local_time_zone() -> str:
-    """The zone of this machine's clock; UTC where it does not say."""
-    try:
-        target = str(Path("/etc/localtime").resolve(strict=True))
-    except OSError:
-        return "UTC"
-    _, found, zone = target.partition("/zoneinfo/")
-    return zone.removeprefix("posix/") if found and "/" in zone else "UTC"
-
-
 def _new_file(folder: Path, source: Fields, units: Sequence[Fields], place: Place) -> Change:
     company, site, zone = place.company, place.site, place.time_zone
     assert company is not None and site is not None and zone is not None  # it is settled
