@@ -58,7 +58,7 @@ class Change:
     @property
     def digest(self) -> str:
         """SHA-256 of the file that it changes; empty: it is new."""
-        return "" if self.before is None else hashlib.sha256(self.before).hexdigest()
+        return "" if self.before is None else digest_of(self.before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,11 @@ class NewSource:
 
     fields: Fields
     units: Sequence[tuple[str, str, Fields]] = ()
+
+
+def digest_of(data: bytes) -> str:
+    """SHA-256 of a file's content."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:

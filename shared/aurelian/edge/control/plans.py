@@ -12,12 +12,15 @@ from aurelian.edge.control.connector import Choice, Connector, NotPossible, Plan
 from aurelian.edge.control.looks import KeptLook
 from aurelian.edge.control.planning import (
     Change,
+    Fields,
     NewSource,
     Place,
     SeveralSites,
+    digest_of,
     fitting,
     plan_change,
 )
+from aurelian.model.plant import Plant
 from aurelian.model.plant_file import PlantError, folders_of, plant_files, read_plants
 from aurelian.model.plant_new import SCHEMA_FILE
 from aurelian.model.plant_parts import check_zone
@@ -78,12 +81,11 @@ class Plans:
             NotPossible: as `plan`.
             OSError: the disk does not take it.
         """
+        self._check_unchanged(place, before)
         plan = self.plan(kept, choice, place)
         change = plan.change
         if change.digest != before:
-            raise ChangedMeanwhileError(
-                f"{change.path} was changed since the plan was made: nothing is written; plan again"
-            )
+            raise _changed(change.path)
         change.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if plan.secret is not None and kept.password is not None:
             kept.password.keep(plan.secret)
@@ -109,17 +111,26 @@ class Plans:
         else:
             self._check_new(folder, place)
         sources, secret = [], None
+        names = _names_in(found[1] if found is not None else None)
         for each in planned:
             fields = dict(each.fields)
             if is_real and kept.names_password(fields):
                 # One for all sources of a look: it is one password.
                 secret = secret or self._secret(place, str(fields["id"]))
                 fields = kept.settled(fields, secret)
-            sources.append(NewSource(fields, each.units))
+            sources.append(NewSource(fields, _renamed(each, names)))
         change = plan_change(folder, sources, place)
         self._check_all(change)
         keys = [f"{change.plant.path}/{each.fields['id']}" for each in sources]
         return Plan(change, keys, secret)
+
+    def _check_unchanged(self, place: Place, before: str) -> None:
+        """Whatever else is in the way: who knows an older file has to look at the new one."""
+        with suppress(SeveralSites, PlantError):
+            found = fitting(self._folder(), place)
+            path = found[0] if found is not None else None
+            if (digest_of(path.read_bytes()) if path is not None else "") != before:
+                raise _changed(path or self._folder())
 
     def _folder(self) -> Path:
         folders = folders_of(self._plant)
@@ -156,3 +167,41 @@ class Plans:
         """The plant files of all folders with the change in them, as the gateway will read them."""
         files = {str(path): path.read_bytes() for path in plant_files(self._plant)}
         read_plants({**files, str(change.path): change.after})
+
+
+def _names_in(plant: Plant | None) -> dict[tuple[str, str], set[str]]:
+    """Names of the units at each area and line."""
+    lines = plant.lines() if plant is not None else ()
+    return {
+        (each.area.name, each.model.name): {unit.model.name for unit in each.units}
+        for each in lines
+    }
+
+
+def _renamed(
+    planned: Planned, names: dict[tuple[str, str], set[str]]
+) -> list[tuple[str, str, Fields]]:
+    """The units by names that nobody has at their line, which are added to `names`: of two machines
+    of one make each calls itself the same."""
+    units = []
+    for area, line, fields in planned.units:
+        taken = names.setdefault((area, line), set())
+        name = free = str(fields["name"])
+        number = 1
+        while free in taken:
+            number += 1
+            free = f"{name[:59]}-{number}"
+        taken.add(free)
+        if free != name:
+            fields = {**fields, "name": free}
+            if planned.fields.get("kind") != "opcua":
+                # A topic or a birth calls it as before.
+                fields.setdefault("address", name)
+        units.append((area, line, fields))
+    return units
+
+
+def _changed(path: Path) -> ChangedMeanwhileError:
+    return ChangedMeanwhileError(
+        f"{path} was changed since the plan was made: nothing is written; plan again"
+    )
