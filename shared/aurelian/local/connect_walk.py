@@ -25,6 +25,7 @@ from aurelian.model.plant_new import new_plant
 from aurelian.model.plant_parts import check_zone
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
+from aurelian.runtime.machine_zone import local_time_zone as local_time_zone
 
 Fields = Mapping[str, object]
 
@@ -237,16 +238,6 @@ def checked_source(fields: Mapping[str, object], otherwise: str) -> SourceModel:
             for each in error.errors()
         )
         give_up(said, otherwise, code=2)
-
-
-def local_time_zone() -> str:
-    """The zone of this machine's clock; UTC where it does not say."""
-    try:
-        target = str(Path("/etc/localtime").resolve(strict=True))
-    except OSError:
-        return "UTC"
-    _, found, zone = target.partition("/zoneinfo/")
-    return zone.removeprefix("posix/") if found and "/" in zone else "UTC"
 
 
 def _fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:
