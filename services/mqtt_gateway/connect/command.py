@@ -26,9 +26,9 @@ from aurelian.local.terminal import give_up
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
 from mqtt_gateway.connect.asking import settle_states
-from mqtt_gateway.connect.composing import compose, free_name, is_known, sources_of
+from mqtt_gateway.connect.composing import compose, free_name, is_known, name_of, sources_of
 from mqtt_gateway.connect.propose import Proposals, ProposedSource, propose
-from mqtt_gateway.connect.saying import name_of, show_proposals, show_tree
+from mqtt_gateway.connect.saying import show_proposals, show_tree
 from mqtt_gateway.connect.topic_tree import tree_of
 from mqtt_gateway.connect.walk import Walk
 from mqtt_gateway.settings import MqttGatewaySettings

@@ -67,6 +67,23 @@ def is_known(source: ProposedSource, known: Sequence[SourceModel]) -> SourceMode
     return None
 
 
+def name_of(source: ProposedSource) -> str:
+    """What a source is, for people."""
+    fields = source.fields
+    if fields["kind"] == "sparkplug":
+        return f"Sparkplug, group {fields['group']}"
+    topics = fields.get("topics", [fields])
+    entries = topics if isinstance(topics, list) else [fields]
+    return f"MQTT, {', '.join(map(_entry, entries))}"
+
+
+def _entry(entry: Mapping[str, object]) -> str:
+    payload = entry.get("payload", "json")
+    return (
+        f"{entry['topic']} ({payload})" if entry.get("topic") else f"{payload}, at its own topics"
+    )
+
+
 def misplaced(unit: ProposedUnit) -> str:
     """Why a unit can stand in no plant file, one sentence; empty: it can."""
     odd = [each for each in (unit.area, unit.line) if each and not _NAME.fullmatch(each)]
