@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,18 +84,18 @@ class Site:
         async with running(runs), running(self.historian.follow("log-1")):
             yield
 
-    async def send(self, *values: object, key: str = "opcua-1") -> None:
+    async def send(self, *values: object, key: str = "") -> None:
         async with Producer(self.settings, "test") as producer:
             for each in values:
                 data = each if isinstance(each, bytes) else json.dumps(each).encode()
-                await producer.send(COMMANDS, key, data)
+                await producer.send(COMMANDS, key or self.settings.gateway, data)
 
     def answers(self) -> dict[str, list[tuple[int, str]]]:
         found: dict[str, list[tuple[int, str]]] = {}
         for event in self.historian.events:
-            if event.HasField("command_result"):
+            if event.HasField("command_result") and event.gateway == self.settings.gateway:
                 result = event.command_result
-                assert event.gateway == "opcua-1" and event.owner == "pilot-x"
+                assert event.owner == "pilot-x"
                 found.setdefault(result.id, []).append((result.outcome, result.said))
         return found
 
@@ -104,10 +106,32 @@ class Site:
         return {id: each[0] for id, each in found.items()}
 
 
-@pytest.fixture
-async def site(broker: servers.KafkaServer, settings: GatewaySettings) -> Site:
-    await create_topics(broker.bootstrap)
+def site_at(bootstrap: str, folder: Path) -> Site:
+    plants = folder / "plants"
+    plants.mkdir()
+    (plants / "north.yaml").write_text(PLANT)
+    settings = GatewaySettings(
+        gateway=f"commands-{time.time_ns()}",
+        kafka_bootstrap=bootstrap,
+        kafka_timeout_s=2,
+        plant=plants,
+        state=folder / "state",
+        outbox_min_free=0.0,
+    )
     return Site(settings, Connects(), Historian(settings))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[servers.KafkaServer]:
+    """One for all tests; the last one kills it and starts it in a thread, with which it ends."""
+    with servers.kafka_broker() as started:
+        yield started
+
+
+@pytest.fixture
+async def site(server: servers.KafkaServer, tmp_path: Path) -> Site:
+    await create_topics(server.bootstrap)
+    return site_at(server.bootstrap, tmp_path)
 
 
 async def test_each_command_is_executed_and_answered_and_what_is_none_stops_nothing(
@@ -175,24 +199,26 @@ async def test_nothing_is_done_twice_by_a_restart_and_what_it_cut_off_is_said(si
     assert site.connects.trusted == [GOOD, GOOD]  # t1 and t2
 
 
-async def test_a_gateway_takes_commands_again_when_kafka_is_back(
-    site: Site, broker: servers.KafkaServer
-) -> None:
-    async with running(
-        run_gateway(
-            site.settings,
-            Health("opcua_gateway"),
-            lambda *_: [],
-            connector=site.connects,  # type: ignore[arg-type]
+async def test_the_command_line_says_what_became_of_a_command(site: Site, tmp_path: Path) -> None:
+    changed = tmp_path / "north.yaml"
+    changed.write_text(PLANT.replace("[0, 1000]", "[0, 500]"))
+    now = site.settings.plant / "north.yaml"
+
+    async def said(*arguments: str) -> tuple[int | None, dict[str, str]]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "aurelian.cli", "command", site.settings.gateway),
+            *(*arguments, "--json", "--bootstrap", site.settings.kafka_bootstrap),
+            stdout=asyncio.subprocess.PIPE,
         )
-    ):
-        await asyncio.sleep(0.5)
-        await asyncio.to_thread(broker.kill)
-        await asyncio.to_thread(broker.start)
-        await create_topics(broker.bootstrap)
-        async with running(site.historian.follow("log-2")):
-            await site.send(command("t1", "trust", sha256=GOOD))
-            await site.answered("t1")
+        out, _ = await process.communicate()
+        return process.returncode, json.loads(out)
+
+    async with site.gateway():
+        code, answer = await said("trust", ":".join(GOOD[n : n + 2] for n in range(0, 64, 2)))
+        assert (code, answer["outcome"], answer["said"]) == (0, "done", "trusted: CN=press")
+        code, answer = await said("apply", str(changed), "--was", str(now))
+        assert (code, answer["outcome"]) == (0, "done")
+    assert now.read_text() == changed.read_text()
 
 
 async def execute(
@@ -260,3 +286,23 @@ def test_ids_that_are_forgotten_are_not_executed_either(tmp_path: Path) -> None:
     lost.read(100)
     assert lost.knows("any", 100) and not lost.knows("any", 101)
     lost.begin("next", 101, "", "")  # it is made anew
+
+
+async def test_a_gateway_takes_commands_again_when_kafka_is_back(
+    site: Site, server: servers.KafkaServer
+) -> None:
+    async with running(
+        run_gateway(
+            site.settings,
+            Health("opcua_gateway"),
+            lambda *_: [],
+            connector=site.connects,  # type: ignore[arg-type]
+        )
+    ):
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        await create_topics(server.bootstrap)
+        async with running(site.historian.follow("log-2")):
+            await site.send(command("t1", "trust", sha256=GOOD))
+            await site.answered("t1")

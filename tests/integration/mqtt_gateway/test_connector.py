@@ -9,12 +9,14 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 
 from aurelian.edge.control.connector import Choice, FoundSource, Look, NotPossible, Planned, Row
+from aurelian.edge.control.pinned import pin
 from aurelian.edge.ladder import Rung, Step, Verdict
 from aurelian.local.connect_walk import NewSource, Place, plan_sources
 from aurelian.model.plant import Plant
@@ -129,7 +131,7 @@ async def test_a_look_with_a_password_and_odd_json_becomes_a_file_that_its_trial
             assert units == {"Presse-7", "oven"}
             assert not source.known_as and source.fields["user"] == USER
             assert PASSWORD not in repr(source.fields) and "password_file" in source.fields
-            json.dumps([each.__getstate__() for each in source.rows], allow_nan=False)  # type: ignore[operator]
+            json.dumps([asdict(each) for each in source.rows], allow_nan=False)
             state = next(each for name, each in found.items() if name == "oven/vals.Zustand")
             assert (state.value, state.quality) == (7, "good") and state.question is not None
             assert state.question["key"] == "7" and "oven" in str(state.question["text"])
@@ -236,16 +238,34 @@ async def test_a_certificate_that_nobody_signed_is_pinned_by_the_ladders_own_fac
         url = f"mqtts://127.0.0.1:{broker.port['tls']}"
 
         async def climbed(**more: object) -> list[Step]:
-            return [each async for each in connector.climb(model_of(url, **more))]
+            steps = []
+            async for each in connector.climb(model_of(url, **more)):
+                steps.append(each)
+                if each.rung is Rung.SUBSCRIBE:
+                    break  # nothing is sent here
+            return steps
 
         failed = (await climbed())[-1]
         assert failed.rung is Rung.CERTIFICATE and failed.code == "E1452"
+        sha256, pem = failed.facts["sha256"].replace(":", "").lower(), failed.facts["pem"]
         with pytest.raises(NotPossible) as error:
-            connector.trust(failed.facts["sha256"].replace(":", ""))
+            connector.trust(sha256)
         assert "ca_file" in error.value.step and not connector.certificates()
-        pinned = tmp_path / "pinned.pem"
-        pinned.write_text(failed.facts["pem"])
-        steps = await climbed(tls={"ca_file": str(pinned)})
+        folder = tmp_path / "secrets"
+        other = make("other", uris=(), hosts=("127.0.0.1",)).pem.decode()
+        for wrong in (
+            (sha256, other),
+            (sha256, pem + other),
+            (sha256, "no certificate"),
+            (sha256[:63], pem),
+            ("../" + sha256[3:], pem),
+        ):
+            with pytest.raises(NotPossible):
+                pin(folder, *wrong)
+        assert not folder.exists()
+        subject, file = pin(folder, sha256, pem)
+        assert pin(folder, sha256, pem) == (subject, file) and subject == "CN=itself"
+        steps = await climbed(tls={"ca_file": str(file)})
     certificate = next(each for each in steps if each.rung is Rung.CERTIFICATE)
     assert certificate.verdict is Verdict.PASSED
     assert any(each.rung is Rung.SUBSCRIBE for each in steps)
