@@ -23,6 +23,8 @@ from aurelian.edge.assembly import Delivery as Delivery
 from aurelian.edge.asset_records import PlantAssets
 from aurelian.edge.contract import Reading as Reading
 from aurelian.edge.contract import Reject as Reject
+from aurelian.edge.control.command_work import CommandWork
+from aurelian.edge.control.commands import Commands
 from aurelian.edge.control.connector import Connector
 from aurelian.edge.control.serve import keep_serving
 from aurelian.edge.drain import Drain
@@ -198,6 +200,10 @@ async def run_gateway(
                 kafka_side.create_task(drain.listen(), name="listen")
                 watching = _watch(outbox, sources, settings.gateway, health, states, reload)
                 kafka_side.create_task(watching, name="watch outbox")
+                work = CommandWork(settings.plant, lambda: reload.plants, connector)
+                kept = settings.state / "commands.json"
+                commands = Commands(settings, settings.gateway, outbox, work, kept)
+                kafka_side.create_task(commands.follow(), name="take commands")
                 machine_side.create_task(reload.follow(sources), name="follow plant files")
                 if connector is not None:
                     serving = keep_serving(settings, health, connector, lambda: reload.plants)

@@ -190,7 +190,15 @@ class Control:
 
     async def _trust(self, request: Request) -> Response:
         body = await read_body(request, TrustBody)
-        trusted = await _possible(asyncio.to_thread(self._connector.trust, body.sha256.lower()))
+        sha256 = body.sha256.lower()
+        if body.pem:
+            # The library is needed here alone.
+            from aurelian.edge.control.pinned import pin
+
+            folder = (self._around.secrets / "certificates").absolute()
+            subject, file = await _possible(asyncio.to_thread(pin, folder, sha256, body.pem))
+            return JSONResponse({"trusted": subject, "file": str(file)})
+        trusted = await _possible(asyncio.to_thread(self._connector.trust, sha256))
         return JSONResponse({"trusted": trusted})
 
     def _lines(

@@ -15,6 +15,7 @@ from aurelian.model.source_model import SourceModel
 
 MOST_BYTES = 1_000_000
 MOST_SECONDS = 300.0
+_PLACE = ("company", "site", "time_zone", "area", "line")
 _MOST_PATTERNS, _MOST_ROWS = 200, 20_000
 
 Text = Annotated[str, Field(max_length=2000)]
@@ -61,6 +62,14 @@ class PlanBody(_Body):
     area: Name = "hall"
     line: Name = "line-1"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, given: object) -> object:
+        """What a form leaves empty is not said."""
+        if not isinstance(given, dict):
+            return given
+        return {name: each for name, each in given.items() if each != "" or name not in _PLACE}
+
     @property
     def choice(self) -> Choice:
         """What is wanted."""
@@ -93,8 +102,11 @@ class DryRunBody(PlanBody):
 
 
 class TrustBody(_Body):
-    """Of `POST /trust`: the whole fingerprint."""
+    """Of `POST /trust`: the whole fingerprint. `pem`: the certificate, where a plant file names its
+    file; `id`: of the source that it is for."""
 
+    pem: str = Field("", max_length=65_536)
+    id: Text = ""
     sha256: str = Field(pattern=r"^[0-9A-Fa-f]{64}$")
 
 
