@@ -216,6 +216,10 @@ async def test_the_newest_looks_are_kept(tmp_path: Path) -> None:
             ids.append(row["look"])
         assert (await refusal(client.ask("POST", f"/looks/{ids[0]}/plan", PLACE))).status == 404
         assert (await client.ask("POST", f"/looks/{ids[1]}/plan", PLACE))["keys"]
+        named = {"kind": "opcua", "url": "127.0.0.1:1", "id": "", "user": ""}
+        *_, other = await all_of(client.lines("/looks", {"source": named}))
+        fields = other["sources"][0]["fields"]
+        assert fields == {"id": "127.0.0.1", "kind": "opcua", "url": "opc.tcp://127.0.0.1:1"}
         (row,) = row["sources"][0]["rows"]
         assert row["value"] == ["nan", "00ff", "?", {"1": "inf"}]
 

@@ -27,6 +27,7 @@ from aurelian.edge.control.requests import (
     PlanBody,
     TrustBody,
     WriteBody,
+    completed,
     model_of,
     password_in,
     read_body,
@@ -224,7 +225,10 @@ class Control:
 
     async def _model(self, fields: dict[str, object]) -> tuple[SourceModel, Password | None]:
         """A source of its fields, and the password that came with them."""
-        password = await asyncio.to_thread(self._passwords.hold, password_in(fields))
+        word = password_in(fields)
+        known = {each.id for plant in self._around.plants() for each in plant.sources}
+        fields = completed(fields, known)
+        password = await asyncio.to_thread(self._passwords.hold, word)
         try:
             model = model_of(fields, None if password is None else str(password.file))
             if model.kind not in self._connector.kinds:

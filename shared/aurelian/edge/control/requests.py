@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -145,6 +147,29 @@ def model_of(fields: Mapping[str, object], password_file: str | None) -> SourceM
         raise wrong(422, _said(error, "source"), "correct the fields of the source") from None
 
 
+def completed(fields: Mapping[str, object], taken: Iterable[str]) -> dict[str, object]:
+    """A source's fields with what people leave out: the scheme of its address, and its id, which is
+    the host's name then, as nobody of `taken` has it."""
+    made = {name: each for name, each in fields.items() if each is not None and each != ""}
+    url = made.get("url")
+    if not isinstance(url, str):
+        return made
+    if "://" not in url:
+        url = made["url"] = f"{'opc.tcp' if made.get('kind') == 'opcua' else 'mqtt'}://{url}"
+    if "id" not in made:
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError:  # half an IPv6 address; the model says so
+            host = ""
+        name = free = re.sub(r"[^A-Za-z0-9_.-]", "-", host).strip("-_.")[:60] or "source"
+        known, number = set(taken), 1
+        while free in known:
+            number += 1
+            free = f"{name[:59]}-{number}"
+        made["id"] = free
+    return made
+
+
 def password_in(fields: Mapping[str, object]) -> str | None:
     """The password that came with a source's fields; None: none did.
 
@@ -152,7 +177,9 @@ def password_in(fields: Mapping[str, object]) -> str | None:
         Problem: it is no text.
     """
     password = fields.get("password")
-    if password is None or isinstance(password, str):
+    if password is None or (password == "" and not fields.get("user")):
+        return None
+    if isinstance(password, str):
         return password
     raise wrong(422, "source.password: a text is wanted here", "send the password as a text")
 
