@@ -174,6 +174,8 @@ class Lines:
         }
 
     def _learn_presence(self, event: codec.SourceEvent) -> None:
+        if event.WhichOneof("kind") == "command_result":
+            return  # of a gateway; its `source` may be none
         presence = self._presence(event.source)
         match event.WhichOneof("kind"):
             case "heartbeat":
