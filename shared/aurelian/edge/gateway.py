@@ -188,6 +188,7 @@ async def run_gateway(
                     outbox,
                     assets=assets,
                     new_assets=assets.changed,
+                    other_plants=lambda: assets.are_others,
                     gone=reload.gone_now,
                     told_gone=reload.forget_gone,
                     replication=settings.kafka_replication,
