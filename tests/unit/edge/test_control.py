@@ -288,16 +288,16 @@ async def test_a_certificate_that_was_compared_is_kept_for_a_plant_file(tmp_path
     store = TrustStore(tmp_path / "pki")
     own = store.own("urn:test", ["broker"], datetime.now(UTC))
     pem = x509.load_der_x509_certificate(own.der).public_bytes(Encoding.PEM).decode()
+    kept = tmp_path / "state" / "secrets" / "certificates" / f"{own.sha256.lower()}.pem"
     async with running(tmp_path, Scripted()) as client:
         body = {"sha256": own.sha256, "pem": pem, "id": "broker"}
         answer = await client.ask("POST", "/trust", body)
-        assert Path(answer["file"]).read_text() == pem and "Aurelian" in answer["trusted"]
+        assert answer["file"] == str(kept) and "Aurelian" in answer["trusted"]
+        assert kept.read_text() == pem
         for change in ({"sha256": "ab" * 32}, {"pem": pem[:-100]}, {"pem": own.key.decode()}):
             wrong = await refusal(client.ask("POST", "/trust", {**body, **change}))
             assert wrong.status == 422 and "PRIVATE" not in str(wrong)
-        assert [each.name for each in Path(answer["file"]).parent.iterdir()] == [
-            f"{own.sha256.lower()}.pem"
-        ]
+        assert list(kept.parent.iterdir()) == [kept]
 
 
 async def test_what_breaks_is_said_and_ends_nothing_else(
