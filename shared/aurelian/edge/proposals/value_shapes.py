@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import Enum
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median, pstdev
 
 MOST_STATES = 24
@@ -42,7 +42,12 @@ def shape_of(values: Sequence[object], times: Sequence[float] = ()) -> Shape:
         distinct = len(set(seen))
         if distinct == 1:
             return Shape.STILL
-        return Shape.WORDS if distinct <= MOST_STATES else Shape.MANY
+        # Words of a state come again; texts of which each is another one are times or numbers of
+        # orders, and what is made of digits is no word.
+        comes_again = distinct < len(list(groupby(seen)))
+        are_words = all(sum(map(str.isdigit, each)) * 2 <= len(each) for each in seen)
+        is_few = distinct <= MOST_STATES and are_words and (comes_again or distinct == 2)
+        return Shape.WORDS if is_few else Shape.MANY
     numbers = [float(each) for each in seen if isinstance(each, int | float)]
     if len(numbers) != len(seen) or not all(map(math.isfinite, numbers)):
         return Shape.UNKNOWN
