@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from asyncua.client.ua_session import UaSession
 
 from aurelian.edge.gateway import Delivery
 from aurelian.model.plant import Plant
+from opcua_gateway.resume import Resume, ResumeFile
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import OpcuaSource
 from opcua_gateway.sources import make_sources
@@ -196,6 +198,24 @@ async def test_a_source_that_ends_while_it_connects_leaves_no_session(
                 await asyncio.sleep(0)
         monkeypatch.undo()
         await nothing_is_left(server.url)
+
+
+async def test_the_session_is_remembered_while_the_event_loop_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With some hundred sources a slow disk would hold it up all the time."""
+    writers: list[threading.Thread] = []
+    original = ResumeFile._write
+
+    def write(self: ResumeFile, resume: Resume) -> None:
+        writers.append(threading.current_thread())
+        original(self, resume)
+
+    monkeypatch.setattr(ResumeFile, "_write", write)
+    async with node_opcua(tmp_path, nodes=1) as server:
+        async with taking(make_source(tmp_path, server.url, nodes=1)):
+            await until(lambda: bool(writers), "the file")
+            assert threading.main_thread() not in writers
 
 
 async def nothing_is_left(url: str) -> None:
