@@ -12,6 +12,7 @@ from asyncua import Client
 
 from aurelian.backbone.topics import create_topics
 from aurelian.edge.forward import SOURCE_RESTARTS
+from aurelian.model.time import now_us
 from aurelian.runtime.settings import KafkaSettings
 from tests.changing_plant import DEADLINE_S, KINDS, ChangingPlant
 from tests.integration.opcua_gateway.test_chaos_store import following
@@ -46,7 +47,7 @@ async def test_changes_at_random_touch_no_other_source(kafka: str, tmp_path: Pat
             await until(
                 lambda: len(plant.values_of(historian)) == SOURCES, "first values", DEADLINE_S
             )
-            before = plant.sessions()
+            before, began = plant.sessions(), now_us()
             counting = asyncio.create_task(server.count(1, 100_000, PAUSE_MS))
             kinds = list(KINDS) * OF_EACH
             chosen.shuffle(kinds)
@@ -78,8 +79,9 @@ async def test_changes_at_random_touch_no_other_source(kafka: str, tmp_path: Pat
         assert values[id_][1:] == list(range(1, int(values[id_][-1]) + 1)), id_
         assert SOURCE_RESTARTS.labels(f"reload/s/{id_}")._value.get() == 0
     ids = {f"reload/s/{id_}" for id_ in others}
-    gaps = [each for each in historian.events if each.source in ids and each.HasField("gap")]
-    assert gaps == []
+    # While all connect at once a machine without CPU left may lose a session that nobody changed.
+    gaps = [e for e in historian.events if e.source in ids and e.HasField("gap")]
+    assert [each for each in gaps if each.gap.to_time > began] == []
     # Assets of sources that went are there no more, those of the others are.
     names = {str(each["name"]) for each in historian.assets.values() if each["owner"] == "reload"}
     assert {f"u-{id_}" for id_ in plant.sources} <= names
