@@ -74,7 +74,11 @@ class Connect:
                 rows = answer.json()["sources"] if answer.status_code == 200 else []
             except (httpx.HTTPError, ValueError, KeyError, HTTPException):
                 continue
-            found += [each for each in rows if str(each["source"]).startswith(f"{owner}/")]
+            found += [
+                {**each, "gateway": gateway}
+                for each in rows
+                if str(each["source"]).startswith(f"{owner}/")
+            ]
         return found
 
     async def lines(
@@ -269,7 +273,7 @@ async def _own_key(connect: Connect, visitor: Visitor, key: object) -> tuple[str
     """The gateway of one of the company's sources."""
     for each in await connect.sources(visitor.owner):
         if each["source"] == key:
-            return _GATEWAYS.get(str(each.get("kind")), "opcua"), str(key)
+            return str(each["gateway"]), str(key)
     raise HTTPException(404, "no such source")
 
 
