@@ -26,6 +26,7 @@ from aurelian.edge.contract import Reject as Reject
 from aurelian.edge.control.command_work import CommandWork
 from aurelian.edge.control.commands import Commands
 from aurelian.edge.control.connector import Connector
+from aurelian.edge.control.serve import keep_serving
 from aurelian.edge.drain import Drain
 from aurelian.edge.forward import Source as Source
 from aurelian.edge.forward import forward as forward
@@ -105,6 +106,21 @@ class GatewaySettings(KafkaSettings):
         gt=0,
         description="a changed source that was connected and is not after this time is taken back",
     )
+    control_key_file: Path | None = Field(
+        None,
+        description="file with the key of the control API, made at the first start; default: "
+        "control.key in the state folder",
+    )
+    control_allow_remote: bool = Field(
+        False,
+        description="1: serve the control API on another address than loopback too, where its "
+        "port is closed to strangers",
+    )
+    secrets: Path | None = Field(
+        None,
+        description="folder for passwords of sources that are connected by the control API; "
+        "default: secrets in the state folder",
+    )
 
 
 MakeSources = Callable[[S, Sequence[Plant], Container[str]], Sequence[Source]]
@@ -172,6 +188,7 @@ async def run_gateway(
                     outbox,
                     assets=assets,
                     new_assets=assets.changed,
+                    other_plants=lambda: assets.are_others,
                     gone=reload.gone_now,
                     told_gone=reload.forget_gone,
                     replication=settings.kafka_replication,
@@ -189,6 +206,9 @@ async def run_gateway(
                 commands = Commands(settings, settings.gateway, outbox, work, kept)
                 kafka_side.create_task(commands.follow(), name="take commands")
                 machine_side.create_task(reload.follow(sources), name="follow plant files")
+                if connector is not None:
+                    serving = keep_serving(settings, health, connector, lambda: reload.plants)
+                    machine_side.create_task(serving, name="control API")
 
 
 async def _opened(folder: Path, boot: int, limits: Limits, health: Health) -> Outbox:
