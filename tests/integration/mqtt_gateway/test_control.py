@@ -72,7 +72,7 @@ async def test_from_an_address_over_a_pinned_certificate_and_a_password_to_a_liv
 
 
 def _check_secrets(state: Path, plant: Path) -> None:
-    """The certificate and the password are in files of the gateway, and the password nowhere else."""
+    """Certificate and password are in files of the gateway, and the password nowhere else."""
     [source] = load_plant(plant / "works.yaml").sources
     assert source.tls is not None and source.tls.ca_file.startswith(str(state))
     kept = Path(source.password_file)
