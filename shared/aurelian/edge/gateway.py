@@ -31,8 +31,8 @@ from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, OutboxNotWritable
 from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.refusal import NO_ROOM, not_writable, refusal_of, write_error
+from aurelian.edge.outbox.reports import SetAside, confirm_reported
 from aurelian.edge.outbox.rows import OutboxRow
-from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.edge.pace import Pace
 from aurelian.edge.reload.reload import Reload
@@ -74,7 +74,8 @@ OUTBOX_ACCEPTING = Gauge(
 )
 LOST_FILES = Counter(
     "gateway_lost_files_total",
-    "Damaged outbox files set aside (*.reported in the outbox folder); look at the disk.",
+    "Outbox files that were damaged (*.reported in its folder; look at the disk), of a newer "
+    "version (*.newer; run it again), or deleted while the gateway ran; the log says which.",
 )
 
 
@@ -256,14 +257,16 @@ def _refusal(outbox: OutboxThread, level: Level) -> OutboxFull | None:
 
 
 async def _look(outbox: OutboxThread, sources: RunningSources, gateway: str) -> Level:
-    for damaged in await outbox.call(outbox.outbox.damaged_files):
+    await outbox.call(outbox.outbox.look_after_files)
+    for aside in await outbox.call(outbox.outbox.unreported):
         LOST_FILES.inc()
-        log.error("outbox file was damaged", extra={"fields": {"file": damaged.path.name}})
+        fields = {"file": aside.path.name, "error": aside.reason}
+        log.error("outbox file was set aside or lost", extra={"fields": fields})
         with suppress(OutboxFull):
             await outbox.append(
-                [event_entry(_gap(damaged, source, gateway, outbox)) for source in sources]
+                [event_entry(_gap(aside, source, gateway, outbox)) for source in sources]
             )
-            await outbox.call(confirm_reported, damaged)
+            await outbox.call(confirm_reported, aside)
     level = await outbox.call(outbox.outbox.level)
     OUTBOX_ROWS.set(level.rows)
     OUTBOX_BYTES.set(level.bytes)
@@ -273,14 +276,14 @@ async def _look(outbox: OutboxThread, sources: RunningSources, gateway: str) -> 
     return level
 
 
-def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:
+def _gap(aside: SetAside, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:
     return SourceEvent(
         owner=source.owner,
         gateway=gateway,
         boot=outbox.outbox.boot,
         source=source.model.key,
         time=_now(),
-        gap=Gap(from_time=damaged.from_time, to_time=damaged.to_time, reason=damaged.reason),
+        gap=Gap(from_time=aside.from_time, to_time=aside.to_time, reason=aside.reason),
     )
 
 
