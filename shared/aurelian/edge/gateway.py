@@ -29,6 +29,7 @@ from aurelian.edge.forward import forward as forward
 from aurelian.edge.forward import keep_forwarding
 from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, OutboxNotWritable
+from aurelian.edge.outbox.newer import NEWER_STEP, newer_reason
 from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.refusal import NO_ROOM, not_writable, refusal_of, write_error
 from aurelian.edge.outbox.reports import SetAside, confirm_reported
@@ -235,6 +236,7 @@ async def _watch(
     while True:
         try:
             refusal = _refusal(outbox, await _look(outbox, sources, gateway))
+            health.outbox = await outbox.call(_shown, outbox.outbox)
         except OSError as error:
             # The disk refuses even to be looked at: what runs goes on, and it is asked again.
             refusal = refusal_of(outbox.outbox.folder, error)
@@ -274,6 +276,15 @@ async def _look(outbox: OutboxThread, sources: RunningSources, gateway: str) -> 
     OUTBOX_ACCEPTING.set(level.accepting and outbox.refused_s() <= _REFUSED_S)
     await outbox.call(outbox.outbox.forget_counts, _now() - _COUNTS_KEPT)
     return level
+
+
+def _shown(outbox: Outbox) -> dict[str, object]:
+    return {
+        "newer_files": [
+            {"file": str(path), "cause": newer_reason(path), "step": NEWER_STEP}
+            for path in outbox.newer_files()
+        ]
+    }
 
 
 def _gap(aside: SetAside, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:

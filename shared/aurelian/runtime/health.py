@@ -37,6 +37,7 @@ class Health:
         stopping: set when the process is to end; endless answers (event streams) end then.
         sources: a gateway's sources as `/sources` shows them; None: it is no gateway.
         plant: which plant files a gateway runs by, as `/sources` shows it.
+        outbox: what of a gateway's outbox waits for a person, as `/sources` shows it.
         error: what ended it, when it was no signal.
     """
 
@@ -47,6 +48,7 @@ class Health:
         self.stopping = asyncio.Event()
         self.sources: Callable[[], Sequence[Mapping[str, object]]] | None = None
         self.plant: Callable[[], Mapping[str, object]] = dict
+        self.outbox: Mapping[str, object] = {}
         self.error: BaseException | None = None
         self._ticked = time.monotonic()
         _BUILD.labels(service, __version__).set(1)
@@ -81,7 +83,8 @@ def make_ops_app(health: Health) -> Starlette:
     async def sources(_: Request) -> Response:
         if health.sources is None:
             return JSONResponse({"detail": "only a gateway has sources"}, 404)
-        return JSONResponse({"sources": health.sources(), "plant": health.plant()})
+        shown = {"sources": health.sources(), "plant": health.plant(), "outbox": health.outbox}
+        return JSONResponse(shown)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

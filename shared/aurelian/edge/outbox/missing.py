@@ -73,7 +73,7 @@ def _substitute(
 ) -> None:
     spans = segment.spans
     if rows:
-        reason = f"{_REASON}: {segment.path.name}, {rows} records in it were not known to be stored"
+        reason = f"{_REASON}: {segment.path.name}, records not known to be stored: {rows}"
         begin = min(span.first_at for span in spans.values())
         end = max(span.last_at for span in spans.values())
         note_lost(segment.path.parent, segment.name, begin, end, reason, rows)

@@ -41,11 +41,11 @@ def newer_files(folder: Path) -> list[Path]:
 
 
 def newer_reason(path: Path) -> str:
-    """Why a file was set aside, in words, and what to do."""
+    """Why a file was set aside, in words."""
     number, ours = format_of(path), file_format.FORMAT
     return (
         f"outbox file {path.name} is of a newer version (format {number}, this one reads {ours}); "
-        f"its values wait in it. {NEWER_STEP}"
+        "its values wait in it"
     )
 
 
@@ -62,7 +62,7 @@ def _set_aside(folder: Path) -> Iterator[Path]:
         path.rename(aside)
         if log_of(path).exists():
             log_of(path).rename(log_of(aside))
-        fields = {"file": str(aside), "error": newer_reason(aside)}
+        fields = {"file": str(aside), "error": newer_reason(aside), "step": NEWER_STEP}
         log.error("outbox file of a newer version set aside", extra={"fields": fields})
         yield aside
 

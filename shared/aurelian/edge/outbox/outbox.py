@@ -180,6 +180,8 @@ class Outbox:
         again."""
         rows: list[OutboxRow] = []
         for segment in reversed(self._files.segments):
+            if len(rows) >= max_rows:  # looking into all of them would open all of them
+                break
             with suppress(DatabaseError):
                 rows = segment.last(max_rows - len(rows)) + rows
         return rows

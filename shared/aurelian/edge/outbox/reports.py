@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurelian.edge.outbox.newer import NEWER_REPORTED, newer_files, newer_reason
+from aurelian.edge.outbox.newer import NEWER_REPORTED, NEWER_STEP, newer_files, newer_reason
 
 _KEEP_REPORTED = 3
 _CORRUPT, _LOST = ".corrupt", ".lost"
@@ -35,7 +35,8 @@ def unreported(folder: Path) -> list[SetAside]:
         found.append(SetAside(path, _begin(path), _changed(path), reason))
     for path in newer_files(folder):
         if not path.with_suffix(NEWER_REPORTED).exists():
-            found.append(SetAside(path, _begin(path), _changed(path), newer_reason(path)))
+            reason = f"{newer_reason(path)}. {NEWER_STEP}"
+            found.append(SetAside(path, _begin(path), _changed(path), reason))
     for path in sorted(folder.glob(f"*{_LOST}")):
         with suppress(ValueError, KeyError, TypeError):
             note = json.loads(path.read_text())
