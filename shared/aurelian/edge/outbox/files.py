@@ -4,6 +4,7 @@ released. Used by `outbox.py`, which numbers and commits.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,10 +16,13 @@ from aurelian.edge.outbox.limits import OutboxFull
 from aurelian.edge.outbox.lock import hold_folder, renew_folder
 from aurelian.edge.outbox.missing import restore
 from aurelian.edge.outbox.newer import sort_out_newer
-from aurelian.edge.outbox.reports import unreported
+from aurelian.edge.outbox.newest_rows import note_newest, read_newest
+from aurelian.edge.outbox.reports import note_lost, unreported
 from aurelian.edge.outbox.rows import EVENTS, REJECTED, Beyond, OutboxRow, StreamKey, settle
 from aurelian.edge.outbox.salvage import finish_salvages, salvage
 from aurelian.edge.outbox.segment import Segment
+
+log = logging.getLogger(__name__)
 
 
 class Files:
@@ -40,6 +44,7 @@ class Files:
         self.released: dict[StreamKey, int] = {}
         self.beyond: Beyond = {}
         self.last_commit = 0
+        self._noted: dict[str, int] = {}
         self._lock: int | None = None
 
     def open(self) -> None:
@@ -56,6 +61,8 @@ class Files:
             for stream, up_to in segment.released.items():
                 self.released[stream] = max(up_to, self.released.get(stream, 0))
             self.last_commit = max(self.last_commit, segment.last_commit)
+        if not is_changed and not unreported(self.folder):
+            self._find_cut_off()
         if is_changed := is_changed or bool(unreported(self.folder)):
             # The number of the last commit may have been in the file that is not here: keep every
             # record then.
@@ -73,6 +80,8 @@ class Files:
         if self.segments:
             with suppress(DatabaseError, OSError):
                 self.segments[-1].write(released=self.released, durable=False)
+            with suppress(DatabaseError, OSError):
+                self.note_newest()
         for segment in self.all():
             segment.close()
         if self._lock is not None:
@@ -166,6 +175,33 @@ class Files:
         missing = [each for each in self.all() if not each.is_in_place()]
         gone = restore(missing, self.segments[-1], self.released, self.beyond, self.last_commit)
         self.segments = [each for each in self.segments if each not in gone]
+        self.note_newest()
+
+    def note_newest(self) -> None:
+        """Note how far the files are, for a start that finds less."""
+        rows = {each.name: each.newest_id() for each in (self.records, self.segments[-1])}
+        if rows != self._noted:
+            note_newest(self.folder, rows)
+            self._noted = rows
+
+    def _find_cut_off(self) -> None:
+        """Note the loss where a file ends before what was known to be in it."""
+        noted = read_newest(self.folder)
+        for segment in self.all():
+            rows = noted.get(segment.name, 0) - segment.newest_id() if segment.name in noted else 0
+            # A commit that was cut off by a crash leaves its records, under the next number.
+            if segment in self.segments[-1:] and not rows:
+                rows = max(0, self.records.highest_commit() - self.last_commit - 1)
+            if rows > 0:
+                ends = [span.last_at for span in segment.spans.values()]
+                reason = (
+                    f"outbox file {segment.path.name} is cut off: it had {rows} more records, or "
+                    "commits, when it was written last"
+                )
+                begin = max(ends, default=0)
+                note_lost(self.folder, segment.name, begin, self._clock(), reason, rows)
+                fields = {"file": str(segment.path), "error": reason}
+                log.error("outbox file is cut off", extra={"fields": fields})
 
     def _opened(self, path: Path, *, check: bool = True) -> Segment:
         try:

@@ -187,14 +187,15 @@ class Outbox:
         return rows
 
     def look_after_files(self) -> None:
-        """Make new what was deleted, moved away or replaced while it was in use. `append` looks
-        only at the files that it writes to, so call this now and then.
+        """Make new what was deleted, moved away or replaced while it was in use, and note how far
+        the files are. `append` looks only at those that it writes to, so call this now and then.
 
         Raises:
             OutboxFull: the disk refuses.
         """
         try:
             self._files.restore_missing(all_files=True)
+            self._files.note_newest()
         except (DatabaseError, OSError) as error:
             raise refusal_of(self.folder, error) from error
 

@@ -263,6 +263,12 @@ class Segment:
             self._survey(check=False)
 
     @tell_damage
+    def newest_id(self) -> int:
+        """The highest id that a row here had, also of one that was deleted since."""
+        found = self._connect().execute("SELECT max(seq) FROM sqlite_sequence").fetchone()[0]
+        return int(found or 0)
+
+    @tell_damage
     def highest_commit(self) -> int:
         """The highest number of a commit here."""
         return int(
