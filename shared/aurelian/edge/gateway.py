@@ -28,12 +28,19 @@ from aurelian.edge.forward import Source as Source
 from aurelian.edge.forward import forward as forward
 from aurelian.edge.forward import keep_forwarding
 from aurelian.edge.ordinals import Ordinals
-from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, OutboxNotWritable
+from aurelian.edge.outbox.limits import (
+    Level,
+    Limits,
+    OutboxFull,
+    OutboxNotWritable,
+    ReachedLimit,
+)
 from aurelian.edge.outbox.newer import NEWER_STEP, newer_reason
 from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.refusal import NO_ROOM, not_writable, refusal_of, write_error
 from aurelian.edge.outbox.reports import SetAside, confirm_reported
-from aurelian.edge.outbox.rows import OutboxRow
+from aurelian.edge.outbox.rows import HourCount, OutboxEntry, OutboxRow
+from aurelian.edge.outbox.thin import Loss
 from aurelian.edge.outbox.thread import OutboxThread
 from aurelian.edge.pace import Pace
 from aurelian.edge.reload.reload import Reload
@@ -80,6 +87,13 @@ LOST_FILES = Counter(
 )
 
 
+THINNED = Counter(
+    "gateway_thinned_values_total",
+    "Values left out of a full outbox, as AURELIAN_OUTBOX_THIN_AFTER_S allows; each stretch is a "
+    "gap record. Let Kafka and the historian run again, or give the outbox more disk.",
+)
+
+
 class GatewaySettings(KafkaSettings):
     """For the gateways: who they are, and the limits of their disk."""
 
@@ -99,6 +113,12 @@ class GatewaySettings(KafkaSettings):
         14 * 86_400.0, description="oldest row that may wait in the outbox"
     )
     outbox_min_free: float = Field(0.1, description="share of the disk that stays free")
+    outbox_thin_after_s: float = Field(
+        0.0,
+        ge=0,
+        description="so long a full outbox takes nothing before old numbers in it are thinned, see "
+        "docs/outbox.md; 0: never, what is acknowledged stays as it is",
+    )
     plant_trial_s: float = Field(
         30.0,
         gt=0,
@@ -176,7 +196,7 @@ async def run_gateway(
                 reload.start(sources)
                 kafka_side.create_task(drain.send(), name="send")
                 kafka_side.create_task(drain.listen(), name="listen")
-                watching = _watch(outbox, sources, settings.gateway, health, states, reload)
+                watching = _watch(outbox, sources, settings, health, states, reload)
                 kafka_side.create_task(watching, name="watch outbox")
                 machine_side.create_task(reload.follow(sources), name="follow plant files")
 
@@ -226,7 +246,7 @@ def _not_before(state: Path) -> int:
 async def _watch(
     outbox: OutboxThread,
     sources: RunningSources,
-    gateway: str,
+    settings: GatewaySettings,
     health: Health,
     states: SourceStates,
     reload: Reload,
@@ -235,7 +255,10 @@ async def _watch(
     counts too old to be published again."""
     while True:
         try:
-            refusal = _refusal(outbox, await _look(outbox, sources, gateway))
+            level = await _look(outbox, sources, settings.gateway)
+            refusal = _refusal(outbox, level)
+            if 0 < settings.outbox_thin_after_s < outbox.refused_s():
+                await _thin(outbox, settings.gateway, level)
             health.outbox = await outbox.call(_shown, outbox.outbox)
         except OSError as error:
             # The disk refuses even to be looked at: what runs goes on, and it is asked again.
@@ -248,6 +271,41 @@ async def _watch(
         else:
             states.look(refusal.cause, refusal.step)
         await asyncio.sleep(1)
+
+
+async def _thin(outbox: OutboxThread, gateway: str, level: Level) -> None:
+    """Leave old numbers out, of one file: the next look goes on where that was not enough."""
+    if level.reached_limit not in (ReachedLimit.BYTES, ReachedLimit.DISK):
+        return
+
+    def report(losses: Sequence[Loss]) -> tuple[list[OutboxEntry], list[HourCount]]:
+        counts = [
+            HourCount(each.source, each.hour, each.owner, dropped=each.count) for each in losses
+        ]
+        return [event_entry(_thinned(each, gateway, outbox)) for each in losses], counts
+
+    with suppress(OutboxFull):
+        values = await outbox.call(outbox.outbox.thin_oldest, report)
+        THINNED.inc(values)
+        if values:
+            fields = {"left_out": values}
+            log.warning("outbox is full, old numbers are thinned", extra={"fields": fields})
+
+
+def _thinned(loss: Loss, gateway: str, outbox: OutboxThread) -> SourceEvent:
+    return SourceEvent(
+        owner=loss.owner,
+        gateway=gateway,
+        boot=outbox.outbox.boot,
+        source=loss.source,
+        time=_now(),
+        gap=Gap(
+            from_time=loss.from_time,
+            to_time=loss.to_time,
+            count=loss.count,
+            reason="outbox full: of each minute the least, greatest and last number were kept",
+        ),
+    )
 
 
 def _refusal(outbox: OutboxThread, level: Level) -> OutboxFull | None:

@@ -17,6 +17,7 @@ from aurelian.edge.outbox.lock import hold_folder, renew_folder
 from aurelian.edge.outbox.missing import restore
 from aurelian.edge.outbox.newer import sort_out_newer
 from aurelian.edge.outbox.newest_rows import note_newest, read_newest
+from aurelian.edge.outbox.paths import sync_folder
 from aurelian.edge.outbox.reports import note_lost, unreported
 from aurelian.edge.outbox.rows import EVENTS, REJECTED, Beyond, OutboxRow, StreamKey, settle
 from aurelian.edge.outbox.salvage import finish_salvages, salvage
@@ -123,6 +124,29 @@ class Files:
                 if segment not in self.all():
                     break
         return [], after
+
+    def rewrite(self, segment: Segment, rows: Sequence[OutboxRow]) -> None:
+        """Let a file that is not written to any more hold these rows, under the ids that they
+        have."""
+        new = Segment(segment.path.with_suffix(".unfinished"))
+        new.drop()
+        try:
+            new.write(
+                numbered=[(row, 0) for row in rows],
+                released=segment.released,
+                counts=segment.counts.values(),
+                bookmarks=segment.bookmarks,
+                commit=segment.last_commit,
+                durable=True,
+            )
+        except (DatabaseError, OSError):
+            new.drop()
+            raise
+        new.close()
+        segment.close()
+        new.path.replace(segment.path)
+        sync_folder(self.folder)
+        self.segments[self.segments.index(segment)] = Segment.open(segment.path, check=False)
 
     def release(self, key: StreamKey, up_to: int, beyond: Sequence[tuple[int, int]]) -> None:
         """See `Outbox.release`."""

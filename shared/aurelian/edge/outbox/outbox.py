@@ -32,6 +32,7 @@ from aurelian.edge.outbox.rows import (
     StreamKey,
     number_rows,
 )
+from aurelian.edge.outbox.thin import Loss, thin
 
 
 class Outbox:
@@ -45,6 +46,7 @@ class Outbox:
         self._counts = HourCounts(boot)
         self._bookmarks: dict[str, str] = {}
         self._uncommitted_records = False
+        self._thinned: set[str] = set()
 
     @classmethod
     def open(
@@ -198,6 +200,37 @@ class Outbox:
             self._files.note_newest()
         except (DatabaseError, OSError) as error:
             raise refusal_of(self.folder, error) from error
+
+    def thin_oldest(
+        self,
+        report: Callable[[Sequence[Loss]], tuple[Sequence[OutboxEntry], Sequence[HourCount]]],
+    ) -> int:
+        """Leave values out of the oldest file that has some to spare, see `thin.py`; life-cycle
+        records, alarms and rejected bytes stay. Returns how many values; 0: there is no such file.
+
+        `report`: makes the records and counts of what will be left out. They are on the disk before
+        the values go, whatever the limits are.
+
+        Raises:
+            OutboxFull: the disk refuses; nothing was left out.
+        """
+        files = self._files
+        try:
+            for segment in files.segments[:-1]:
+                if segment.name in self._thinned:
+                    continue
+                rows, _ = files.read(segment, 0, 2**62)
+                thinned, losses = thin(rows)
+                if losses:
+                    entries, counts = report(losses)
+                    self._commit(entries, list(counts), {})
+                    files.rewrite(segment, thinned)
+                self._thinned.add(segment.name)
+                if losses:
+                    return sum(loss.count for loss in losses)
+        except (DatabaseError, OSError) as error:
+            raise refusal_of(self.folder, error) from error
+        return 0
 
     def unreported(self) -> list[SetAside]:
         """Files that were set aside or are gone and have no gap record yet; see
