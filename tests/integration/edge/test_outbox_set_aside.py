@@ -1,5 +1,5 @@
-"""A gateway whose outbox was written by a newer version, or is deleted while it runs: it goes on by
-itself, and says so in its log, at `/sources` and as gap records."""
+"""A gateway whose outbox was written by a newer version, is deleted while it runs, or is full: it
+goes on by itself, and says so in its log, at `/sources` and as gap records."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from aurelian.model.codec import Gap, decode_event
 from aurelian.model.plant import Plant
 from aurelian.runtime.health import Health
 from tests.bench.telemetry import report_by_exception
+from tests.contract.edge.test_outbox_thinned import batch as thousand_values
 from tests.integration.edge.lively_source import LivelySource
 from tests.waiting import until
 
@@ -32,7 +33,9 @@ ROOMY = Limits(min_free=0.0)
 
 
 @asynccontextmanager
-async def running(settings: GatewaySettings) -> AsyncIterator[tuple[Health, LivelySource]]:
+async def running(
+    settings: GatewaySettings, timeout_s: float = 15.0
+) -> AsyncIterator[tuple[Health, LivelySource]]:
     """A gateway with a source that brings a value every 100 ms."""
     made: list[LivelySource] = []
 
@@ -43,7 +46,9 @@ async def running(settings: GatewaySettings) -> AsyncIterator[tuple[Health, Live
     health = Health("opcua_gateway")
     task = asyncio.create_task(run_gateway(settings, health, make_sources))
     try:
-        await until(lambda: bool(made) and made[0].acked > 3 and health.ready is None)
+        await until(
+            lambda: bool(made) and made[0].acked > 3 and health.ready is None, timeout_s=timeout_s
+        )
         yield health, made[0]
     finally:
         task.cancel()
@@ -122,6 +127,39 @@ async def test_what_is_lost_of_closed_files_is_a_gap_record(
     for gap in found:
         assert "deleted while the gateway ran" in gap.reason
         assert "not known to be stored: 1" in gap.reason
+
+
+@pytest.mark.parametrize("thin_after_s", [0.3, 0.0])
+async def test_a_full_outbox_is_thinned_only_where_its_owner_allows_it(
+    alone: GatewaySettings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    thin_after_s: float,
+) -> None:
+    settings = alone.model_copy(update={"outbox_thin_after_s": thin_after_s})
+    folder = alone.state / "outbox"
+    with Outbox.open(folder, 1, Limits(min_free=0.0, segment_bytes=40_000)) as outbox:
+        for number in range(20):
+            outbox.append([thousand_values(number)])
+        full = Limits(max_bytes=outbox.level().bytes + 4096, min_free=0.0)
+    monkeypatch.setattr(gateway, "Limits", lambda **_: full)
+    if not thin_after_s:
+        with pytest.raises(AssertionError, match="in vain"):
+            async with running(settings, timeout_s=2.0):
+                pass
+        assert gaps(folder) == []
+        return
+    async with running(settings) as (health, source):
+        acked = source.acked
+        await until(lambda: source.acked > acked + 3 and health.ready is None)
+        assert "left_out" in written(caplog)
+    found = gaps(folder)
+    assert found and all("outbox full" in gap.reason and gap.count > 0 for gap in found)
+    assert all(0 < gap.from_time < gap.to_time for gap in found)
+    with Outbox.open(folder, 10, ROOMY) as outbox:
+        rows, _ = outbox.unsent(START, 2**26)
+    left = sum(row.samples for row in rows if row.boot == 1)
+    assert left == 20_000 - sum(gap.count for gap in found)
 
 
 def written(caplog: pytest.LogCaptureFixture) -> str:

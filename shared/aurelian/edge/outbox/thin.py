@@ -2,7 +2,7 @@
 signal the least, the greatest and the last number of each minute stay. Called by `outbox.py`. Pure.
 
 Only good numbers with a fraction are thinned, the telemetry. Texts, truth values and integers stay
-(states, counters), and so does every value that is not good, and one that is no number.
+(states, counters), and so does every value that is not good, that has a flag, or is no number.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from aurelian.edge.outbox.rows import OutboxRow, RecordKind
 from aurelian.model import codec
-from aurelian.model.sample import SampleBatch, ValueType
+from aurelian.model.sample import CHOSEN_TIME, SampleBatch, ValueType
 
 _MINUTE = 60_000_000
 _HOUR = 3_600_000_000
+_ORDINARY = np.uint32(CHOSEN_TIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def _choose(batches: Sequence[SampleBatch]) -> list[NDArray[np.bool_]]:
     signal = np.concatenate([_numbered(batch, numbers) for batch in batches])
     time = np.concatenate([batch.time for batch in batches])
     value = np.concatenate([_doubles(batch) for batch in batches])
-    thinnable = np.concatenate([batch.status == 0 for batch in batches]) & np.isfinite(value)
+    ordinary = [(batch.status == 0) & ((batch.flags & ~_ORDINARY) == 0) for batch in batches]
+    thinnable = np.concatenate(ordinary) & np.isfinite(value)
     keep = ~thinnable
     (place,) = np.nonzero(thinnable)
     signal, time, value = signal[place], time[place], value[place]
