@@ -3,11 +3,9 @@ goes on by itself, and says so in its log, at `/sources` and as gap records."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,44 +13,19 @@ from typing import Any
 import pytest
 
 from aurelian.edge import gateway
-from aurelian.edge.gateway import GatewaySettings, run_gateway
+from aurelian.edge.gateway import GatewaySettings
 from aurelian.edge.outbox import file_format
 from aurelian.edge.outbox.limits import Limits
 from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.rows import EVENTS, START, OutboxEntry, RecordKind
 from aurelian.model import codec
 from aurelian.model.codec import Gap, decode_event
-from aurelian.model.plant import Plant
-from aurelian.runtime.health import Health
 from tests.bench.telemetry import report_by_exception
 from tests.contract.edge.test_outbox_thinned import batch as thousand_values
-from tests.integration.edge.lively_source import LivelySource
+from tests.integration.edge.lively_source import running
 from tests.waiting import until
 
 ROOMY = Limits(min_free=0.0)
-
-
-@asynccontextmanager
-async def running(
-    settings: GatewaySettings, timeout_s: float = 15.0
-) -> AsyncIterator[tuple[Health, LivelySource]]:
-    """A gateway with a source that brings a value every 100 ms."""
-    made: list[LivelySource] = []
-
-    def make_sources(_: GatewaySettings, plants: Sequence[Plant], __: object) -> Sequence[Any]:
-        made.append(LivelySource(plants[0]))
-        return made
-
-    health = Health("opcua_gateway")
-    task = asyncio.create_task(run_gateway(settings, health, make_sources))
-    try:
-        await until(
-            lambda: bool(made) and made[0].acked > 3 and health.ready is None, timeout_s=timeout_s
-        )
-        yield health, made[0]
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 def gaps(folder: Path) -> list[Gap]:

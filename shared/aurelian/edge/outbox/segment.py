@@ -15,7 +15,7 @@ from pathlib import Path
 from aurelian.edge.outbox.damage import DamagedError, tell_damage
 from aurelian.edge.outbox.file_format import note_format
 from aurelian.edge.outbox.fresh import Fresh
-from aurelian.edge.outbox.paths import Identity, identity_of, log_of, sync_folder
+from aurelian.edge.outbox.paths import Identity, identity_of, log_of, size_of, sync_folder
 from aurelian.edge.outbox.rows import (
     Beyond,
     HourCount,
@@ -60,6 +60,7 @@ class Segment:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.stem
+        self._names = str(path), str(log_of(path))
         self.spans: dict[StreamKey, Span] = {}
         self.released: dict[StreamKey, int] = {}
         self.counts: dict[tuple[int, str, int], HourCount] = {}
@@ -217,7 +218,7 @@ class Segment:
     def is_in_place(self) -> bool:
         """Whether the file, and its log, are those that were opened; one that is closed: whether it
         is there."""
-        file, file_log = identity_of(str(self.path)), identity_of(str(log_of(self.path)))
+        file, file_log = map(identity_of, self._names)
         if self._db is None:
             return file is not None
         if self._identities[1] is None:
@@ -310,9 +311,7 @@ class Segment:
     def size(self) -> int:
         """Bytes on the disk, log included."""
         if self._db is not None or not self._size:
-            self._size = sum(
-                path.stat().st_size for path in (self.path, log_of(self.path)) if path.exists()
-            )
+            self._size = sum(map(size_of, self._names))
         return self._size
 
     def close(self) -> None:
@@ -348,7 +347,7 @@ class Segment:
             db.execute("PRAGMA journal_mode = WAL").fetchall()
             db.execute("PRAGMA synchronous = FULL")
             prepare_tables(db, indexed=self.name.startswith("records"))
-            self._identities = identity_of(str(self.path)), identity_of(str(log_of(self.path)))
+            self._identities = identity_of(self._names[0]), identity_of(self._names[1])
         return self._db
 
     def _signal_table(self) -> SignalTable:
