@@ -117,7 +117,7 @@ class GatewaySettings(KafkaSettings):
         0.0,
         ge=0,
         description="so long a full outbox takes nothing before old numbers in it are thinned, see "
-        "docs/outbox.md; 0: never, what is acknowledged stays as it is",
+        "shared/aurelian/edge/outbox/README.md; 0: never, what is acknowledged stays as it is",
     )
     plant_trial_s: float = Field(
         30.0,
