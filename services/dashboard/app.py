@@ -16,6 +16,7 @@ from aurelian.model.time import now_us
 from aurelian.runtime import api
 from aurelian.runtime.health import Health
 from dashboard.companies import Companies
+from dashboard.connect import Connect, connect_routes, problem
 from dashboard.feed import close_streams, make_pictures, run_clock, run_feed
 from dashboard.forward import forward_routes, make_client, no_key, upstreams
 from dashboard.gate import Gate, LetIn, NoKey, entry_routes
@@ -60,6 +61,7 @@ def make_app(settings: DashboardSettings, health: Health) -> FastAPI:
             entry_routes(),
             make_routes(settings, engine, client, render),
             forward_routes(settings, client),
+            connect_routes(Connect(settings, client), render),
         ],
         resources=[disposing(engine), client],
         tasks=[
@@ -76,6 +78,8 @@ def make_app(settings: DashboardSettings, health: Health) -> FastAPI:
     async def show_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         visitor = getattr(request.state, "visitor", None)
+        if request.url.path.startswith("/connect/"):
+            return problem(error.status_code, str(error.detail))
         reason = NOT_FOUND if error.status_code == 404 else str(error.detail)
         hub = nobody if visitor is None else visitor.hub
         return render.page(hub, "error.html", request, error.status_code, reason=reason)

@@ -48,11 +48,12 @@ class NoKey(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who looks: a key, its company, and the company's hub."""
+    """Who looks: a key, its company, the company's hub, and what the key may."""
 
     key: str
     owner: str
     hub: Hub
+    scopes: frozenset[str] = frozenset()
 
 
 class Gate:
@@ -78,7 +79,8 @@ class Gate:
             raise NoKey(f"This key lacks the scope {SCOPE}.")
         owner = principal.owner
         assert decide(principal, Action.READ, owner, None, (), from_ms(now_ms())).permit
-        return Visitor(key, owner, self._companies.hub_of(owner))
+        scopes = frozenset(principal.scopes)
+        return Visitor(key, owner, self._companies.hub_of(owner), scopes)
 
     async def _check(self, key: str) -> Principal | None:
         try:

@@ -28,6 +28,11 @@ class DashboardSettings(KafkaSettings, ApiSettings):
     status_file: Path | None = Field(
         None, description="the launcher's status.json; none: no services shown"
     )
+    control_urls: str = Field(
+        "",
+        description="control APIs of the gateways, `opcua=URL,mqtt=URL`; none: no page Connect",
+    )
+    control_key_file: Path | None = Field(None, description="file with the control APIs' key")
     dashboard_hosts: str = Field(
         "",
         description=(
@@ -63,6 +68,12 @@ class DashboardSettings(KafkaSettings, ApiSettings):
                 "set it to 1 if something in front of them keeps strangers out"
             )
         return allowed
+
+    @property
+    def control_apis(self) -> dict[str, str]:
+        """Base URL of each gateway's control API."""
+        parted = [each.partition("=") for each in self.control_urls.split(",") if each.strip()]
+        return {name.strip(): url.strip().rstrip("/") for name, _, url in parted}
 
     @property
     def host_names(self) -> frozenset[str]:

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aurelian.backbone.topics import ASSETS
-from aurelian.fold.contract import Effects, State
+from aurelian.fold.contract import Effects, NotLearned, State
 from aurelian.fold.records import decode_batch, decode_source_event
 from aurelian.fold.sequences import Sequences
 from aurelian.model import codec
 from aurelian.model.asset import AssetError, decode_asset
 from aurelian.model.plant_parts import Role
 from aurelian.model.record import Record
+from aurelian.model.sample import SampleBatch
 from line_health.alarms import AlarmState, fold_time, fold_value, is_quiet
 from line_health.batch_content import SignalValues, lag_of, read_batch
 from line_health.line import LineMachine
@@ -52,12 +53,16 @@ class Lines:
         self.pasts: dict[str, Past] = {}
         self._changed: set[str] = set()
         self._unusable: set[str] = set()
+        # Signals that are in no plant model as far as that is known, by line; None among them: the
+        # line is in none.
+        self._undeclared: dict[str, set[str | None]] = {}
 
     def learn(self, record: Record, now: int) -> None:
         """Take in an asset, or that a source was born, beats or died."""
         if record.topic == ASSETS.name:
             self.assets.learn((record.key or b"").decode(), decode_asset(record.value))
             self._unusable.clear()
+            self._undeclared.clear()
         elif record.value is not None:
             self._learn_presence(decode_source_event(record, now))
 
@@ -65,6 +70,7 @@ class Lines:
         """Take in a batch of samples."""
         batch = decode_batch(record, now)
         line = self._line(batch.line)
+        self._look_for(batch, line)
         if line is None:
             _UNKNOWN_LINE.inc()
             return Effects()
@@ -88,6 +94,17 @@ class Lines:
         effects.add(_fold_limits(line, status, content.limited.values()))
         _count(effects)
         return effects
+
+    def _look_for(self, batch: SampleBatch, line: LineInfo | None) -> None:
+        """Ask once for what a batch has and no plant model: a new machine's first values may be the
+        last for long, a state that stays."""
+        lacking: set[str | None] = {None}
+        if line is not None:
+            known = line.unit_of
+            lacking = {e.id for e in batch.signals if not (e.discovered or e.id in known)}
+        if lacking and not lacking <= (asked := self._undeclared.setdefault(batch.line, set())):
+            asked |= lacking
+            raise NotLearned(batch.line)
 
     def tick(self, now: int) -> Effects[LineRow]:
         """Let time pass for every line."""
@@ -157,6 +174,8 @@ class Lines:
         }
 
     def _learn_presence(self, event: codec.SourceEvent) -> None:
+        if event.WhichOneof("kind") == "command_result":
+            return  # of a gateway; its `source` may be none
         presence = self._presence(event.source)
         match event.WhichOneof("kind"):
             case "heartbeat":

@@ -3,6 +3,7 @@
 from aurelian.edge.gateway import run_gateway
 from aurelian.runtime.health import Health
 from aurelian.runtime.service import run_worker
+from mqtt_gateway.connect.connector import MqttConnector
 from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import make_sources
 
@@ -12,7 +13,8 @@ waits for us is not kept waiting (`Delivery.urgent`)."""
 
 
 async def _run(settings: MqttGatewaySettings, health: Health) -> None:
-    await run_gateway(settings, health, make_sources, COMMIT_PAUSE_S)
+    connector = MqttConnector(settings)
+    await run_gateway(settings, health, make_sources, COMMIT_PAUSE_S, connector)
 
 
 def main() -> None:

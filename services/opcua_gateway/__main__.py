@@ -3,16 +3,16 @@
 from aurelian.edge.gateway import run_gateway
 from aurelian.runtime.health import Health
 from aurelian.runtime.service import run_worker
+from opcua_gateway.connect.connector import OpcuaConnector
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.sources import make_sources
 
 COMMIT_PAUSE_S = 0.05
-"""Servers send on while up to `OPCUA_UNACKNOWLEDGED` messages wait: what many of them send together
-is cheaper in one commit."""
+"""Between two commits: what many servers send together is cheaper in one."""
 
 
 async def _run(settings: OpcuaGatewaySettings, health: Health) -> None:
-    await run_gateway(settings, health, make_sources, COMMIT_PAUSE_S)
+    await run_gateway(settings, health, make_sources, COMMIT_PAUSE_S, OpcuaConnector(settings))
 
 
 def main() -> None:

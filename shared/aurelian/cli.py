@@ -26,6 +26,7 @@ from aurelian.local.command_options import (
     kafka_address,
     running_status,
 )
+from aurelian.local.gateway_command import give_command
 from aurelian.local.installation_commands import db_app, keys_app, topics_app
 from aurelian.local.plant_commands import check_plants, plant_app, require_plants
 from aurelian.local.rejected_commands import rejected_app
@@ -124,6 +125,7 @@ def up(
 
 
 app.command("check")(check_plants)
+app.command("command")(give_command)
 
 
 @app.command()

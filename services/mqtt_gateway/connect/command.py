@@ -15,6 +15,7 @@ from aurelian.local.command_options import Home, home_folder, running_status
 from aurelian.local.connect_end import finish, own_plant
 from aurelian.local.connect_secrets import Secrets
 from aurelian.local.connect_walk import (
+    NewSource,
     Place,
     Talk,
     local_time_zone,
@@ -24,15 +25,10 @@ from aurelian.local.connect_walk import (
 from aurelian.local.terminal import give_up
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
-from mqtt_gateway.connect.composing import (
-    compose,
-    free_name,
-    is_known,
-    settle_states,
-    sources_of,
-)
+from mqtt_gateway.connect.asking import settle_states
+from mqtt_gateway.connect.composing import compose, free_name, is_known, name_of, sources_of
 from mqtt_gateway.connect.propose import Proposals, ProposedSource, propose
-from mqtt_gateway.connect.saying import name_of, show_proposals, show_tree
+from mqtt_gateway.connect.saying import show_proposals, show_tree
 from mqtt_gateway.connect.topic_tree import tree_of
 from mqtt_gateway.connect.walk import Walk
 from mqtt_gateway.settings import MqttGatewaySettings
@@ -151,7 +147,7 @@ def connect(
     made, left_out = compose(chosen, said, place, there, taken)
     for each in left_out:
         talk.say(f"left out: {each}")
-    settled = [type(each)(secrets.settled(each.fields), each.units) for each in made]
+    settled = [NewSource(secrets.settled(each.fields), each.units) for each in made]
     try:
         change = plan_sources(target, settled, place)
     except PlantError as error:

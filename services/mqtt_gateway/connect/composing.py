@@ -1,26 +1,38 @@
 """From proposals to what a plant file gets: names that nobody has yet, what people say of states,
-nothing that is a guess. Pure but for the questions; called by command.py."""
+nothing that is a guess. Pure; called by command.py and by connector.py."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from aurelian.edge.control.connector import Planned
 from aurelian.edge.proposals.proposal import Proposal
-from aurelian.edge.proposals.state_words import learn, question_for
-from aurelian.local.connect_walk import NewSource, Place, Talk, said_states
-from aurelian.local.terminal import give_up
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import parse_plant, plant_files
 from aurelian.model.source_model import SourceModel
-from mqtt_gateway.connect.propose import ProposedSignal, ProposedSource
+from mqtt_gateway.connect.propose import ProposedSignal, ProposedSource, ProposedUnit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _WHAT = ("topic", "payload", "topics", "group", "edge_node")
 
 States = Mapping[str, str] | str
+
+
+class Stand(Protocol):
+    """Where machines stand whose topics name no area and line."""
+
+    @property
+    def area(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def line(self) -> str:
+        """Its name."""
+        ...
 
 
 def sources_of(folder: Path) -> list[SourceModel]:
@@ -55,46 +67,41 @@ def is_known(source: ProposedSource, known: Sequence[SourceModel]) -> SourceMode
     return None
 
 
-def settle_states(
-    talk: Talk, sources: Sequence[ProposedSource], said: Sequence[str]
-) -> dict[str, States]:
-    """The states of state signals, by unit and signal as `press/state`, as people say them."""
-    given = said_states(said)
-    settled: dict[str, States] = {}
-    paths = []
-    for path, signal in _signals(sources):
-        paths.append(path)
-        proposal = signal.proposal
-        if path in given:
-            settled[path] = given[path]
-        elif proposal.question is not None:  # an answer also says that it is a state
-            named = question_for(path, proposal.question.value, proposal.states)
-            answer = talk.ask_state(named or proposal.question)
-            if answer is not None:
-                before = proposal.states if isinstance(proposal.states, dict) else None
-                learned = learn([answer], before).states
-                assert not isinstance(learned, str)
-                settled[path] = {key: state.value for key, state in learned.items()}
-    if unknown := [each for each in given if each not in paths]:
-        there = ", ".join(paths[:8])
-        give_up(f"--states: nothing is at {', '.join(unknown)}", f"there is {there} …", code=2)
-    return settled
+def name_of(source: ProposedSource) -> str:
+    """What a source is, for people."""
+    fields = source.fields
+    if fields["kind"] == "sparkplug":
+        return f"Sparkplug, group {fields['group']}"
+    topics = fields.get("topics", [fields])
+    entries = topics if isinstance(topics, list) else [fields]
+    return f"MQTT, {', '.join(map(_entry, entries))}"
 
 
-def _signals(sources: Sequence[ProposedSource]) -> Iterable[tuple[str, ProposedSignal]]:
-    for source in sources:
-        for unit in source.units:
-            for signal in unit.signals:
-                yield f"{unit.fields['name']}/{signal.fields['name']}", signal
+def _entry(entry: Mapping[str, object]) -> str:
+    payload = entry.get("payload", "json")
+    return (
+        f"{entry['topic']} ({payload})" if entry.get("topic") else f"{payload}, at its own topics"
+    )
+
+
+def misplaced(unit: ProposedUnit) -> str:
+    """Why a unit can stand in no plant file, one sentence; empty: it can."""
+    odd = [each for each in (unit.area, unit.line) if each and not _NAME.fullmatch(each)]
+    return f"unit {unit.fields['name']}: {odd[0]!r} can be no area or line" if odd else ""
+
+
+def path_of(unit: ProposedUnit, signal: ProposedSignal) -> str:
+    """A signal as `press/state`, as its states are said."""
+    return f"{unit.fields['name']}/{signal.fields['name']}"
 
 
 def compose(
     sources: Sequence[ProposedSource],
     states: Mapping[str, States],
-    place: Place,
+    place: Stand,
     plant: Plant | None,
     taken: Iterable[str],
-) -> tuple[list[NewSource], list[str]]:
+) -> tuple[list[Planned], list[str]]:
     """What the plant file gets, and sentences on what it does not get."""
     ids, left_out = set(taken), []
     units_at: dict[tuple[str, str], set[str]] = {}
@@ -109,22 +116,19 @@ def compose(
         units: list[tuple[str, str, Mapping[str, object]]] = []
         for unit in source.units:
             area, line = unit.area or place.area, unit.line or place.line
-            odd = [each for each in (area, line) if not _NAME.fullmatch(each)]
-            if odd:
-                left_out.append(f"unit {unit.fields['name']}: {odd[0]!r} can be no area or line")
+            if odd := misplaced(unit):
+                left_out.append(odd)
                 continue
             names = units_at.setdefault((area, line), set())
             name = str(unit.fields["name"])
             own = free_name(name, names)
             names.add(own)
-            signals = [
-                _written(each, states.get(f"{name}/{each.fields['name']}")) for each in unit.signals
-            ]
+            signals = [_written(each, states.get(path_of(unit, each))) for each in unit.signals]
             new: dict[str, object] = {"name": own, "source": fields["id"]}
             if own != name or "address" in unit.fields:
                 new["address"] = unit.fields.get("address", name)
             units.append((area, line, {**new, "signals": signals}))
-        made.append(NewSource(fields, units))
+        made.append(Planned(fields, units))
     return made, left_out
 
 

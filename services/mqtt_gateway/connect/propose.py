@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from aurelian.edge.ladder import Rung, Step, Verdict
@@ -47,11 +48,13 @@ _OF_DATATYPE = {
 
 @dataclass(frozen=True, slots=True)
 class ProposedSignal:
-    """A signal. `fields`: for `SignalModel`; `last`: its last value."""
+    """A signal. `fields`: for `SignalModel`; `last`: its last value; `changes`: how often it was
+    another one than before, among those that are kept."""
 
     fields: Mapping[str, object]
     proposal: Proposal
     last: object
+    changes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +295,8 @@ def _signal(name: str, address: str, found: _Series, proposal: Proposal) -> Prop
             if isinstance(states, str)
             else {key: getattr(line, "value", line) for key, line in states.items()}
         )
-    return ProposedSignal(fields, proposal, found.values[-1] if found.values else None)
+    changes = sum(one != other for one, other in pairwise(found.values))
+    return ProposedSignal(fields, proposal, found.values[-1] if found.values else None, changes)
 
 
 def _type_of(types: Iterable[ValueType]) -> ValueType | None:

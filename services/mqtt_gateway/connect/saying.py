@@ -3,11 +3,12 @@ Called by command.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 
 from aurelian.local.connect_walk import Talk
 from aurelian.model.plant_parts import Role
+from mqtt_gateway.connect.composing import name_of
 from mqtt_gateway.connect.propose import Proposals, ProposedSource
 from mqtt_gateway.connect.topic_tree import Level, Seen, shown_value
 
@@ -63,23 +64,6 @@ def show_proposals(talk: Talk, proposals: Proposals) -> None:
         talk.say(f"  … and {more} topics more")
     for topic, reason in proposals.left_out.items():
         talk.tell({"left_out": topic, "why": reason})
-
-
-def name_of(source: ProposedSource) -> str:
-    """What a source is, for people."""
-    fields = source.fields
-    if fields["kind"] == "sparkplug":
-        return f"Sparkplug, group {fields['group']}"
-    topics = fields.get("topics", [fields])
-    entries = topics if isinstance(topics, list) else [fields]
-    return f"MQTT, {', '.join(map(_entry, entries))}"
-
-
-def _entry(entry: Mapping[str, object]) -> str:
-    payload = entry.get("payload", "json")
-    return (
-        f"{entry['topic']} ({payload})" if entry.get("topic") else f"{payload}, at its own topics"
-    )
 
 
 def _unit_lines(talk: Talk, source: ProposedSource) -> Iterator[str]:

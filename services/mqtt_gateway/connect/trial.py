@@ -34,6 +34,7 @@ from mqtt_gateway.sparkplug.units import SparkplugUnits
 TRIAL_S = 60.0
 _TAKE_S = 0.25
 _MOST = 2000
+_MOST_SAID = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Trial:
         messages: that came.
         samples: that would be stored.
         newest: the last sample of each declared signal, by path.
+        counts: samples of each signal, by path.
+        said: births, deaths and gaps in words, the first hundred.
         discovered: the last sample of each signal that the plant file does not have, by path.
         rejects: how often each was refused; values by the ledger's count in `rejected`.
         silent: paths of declared signals of which nothing came.
@@ -67,6 +70,8 @@ class Trial:
     skipped: int = 0
     events: int = 0
     newest: dict[str, Sample] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    said: list[str] = field(default_factory=list)
     discovered: dict[str, Sample] = field(default_factory=dict)
     rejects: Counter[Refusing] = field(default_factory=Counter)
 
@@ -97,6 +102,8 @@ class _Records:
                         trial.rejects[key] += 1
                 case RecordKind.EVENTS:
                     trial.events += 1
+                    if len(trial.said) < _MOST_SAID:
+                        trial.said.append(_words(codec.decode_event(data)))
 
     def _note(self, sample: Sample) -> None:
         trial, path = self._trial, sample.signal.path
@@ -105,6 +112,21 @@ class _Records:
         into = trial.discovered if sample.signal.discovered else trial.newest
         if path in into or len(into) < _MOST:
             into[path] = sample
+            trial.counts[path] += 1
+
+
+def _words(event: codec.SourceEvent) -> str:
+    match event.WhichOneof("kind"):
+        case "birth":
+            return f"born: {event.birth.detail}"
+        case "death":
+            return f"died: {event.death.reason}"
+        case "gap":
+            return f"gap: {event.gap.reason}"
+        case "refused":
+            return f"a value is refused: {event.refused.reason}"
+        case other:
+            return str(other or "")
 
 
 class _Plain:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aurelian.edge.proposals.proposal import Proposal
-from aurelian.model.machine_states import Unknown, read_state
+from aurelian.model.machine_states import Unknown, Vocabulary, read_state
 from aurelian.model.names import shorten
 from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
@@ -77,6 +77,34 @@ def write_plant(
     for unit in units:
         lines += _unit_lines(found, unit, source.id)
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A variable as the signal that it would be. `states`: of its values, where a companion
+    specification knows them."""
+
+    unit: str
+    name: str
+    address: str
+    variable: Variable
+    states: Vocabulary | None = None
+
+
+def placed(found: Discovery, source: SourceModel) -> list[Placed]:
+    """The signals that `write_plant` writes, by the same names."""
+    units, _ = _sort_into_units(found, source.id, {})
+    return [
+        Placed(
+            unit.name,
+            each.name,
+            each.address,
+            each.variable,
+            each.state.rule.states if each.state is not None else None,
+        )
+        for unit in units
+        for each in unit.signals
+    ]
 
 
 def address_of(key: bytes, namespaces: Sequence[str]) -> str | None:

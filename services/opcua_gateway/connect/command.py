@@ -32,14 +32,12 @@ from aurelian.local.terminal import give_up
 from aurelian.model.opcua_model import OpcuaSecurity
 from aurelian.model.plant_file import PlantError
 from aurelian.model.source_model import SourceModel
-from opcua_gateway.browse.discovery import Discovery, Selection, discover
-from opcua_gateway.browse.walk import Bounds
+from opcua_gateway.browse.discovery import Discovery
 from opcua_gateway.connect import preview as previews
-from opcua_gateway.connect.found import settle_states, show_found, units_of
+from opcua_gateway.connect.found import settle_states, show_found
 from opcua_gateway.connect.ladder import climb
+from opcua_gateway.connect.looking import NothingChosen, look_into, units_of
 from opcua_gateway.connect.proposals import propose_signals
-from opcua_gateway.connect.watching import looked_into
-from opcua_gateway.security.endpoints import Endpoints
 from opcua_gateway.session import SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
 
@@ -118,7 +116,10 @@ def connect(
     proposals = propose_signals(found, seen)
     show_found(talk, found, seen, proposals)
     proposals = settle_states(talk, proposals, states or ())
-    units = [(area, line, each) for each in units_of(found, walk.model, proposals)]
+    try:
+        units = [(area, line, each) for each in units_of(found, walk.model, proposals)]
+    except ValueError as error:
+        give_up(str(error), "choose others with --choose")
     target = plant or own_plant(status, folder)
     fields = secrets.settled(walk.model.model_dump(mode="json", exclude_unset=True))
     source = NewSource(fields, units)
@@ -250,35 +251,19 @@ class _Walk:
         self, include: tuple[str, ...], exclude: tuple[str, ...], seconds: float
     ) -> tuple[Discovery, dict[str, previews.Seen]]:
         """What the server has of what is wanted, and what came of it in some seconds."""
+        self._talk.say("")
+        looking = look_into(
+            self.model, self._settings, self._store, include, exclude, seconds, self._talk.say
+        )
         try:
-            return asyncio.run(self._look(include, exclude, seconds))
+            looked = asyncio.run(looking)
+            return looked.found, looked.seen
+        except NothingChosen as error:
+            give_up(str(error), "another --choose; aurelian browse lists them")
         except PatternError as error:
             give_up(str(error), "say a pattern such as 'Line1/**/Temp*'", code=2)
         except SessionLost as error:
             give_up(str(error), "the same command again")
-
-    async def _look(
-        self, include: tuple[str, ...], exclude: tuple[str, ...], seconds: float
-    ) -> tuple[Discovery, dict[str, previews.Seen]]:
-        endpoints = Endpoints(
-            self.model, self._settings.opcua_insecure_hosts, self._store, self._settings.gateway
-        )
-        way = await endpoints.find_way(self._settings.opcua_timeout_s)
-        async with looked_into(self.model, way, self._settings) as session:
-            self._talk.say("\nlooking through the server …")
-            found = await discover(session, Selection(), Bounds(), values=True)
-            chosen = previews.choose(found.variables, found.namespaces, include, exclude)
-            if not chosen:
-                among = f"none of its {found.seen} variables is chosen"
-                give_up(among, "another --choose; aurelian browse lists them")
-            found.variables = chosen
-            rows = previews.previewed(chosen, found.namespaces)
-            self._talk.say(f"{len(chosen)} variables; watching for {seconds:g} s …")
-            seen: dict[str, previews.Seen] = {}
-            watched = previews.preview(session, self.model, rows, self._settings, seconds)
-            async for by_now in watched:
-                seen = {each.node.path: each for each in by_now}
-        return found, seen
 
 
 def _model(url: str, name: str, user: str, password_file: str, policy: str) -> SourceModel:

@@ -1,4 +1,4 @@
-"""What `aurelian connect opcua` found, as people are shown it and as a plant file has it; called by
+"""What `aurelian connect opcua` found, as people are shown it and asked about it; called by
 command.py."""
 
 from __future__ import annotations
@@ -10,12 +10,8 @@ from aurelian.edge.proposals.proposal import Proposal, Sureness
 from aurelian.edge.proposals.state_words import Answer, learn
 from aurelian.local.connect_walk import Talk, said_states
 from aurelian.local.terminal import give_up
-from aurelian.model.plant_file import read_plant
 from aurelian.model.plant_parts import Role
-from aurelian.model.sample import ValueType
-from aurelian.model.source_model import SourceModel
 from opcua_gateway.browse.discovery import Discovery
-from opcua_gateway.browse.plant_snippet import write_plant
 from opcua_gateway.browse.walk import Node
 from opcua_gateway.connect.preview import Seen
 
@@ -87,22 +83,3 @@ def settle_states(
         known = ", ".join(node.path for node in list(proposals)[:8])
         give_up(f"--states: nothing is at {', '.join(by_path)}", f"there is {known} …", code=2)
     return settled
-
-
-def units_of(
-    found: Discovery, model: SourceModel, proposals: Mapping[Node, Proposal]
-) -> list[dict[str, object]]:
-    """Units with their signals as a plant file has them."""
-    try:
-        text = write_plant(found, model, proposals)
-        plant = read_plant(text.encode(), "proposal").plant
-    except ValueError as error:
-        give_up(str(error), "choose others with --choose")
-    made = []
-    for unit in plant.units():
-        fields = unit.model.model_dump(mode="json", exclude_unset=True)
-        for signal, each in zip(fields["signals"], unit.model.signals, strict=True):
-            if "type" in signal:
-                signal["type"] = ValueType(each.type).name.lower()
-        made.append(fields)
-    return made

@@ -50,6 +50,7 @@ SCOPES = (
     "events:read",
     "webhooks:write",
     "grants:write",
+    "plant:write",
     "admin",
 )
 """Every scope that a key may carry. `admin` holds all the others, for its owner's data."""

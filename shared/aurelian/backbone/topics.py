@@ -74,9 +74,7 @@ SOURCE_EVENTS = Topic(
 ASSETS = Topic("aurelian.assets.v1", "asset id", 3, None, "gateways", "all")
 REJECTED = Topic("aurelian.rejected.v1", "source", 3, 30 * DAY_MS, "gateways", "historian")
 STORED = Topic("aurelian.stored.v1", "gateway, boot, line", 3, None, "historian", "gateways")
-COMMANDS = Topic(
-    "aurelian.commands.v1", "gateway", 3, 1 * DAY_MS, "line_health dashboard", "gateways"
-)
+COMMANDS = Topic("aurelian.commands.v1", "gateway", 3, 1 * DAY_MS, "aurelian command", "gateways")
 LINE_EVENTS = Topic(
     "aurelian.line-events.v1",
     "line",

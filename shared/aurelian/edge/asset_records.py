@@ -45,6 +45,11 @@ class PlantAssets:
         place of those of `plants`."""
         self._plants, self._held, self._is_changed = plants, dict(held), True
 
+    @property
+    def are_others(self) -> bool:
+        """Whether the plants are others since they were gone through last."""
+        return self._is_changed
+
     def changed(self) -> list[Asset]:
         """Those that were described anew, or are others in the plants, since they were gone through
         last."""

@@ -90,8 +90,8 @@ RELEASED_AT = Gauge(
 class Drain:
     """Publishes what one gateway keeps. `heartbeats` and `states` give events that are published
     and not kept, `states` all of them where it is asked for them `anew`; `assets` is gone through
-    at each connection, `new_assets` gives those that changed since, `gone` the ids of those that
-    are there no more, until they are `told_gone`."""
+    at each connection, `new_assets` gives those that changed since (at once where `other_plants`
+    says so), `gone` the ids of those that are there no more, until they are `told_gone`."""
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Drain:
         *,
         assets: Iterable[Asset] = (),
         new_assets: Callable[[], Iterable[Asset]] = tuple,
+        other_plants: Callable[[], bool] = lambda: False,
         gone: Callable[[], Collection[str]] = tuple,
         told_gone: Callable[[Collection[str]], None] = lambda ids: None,
         replication: int = 1,
@@ -110,6 +111,7 @@ class Drain:
     ) -> None:
         self._settings, self._gateway, self._outbox = settings, gateway, outbox
         self._assets, self._new_assets, self._replication = assets, new_assets, replication
+        self._other_plants = other_plants
         self._gone, self._told_gone = gone, told_gone
         self._heartbeats, self._states = heartbeats, states
         self._states_anew = True
@@ -168,6 +170,9 @@ class Drain:
         await send_assets(producer, self._assets)
 
     async def _send_rows(self, producer: Producer) -> bool:
+        if self._other_plants():
+            # Before the first values of a new source: who reads them must know what they are.
+            await send_assets(producer, self._new_assets())
         read_at = time.time_ns() // 1000
         alone = self._alone_until is not None
         try:

@@ -15,38 +15,37 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prometheus_client import Counter, Gauge
 from pydantic import Field
 
-from aurelian.edge.assembly import HOUR, LastSeen, event_entry
+from aurelian.edge.assembly import HOUR, LastSeen
 from aurelian.edge.assembly import Delivery as Delivery
 from aurelian.edge.asset_records import PlantAssets
 from aurelian.edge.contract import Reading as Reading
 from aurelian.edge.contract import Reject as Reject
+from aurelian.edge.control.command_work import CommandWork
+from aurelian.edge.control.commands import Commands
+from aurelian.edge.control.connector import Connector
+from aurelian.edge.control.serve import keep_serving
 from aurelian.edge.drain import Drain
 from aurelian.edge.forward import Source as Source
 from aurelian.edge.forward import forward as forward
 from aurelian.edge.forward import keep_forwarding
 from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.limits import (
-    Level,
     Limits,
     OutboxFull,
     OutboxNotWritable,
-    ReachedLimit,
 )
-from aurelian.edge.outbox.newer import NEWER_STEP, newer_reason
 from aurelian.edge.outbox.outbox import Outbox
-from aurelian.edge.outbox.refusal import NO_ROOM, not_writable, refusal_of, write_error
-from aurelian.edge.outbox.reports import SetAside, confirm_reported
-from aurelian.edge.outbox.rows import HourCount, OutboxEntry, OutboxRow
-from aurelian.edge.outbox.thin import Loss
+from aurelian.edge.outbox.refusal import NO_ROOM, not_writable, write_error
+from aurelian.edge.outbox.rows import OutboxRow
 from aurelian.edge.outbox.thread import OutboxThread
+from aurelian.edge.outbox_watch import watch_outbox
 from aurelian.edge.pace import Pace
 from aurelian.edge.reload.reload import Reload
 from aurelian.edge.reload.running_sources import RunningSources
 from aurelian.edge.source_state import SourceStates
-from aurelian.model.codec import Gap, SourceEvent, decode
+from aurelian.model.codec import decode
 from aurelian.model.plant import Plant
 from aurelian.runtime.health import Health, UnusableError
 from aurelian.runtime.settings import KafkaSettings
@@ -58,40 +57,7 @@ S = TypeVar("S", bound="GatewaySettings")
 
 _REMEMBERED_ROWS, _REMEMBERED_SAMPLES = 500, 20_000
 _FULL_WAIT_S = 1.0
-_REFUSED_S = 2.0
-"""Refused for less, an append went well at its next attempt or will; nobody has to be told."""
-
 _OLDEST_LIVE = 400 * 24 * HOUR
-_COUNTS_KEPT = 7 * 24 * HOUR
-
-OUTBOX_ROWS = Gauge(
-    "gateway_outbox_rows",
-    "Records that nobody has stored yet; growing: is Kafka there, is the historian?",
-)
-OUTBOX_BYTES = Gauge(
-    "gateway_outbox_bytes",
-    "Disk that the outbox uses; near its limit the gateway stops acknowledging.",
-)
-OUTBOX_AGE = Gauge(
-    "gateway_outbox_oldest_age_seconds", "Age of the oldest record that nobody has stored."
-)
-OUTBOX_ACCEPTING = Gauge(
-    "gateway_outbox_accepting",
-    "0: a limit is reached, or the disk refuses, and machines get no acknowledgement; /readyz of "
-    "this port says why and what to do.",
-)
-LOST_FILES = Counter(
-    "gateway_lost_files_total",
-    "Outbox files that were damaged (*.reported in its folder; look at the disk), of a newer "
-    "version (*.newer; run it again), or deleted while the gateway ran; the log says which.",
-)
-
-
-THINNED = Counter(
-    "gateway_thinned_values_total",
-    "Values left out of a full outbox, as AURELIAN_OUTBOX_THIN_AFTER_S allows; each stretch is a "
-    "gap record. Let Kafka and the historian run again, or give the outbox more disk.",
-)
 
 
 class GatewaySettings(KafkaSettings):
@@ -124,6 +90,21 @@ class GatewaySettings(KafkaSettings):
         gt=0,
         description="a changed source that was connected and is not after this time is taken back",
     )
+    control_key_file: Path | None = Field(
+        None,
+        description="file with the key of the control API, made at the first start; default: "
+        "control.key in the state folder",
+    )
+    control_allow_remote: bool = Field(
+        False,
+        description="1: serve the control API on another address than loopback too, where its "
+        "port is closed to strangers",
+    )
+    secrets: Path | None = Field(
+        None,
+        description="folder for passwords of sources that are connected by the control API; "
+        "default: secrets in the state folder",
+    )
 
 
 MakeSources = Callable[[S, Sequence[Plant], Container[str]], Sequence[Source]]
@@ -132,10 +113,15 @@ those whose key is in the third."""
 
 
 async def run_gateway(
-    settings: S, health: Health, make_sources: MakeSources[S], commit_pause_s: float = 0.0
+    settings: S,
+    health: Health,
+    make_sources: MakeSources[S],
+    commit_pause_s: float = 0.0,
+    connector: Connector | None = None,
 ) -> None:
     """Run a gateway until cancelled: sources, outbox, drain to Kafka, releases, heartbeats and
-    counts; changes of the plant files are followed. `commit_pause_s`: see `OutboxThread`.
+    counts; changes of the plant files are followed. `commit_pause_s`: see `OutboxThread`;
+    `connector`: of the control API, None: there is none.
 
     Ready when its outbox takes samples; Kafka being away does not matter to that.
 
@@ -186,6 +172,7 @@ async def run_gateway(
                     outbox,
                     assets=assets,
                     new_assets=assets.changed,
+                    other_plants=lambda: assets.are_others,
                     gone=reload.gone_now,
                     told_gone=reload.forget_gone,
                     replication=settings.kafka_replication,
@@ -196,9 +183,24 @@ async def run_gateway(
                 reload.start(sources)
                 kafka_side.create_task(drain.send(), name="send")
                 kafka_side.create_task(drain.listen(), name="listen")
-                watching = _watch(outbox, sources, settings, health, states, reload)
+                watching = watch_outbox(
+                    outbox,
+                    sources,
+                    settings.gateway,
+                    settings.outbox_thin_after_s,
+                    health,
+                    states,
+                    lambda: reload.waits_for,
+                )
                 kafka_side.create_task(watching, name="watch outbox")
+                work = CommandWork(settings.plant, lambda: reload.plants, connector)
+                kept = settings.state / "commands.json"
+                commands = Commands(settings, settings.gateway, outbox, work, kept)
+                kafka_side.create_task(commands.follow(), name="take commands")
                 machine_side.create_task(reload.follow(sources), name="follow plant files")
+                if connector is not None:
+                    serving = keep_serving(settings, health, connector, lambda: reload.plants)
+                    machine_side.create_task(serving, name="control API")
 
 
 async def _opened(folder: Path, boot: int, limits: Limits, health: Health) -> Outbox:
@@ -241,119 +243,6 @@ def _not_before(state: Path) -> int:
     with suppress(OSError):
         file.write_text(str(first))
     return first - _OLDEST_LIVE
-
-
-async def _watch(
-    outbox: OutboxThread,
-    sources: RunningSources,
-    settings: GatewaySettings,
-    health: Health,
-    states: SourceStates,
-    reload: Reload,
-) -> None:
-    """Every second: states of the sources, readiness, metrics, gap records for damaged files,
-    counts too old to be published again."""
-    while True:
-        try:
-            level = await _look(outbox, sources, settings.gateway)
-            refusal = _refusal(outbox, level)
-            if 0 < settings.outbox_thin_after_s < outbox.refused_s():
-                await _thin(outbox, settings.gateway, level)
-            health.outbox = await outbox.call(_shown, outbox.outbox)
-        except OSError as error:
-            # The disk refuses even to be looked at: what runs goes on, and it is asked again.
-            refusal = refusal_of(outbox.outbox.folder, error)
-            log.warning("outbox cannot be looked at", extra={"fields": {"error": str(refusal)}})
-        health.ready = reload.waits_for if refusal is None else str(refusal)
-        health.tick()
-        if refusal is None:
-            states.look()
-        else:
-            states.look(refusal.cause, refusal.step)
-        await asyncio.sleep(1)
-
-
-async def _thin(outbox: OutboxThread, gateway: str, level: Level) -> None:
-    """Leave old numbers out, of one file: the next look goes on where that was not enough."""
-    if level.reached_limit not in (ReachedLimit.BYTES, ReachedLimit.DISK):
-        return
-
-    def report(losses: Sequence[Loss]) -> tuple[list[OutboxEntry], list[HourCount]]:
-        counts = [
-            HourCount(each.source, each.hour, each.owner, dropped=each.count) for each in losses
-        ]
-        return [event_entry(_thinned(each, gateway, outbox)) for each in losses], counts
-
-    with suppress(OutboxFull):
-        values = await outbox.call(outbox.outbox.thin_oldest, report)
-        THINNED.inc(values)
-        if values:
-            fields = {"left_out": values}
-            log.warning("outbox is full, old numbers are thinned", extra={"fields": fields})
-
-
-def _thinned(loss: Loss, gateway: str, outbox: OutboxThread) -> SourceEvent:
-    return SourceEvent(
-        owner=loss.owner,
-        gateway=gateway,
-        boot=outbox.outbox.boot,
-        source=loss.source,
-        time=_now(),
-        gap=Gap(
-            from_time=loss.from_time,
-            to_time=loss.to_time,
-            count=loss.count,
-            reason="outbox full: of each minute the least, greatest and last number were kept",
-        ),
-    )
-
-
-def _refusal(outbox: OutboxThread, level: Level) -> OutboxFull | None:
-    """Why the outbox takes no samples; None: it does."""
-    if outbox.refusal is not None and outbox.refused_s() > _REFUSED_S:
-        return outbox.refusal
-    reached = level.reached_limit
-    return None if level.accepting else OutboxFull(f"outbox: {reached.cause}", reached.step)
-
-
-async def _look(outbox: OutboxThread, sources: RunningSources, gateway: str) -> Level:
-    await outbox.call(outbox.outbox.look_after_files)
-    for aside in await outbox.call(outbox.outbox.unreported):
-        LOST_FILES.inc()
-        fields = {"file": aside.path.name, "error": aside.reason}
-        log.error("outbox file was set aside or lost", extra={"fields": fields})
-        with suppress(OutboxFull):
-            await outbox.append(
-                [event_entry(_gap(aside, source, gateway, outbox)) for source in sources]
-            )
-            await outbox.call(confirm_reported, aside)
-    level = await outbox.call(outbox.outbox.level)
-    OUTBOX_ROWS.set(level.rows)
-    OUTBOX_BYTES.set(level.bytes)
-    OUTBOX_AGE.set(level.oldest_age_s)
-    OUTBOX_ACCEPTING.set(level.accepting and outbox.refused_s() <= _REFUSED_S)
-    await outbox.call(outbox.outbox.forget_counts, _now() - _COUNTS_KEPT)
-    return level
-
-
-def _shown(outbox: Outbox) -> dict[str, object]:
-    return {
-        "newer_files": [
-            {"file": str(path), "cause": newer_reason(path), "step": NEWER_STEP}
-            for path in outbox.newer_files()
-        ]
-    }
-
-
-def _gap(aside: SetAside, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:
-    return SourceEvent(
-        owner=source.owner,
-        gateway=gateway,
-        boot=outbox.outbox.boot,
-        source=source.model.key,
-        time=_now(),
-        gap=Gap(from_time=aside.from_time, to_time=aside.to_time, reason=aside.reason),
-    )
 
 
 def _ordinals_of(rows: Sequence[OutboxRow]) -> dict[str, Ordinals]:

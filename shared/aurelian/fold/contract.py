@@ -65,6 +65,11 @@ class Effects(Generic[RowT]):
         return bool(self.rows or self.events)
 
 
+class NotLearned(Exception):
+    """A record is of something that no shared topic has told of yet. What they have by now is
+    learned, and the record folded once more."""
+
+
 class Fold(Protocol[RowT]):
     """A service's state by key and what records do to it. Pure: no I/O, no clock of its own, never
     blocks.
@@ -72,7 +77,8 @@ class Fold(Protocol[RowT]):
     The same records folded into the same state must give the same rows and the same event ids
     (`events.make_event`): after a crash the last ones are folded again. `now` is in microseconds
     since 1970 UTC. A record that cannot be read may raise `codec.DecodeError` or
-    `events.EventError` before it changes anything; it is counted and passed over.
+    `events.EventError` before it changes anything; it is counted and passed over. `NotLearned` too:
+    topics come side by side, and values may come before what says what they are.
     """
 
     def learn(self, record: Record, now: int) -> None:

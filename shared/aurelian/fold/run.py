@@ -46,8 +46,9 @@ from aurelian.db.errors import Failure, classify, is_away
 from aurelian.db.offsets import Fenced
 from aurelian.events.outbox import relay
 from aurelian.fold.contract import Clock, Fold, FoldSettings, RowT, Write
-from aurelian.fold.session import FoldTask, LogChanged, Session
+from aurelian.fold.session import LogChanged, Session
 from aurelian.fold.suspects import Suspects
+from aurelian.fold.task import FoldTask
 from aurelian.model.time import now_us
 from aurelian.runtime.health import Health
 from aurelian.runtime.retry import Backoff

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Generic
 
 import psycopg
@@ -18,47 +17,25 @@ from psycopg import AsyncConnection
 from aurelian.backbone.cancellation import raise_if_cancelled
 from aurelian.backbone.client import Consumer, Unavailable, check_topic_ids
 from aurelian.backbone.position import REPLACED, Action, Decision
-from aurelian.backbone.topics import Topic
 from aurelian.db.engine import connect
 from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced, advance, claim, halt
 from aurelian.events.cloudevent import EventError
 from aurelian.events.outbox import enqueue_all
-from aurelian.fold.contract import Clock, Effects, Fold, FoldSettings, RowT, Write
+from aurelian.fold.contract import (
+    Effects,
+    NotLearned,
+    RowT,
+)
 from aurelian.fold.partitions import OwnedPartition
 from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
 from aurelian.fold.store import FoldStore
 from aurelian.fold.suspects import Suspects
+from aurelian.fold.task import FoldTask
 from aurelian.model.codec import DecodeError
 from aurelian.model.record import Partition, Record
-from aurelian.runtime.health import Health
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FoldTask(Generic[RowT]):
-    """What `run_fold` was asked for."""
-
-    settings: FoldSettings
-    url: str
-    health: Health
-    service: str
-    consumer: str
-    fold: Fold[RowT]
-    write: Write[RowT]
-    owned: tuple[Topic, ...]
-    shared: tuple[Topic, ...]
-    exclusive: bool
-    clock: Clock
-
-    @property
-    def name(self) -> str:
-        return f"{self.service}/{self.consumer}"
-
-    @property
-    def group(self) -> str:
-        return f"aurelian-{self.service}-{self.consumer}"
 
 
 class LogChanged(Exception):
@@ -169,7 +146,7 @@ class Session(Generic[RowT]):
             self.suspects.add(partition, record.offset)
             try:
                 if not self.suspects.is_refused(partition, record.offset):
-                    self.effects.add(task.fold.fold(record, present))
+                    self.effects.add(await self._fold_one(record, present))
             except (DecodeError, EventError):
                 UNREADABLE.labels(task.service).inc()
             if len(task.owned) == 1 and record.key is not None:
@@ -181,6 +158,18 @@ class Session(Generic[RowT]):
             if count % 32 == 31:
                 await asyncio.sleep(0)
         _RECORDS.labels(task.service).inc(len(records))
+
+    async def _fold_one(self, record: Record, present: int) -> Effects[RowT]:
+        fold = self.task.fold
+        try:
+            return fold.fold(record, present)
+        except NotLearned:
+            if self.shared is not None:
+                await self.shared[0].learn_to_end(self.shared[1])
+        try:
+            return fold.fold(record, present)
+        except NotLearned:
+            return Effects()
 
     async def _tick(self) -> None:
         """Every `TICK_EVERY_S`: let time pass, see whether the log is still ours, save what was

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aurelian.local.connect_walk import Fields, Talk
+from aurelian.local.services import secrets_folder
 
 
 class Secrets:
@@ -17,7 +18,7 @@ class Secrets:
     until the plant file that names them is written."""
 
     def __init__(self, home: Path) -> None:
-        self._folder = home / "secrets"
+        self._folder = secrets_folder(home)
         self._held = TemporaryDirectory(prefix="aurelian-connect-")
         self._names: set[str] = set()
 

@@ -7,28 +7,29 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
+from aurelian.edge.control.planning import Change as Change
+from aurelian.edge.control.planning import Fields as Fields
+from aurelian.edge.control.planning import NewSource as NewSource
+from aurelian.edge.control.planning import Place as Place
+from aurelian.edge.control.planning import SeveralSites, fitting, plan_change
 from aurelian.edge.ladder import Rung, Step, Verdict
 from aurelian.edge.proposals.state_words import Answer, StateQuestion
 from aurelian.local.terminal import give_up, terminal
 from aurelian.model.plant import Plant
-from aurelian.model.plant_diff import compare_plants
-from aurelian.model.plant_edit import add_source, add_units
-from aurelian.model.plant_file import parse_plant, plant_files
-from aurelian.model.plant_new import new_plant
 from aurelian.model.plant_parts import check_zone
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
-
-Fields = Mapping[str, object]
+from aurelian.runtime.machine_zone import local_time_zone as local_time_zone
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME_ONE = "name one: --company and --site"
 _MARKS = {
     Verdict.PASSED: "[green]✔[/]",
     Verdict.WARNING: "[yellow]▲[/]",
@@ -46,40 +47,6 @@ _NAMES = {
     Rung.VALUES: "values",
     Rung.CLOCK: "clock",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in the plant something new goes, as the options say; None: asked, or the default."""
-
-    company: str | None = None
-    site: str | None = None
-    time_zone: str | None = None
-    area: str = "hall"
-    line: str = "line-1"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A plant file as it will be. `before` None: it is new."""
-
-    path: Path
-    before: bytes | None
-    after: bytes
-    plant: Plant
-
-    def lines(self) -> list[str]:
-        """What it will do, for people."""
-        old = [] if self.before is None else [parse_plant(self.path, self.before)]
-        return list(compare_plants(old, [self.plant]).lines())
-
-
-@dataclass(frozen=True, slots=True)
-class NewSource:
-    """A source with its units, each with the area and the line that it stands at."""
-
-    fields: Fields
-    units: Sequence[tuple[str, str, Fields]] = ()
 
 
 class Talk:
@@ -168,11 +135,13 @@ def settle_place(folder: Path, place: Place, talk: Talk) -> tuple[Place, Plant |
     Raises:
         PlantError: a file of the folder cannot be used.
     """
-    found = _fitting(folder, place)
+    try:
+        found = fitting(folder, place)
+    except SeveralSites as error:
+        give_up(str(error), _NAME_ONE, code=2)
     if found is not None:
         _, plant = found
-        named = replace(place, company=plant.company.id, site=plant.site, time_zone=plant.time_zone)
-        return named, plant
+        return place.at(plant), plant
     company = place.company or talk.ask("Company, a short name", "my-company", _check_name)
     site = place.site or talk.ask("Site", "works", _check_name)
     zone = place.time_zone or talk.ask("Time zone of the site", local_time_zone(), check_zone)
@@ -180,36 +149,15 @@ def settle_place(folder: Path, place: Place, talk: Talk) -> tuple[Place, Plant |
 
 
 def plan_sources(folder: Path, sources: Sequence[NewSource], place: Place) -> Change:
-    """The plant file with new sources and their units, which may stand at several lines: the file
-    of the site that is named or the only one of the folder, else a new one. `place`: settled.
+    """The plant file with new sources, as `plan_change`; ends the process where several files fit.
 
     Raises:
-        PlantError: a file of the folder cannot be used, or the outcome could not.
+        PlantError: as there.
     """
-    found = _fitting(folder, place)
-    rest = [(each.fields, list(each.units)) for each in sources]
-    if found is None:
-        (fields, units), rest = rest[0], rest[1:]
-        area, line, _ = units[0] if units else (place.area, place.line, None)
-        near = [unit for unit in units if unit[:2] == (area, line)]
-        at_first = replace(place, area=area, line=line)
-        new = _new_file(folder, fields, [unit for _, _, unit in near], at_first)
-        path, before, text = new.path, None, new.after.decode()
-        far = [unit for unit in units if unit[:2] != (area, line)]
-    else:
-        path, far = found[0], []
-        before = path.read_bytes()
-        text = before.decode()
-    for fields, units in rest:
-        text = add_source(text, fields, str(path))
-        far += units
-    by_line: dict[tuple[str, str], list[Fields]] = {}
-    for area, line, unit in far:
-        by_line.setdefault((area, line), []).append(unit)
-    for (area, line), added in by_line.items():
-        text = add_units(text, area, line, added, name=str(path))
-    after = text.encode()
-    return Change(path, before, after, parse_plant(path, after))
+    try:
+        return plan_change(folder, sources, place)
+    except SeveralSites as error:
+        give_up(str(error), _NAME_ONE, code=2)
 
 
 def said_states(said: Sequence[str]) -> dict[str, str | dict[str, str]]:
@@ -237,49 +185,6 @@ def checked_source(fields: Mapping[str, object], otherwise: str) -> SourceModel:
             for each in error.errors()
         )
         give_up(said, otherwise, code=2)
-
-
-def local_time_zone() -> str:
-    """The zone of this machine's clock; UTC where it does not say."""
-    try:
-        target = str(Path("/etc/localtime").resolve(strict=True))
-    except OSError:
-        return "UTC"
-    _, found, zone = target.partition("/zoneinfo/")
-    return zone.removeprefix("posix/") if found and "/" in zone else "UTC"
-
-
-def _fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:
-    """The file of the site that is named, or the only one; ends the process where several fit."""
-    known = {path: parse_plant(path, path.read_bytes()) for path in plant_files(folder)}
-    fitting = [
-        (path, plant)
-        for path, plant in known.items()
-        if place.site in (None, plant.site) and place.company in (None, plant.company.id)
-    ]
-    if len(fitting) > 1:
-        named = ", ".join(sorted(plant.path for plant in known.values()))
-        give_up(f"{folder} has several sites: {named}", "name one: --company and --site", code=2)
-    return fitting[0] if fitting else None
-
-
-def _new_file(folder: Path, source: Fields, units: Sequence[Fields], place: Place) -> Change:
-    company, site, zone = place.company, place.site, place.time_zone
-    assert company is not None and site is not None and zone is not None  # it is settled
-    path = folder / f"{site}.yaml"
-    if path.exists():
-        path = folder / f"{company}-{site}.yaml"
-    text = new_plant(
-        company={"id": company, "name": company},
-        site=site,
-        time_zone=zone,
-        source=source,
-        area=place.area,
-        line=place.line,
-        units=units,
-        name=str(path),
-    )
-    return Change(path, None, text.encode(), parse_plant(path, text.encode()))
 
 
 def _check_name(given: str) -> str:

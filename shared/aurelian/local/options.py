@@ -90,7 +90,10 @@ def choose_ports(options: Options) -> Ports:
 
     # The page's own first: what is asked for must not go to another.
     api = {each.name: choose(options.dashboard_port) for each in options.services[-1:]}
-    api |= {each.name: choose(FIRST_API_PORT) for each in options.services[:-1] if each.answers}
+    others = [each for each in options.services[:-1] if each.answers]
+    # Gateways last: the APIs keep the ports that they had before gateways had one.
+    others.sort(key=lambda each: each.is_gateway)
+    api |= {each.name: choose(FIRST_API_PORT) for each in others}
     ops = {each.name: choose(FIRST_OPS_PORT) for each in options.services}
     return Ports(
         choose(KAFKA_PORT),

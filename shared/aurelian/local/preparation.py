@@ -12,8 +12,9 @@ from pathlib import Path
 
 from aurelian.local.services import page_keys, pepper_file
 
-PAGE_SCOPES = ("history:read", "maintenance:read", "capacity:read", "events:read")
-DEVELOPMENT_SCOPES = (*PAGE_SCOPES, "webhooks:write", "grants:write")
+READ_SCOPES = ("history:read", "maintenance:read", "capacity:read", "events:read")
+PAGE_SCOPES = (*READ_SCOPES, "plant:write")
+DEVELOPMENT_SCOPES = (*READ_SCOPES, "webhooks:write", "grants:write")
 
 
 @dataclass(frozen=True, slots=True)

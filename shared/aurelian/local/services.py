@@ -38,7 +38,12 @@ class Service:
     @property
     def answers(self) -> bool:
         """It listens for requests, on a port apart from health and metrics."""
-        return self.rank in (Rank.API, Rank.PAGE)
+        return self.rank in (Rank.API, Rank.PAGE) or self.is_gateway
+
+    @property
+    def is_gateway(self) -> bool:
+        """It has a control API, without which it runs as well."""
+        return self.rank is Rank.GATEWAY
 
     @property
     def role(self) -> str:
@@ -91,6 +96,16 @@ def pepper_file(home: Path) -> Path:
     return home / "state" / "key-pepper"
 
 
+def control_key_file(home: Path) -> Path:
+    """Return the file with the key of the gateways' control APIs; the first gateway makes it."""
+    return home / "state" / "control.key"
+
+
+def secrets_folder(home: Path) -> Path:
+    """Return the folder of the passwords that plant files name."""
+    return home / "secrets"
+
+
 def page_keys(home: Path) -> Path:
     """Return the folder with one key per company, by which the pages of that company open."""
     return home / "state" / "page-keys"
@@ -109,6 +124,17 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
         for each in services
         if each.url_setting
     }
+    control = {}
+    if service.is_gateway or service.rank is Rank.PAGE:
+        control["AURELIAN_CONTROL_KEY_FILE"] = str(control_key_file(around.home))
+    if service.is_gateway:
+        control["AURELIAN_SECRETS"] = str(secrets_folder(around.home))
+    if service.rank is Rank.PAGE:
+        control["AURELIAN_CONTROL_URLS"] = ",".join(
+            f"{each.name.removesuffix('_gateway')}=http://127.0.0.1:{around.api_port[each.name]}"
+            for each in services
+            if each.is_gateway and each.name in around.api_port
+        )
     return Program(
         name=service.name,
         argv=(sys.executable, "-m", service.module),
@@ -139,5 +165,6 @@ def to_program(service: Service, services: tuple[Service, ...], around: Surround
             "AURELIAN_PILOT_PASSWORD_FILE": str(password_file(around.home)),
             "PYTHONUNBUFFERED": "1",
             **urls,
+            **control,
         },
     )

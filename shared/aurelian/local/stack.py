@@ -310,7 +310,9 @@ class _Launch:
             program = to_program(service, options.services, around)
             port, api_port = ports.ops[service.name], ports.api.get(service.name)
             self.ranks[service.name] = service.rank
-            opened = functools.partial(await_ports, *filter(None, (port, api_port)))
+            # A gateway without its control API is up: machines come first.
+            awaited = (port,) if service.is_gateway else filter(None, (port, api_port))
+            opened = functools.partial(await_ports, *awaited)
             self.keep(Kept(program, port, api_port, after=opened, after_limit_s=120))
         fixed_status: dict[str, Any] = {
             "url": self.url,

@@ -39,6 +39,7 @@ Received = pb.Received
 MachineAlarm = pb.MachineAlarm
 Refused = pb.Refused
 Connection = pb.Connection
+CommandResult = pb.CommandResult
 ServerAway = pb.ServerAway
 Certificate = pb.Certificate
 

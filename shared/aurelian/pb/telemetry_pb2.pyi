@@ -136,7 +136,7 @@ class SampleBatch(_message.Message):
     def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., sequence: _Optional[int] = ..., line: _Optional[str] = ..., dictionary: _Optional[bytes] = ..., count: _Optional[int] = ..., dictionary_keys: _Optional[_Iterable[int]] = ..., signal: _Optional[_Iterable[int]] = ..., type: _Optional[bytes] = ..., source_time: _Optional[_Iterable[int]] = ..., server_time: _Optional[_Iterable[int]] = ..., gateway_time: _Optional[_Iterable[int]] = ..., status: _Optional[_Iterable[int]] = ..., flags: _Optional[_Iterable[int]] = ..., sub: _Optional[_Iterable[int]] = ..., doubles: _Optional[_Iterable[float]] = ..., ints: _Optional[_Iterable[int]] = ..., uints: _Optional[_Iterable[int]] = ..., bools: _Optional[_Iterable[bool]] = ..., texts: _Optional[_Iterable[str]] = ..., blobs: _Optional[_Iterable[bytes]] = ..., jsons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SourceEvent(_message.Message):
-    __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "line", "birth", "death", "heartbeat", "gap", "received", "alarm", "refused", "connection")
+    __slots__ = ("schema_version", "owner", "gateway", "boot", "source", "time", "line", "birth", "death", "heartbeat", "gap", "received", "alarm", "refused", "connection", "command_result")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,7 @@ class SourceEvent(_message.Message):
     ALARM_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     CONNECTION_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_RESULT_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     owner: str
     gateway: str
@@ -167,7 +168,8 @@ class SourceEvent(_message.Message):
     alarm: MachineAlarm
     refused: Refused
     connection: Connection
-    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., source: _Optional[str] = ..., time: _Optional[int] = ..., line: _Optional[str] = ..., birth: _Optional[_Union[Birth, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., alarm: _Optional[_Union[MachineAlarm, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., connection: _Optional[_Union[Connection, _Mapping]] = ...) -> None: ...
+    command_result: CommandResult
+    def __init__(self, schema_version: _Optional[int] = ..., owner: _Optional[str] = ..., gateway: _Optional[str] = ..., boot: _Optional[int] = ..., source: _Optional[str] = ..., time: _Optional[int] = ..., line: _Optional[str] = ..., birth: _Optional[_Union[Birth, _Mapping]] = ..., death: _Optional[_Union[Death, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., alarm: _Optional[_Union[MachineAlarm, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., connection: _Optional[_Union[Connection, _Mapping]] = ..., command_result: _Optional[_Union[CommandResult, _Mapping]] = ...) -> None: ...
 
 class Birth(_message.Message):
     __slots__ = ("assets", "detail")
@@ -296,6 +298,26 @@ class Certificate(_message.Message):
     subject: str
     ends: int
     def __init__(self, sha256: _Optional[str] = ..., subject: _Optional[str] = ..., ends: _Optional[int] = ...) -> None: ...
+
+class CommandResult(_message.Message):
+    __slots__ = ("id", "outcome", "said")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNKNOWN: _ClassVar[CommandResult.Outcome]
+        OUTCOME_DONE: _ClassVar[CommandResult.Outcome]
+        OUTCOME_REFUSED: _ClassVar[CommandResult.Outcome]
+        OUTCOME_FAILED: _ClassVar[CommandResult.Outcome]
+    OUTCOME_UNKNOWN: CommandResult.Outcome
+    OUTCOME_DONE: CommandResult.Outcome
+    OUTCOME_REFUSED: CommandResult.Outcome
+    OUTCOME_FAILED: CommandResult.Outcome
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    SAID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    outcome: CommandResult.Outcome
+    said: str
+    def __init__(self, id: _Optional[str] = ..., outcome: _Optional[_Union[CommandResult.Outcome, str]] = ..., said: _Optional[str] = ...) -> None: ...
 
 class MachineAlarm(_message.Message):
     __slots__ = ("asset", "code", "message", "severity", "active", "source_time", "event_id", "condition", "branch", "event_type", "source_node", "source_name", "retain", "enabled", "acked", "confirmed", "suppressed", "out_of_service", "shelved", "quality", "comment", "fields", "reason")

@@ -38,6 +38,8 @@ class Health:
         sources: a gateway's sources as `/sources` shows them; None: it is no gateway.
         plant: which plant files a gateway runs by, as `/sources` shows it.
         outbox: what of a gateway's outbox waits for a person, as `/sources` shows it.
+        control: where a gateway's control API is, or why it is not, as `/sources` shows it; None:
+            it has none.
         error: what ended it, when it was no signal.
     """
 
@@ -49,6 +51,7 @@ class Health:
         self.sources: Callable[[], Sequence[Mapping[str, object]]] | None = None
         self.plant: Callable[[], Mapping[str, object]] = dict
         self.outbox: Mapping[str, object] = {}
+        self.control: Mapping[str, object] | None = None
         self.error: BaseException | None = None
         self._ticked = time.monotonic()
         _BUILD.labels(service, __version__).set(1)
@@ -84,7 +87,9 @@ def make_ops_app(health: Health) -> Starlette:
         if health.sources is None:
             return JSONResponse({"detail": "only a gateway has sources"}, 404)
         shown = {"sources": health.sources(), "plant": health.plant(), "outbox": health.outbox}
-        return JSONResponse(shown)
+        return JSONResponse(
+            shown if health.control is None else {**shown, "control": health.control}
+        )
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -24,7 +24,7 @@ from aurelian.runtime.settings import CommonSettings
 
 if TYPE_CHECKING:  # a worker needs no FastAPI
     from fastapi import FastAPI
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 S = TypeVar("S", bound=CommonSettings)
 
@@ -49,7 +49,7 @@ def run_worker(
 
     async def serve() -> None:
         health = Health(name)
-        ops = _server(make_ops_app(health), settings.ops_host, settings.ops_port)
+        ops = make_server(make_ops_app(health), settings.ops_host, settings.ops_port)
         await _supervise(main(settings, health), [ops], health)
 
     _run(name, serve())
@@ -65,8 +65,8 @@ def run_app(name: str, settings_type: type[S], make_app: Callable[[S, Health], F
 
     async def serve() -> None:
         health = Health(name)
-        app = _server(make_app(settings, health), settings.api_host, settings.api_port)
-        ops = _server(make_ops_app(health), settings.ops_host, settings.ops_port)
+        app = make_server(make_app(settings, health), settings.api_host, settings.api_port)
+        ops = make_server(make_ops_app(health), settings.ops_host, settings.ops_port)
         await _supervise(None, [app, ops], health)
 
     _run(name, serve())
@@ -173,7 +173,8 @@ class _Server(uvicorn.Server):
         return nullcontext()
 
 
-def _server(app: Starlette, host: str, port: int) -> _Server:
+def make_server(app: ASGIApp, host: str, port: int) -> _Server:
+    """A server of an app, which ends by its `should_exit`."""
     return _Server(
         uvicorn.Config(
             app,

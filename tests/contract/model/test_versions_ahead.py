@@ -19,7 +19,17 @@ UNKNOWN_FIELDS = {
     "a field below 16": b"\x78\x01",
 }
 
-KINDS = ("birth", "death", "heartbeat", "gap", "received", "alarm", "refused", "connection")
+KINDS = (
+    "birth",
+    "death",
+    "heartbeat",
+    "gap",
+    "received",
+    "alarm",
+    "refused",
+    "connection",
+    "command_result",
+)
 
 BATCH = codec.encode(oracle.make_batches(oracle.make_samples(seed=1, count=40, lines=1), [40])[0])
 

@@ -1,18 +1,20 @@
 """A line's state machine: states, silences, stops, reasons and alarms by what the samples say."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurelian.fold.contract import NotLearned
 from aurelian.model.machine_states import PackMl
 from aurelian.model.sample import BAD
 from line_health.presence import SILENCE_US, Presence
 from line_health.processor import Lines
 from line_health.rows import KpiRow, StateRow
-from tests.linerig import HISTORICAL, START, Rig, make_plant, moment, us
+from tests.linerig import HISTORICAL, LINE, START, Rig, make_plant, moment, us
 
 EXECUTE, ABORTED, SUSPENDED, HELD, IDLE = (
     int(state)
@@ -328,8 +330,35 @@ def test_a_batch_that_comes_again_changes_nothing() -> None:
 def test_samples_of_a_line_whose_asset_is_unknown_are_left_alone() -> None:
     rig = running_rig()
     unknown = Lines()
-    assert not unknown.fold(rig.record([rig.sample(0, "mill/state", EXECUTE)]), us(0))
+    record = rig.record([rig.sample(0, "mill/state", EXECUTE)])
+    with pytest.raises(NotLearned):
+        unknown.fold(record, us(0))
+    # Asked for once; nobody knows it.
+    assert not unknown.fold(record, us(0))
     assert unknown.changed() == {}
+
+
+def test_what_comes_before_its_plant_model_counts_once_that_is_there() -> None:
+    """A new machine's first state may be the last for hours."""
+    rig = running_rig()
+    lines, record = Lines(), rig.record([rig.sample(0, "mill/state", EXECUTE)])
+    with pytest.raises(NotLearned):
+        lines.fold(record, us(0))
+    for each in rig.asset_records():
+        lines.learn(each, us(0))
+    states = [each.state for each in lines.fold(record, us(0)).rows if isinstance(each, StateRow)]
+    assert states == ["running"]
+
+
+def test_signals_that_a_known_line_got_are_asked_for_once_after_each_change() -> None:
+    rig = running_rig()
+    sample = rig.sample(0, "mill/state", EXECUTE)
+    new = replace(sample, signal=replace(sample.signal, id="new", path=f"{LINE}/mill/new"))
+    for _ in range(2):
+        with pytest.raises(NotLearned):
+            rig.lines.fold(rig.record([new]), us(0))
+        rig.lines.fold(rig.record([new]), us(0))
+        rig.lines.learn(rig.asset_records()[0], us(0))
 
 
 def test_a_snapshot_goes_on_as_if_nothing_had_happened() -> None:

@@ -169,6 +169,15 @@ def test_every_service_is_told_where_the_others_are(tmp_path: Path) -> None:
         "nobody has a key that opens the data of every company"
     )
     assert all(each["AURELIAN_PARTITIONS"] == "all" for each in told.values())
+    gateways = ("opcua_gateway", "mqtt_gateway")
+    ports_of = [told[name]["AURELIAN_API_PORT"] for name in gateways]
+    assert told["dashboard"]["AURELIAN_CONTROL_URLS"] == (
+        f"opcua=http://127.0.0.1:{ports_of[0]},mqtt=http://127.0.0.1:{ports_of[1]}"
+    )
+    knows_key = {name for name, each in told.items() if "AURELIAN_CONTROL_KEY_FILE" in each}
+    assert knows_key == {*gateways, "dashboard"}
+    assert len({told[name]["AURELIAN_CONTROL_KEY_FILE"] for name in knows_key}) == 1
+    assert {told[name]["AURELIAN_SECRETS"] for name in gateways} == {str(tmp_path / "secrets")}
     plants = {name: each["AURELIAN_PLANT"] for name, each in told.items()}
     assert plants.pop("pilot_factory") == str(tmp_path / "pilot")
     assert set(plants.values()) == {str(tmp_path / "plants")}

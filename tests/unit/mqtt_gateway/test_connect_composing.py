@@ -10,10 +10,11 @@ import pytest
 from aurelian.edge.proposals.proposal import Proposal, Sureness
 from aurelian.edge.proposals.state_words import Answer, StateQuestion, question_for
 from aurelian.local.connect_secrets import Secrets
-from aurelian.local.connect_walk import Place, Talk, plan_sources
+from aurelian.local.connect_walk import NewSource, Place, Talk, plan_sources
 from aurelian.model.machine_states import LineState
 from aurelian.model.plant_parts import Role
-from mqtt_gateway.connect.composing import compose, free_name, settle_states
+from mqtt_gateway.connect.asking import settle_states
+from mqtt_gateway.connect.composing import compose, free_name
 from mqtt_gateway.connect.propose import ProposedSignal, ProposedSource, ProposedUnit
 from mqtt_gateway.connect.walk import Walk
 from mqtt_gateway.settings import MqttGatewaySettings
@@ -65,7 +66,9 @@ def test_a_state_is_one_by_an_answer_and_a_guess_is_not_written(tmp_path: Path) 
     ]
     made, left_out = compose([proposed], states, _PLACE, None, ["broker"])
     assert not left_out
-    plant = plan_sources(tmp_path, made, _PLACE).plant
+    plant = plan_sources(
+        tmp_path, [NewSource(each.fields, each.units) for each in made], _PLACE
+    ).plant
     assert [each.id for each in plant.sources] == ["broker-2"]
     press, oven = (each.model for each in plant.units())
     assert (press.signals[0].role, press.signals[0].states) == (Role.STATE, {"7": "down"})
@@ -96,7 +99,9 @@ def test_units_stand_where_their_topics_say(tmp_path: Path) -> None:
     more = source(unit("press", "hall", "l1"), name="broker-2")
     made, left_out = compose([proposed, more], {}, _PLACE, None, [])
     assert left_out == ["unit saw: 'Werk Süd' can be no area or line"]
-    plant = plan_sources(tmp_path, made, _PLACE).plant
+    plant = plan_sources(
+        tmp_path, [NewSource(each.fields, each.units) for each in made], _PLACE
+    ).plant
     assert {each.path: (each.model.source, each.model.address) for each in plant.units()} == {
         "acme/north/hall/l1/press": ("broker", ""),
         "acme/north/hall/l1/oven": ("broker", ""),

@@ -7,3 +7,4 @@ import { start as announce } from '/static/js/announce.js';
 follow();
 announce();
 if (document.querySelector('signal-trend')) import('/static/js/trend.js');
+if (document.querySelector('connect-machine')) import('/static/js/connect.js');

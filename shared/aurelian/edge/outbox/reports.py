@@ -1,5 +1,5 @@
 """What happened to files of the outbox and has no gap record yet: damaged, of a newer version, or
-deleted while it ran. Used by `outbox.py`, confirmed by `gateway.py`."""
+deleted while it ran. Used by `outbox.py`, confirmed by `outbox_watch.py`."""
 
 from __future__ import annotations
 
