@@ -42,7 +42,17 @@ SOLE_IMPORTERS = {
     "aurelian.pb.telemetry_pb2": {"shared/aurelian/model/codec.py"},
     "sqlite3": {
         f"shared/aurelian/edge/outbox/{name}.py"
-        for name in ("damage", "lock", "outbox", "segment", "tables", "salvage")
+        for name in (
+            "damage",
+            "file_format",
+            "files",
+            "lock",
+            "missing",
+            "outbox",
+            "salvage",
+            "segment",
+            "tables",
+        )
     },
 }
 FOREIGN = (

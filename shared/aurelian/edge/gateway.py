@@ -15,10 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prometheus_client import Counter, Gauge
 from pydantic import Field
 
-from aurelian.edge.assembly import HOUR, LastSeen, event_entry
+from aurelian.edge.assembly import HOUR, LastSeen
 from aurelian.edge.assembly import Delivery as Delivery
 from aurelian.edge.asset_records import PlantAssets
 from aurelian.edge.contract import Reading as Reading
@@ -32,17 +31,21 @@ from aurelian.edge.forward import Source as Source
 from aurelian.edge.forward import forward as forward
 from aurelian.edge.forward import keep_forwarding
 from aurelian.edge.ordinals import Ordinals
-from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, OutboxNotWritable
+from aurelian.edge.outbox.limits import (
+    Limits,
+    OutboxFull,
+    OutboxNotWritable,
+)
 from aurelian.edge.outbox.outbox import Outbox
-from aurelian.edge.outbox.refusal import NO_ROOM, not_writable, refusal_of, write_error
+from aurelian.edge.outbox.refusal import NO_ROOM, not_writable, write_error
 from aurelian.edge.outbox.rows import OutboxRow
-from aurelian.edge.outbox.salvage import DamagedFile, confirm_reported
 from aurelian.edge.outbox.thread import OutboxThread
+from aurelian.edge.outbox_watch import watch_outbox
 from aurelian.edge.pace import Pace
 from aurelian.edge.reload.reload import Reload
 from aurelian.edge.reload.running_sources import RunningSources
 from aurelian.edge.source_state import SourceStates
-from aurelian.model.codec import Gap, SourceEvent, decode
+from aurelian.model.codec import decode
 from aurelian.model.plant import Plant
 from aurelian.runtime.health import Health, UnusableError
 from aurelian.runtime.settings import KafkaSettings
@@ -54,32 +57,7 @@ S = TypeVar("S", bound="GatewaySettings")
 
 _REMEMBERED_ROWS, _REMEMBERED_SAMPLES = 500, 20_000
 _FULL_WAIT_S = 1.0
-_REFUSED_S = 2.0
-"""Refused for less, an append went well at its next attempt or will; nobody has to be told."""
-
 _OLDEST_LIVE = 400 * 24 * HOUR
-_COUNTS_KEPT = 7 * 24 * HOUR
-
-OUTBOX_ROWS = Gauge(
-    "gateway_outbox_rows",
-    "Records that nobody has stored yet; growing: is Kafka there, is the historian?",
-)
-OUTBOX_BYTES = Gauge(
-    "gateway_outbox_bytes",
-    "Disk that the outbox uses; near its limit the gateway stops acknowledging.",
-)
-OUTBOX_AGE = Gauge(
-    "gateway_outbox_oldest_age_seconds", "Age of the oldest record that nobody has stored."
-)
-OUTBOX_ACCEPTING = Gauge(
-    "gateway_outbox_accepting",
-    "0: a limit is reached, or the disk refuses, and machines get no acknowledgement; /readyz of "
-    "this port says why and what to do.",
-)
-LOST_FILES = Counter(
-    "gateway_lost_files_total",
-    "Damaged outbox files set aside (*.reported in the outbox folder); look at the disk.",
-)
 
 
 class GatewaySettings(KafkaSettings):
@@ -101,6 +79,12 @@ class GatewaySettings(KafkaSettings):
         14 * 86_400.0, description="oldest row that may wait in the outbox"
     )
     outbox_min_free: float = Field(0.1, description="share of the disk that stays free")
+    outbox_thin_after_s: float = Field(
+        0.0,
+        ge=0,
+        description="so long a full outbox takes nothing before old numbers in it are thinned, see "
+        "shared/aurelian/edge/outbox/README.md; 0: never, what is acknowledged stays as it is",
+    )
     plant_trial_s: float = Field(
         30.0,
         gt=0,
@@ -115,6 +99,11 @@ class GatewaySettings(KafkaSettings):
         False,
         description="1: serve the control API on another address than loopback too, where its "
         "port is closed to strangers",
+    )
+    commands: bool = Field(
+        True,
+        description="0: take no commands out of Kafka, where others may write to "
+        "aurelian.commands.v1 than those who may write plant files here",
     )
     secrets: Path | None = Field(
         None,
@@ -199,12 +188,21 @@ async def run_gateway(
                 reload.start(sources)
                 kafka_side.create_task(drain.send(), name="send")
                 kafka_side.create_task(drain.listen(), name="listen")
-                watching = _watch(outbox, sources, settings.gateway, health, states, reload)
+                watching = watch_outbox(
+                    outbox,
+                    sources,
+                    settings.gateway,
+                    settings.outbox_thin_after_s,
+                    health,
+                    states,
+                    lambda: reload.waits_for,
+                )
                 kafka_side.create_task(watching, name="watch outbox")
-                work = CommandWork(settings.plant, lambda: reload.plants, connector)
-                kept = settings.state / "commands.json"
-                commands = Commands(settings, settings.gateway, outbox, work, kept)
-                kafka_side.create_task(commands.follow(), name="take commands")
+                if settings.commands:
+                    work = CommandWork(settings.plant, lambda: reload.plants, connector)
+                    kept = settings.state / "commands.json"
+                    commands = Commands(settings, settings.gateway, outbox, work, kept)
+                    kafka_side.create_task(commands.follow(), name="take commands")
                 machine_side.create_task(reload.follow(sources), name="follow plant files")
                 if connector is not None:
                     serving = keep_serving(settings, health, connector, lambda: reload.plants)
@@ -251,69 +249,6 @@ def _not_before(state: Path) -> int:
     with suppress(OSError):
         file.write_text(str(first))
     return first - _OLDEST_LIVE
-
-
-async def _watch(
-    outbox: OutboxThread,
-    sources: RunningSources,
-    gateway: str,
-    health: Health,
-    states: SourceStates,
-    reload: Reload,
-) -> None:
-    """Every second: states of the sources, readiness, metrics, gap records for damaged files,
-    counts too old to be published again."""
-    while True:
-        try:
-            refusal = _refusal(outbox, await _look(outbox, sources, gateway))
-        except OSError as error:
-            # The disk refuses even to be looked at: what runs goes on, and it is asked again.
-            refusal = refusal_of(outbox.outbox.folder, error)
-            log.warning("outbox cannot be looked at", extra={"fields": {"error": str(refusal)}})
-        health.ready = reload.waits_for if refusal is None else str(refusal)
-        health.tick()
-        if refusal is None:
-            states.look()
-        else:
-            states.look(refusal.cause, refusal.step)
-        await asyncio.sleep(1)
-
-
-def _refusal(outbox: OutboxThread, level: Level) -> OutboxFull | None:
-    """Why the outbox takes no samples; None: it does."""
-    if outbox.refusal is not None and outbox.refused_s() > _REFUSED_S:
-        return outbox.refusal
-    reached = level.reached_limit
-    return None if level.accepting else OutboxFull(f"outbox: {reached.cause}", reached.step)
-
-
-async def _look(outbox: OutboxThread, sources: RunningSources, gateway: str) -> Level:
-    for damaged in await outbox.call(outbox.outbox.damaged_files):
-        LOST_FILES.inc()
-        log.error("outbox file was damaged", extra={"fields": {"file": damaged.path.name}})
-        with suppress(OutboxFull):
-            await outbox.append(
-                [event_entry(_gap(damaged, source, gateway, outbox)) for source in sources]
-            )
-            await outbox.call(confirm_reported, damaged)
-    level = await outbox.call(outbox.outbox.level)
-    OUTBOX_ROWS.set(level.rows)
-    OUTBOX_BYTES.set(level.bytes)
-    OUTBOX_AGE.set(level.oldest_age_s)
-    OUTBOX_ACCEPTING.set(level.accepting and outbox.refused_s() <= _REFUSED_S)
-    await outbox.call(outbox.outbox.forget_counts, _now() - _COUNTS_KEPT)
-    return level
-
-
-def _gap(damaged: DamagedFile, source: Source, gateway: str, outbox: OutboxThread) -> SourceEvent:
-    return SourceEvent(
-        owner=source.owner,
-        gateway=gateway,
-        boot=outbox.outbox.boot,
-        source=source.model.key,
-        time=_now(),
-        gap=Gap(from_time=damaged.from_time, to_time=damaged.to_time, reason=damaged.reason),
-    )
 
 
 def _ordinals_of(rows: Sequence[OutboxRow]) -> dict[str, Ordinals]:

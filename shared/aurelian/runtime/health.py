@@ -37,6 +37,7 @@ class Health:
         stopping: set when the process is to end; endless answers (event streams) end then.
         sources: a gateway's sources as `/sources` shows them; None: it is no gateway.
         plant: which plant files a gateway runs by, as `/sources` shows it.
+        outbox: what of a gateway's outbox waits for a person, as `/sources` shows it.
         control: where a gateway's control API is, or why it is not, as `/sources` shows it; None:
             it has none.
         error: what ended it, when it was no signal.
@@ -49,6 +50,7 @@ class Health:
         self.stopping = asyncio.Event()
         self.sources: Callable[[], Sequence[Mapping[str, object]]] | None = None
         self.plant: Callable[[], Mapping[str, object]] = dict
+        self.outbox: Mapping[str, object] = {}
         self.control: Mapping[str, object] | None = None
         self.error: BaseException | None = None
         self._ticked = time.monotonic()
@@ -84,7 +86,7 @@ def make_ops_app(health: Health) -> Starlette:
     async def sources(_: Request) -> Response:
         if health.sources is None:
             return JSONResponse({"detail": "only a gateway has sources"}, 404)
-        shown = {"sources": health.sources(), "plant": health.plant()}
+        shown = {"sources": health.sources(), "plant": health.plant(), "outbox": health.outbox}
         return JSONResponse(
             shown if health.control is None else {**shown, "control": health.control}
         )

@@ -16,6 +16,7 @@ import pytest
 
 from aurelian.edge.outbox.limits import Limits, OutboxFull, ReachedLimit
 from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.reports import confirm_reported
 from aurelian.edge.outbox.rows import (
     EVENTS,
     REJECTED,
@@ -25,7 +26,6 @@ from aurelian.edge.outbox.rows import (
     OutboxRow,
     RecordKind,
 )
-from aurelian.edge.outbox.salvage import confirm_reported
 from aurelian.model import codec
 from aurelian.model.sample import SampleBatch
 from tests import servers
@@ -184,7 +184,7 @@ def test_every_prefix_of_the_recorded_writes_opens_and_holds_a_prefix_of_the_row
             (copy / name).write_bytes(data[:cut] if name == wal else data)
         with Outbox.open(copy, 2, ROOMY) as outbox:
             rows = everything(outbox)
-            assert not outbox.damaged_files()
+            assert not outbox.unreported()
             assert [(row.boot, row.sequence) for row in rows] == [
                 (1, n + 1) for n in range(len(rows))
             ]
@@ -361,13 +361,13 @@ def test_a_damaged_file_is_set_aside_once_and_what_is_readable_stays(
     with Outbox.open(folder, 2, ROOMY) as outbox:
         rows = everything(outbox)
         assert 45 <= len(sequences(rows, stream)) < 50
-        damaged_files = outbox.damaged_files()
+        damaged_files = outbox.unreported()
         assert [each.path.suffix for each in damaged_files] == [".corrupt"]
         outbox.append([batch(), event()])
         confirm_reported(damaged_files[0])
-        assert not outbox.damaged_files()
+        assert not outbox.unreported()
     with Outbox.open(folder, 3, ROOMY) as outbox:
-        assert not outbox.damaged_files()
+        assert not outbox.unreported()
         assert (2, 1) in sequences(everything(outbox))
 
 
@@ -400,7 +400,7 @@ def test_a_row_whose_bytes_changed_on_the_disk_is_never_sent(folder: Path) -> No
         rows = everything(outbox)
         assert sequences(rows) == [(1, 1), (1, 3)]
         assert all(zlib.crc32(row.data) for row in rows)
-        assert len(outbox.damaged_files()) == 1
+        assert len(outbox.unreported()) == 1
 
 
 def test_an_outbox_of_the_first_release_is_read_and_goes_on(folder: Path) -> None:
@@ -416,7 +416,7 @@ def test_an_outbox_of_the_first_release_is_read_and_goes_on(folder: Path) -> Non
         assert sum(count.received for count in outbox.counts()) == 10
         outbox.append([encoded_batch(each) for each in report_by_exception(3, 50)])
         assert everything(outbox)[: len(old)] == old
-        assert not outbox.damaged_files()
+        assert not outbox.unreported()
     with Outbox.open(folder, 1_900_000_000_000_000, ROOMY) as outbox:
         assert len(everything(outbox)) == len(old) + 3
 
@@ -452,10 +452,10 @@ def test_a_damaged_table_of_signals_loses_rows_only_where_both_copies_are_gone(
         outbox.append([encoded_batch(each) for each in batches])
         if len(tables) == 1:
             assert found == [codec.encode(each) for each in batches]
-            assert not outbox.damaged_files()
+            assert not outbox.unreported()
         else:
             assert 1 <= len(found) < 20
-            assert len(outbox.damaged_files()) == 1
+            assert len(outbox.unreported()) == 1
         assert len(everything(outbox)) == len(found) + 20
     with Outbox.open(folder, 3, ROOMY) as outbox:
         assert len(everything(outbox)) == len(found) + 20
@@ -465,10 +465,10 @@ def test_a_commit_that_failed_leaves_no_signals_behind(folder: Path) -> None:
     first, second = report_by_exception(2, 50)
     with Outbox.open(folder, 1, ROOMY) as outbox:
         path = next(folder.glob("samples*.db"))
-        outbox._segments[-1]._connect().execute("PRAGMA query_only = ON")
+        outbox._files.segments[-1]._connect().execute("PRAGMA query_only = ON")
         with pytest.raises(OutboxFull):
             outbox.append([encoded_batch(first)])
-        outbox._segments[-1]._connect().execute("PRAGMA query_only = OFF")
+        outbox._files.segments[-1]._connect().execute("PRAGMA query_only = OFF")
         outbox.append([encoded_batch(second)])
         assert [row.data for row in everything(outbox)] == [codec.encode(second)]
     with sqlite3.connect(path) as db:

@@ -48,11 +48,11 @@ def test_the_newest_of_each_source_outlives_restarts_and_files(folder: Path) -> 
 def test_one_of_a_commit_that_failed_is_not_there(folder: Path) -> None:
     with Outbox.open(folder, 1, ROOMY) as outbox:
         outbox.append([batch()], bookmarks={"a": "before"})
-        outbox._segments[-1]._connect().execute("PRAGMA query_only = ON")
+        outbox._files.segments[-1]._connect().execute("PRAGMA query_only = ON")
         with pytest.raises(OutboxFull):
             outbox.append([batch()], bookmarks={"a": "after"})
         assert outbox.bookmark("a") == "before"
-        outbox._segments[-1]._connect().execute("PRAGMA query_only = OFF")
+        outbox._files.segments[-1]._connect().execute("PRAGMA query_only = OFF")
     with Outbox.open(folder, 2, ROOMY) as outbox:
         assert outbox.bookmark("a") == "before"
 
@@ -61,7 +61,7 @@ def test_records_that_came_with_one_are_there_only_with_it(folder: Path) -> None
     """Records stand in another file: a crash between the two writes leaves neither."""
     with Outbox.open(folder, 1, ROOMY) as outbox:
         outbox.append([batch()], bookmarks={"a": "before"})
-        outbox._segments[-1]._connect().execute("PRAGMA query_only = ON")
+        outbox._files.segments[-1]._connect().execute("PRAGMA query_only = ON")
         with pytest.raises(OutboxFull):
             outbox.append([event()], bookmarks={"a": "after"})
     with Outbox.open(folder, 2, ROOMY) as outbox:
@@ -77,7 +77,7 @@ def test_a_file_of_the_version_before_is_opened_and_goes_on(folder: Path) -> Non
             db.execute("DROP TABLE bookmark")
         db.close()
     with Outbox.open(folder, 2, ROOMY) as outbox:
-        assert not outbox.damaged_files()
+        assert not outbox.unreported()
         assert len(outbox.unsent()[0]) == 2
         outbox.append([batch()], bookmarks={"a": "now"})
     with Outbox.open(folder, 3, ROOMY) as outbox:
@@ -108,5 +108,5 @@ def test_a_damaged_file_keeps_its_rows_and_forgets_how_far_it_was(folder: Path) 
     content[600:1000] = b"\xa5" * 400
     newest.write_bytes(content)
     with Outbox.open(folder, 2, ROOMY) as outbox:
-        assert outbox.damaged_files()
+        assert outbox.unreported()
         assert outbox.bookmark("a") == ""

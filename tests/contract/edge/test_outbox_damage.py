@@ -11,8 +11,8 @@ import pytest
 from aurelian.edge.outbox import salvage as salvage_module
 from aurelian.edge.outbox.limits import Limits, OutboxFull
 from aurelian.edge.outbox.outbox import Outbox
+from aurelian.edge.outbox.reports import confirm_reported
 from aurelian.edge.outbox.rows import EVENTS, START, HourCount, OutboxEntry, OutboxRow, RecordKind
-from aurelian.edge.outbox.salvage import confirm_reported
 from aurelian.edge.outbox.write_ahead_log import read_log
 from aurelian.model import codec
 from tests import servers
@@ -96,7 +96,7 @@ def open_damaged(folder: Path) -> Iterator[str]:
         before = rows_of(outbox)
         outbox.append([batch(BATCHES[0]), event(0)])
         after = rows_of(outbox)
-        if not after >= EXPECTED and not outbox.damaged_files():
+        if not after >= EXPECTED and not outbox.unreported():
             yield f"{len(EXPECTED - after)} rows are gone without a report"
         if not {row for row in before if row[0] == 1} <= EXPECTED | {
             (1, "line", n + 1, data) for n, data in enumerate(BATCHES)
@@ -104,10 +104,10 @@ def open_damaged(folder: Path) -> Iterator[str]:
             yield "rows that were never appended"
         if not {(2, "line", 1, BATCHES[0]), (2, EVENTS, 1, b"event 0")} <= after:
             yield "the new rows are not there"
-        for each in outbox.damaged_files():
+        for each in outbox.unreported():
             confirm_reported(each)
     with Outbox.open(folder, 3, ROOMY) as outbox:
-        if rows_of(outbox) != after or outbox.damaged_files():
+        if rows_of(outbox) != after or outbox.unreported():
             yield "another start finds something else"
 
 
@@ -127,7 +127,7 @@ def test_a_frame_in_the_middle_of_the_log_costs_only_its_own_rows_and_is_reporte
     log.write_bytes(content)
     with Outbox.open(tmp_path / "copy", 2, ROOMY) as outbox:
         assert len(EXPECTED - rows_of(outbox)) <= 2
-        assert len(outbox.damaged_files()) == 1
+        assert len(outbox.unreported()) == 1
 
 
 def change_up_to(db: sqlite3.Connection) -> None:
@@ -170,7 +170,7 @@ def test_a_changed_number_beside_the_data_is_damage(
     db.close()
     with Outbox.open(folder, 2, ROOMY) as outbox:
         assert len(EXPECTED - rows_of(outbox)) == lost
-        assert len(outbox.damaged_files()) == 1
+        assert len(outbox.unreported()) == 1
         outbox.append([batch(BATCHES[0])])
 
 
@@ -186,7 +186,7 @@ def test_a_salvage_that_is_cut_off_is_finished_by_the_next_start(
     path.with_suffix(".unfinished").write_bytes(b"half a file")
     with Outbox.open(folder, 2, ROOMY) as outbox:
         assert rows_of(outbox) >= EXPECTED
-        assert len(outbox.damaged_files()) == 1
+        assert len(outbox.unreported()) == 1
     monkeypatch.setattr(salvage_module, "_make_sound", refuse)
     path.write_bytes(path.read_bytes().replace(b"group_number", b"grouq_number"))
     with pytest.raises(OutboxFull):

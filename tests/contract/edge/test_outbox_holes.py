@@ -89,14 +89,14 @@ def test_a_flipped_byte_costs_one_row_and_leaves_no_hole(
         assert substitutes == [number + 1]
         assert rows[number + 1].stream == stream
         assert b"PAYLOAE" in rows[number + 1].data
-        assert len(outbox.damaged_files()) == 1
+        assert len(outbox.unreported()) == 1
         outbox.release(1, stream, 20)
         assert outbox.level().rows == 0
 
 
 def flip(outbox: Outbox, path: Path, number: int, closed: bool) -> None:
     """Change a byte of a row's data as a bad disk would: SQLite sees nothing wrong with it."""
-    open_files = {segment.path: segment for segment in outbox._files()}
+    open_files = {segment.path: segment for segment in outbox._files.all()}
     db = sqlite3.connect(path) if closed else open_files[path]._connect()
     (data,) = db.execute("SELECT data FROM row WHERE sequence = ?", (number + 1,)).fetchone()
     changed = bytes(data).replace(b"PAYLOAD", b"PAYLOAE")
@@ -161,7 +161,7 @@ def test_a_disk_full_to_the_last_byte_refuses_and_takes_again(
         acknowledged += 1
         rows = [row.sequence for row in everything(outbox) if row.stream == "line"]
         assert rows == list(range(2, acknowledged + 1))
-        assert outbox.damaged_files() == []
+        assert outbox.unreported() == []
 
 
 def test_an_outbox_on_a_full_disk_says_so(small_disk: Path) -> None:

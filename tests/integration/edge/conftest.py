@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aurelian.edge.gateway import GatewaySettings
+from aurelian.local.ports import any_free
 from tests import servers
 
 PLANT = """
@@ -45,6 +46,21 @@ def settings(broker: servers.KafkaServer, tmp_path: Path) -> GatewaySettings:
         gateway="opcua-1",
         kafka_bootstrap=broker.bootstrap,
         kafka_timeout_s=2,
+        plant=plants,
+        state=tmp_path / "state",
+        outbox_min_free=0.0,
+    )
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> GatewaySettings:
+    """A gateway for which nobody stores: its outbox needs no Kafka."""
+    plants = tmp_path / "plants"
+    plants.mkdir()
+    (plants / "north.yaml").write_text(PLANT)
+    return GatewaySettings(
+        gateway="opcua-1",
+        kafka_bootstrap=f"127.0.0.1:{any_free()}",
         plant=plants,
         state=tmp_path / "state",
         outbox_min_free=0.0,

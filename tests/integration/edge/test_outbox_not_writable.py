@@ -8,70 +8,23 @@ import logging
 import os
 import subprocess
 import sys
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aurelian.edge import gateway
-from aurelian.edge.gateway import Delivery, GatewaySettings, Reading, run_gateway
-from aurelian.edge.source_state import Condition, SourceState
+from aurelian.edge.gateway import GatewaySettings, run_gateway
 from aurelian.local.ports import any_free
 from aurelian.local.processes import Program
 from aurelian.local.supervisor import Kept
 from aurelian.model.plant import Plant
-from aurelian.model.sample import ValueType
 from aurelian.runtime.health import Health, UnusableError
 from tests import servers
 from tests.integration.edge.conftest import PLANT
+from tests.integration.edge.lively_source import LivelySource
 from tests.waiting import until
-
-
-class LivelySource:
-    """Brings a value every 100 ms and says that it is live."""
-
-    def __init__(self, plant: Plant) -> None:
-        self.model, self.owner = plant.sources[0], plant.owner
-        self.acked = 0
-        self._unit = next(plant.units())
-
-    def condition(self) -> Condition:
-        return Condition(SourceState.LIVE)
-
-    async def deliveries(self, bookmark: str = "") -> AsyncGenerator[Delivery, None]:
-        unit = self._unit
-        model, signal = unit.model.signals[0], next(iter(unit.signals()))
-        while True:
-            now = time.time_ns() // 1000
-            reading = Reading(unit, model, signal, unit.line.path, 1.0, ValueType.DOUBLE, now)
-            yield Delivery(
-                source=self.model,
-                owner=self.owner,
-                received_at=now,
-                readings=[reading],
-                ack=self._ack,
-            )
-            await asyncio.sleep(0.1)
-
-    def _ack(self) -> None:
-        self.acked += 1
-
-
-@pytest.fixture
-def alone(tmp_path: Path) -> GatewaySettings:
-    """A gateway for which nobody stores: its outbox needs no Kafka."""
-    plants = tmp_path / "plants"
-    plants.mkdir()
-    (plants / "north.yaml").write_text(PLANT)
-    return GatewaySettings(
-        gateway="opcua-1",
-        kafka_bootstrap=f"127.0.0.1:{any_free()}",
-        plant=plants,
-        state=tmp_path / "state",
-        outbox_min_free=0.0,
-    )
 
 
 @pytest.fixture

@@ -58,9 +58,7 @@ def test_a_shift_that_was_not_watched_from_its_start_says_since_when_it_counts()
     assert rig.published("kpi-updated")[-1]["counts_from"] == "2026-01-05T07:00:00Z"
 
 
-def test_a_state_from_before_anybody_listened_is_shown_since_then_and_counts_since_it_is_heard() -> (
-    None
-):
+def test_a_state_from_before_anybody_listened_counts_since_it_is_heard() -> None:
     """As its pieces do: else the target is of half an hour, and the actual of a minute."""
     rig = Rig(make_plant())
     rig.heard = HOUR

@@ -1,4 +1,4 @@
-"""One process at a time has an outbox: a lock on its folder. Used by `outbox.py`."""
+"""One process at a time has an outbox: a lock on its folder. Used by `files.py`."""
 
 from __future__ import annotations
 
@@ -21,3 +21,26 @@ def hold_folder(folder: Path) -> int:
         os.close(descriptor)
         raise OperationalError("locked by another process") from error
     return descriptor
+
+
+def renew_folder(folder: Path, descriptor: int) -> int:
+    """Hold a folder that was deleted, which is made again, or replaced by another one; the
+    descriptor before is closed then.
+
+    Raises:
+        FileNotFoundError: it was moved away, and whoever did that may bring it back.
+        sqlite3.OperationalError: another process has it.
+    """
+    held = os.fstat(descriptor)
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        if held.st_nlink:
+            raise
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    else:
+        if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino):
+            return descriptor
+    new = hold_folder(folder)
+    os.close(descriptor)
+    return new

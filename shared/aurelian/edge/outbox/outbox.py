@@ -10,23 +10,20 @@ returns, the log that holds the rows is synced.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
 
-from aurelian.edge.outbox.damage import DamagedError
+from aurelian.edge.outbox.files import Files
 from aurelian.edge.outbox.hour_counts import HourCounts
 from aurelian.edge.outbox.limits import Level, Limits, OutboxFull, ReachedLimit, free_share
-from aurelian.edge.outbox.lock import hold_folder
+from aurelian.edge.outbox.newer import newer_files
 from aurelian.edge.outbox.refusal import refusal_of
+from aurelian.edge.outbox.reports import SetAside, unreported
 from aurelian.edge.outbox.rows import (
-    EVENTS,
-    REJECTED,
     START,
-    Beyond,
     HourCount,
     OutboxEntry,
     OutboxRow,
@@ -34,10 +31,8 @@ from aurelian.edge.outbox.rows import (
     RecordKind,
     StreamKey,
     number_rows,
-    settle,
 )
-from aurelian.edge.outbox.salvage import DamagedFile, find_damaged, finish_salvages, salvage
-from aurelian.edge.outbox.segment import Segment
+from aurelian.edge.outbox.thin import Loss, thin
 
 
 class Outbox:
@@ -47,15 +42,11 @@ class Outbox:
     def __init__(self, folder: Path, boot: int, limits: Limits, clock: Callable[[], int]) -> None:
         self.folder, self.boot, self.limits, self._clock = folder, boot, limits, clock
         self._sequences: dict[str, int] = {}
-        self._released: dict[StreamKey, int] = {}
-        self._beyond: Beyond = {}
+        self._files = Files(folder, clock)
         self._counts = HourCounts(boot)
         self._bookmarks: dict[str, str] = {}
-        self._segments: list[Segment] = []
-        self._records = Segment(folder / "records.db")
         self._uncommitted_records = False
-        self._last_commit = 0
-        self._lock: int | None = None
+        self._thinned: set[str] = set()
 
     @classmethod
     def open(
@@ -65,7 +56,7 @@ class Outbox:
         limits: Limits | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> Outbox:
-        """Open or make the outbox in `folder`. A damaged file is set aside (`damaged_files`), never
+        """Open or make the outbox in `folder`. A damaged file is set aside (`unreported`), never
         an error.
 
         `boot`: microseconds since 1970 at process start; sequences begin at 1 in each boot, rows of
@@ -76,8 +67,6 @@ class Outbox:
         """
         self = cls(folder, boot, limits or Limits(), clock)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = hold_folder(folder)
             self._load()
         except (OperationalError, OSError) as error:
             self.close()
@@ -92,14 +81,7 @@ class Outbox:
 
     def close(self) -> None:
         """Write what is released and close the files."""
-        if self._segments:
-            with suppress(DatabaseError):
-                self._segments[-1].write(released=self._released, durable=False)
-        for segment in self._files():
-            segment.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._files.close()
 
     def append(
         self,
@@ -117,16 +99,17 @@ class Outbox:
                 reason than room); nothing was appended.
         """
         try:
+            self._files.restore_missing(all_files=False)
             self._check_limits(entries)
-            limits = self.limits
-            if self._segments[-1].is_due(limits.segment_bytes, limits.segment_age_s, self._clock()):
+            limits, newest = self.limits, self._files.segments[-1]
+            if newest.is_due(limits.segment_bytes, limits.segment_age_s, self._clock()):
                 self._roll_over()
             self._commit(entries, list(counts), bookmarks or {})
         except (OperationalError, OSError) as error:
             raise refusal_of(self.folder, error) from error
         except DatabaseError as error:
             with suppress(OperationalError, OSError):  # a full disk: found again with the next one
-                self._replace_damaged()
+                self._files.replace_damaged()
             raise OutboxFull(f"outbox {self.folder}: {error}; a file is damaged") from error
 
     def unsent(
@@ -138,19 +121,19 @@ class Outbox:
         Ends after `max_bytes` (at least one row is given if there is one). Life-cycle records come
         first. Begin at `START` again to have everything that is unreleased sent again.
         """
-        rows, record = self._read(self._records, after.record, max_bytes)
+        rows, record = self._files.read(self._files.records, after.record, max_bytes)
         left = max_bytes - sum(len(row.data) for row in rows)
         place, row_id = after.segment, after.row
-        for segment in [each for each in self._segments if each.name >= after.segment]:
+        for segment in [each for each in self._files.segments if each.name >= after.segment]:
             if left <= 0:
                 break
-            found, reached = self._read(
+            found, reached = self._files.read(
                 segment, row_id if segment.name == after.segment else 0, left
             )
             rows += found
             left -= sum(len(row.data) for row in found)
             place, row_id = segment.name, reached
-        for segment in self._segments[:-1]:
+        for segment in self._files.segments[:-1]:
             if segment.name != place:
                 segment.close()
         return rows, Position(record, place, row_id)
@@ -165,25 +148,16 @@ class Outbox:
         The release is written with the next append: one that is lost only means sending again.
         """
         key = StreamKey(boot, stream)
-        if not self._has(key):
-            return
-        before = self._released.get(key, 0)
-        up_to, ranges = settle([*self._beyond.get(key, ()), *beyond], max(before, up_to))
-        self._beyond[key] = ranges
-        # A disk without room for the log refuses: they are not read again, and go later.
-        if up_to > before:
-            self._released[key] = up_to
-            if stream in (EVENTS, REJECTED):
-                self._delete_records(key, up_to)
-        with suppress(DatabaseError):
-            self._drop_released()
+        if self._files.has(key):
+            self._files.release(key, up_to, beyond)
 
     def level(self) -> Level:
         """How full the outbox is, and whether it takes samples."""
+        rows, oldest_age_s = self._files.waiting()
         return Level(
-            rows=sum(segment.waiting(self._released, self._beyond)[0] for segment in self._files()),
-            bytes=sum(segment.size() for segment in self._files()),
-            oldest_age_s=self._oldest_age_s(),
+            rows=rows,
+            bytes=self._files.used(),
+            oldest_age_s=oldest_age_s,
             free=free_share(self.folder),
             reached_limit=self._limit(reserved=False),
         )
@@ -207,83 +181,89 @@ class Outbox:
         """The newest batches on the disk, released or not, oldest first: what a restart may meet
         again."""
         rows: list[OutboxRow] = []
-        for segment in reversed(self._segments):
+        for segment in reversed(self._files.segments):
+            if len(rows) >= max_rows:  # looking into all of them would open all of them
+                break
             with suppress(DatabaseError):
                 rows = segment.last(max_rows - len(rows)) + rows
         return rows
 
-    def damaged_files(self) -> list[DamagedFile]:
-        """Damaged files that were set aside and have no gap record yet; see `confirm_reported`."""
-        return find_damaged(self.folder)
+    def look_after_files(self) -> None:
+        """Make new what was deleted, moved away or replaced while it was in use, and note how far
+        the files are. `append` looks only at those that it writes to, so call this now and then.
+
+        Raises:
+            OutboxFull: the disk refuses.
+        """
+        try:
+            self._files.restore_missing(all_files=True)
+            self._files.note_newest()
+        except (DatabaseError, OSError) as error:
+            raise refusal_of(self.folder, error) from error
+
+    def thin_oldest(
+        self,
+        report: Callable[[Sequence[Loss]], tuple[Sequence[OutboxEntry], Sequence[HourCount]]],
+    ) -> int:
+        """Leave values out of the oldest file that has some to spare, see `thin.py`; life-cycle
+        records, alarms and rejected bytes stay. Returns how many values; 0: there is no such file.
+
+        `report`: makes the records and counts of what will be left out. They are on the disk before
+        the values go, whatever the limits are.
+
+        Raises:
+            OutboxFull: the disk refuses; nothing was left out.
+        """
+        files = self._files
+        try:
+            for segment in files.segments[:-1]:
+                if segment.name in self._thinned:
+                    continue
+                rows, _ = files.read(segment, 0, 2**62)
+                thinned, losses = thin(rows)
+                if losses:
+                    entries, counts = report(losses)
+                    self._commit(entries, list(counts), {})
+                    files.rewrite(segment, thinned)
+                self._thinned.add(segment.name)
+                if losses:
+                    return sum(loss.count for loss in losses)
+        except (DatabaseError, OSError) as error:
+            raise refusal_of(self.folder, error) from error
+        return 0
+
+    def unreported(self) -> list[SetAside]:
+        """Files that were set aside or are gone and have no gap record yet; see
+        `confirm_reported`."""
+        return unreported(self.folder)
+
+    def newer_files(self) -> list[Path]:
+        """Files that a newer version wrote: they wait for it, whether there is a gap record of them
+        or not."""
+        return newer_files(self.folder)
 
     def _load(self) -> None:
-        finish_salvages(self.folder)
-        self._records = self._opened(self.folder / "records.db")
-        paths = sorted(self.folder.glob("samples-*.db"))
-        self._segments = [self._opened(path, check=path in paths[-2:]) for path in paths]
-        for segment in self._segments:
-            for stream, up_to in segment.released.items():
-                self._released[stream] = max(up_to, self._released.get(stream, 0))
+        self._files.open()
+        for segment in self._files.segments:
             self._counts.keep(segment.counts)
-            self._last_commit = max(self._last_commit, segment.last_commit)
-        if damaged := self.damaged_files():
-            # The number of the last commit may have been in the damaged file: keep every record
-            # then.
-            self._last_commit = max(self._last_commit, self._records.highest_commit())
-        self._records.delete_uncommitted(self._last_commit)
-        for segment in self._segments[:-1]:
-            segment.close()
-        if not self._segments:
-            self._new_segment()
         # Each file begins with all of them: those of the ones before are old.
-        self._bookmarks = dict(self._segments[-1].bookmarks)
-        if damaged:  # the next start must not delete what this one kept
-            self._segments[-1].write(commit=self._last_commit, durable=True)
-        self._drop_released()
-
-    def _opened(self, path: Path, *, check: bool = True) -> Segment:
-        try:
-            return Segment.open(path, check=check)
-        except DamagedError:
-            return salvage(path)
-
-    def _replace_damaged(self) -> None:
-        files = (self._records, self._segments[-1])
-        for segment in [each for each in files if not each.is_sound()] or files:
-            self._replace(segment)
-
-    def _replace(self, damaged: Segment) -> Segment:
-        damaged.close()
-        sound = salvage(damaged.path, self._last_commit, damaged.spans)
-        if damaged is self._records:
-            self._records = sound
-        else:
-            self._segments[self._segments.index(damaged)] = sound
-        return sound
-
-    def _new_segment(self) -> None:
-        after = int(self._segments[-1].name.split("-")[1]) if self._segments else 0
-        path = self.folder / f"samples-{max(self._clock(), after + 1):017d}.db"
-        try:
-            self._segments.append(Segment.open(path))
-        except OperationalError:  # a full disk: leave no stub behind at each attempt
-            Segment(path).drop()
-            raise
+        self._bookmarks = dict(self._files.segments[-1].bookmarks)
+        self._files.drop_released()
 
     def _roll_over(self) -> None:
-        self._new_segment()
+        files = self._files
+        files.add_segment()
         with suppress(DatabaseError):
-            self._segments[-2].close()
-        here = {stream: up_to for stream, up_to in self._released.items() if self._has(stream)}
-        self._released = here
-        self._segments[-1].write(
-            released=here,
+            files.segments[-2].close()
+        files.released = {key: up_to for key, up_to in files.released.items() if files.has(key)}
+        files.segments[-1].write(
+            released=files.released,
             counts=self._counts.all(),
             bookmarks=self._bookmarks,
-            commit=self._last_commit,
+            commit=files.last_commit,
             durable=True,
         )
-        self._drop_released()
+        files.drop_released()
 
     def _commit(
         self,
@@ -303,8 +283,8 @@ class Outbox:
             # commit that exists only once the segment has it too: a start deletes records beyond
             # the segment's last commit, and reads leave them out. An attempt whose segment then
             # failed left its records here under the same number, so this one replaces them.
-            attempt = self._last_commit + 1
-            self._records.write(
+            attempt = self._files.last_commit + 1
+            self._files.records.write(
                 records,
                 commit=attempt if paired else 0,
                 replacing=attempt if self._uncommitted_records else None,
@@ -312,15 +292,15 @@ class Outbox:
             )
             self._uncommitted_records = paired
         if paired:
-            self._segments[-1].write(
+            self._files.segments[-1].write(
                 samples,
-                released=self._released,
+                released=self._files.released,
                 counts=totals.values(),
                 bookmarks=bookmarks,
-                commit=self._last_commit + 1,
+                commit=self._files.last_commit + 1,
                 durable=True,
             )
-            self._last_commit += 1
+            self._files.last_commit += 1
         self._uncommitted_records = False
         self._sequences = sequences
         self._counts.keep(totals)
@@ -338,60 +318,17 @@ class Outbox:
     def _limit(self, reserved: bool) -> ReachedLimit:
         """The limit that is reached; `reserved` may use all of the disk, the others leave it a
         tenth."""
-        used = sum(segment.size() for segment in self._files())
-        return self.limits.reached(
-            used, free_share(self.folder), self._oldest_age_s(), reserved=reserved
-        )
-
-    def _files(self) -> tuple[Segment, ...]:
-        return (self._records, *self._segments)
-
-    def _oldest_age_s(self) -> float:
-        waiting = (each.waiting(self._released, self._beyond) for each in self._files())
-        oldest = [at for rows, at in waiting if rows]
-        return max(0, self._clock() - min(oldest)) / 1e6 if oldest else 0.0
-
-    def _read(self, segment: Segment, after: int, max_bytes: int) -> tuple[list[OutboxRow], int]:
-        try:
-            return self._rows_of(segment, after, max_bytes)
-        except OperationalError as error:
-            raise OutboxFull(f"outbox {segment.path}: {error}") from error
-        except DatabaseError:
-            try:
-                return self._rows_of(self._replace(segment), after, max_bytes)
-            except DatabaseError as error:
-                raise OutboxFull(f"outbox {segment.path}: {error}") from error
-
-    def _rows_of(self, segment: Segment, after: int, max_bytes: int) -> tuple[list[OutboxRow], int]:
-        return segment.read(after, max_bytes, self._released, self._last_commit, self._beyond)
-
-    def _delete_records(self, stream: StreamKey, up_to: int) -> None:
-        # Only gives back room: reads leave out what is released.
-        try:
-            self._records.delete(stream, up_to)
-        except OperationalError:
-            pass
-        except DatabaseError:
-            self._replace(self._records)
-
-    def _has(self, stream: StreamKey) -> bool:
-        return any(stream in segment.spans for segment in self._files())
+        files = self._files
+        free, (_, oldest_age_s) = free_share(self.folder), files.waiting()
+        return self.limits.reached(files.used(), free, oldest_age_s, reserved=reserved)
 
     def _reclaim(self) -> None:
         """Give back what is only kept for a restart: at a limit, room counts more."""
-        newest = self._segments[-1]
-        if newest.spans and not newest.waiting(self._released, self._beyond)[0]:
+        files = self._files
+        newest = files.segments[-1]
+        if newest.spans and not newest.waiting(files.released, files.beyond)[0]:
             self._roll_over()
-        self._drop_released(keep=1)
+        files.drop_released(keep=1)
         with suppress(DatabaseError):
-            self._records.shrink()
-            self._segments[-1].shrink()
-
-    def _drop_released(self, keep: int = 2) -> None:
-        # The newest two stay: a restart looks there for values that a machine may send again.
-        for segment in self._segments[:-keep]:
-            if not segment.waiting(self._released, self._beyond)[0]:
-                segment.drop()
-                self._segments.remove(segment)
-        for key in [key for key, ranges in self._beyond.items() if not ranges]:
-            del self._beyond[key]
+            files.records.shrink()
+            files.segments[-1].shrink()

@@ -3,7 +3,6 @@ Called by `outbox.py`."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aurelian.edge.outbox.paths import log_of, sync_folder
 from aurelian.edge.outbox.raw_pages import Record, read_records
 from aurelian.edge.outbox.rows import HourCount, OutboxRow, StreamKey, count_key
-from aurelian.edge.outbox.segment import Segment, Span
+from aurelian.edge.outbox.segment import Segment
 from aurelian.edge.outbox.signal_table import SignalTable
+from aurelian.edge.outbox.span import Span
 from aurelian.edge.outbox.substitutes import make_substitutes
 from aurelian.edge.outbox.tables import (
     to_broken_row,
@@ -27,40 +28,8 @@ from aurelian.edge.outbox.tables import (
 from aurelian.edge.outbox.write_ahead_log import PAGE_SIZES, read_log
 
 _DAMAGED = ".damaged"
-_KEEP_REPORTED = 3
 _ROW_COLUMNS, _RELEASE_COLUMNS, _COUNT_COLUMNS, _SIGNAL_COLUMNS = 11, 4, 9, 3
 _UNREADABLE = (sqlite3.DatabaseError, ValueError, TypeError, IndexError, OverflowError, zlib.error)
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedFile:
-    """A damaged file that was set aside. What could be read of it was kept; times in
-    microseconds."""
-
-    path: Path
-    from_time: int
-    to_time: int
-    reason: str
-
-
-def find_damaged(folder: Path) -> list[DamagedFile]:
-    """Damaged files of a folder that were set aside and have no gap record yet."""
-    found = []
-    for path in sorted(folder.glob("*.corrupt")):
-        begin = int(path.name.split("-")[1].split(".")[0]) if "-" in path.name else 0
-        reason = f"outbox file {path.name} was damaged"
-        found.append(DamagedFile(path, begin, int(path.stat().st_mtime * 1e6), reason))
-    return found
-
-
-def confirm_reported(damaged: DamagedFile) -> None:
-    """Rename a damaged file whose gap record is on the disk; the newest three of them are kept."""
-    folder = damaged.path.parent
-    damaged.path.rename(damaged.path.with_suffix(".reported"))
-    reported = [*folder.glob("*.reported"), *folder.glob("*.told")]  # .told: release 0.1
-    reported.sort(key=lambda path: path.stat().st_mtime)
-    for old in reported[:-_KEEP_REPORTED]:
-        old.unlink()
 
 
 def salvage(
@@ -78,15 +47,15 @@ def salvage(
     damaged = path.with_suffix(_DAMAGED)
     path.rename(damaged)
     try:
-        if _log_of(path).exists():
-            _log_of(path).rename(_log_of(damaged))
+        if log_of(path).exists():
+            log_of(path).rename(log_of(damaged))
         return _make_sound(damaged, least_commit, spans or {})
     except BaseException:
         if damaged.exists():
-            _log_of(path).unlink(missing_ok=True)
+            log_of(path).unlink(missing_ok=True)
             damaged.replace(path)
-            if _log_of(damaged).exists():
-                _log_of(damaged).rename(_log_of(path))
+            if log_of(damaged).exists():
+                log_of(damaged).rename(log_of(path))
         raise
 
 
@@ -97,8 +66,8 @@ def finish_salvages(folder: Path) -> None:
         if path.exists():  # the new file is complete
             _set_aside(damaged)
             continue
-        if _log_of(path).exists():
-            _log_of(path).rename(_log_of(damaged))
+        if log_of(path).exists():
+            log_of(path).rename(log_of(damaged))
         _make_sound(damaged, 0, {}).close()
 
 
@@ -107,7 +76,7 @@ def _make_sound(damaged: Path, least_commit: int, spans: Mapping[StreamKey, Span
     found = read_damaged(damaged)
     known = {stream: (span.first, span.last) for stream, span in spans.items()}
     substitutes = make_substitutes(found.rows, found.broken, known, found.released)
-    for old in (unfinished, _log_of(unfinished)):
+    for old in (unfinished, log_of(unfinished)):
         old.unlink(missing_ok=True)
     segment = Segment.open(unfinished)
     segment.write(
@@ -120,23 +89,15 @@ def _make_sound(damaged: Path, least_commit: int, spans: Mapping[StreamKey, Span
     segment.close()  # SQLite moves the log into the file and syncs it
     unfinished.rename(path)
     _set_aside(damaged)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
     return Segment.open(path)
 
 
 def _set_aside(damaged: Path) -> None:
     aside = damaged.with_suffix(".corrupt")
-    if _log_of(damaged).exists():
-        _log_of(damaged).rename(_log_of(aside))
+    if log_of(damaged).exists():
+        log_of(damaged).rename(log_of(aside))
     damaged.rename(aside)
-
-
-def _log_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +114,7 @@ class Found:
 
 def read_damaged(path: Path) -> Found:
     """Read all that has a checksum that fits."""
-    log = read_log(_log_of(path).read_bytes() if _log_of(path).exists() else b"")
+    log = read_log(log_of(path).read_bytes() if log_of(path).exists() else b"")
     content = path.read_bytes()
     named = int.from_bytes(content[16:18], "big")
     found = Found([], [], {}, [], 0)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from aurelian.edge.outbox.damage import DamagedError, tell_damage
+from aurelian.edge.outbox.file_format import note_format
 from aurelian.edge.outbox.fresh import Fresh
+from aurelian.edge.outbox.paths import Identity, identity_of, log_of, size_of, sync_folder
 from aurelian.edge.outbox.rows import (
     Beyond,
     HourCount,
@@ -24,6 +25,7 @@ from aurelian.edge.outbox.rows import (
     is_within,
 )
 from aurelian.edge.outbox.signal_table import SignalTable
+from aurelian.edge.outbox.span import Span
 from aurelian.edge.outbox.tables import (
     head_fits,
     insert_bookmarks,
@@ -52,48 +54,13 @@ made with."""
 _LOG_BYTES = 4 * 2**20
 
 
-@dataclass(slots=True)
-class Span:
-    """The rows of one stream in one file: sequences without holes, and when the first and last
-    came."""
-
-    first: int
-    last: int
-    first_at: int
-    last_at: int
-
-    def after(self, up_to: int) -> tuple[int, int]:
-        """How many rows lie beyond a sequence, and about when the oldest of them came
-        (microseconds)."""
-        rows = self.last - max(up_to, self.first - 1)
-        if rows <= 0:
-            return 0, 0
-        return rows, self._came(max(up_to, self.first - 1) + 1)
-
-    def without(self, up_to: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
-        """As `after`, less what lies in the ranges."""
-        rows, at = self.after(up_to)
-        first = max(up_to + 1, self.first)
-        for begin, end in ranges:
-            common = min(end, self.last) - max(begin, first) + 1
-            if common > 0:
-                rows -= common
-                if begin <= first:
-                    first = end + 1
-                    at = self._came(first)
-        return (rows, at) if rows > 0 else (0, 0)
-
-    def _came(self, sequence: int) -> int:
-        share = (sequence - self.first) / (self.last - self.first + 1)
-        return self.first_at + int((self.last_at - self.first_at) * share)
-
-
 class Segment:
     """One file, opened when it is needed. All methods may raise `DamagedError`, where it is
     damaged, and `sqlite3.OperationalError`, where the disk refuses."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.stem
+        self._names = str(path), str(log_of(path))
         self.spans: dict[StreamKey, Span] = {}
         self.released: dict[StreamKey, int] = {}
         self.counts: dict[tuple[int, str, int], HourCount] = {}
@@ -102,6 +69,8 @@ class Segment:
         self._began = 0
         self._size = 0
         self._checked = False
+        self._says_format = False
+        self._identities: tuple[Identity | None, Identity | None] = (None, None)
         self._db: sqlite3.Connection | None = None
         self._signals: SignalTable | None = None
         self._fresh = Fresh()
@@ -145,6 +114,8 @@ class Segment:
         stored += [to_values(row, number, signals) for row, number in numbered]
         db.execute("BEGIN IMMEDIATE")
         try:
+            if not self._says_format:
+                note_format(db)
             if replacing is not None:
                 db.execute("DELETE FROM row WHERE group_number = ?", (replacing,))
             if signals.added:
@@ -162,6 +133,7 @@ class Segment:
                 db.execute("ROLLBACK")
             raise
         signals.added.clear()
+        self._says_format = True
         self.released.update(changed)
         self._fresh.add(rows)
         for row in [*rows, *(row for row, _ in numbered)]:
@@ -238,6 +210,47 @@ class Segment:
         if span is not None and up_to >= span.last:
             del self.spans[stream]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether SQLite has it open."""
+        return self._db is not None
+
+    def is_in_place(self) -> bool:
+        """Whether the file, and its log, are those that were opened; one that is closed: whether it
+        is there."""
+        file, file_log = map(identity_of, self._names)
+        if self._db is None:
+            return file is not None
+        if self._identities[1] is None:
+            self._identities = (self._identities[0], file_log)
+        return (file, file_log) == self._identities
+
+    @tell_damage
+    def copy_into_place(self) -> None:
+        """Write all that the open file holds, deleted or not, to a new file at its path."""
+        copy = self.path.with_suffix(".unfinished")
+        for old in (copy, log_of(copy)):
+            old.unlink(missing_ok=True)
+        target = sqlite3.connect(copy, isolation_level=None)
+        try:
+            self._connect().backup(target)  # in one commit, synced
+        except sqlite3.DatabaseError:
+            copy.unlink(missing_ok=True)
+            raise
+        finally:
+            target.close()
+        self.close()  # before the new one has the name: closing may delete the log there
+        log_of(self.path).unlink(missing_ok=True)
+        copy.replace(self.path)
+        sync_folder(self.path.parent)
+        self._connect()
+
+    def begin_anew(self) -> None:
+        """Forget what stood in the file."""
+        self.spans.clear()
+        self.released.clear()
+        self._says_format, self._checked = False, True
+
     @tell_damage
     def shrink(self) -> None:
         """Move the log into the file and cut it to nothing."""
@@ -249,6 +262,12 @@ class Segment:
         db = self._connect()
         if db.execute("DELETE FROM row WHERE group_number > ?", (commit,)).rowcount:
             self._survey(check=False)
+
+    @tell_damage
+    def newest_id(self) -> int:
+        """The highest id that a row here had, also of one that was deleted since."""
+        found = self._connect().execute("SELECT max(seq) FROM sqlite_sequence").fetchone()[0]
+        return int(found or 0)
 
     @tell_damage
     def highest_commit(self) -> int:
@@ -292,11 +311,7 @@ class Segment:
     def size(self) -> int:
         """Bytes on the disk, log included."""
         if self._db is not None or not self._size:
-            self._size = sum(
-                path.stat().st_size
-                for path in (self.path, self.path.with_name(f"{self.path.name}-wal"))
-                if path.exists()
-            )
+            self._size = sum(map(size_of, self._names))
         return self._size
 
     def close(self) -> None:
@@ -312,10 +327,12 @@ class Segment:
         """Delete the file."""
         self.close()
         self.path.unlink(missing_ok=True)
-        self.path.with_name(f"{self.path.name}-wal").unlink(missing_ok=True)
+        log_of(self.path).unlink(missing_ok=True)
 
     def _connect(self) -> sqlite3.Connection:
         if self._db is None:
+            if self.spans and not self.path.exists():
+                raise FileNotFoundError(f"{self.path} is gone")  # SQLite would make an empty one
             self._check_log()
             db = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False, timeout=1
@@ -330,6 +347,7 @@ class Segment:
             db.execute("PRAGMA journal_mode = WAL").fetchall()
             db.execute("PRAGMA synchronous = FULL")
             prepare_tables(db, indexed=self.name.startswith("records"))
+            self._identities = identity_of(self._names[0]), identity_of(self._names[1])
         return self._db
 
     def _signal_table(self) -> SignalTable:
@@ -342,7 +360,7 @@ class Segment:
 
     def _check_log(self) -> None:
         # Before SQLite sees it: SQLite would drop what stands behind a damaged frame.
-        log = self.path.with_name(f"{self.path.name}-wal")
+        log = log_of(self.path)
         if log.exists() and read_log(log.read_bytes()).loses_commits:
             raise DamagedError(f"{log.name}: commits stand behind a damaged frame")
 

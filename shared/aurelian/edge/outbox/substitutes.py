@@ -1,5 +1,5 @@
-"""Rows that stand for those that a damaged file lost, so that the historian settles their sequences
-and no hole stays. Used by `salvage.py`. Pure."""
+"""Rows that stand for those that a damaged or deleted file lost, so that the historian settles
+their sequences and no hole stays. Used by `salvage.py` and `missing.py`. Pure."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def make_substitutes(
     broken: Sequence[NumberedRow],
     spans: Mapping[StreamKey, tuple[int, int]],
     released: Mapping[StreamKey, int],
+    reason: str = "the outbox's file was damaged",
 ) -> list[NumberedRow]:
     """Make a row for each sequence that is missing between those that are there.
 
@@ -38,6 +39,7 @@ def make_substitutes(
             sequence too, so that one counts only right beside a sound row or between two.
         spans: first and last sequence of each stream that stood in the file, where known.
         released: what is settled already has no substitute.
+        reason: why they are missing.
     """
     there: dict[StreamKey, dict[int, NumberedRow]] = {}
     for row, commit in rows:
@@ -49,14 +51,18 @@ def make_substitutes(
         known = [*there.get(key, ()), *spans.get(key, ())]
         wanted |= {(key, n) for n in range(min(known), max(known) + 1)[:MOST]}
     return [
-        _substitute(key, sequence, raw.get((key, sequence)), there.get(key, {}))
+        _substitute(key, sequence, raw.get((key, sequence)), there.get(key, {}), reason)
         for key, sequence in sorted(wanted)
         if sequence not in there.get(key, {}) and sequence > released.get(key, 0)
     ]
 
 
 def _substitute(
-    key: StreamKey, sequence: int, raw: NumberedRow | None, found: Mapping[int, NumberedRow]
+    key: StreamKey,
+    sequence: int,
+    raw: NumberedRow | None,
+    found: Mapping[int, NumberedRow],
+    reason: str,
 ) -> NumberedRow:
     before = max((n for n in found if n < sequence), default=min(found, default=0))
     near = found.get(before)
@@ -71,7 +77,7 @@ def _substitute(
             key.stream if kind is RecordKind.SAMPLES or near is None else near[0].key,
             raw[0].samples if raw is not None else 0,
             near[0].appended_at if near is not None else time.time_ns() // 1000,
-            unreadable(raw[0].data if raw is not None else b"", "the outbox's file was damaged"),
+            unreadable(raw[0].data if raw is not None else b"", reason),
         ),
         found[before][1] if before in found else 0,
     )

@@ -1,5 +1,6 @@
 """SQLite's write-ahead log, read without SQLite: which frames are whole, and whether commits stand
-behind a damaged one. Used by `segment.py` and `raw_pages.py`. Pure.
+behind a damaged one. Used by `segment.py`, `salvage.py`, `file_format.py` and
+`raw_pages.py`. Pure.
 
 SQLite itself stops at the first frame whose checksum does not fit and drops all behind it without a
 word: right after a power cut in the middle of a commit, wrong where an acknowledged commit follows.
