@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aurelian.model.plant_parts import Role
 
@@ -235,8 +236,14 @@ def _spellings(word: str) -> Iterable[str]:
     yield changed
 
 
-def _best(words: Sequence[str]) -> _Phrase | None:
+def _best(words: Iterable[str]) -> _Phrase | None:
     """Of the phrases that a name has the clearest, then the longest."""
+    return _best_of(tuple(each for each in words if not each.isdigit()))
+
+
+@lru_cache(4096)
+def _best_of(words: tuple[str, ...]) -> _Phrase | None:
+    # Machines are many, and the names of their signals few: a number is no word of a phrase.
     spelt = {each for word in words for each in _spellings(word)}
     found = [each for each in _ALL if _has(spelt, each)]
     if not found:
@@ -258,7 +265,8 @@ def _has(spelt: set[str], phrase: _Phrase) -> bool:
     )
 
 
-def _not_measured(words: Sequence[str]) -> str:
+@lru_cache(4096)
+def _not_measured(words: tuple[str, ...]) -> str:
     spelt = {each for word in words for each in _spellings(word)}
     for what, texts in _NOT.items():
         if not texts.isdisjoint(spelt):
