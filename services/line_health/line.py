@@ -100,7 +100,7 @@ class LineMachine:
             self.status.newest |= {r.signal.id: at for r in fresh}
             self.status.changed = True
             if any([remember(self.line, self.status, r) for r in fresh]):
-                effects.add(self._settle(at))
+                effects.add(self._settle(at, max(r.received for r in fresh)))
         return effects
 
     def refuse(self, refusals: Iterable[tuple[str, int, str]]) -> Effects[LineRow]:
@@ -144,11 +144,14 @@ class LineMachine:
             effects.add(self._publish_kpi(now))
         return effects
 
-    def _settle(self, at: int) -> Effects[LineRow]:
-        """Go to the state that all that is known asks for, if it is another one."""
+    def _settle(self, at: int, received: int = 0) -> Effects[LineRow]:
+        """Go to the state that all that is known asks for, if it is another one. `received`: when
+        the gateway had the value that says so."""
         present, target = self.status.present, self._target(max(at, self.status.time_passed))
         if present is None:
-            return self._begin(target, at) if target.state != LineState.NO_DATA else Effects()
+            if target.state == LineState.NO_DATA:
+                return Effects()
+            return self._begin(target, at, received)
         same = (present.state, present.unit, present.code) == (
             target.state,
             target.unit,
@@ -171,11 +174,14 @@ class LineMachine:
     def _target(self, at: int) -> Target:
         return find_target(self.line, self.status, at, self._find_shift)
 
-    def _begin(self, target: Target, at: int) -> Effects[LineRow]:
-        self._open_shift(at)
-        self.status.counted_to, self.status.changed = at, True
+    def _begin(self, target: Target, at: int, received: int = 0) -> Effects[LineRow]:
+        # A machine may be in its state since long before anybody listened: it is shown since then,
+        # and counts, as its pieces do, from when it was listened to.
+        watched = max(at, received)
+        self._open_shift(watched)
+        self.status.counted_to, self.status.changed = watched, True
         # A line has no edges of the calendar to cross from before it began.
-        self.status.time_passed = max(self.status.time_passed, at)
+        self.status.time_passed = max(self.status.time_passed, watched)
         return self._open(target, at, LineState.NO_DATA)
 
     def _enter(self, target: Target, at: int) -> Effects[LineRow]:

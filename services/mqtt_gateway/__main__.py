@@ -8,13 +8,11 @@ from mqtt_gateway.settings import MqttGatewaySettings
 from mqtt_gateway.source import make_sources
 
 COMMIT_PAUSE_S = 0.2
-"""Between two commits, so that many messages share one, and one record in Kafka; a broker that
-waits for us is not kept waiting (`Delivery.urgent`)."""
+"""Many messages share a commit, and a record in Kafka; who waits for us does not (`urgent`)."""
 
 
 async def _run(settings: MqttGatewaySettings, health: Health) -> None:
-    connector = MqttConnector(settings)
-    await run_gateway(settings, health, make_sources, COMMIT_PAUSE_S, connector)
+    await run_gateway(settings, health, make_sources, COMMIT_PAUSE_S, MqttConnector(settings))
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from opcua_gateway.security.policies import (
 )
 from opcua_gateway.security.server_certificate import split_chain
 from opcua_gateway.security.sign_in import shown_identity
-from opcua_gateway.session import Session, SessionLost, translated
+from opcua_gateway.session import GIVE_BACK_S, Session, SessionLost, translated
 from opcua_gateway.transport_limits import keep_limits
 from opcua_gateway.what_answers import explained
 
@@ -87,9 +87,9 @@ async def opened(
         if secret is not None:
             session.resumed = await _reactivate(client, way, secret)
         if not session.resumed:
-            with translated(f"open a session with {url}"), _trusted(way):
-                made = await _create_session(client, way)
             try:
+                with translated(f"open a session with {url}"), _trusted(way):
+                    made = await _made_session(client, way)
                 with translated("compare the server's endpoints"):
                     token = confirmed_token(way, made.ServerEndpoints)
                 with translated(f"sign in at {url}"), _admitted(way):
@@ -113,6 +113,21 @@ async def _secure(client: Client, way: Way) -> None:
                 server_certificate=way.server_certificate,
                 mode=way.mode,
             )
+
+
+async def _made_session(client: Client, way: Way) -> ua.CreateSessionResult:
+    """Create a session. Who is cancelled while the answer is on its way waits for it a moment: only
+    with the token that it brings can the session be given back."""
+    creating = asyncio.create_task(_create_session(client, way))
+    try:
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        await asyncio.wait({creating}, timeout=GIVE_BACK_S)
+        creating.cancel()
+        await asyncio.wait({creating})
+        if not creating.cancelled():
+            creating.exception()  # seen, and of no interest any more
+        raise
 
 
 async def _create_session(client: Client, way: Way) -> ua.CreateSessionResult:

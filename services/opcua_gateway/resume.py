@@ -3,9 +3,11 @@ source.py."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -74,6 +76,8 @@ class ResumeFile:
     def __init__(self, path: Path, source: str) -> None:
         self._path, self._source = path, source
         self._said = ""
+        self._writing = threading.Lock()
+        self._next: Resume | None = None
 
     def load(self) -> Resume | None:
         """Read what the run before this one left; None where there is nothing. Of a file that
@@ -90,8 +94,26 @@ class ResumeFile:
             self._say_unusable(f"{type(error).__name__}: {str(error)[:200]}")
         return Resume("", (), Limits((), 1), (), (), max(0, written_at - SAVE_US))
 
+    def save_soon(self, resume: Resume) -> None:
+        """Save in a thread: a disk that is slow, with some hundred sources, would hold up the event
+        loop. Of several that wait the newest is written."""
+        self._next = resume
+        asyncio.get_running_loop().run_in_executor(None, self._save_next)
+
+    def _save_next(self) -> None:
+        with self._writing:
+            resume, self._next = self._next, None
+            if resume is not None:
+                self._write(resume)
+
     def save(self, resume: Resume) -> None:
-        """Replace the file, readable by us alone: it has the session's secret."""
+        """Replace the file, readable by us alone: it has the session's secret. What waits to be
+        saved is older."""
+        with self._writing:
+            self._next = None
+            self._write(resume)
+
+    def _write(self, resume: Resume) -> None:
         new = self._path.with_suffix(".new")
         try:
             new.touch(mode=0o600)
@@ -111,7 +133,8 @@ class ResumeFile:
 
     def remove(self) -> None:
         """Leave nothing to come back to."""
-        with suppress(OSError):
+        with self._writing, suppress(OSError):
+            self._next = None
             self._path.unlink(missing_ok=True)
 
     def _say_unusable(self, reason: str) -> None:

@@ -78,8 +78,10 @@ class Resumption:
             units.refused(found.silent)
             self.session = found.session
 
-    def save(self, progress: Progress, holes: Holes, units: UnitsHeard) -> None:
-        """Write it for the next process."""
+    def save(
+        self, progress: Progress, holes: Holes, units: UnitsHeard, *, soon: bool = False
+    ) -> None:
+        """Write it for the next process; `soon`: while the event loop goes on."""
         if self._resume is None:
             return
         self._saved_at = progress.heard_at
@@ -92,7 +94,10 @@ class Resumption:
             silent=units.silent_nodes,
         )
         self._saved_changes = units.changes
-        self._file.save(resume)
+        if soon:
+            self._file.save_soon(resume)
+        else:
+            self._file.save(resume)
 
     def of(self, url: str) -> Resume | None:
         """What brings us back to the session at a server; None: there is none."""

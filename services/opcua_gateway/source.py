@@ -385,7 +385,8 @@ class OpcuaSource:
                         url = self._servers.active.url
                         self._resumption.remember(session, publishing, url, at)
                 if self._resumption.is_due(at, self._deliveries.units):
-                    self._save()
+                    self._save(soon=True)
 
-    def _save(self) -> None:
-        self._resumption.save(self._deliveries.progress, self._holes, self._deliveries.units)
+    def _save(self, *, soon: bool = False) -> None:
+        parts = self._deliveries.progress, self._holes, self._deliveries.units
+        self._resumption.save(*parts, soon=soon)

@@ -12,6 +12,9 @@ _KINDS = frozenset(
         *("state", "status", "data", "values", "value", "telemetry", "sensor", "sensors", "json"),
         *("measurement", "measurements", "tele", "stat", "out", "payload", "message", "update"),
         *("event", "events", "info", "metrics", "tags", "raw", "live"),
+        *("werte", "wert", "messwerte", "daten", "zustand", "meldung", "meldungen", "ereignis"),
+        *("verdi", "verdier", "tilstand", "malinger", "hendelse", "varde", "varden", "matvarden"),
+        *("data", "vaerdier", "malinger", "arvo", "arvot", "tila", "mittaukset"),
     }
 )
 """Words for what a topic brings, that no machine is called."""

@@ -100,6 +100,11 @@ class GatewaySettings(KafkaSettings):
         description="1: serve the control API on another address than loopback too, where its "
         "port is closed to strangers",
     )
+    commands: bool = Field(
+        True,
+        description="0: take no commands out of Kafka, where others may write to "
+        "aurelian.commands.v1 than those who may write plant files here",
+    )
     secrets: Path | None = Field(
         None,
         description="folder for passwords of sources that are connected by the control API; "
@@ -193,10 +198,11 @@ async def run_gateway(
                     lambda: reload.waits_for,
                 )
                 kafka_side.create_task(watching, name="watch outbox")
-                work = CommandWork(settings.plant, lambda: reload.plants, connector)
-                kept = settings.state / "commands.json"
-                commands = Commands(settings, settings.gateway, outbox, work, kept)
-                kafka_side.create_task(commands.follow(), name="take commands")
+                if settings.commands:
+                    work = CommandWork(settings.plant, lambda: reload.plants, connector)
+                    kept = settings.state / "commands.json"
+                    commands = Commands(settings, settings.gateway, outbox, work, kept)
+                    kafka_side.create_task(commands.follow(), name="take commands")
                 machine_side.create_task(reload.follow(sources), name="follow plant files")
                 if connector is not None:
                     serving = keep_serving(settings, health, connector, lambda: reload.plants)

@@ -20,6 +20,7 @@ from aurelian.backbone.topics import COMMANDS, create_topics
 from aurelian.edge.control.command_memory import MOST_IDS, CommandMemory
 from aurelian.edge.control.command_work import CommandWork
 from aurelian.edge.control.connector import Connector, NotPossible
+from aurelian.edge.drain import KAFKA_UP
 from aurelian.edge.gateway import GatewaySettings, run_gateway
 from aurelian.edge.ladder import Rung, Step, Verdict
 from aurelian.model.plant_file import load_plant
@@ -179,6 +180,17 @@ async def test_each_command_is_executed_and_answered_and_what_is_none_stops_noth
     assert "nothing listens (E1201); switch it on" in found["l1"][1]
     skipped = [each for each in caplog.records if "no command for us" in each.message]
     assert len(skipped) == len(poison)
+
+
+async def test_a_gateway_that_takes_no_commands_takes_none(site: Site) -> None:
+    closed = Site(site.settings.model_copy(update={"commands": False}), Connects(), site.historian)
+    async with closed.gateway():
+        await closed.send(command("t1", "trust", sha256=GOOD))
+        await until(lambda: KAFKA_UP._value.get() == 1)
+        await asyncio.sleep(1.0)
+    assert not closed.connects.trusted and not closed.answers()
+    async with site.gateway():  # the same record is one for a gateway that does
+        await site.answered("t1")
 
 
 async def test_nothing_is_done_twice_by_a_restart_and_what_it_cut_off_is_said(site: Site) -> None:

@@ -317,6 +317,9 @@ def test_events_of_sources_and_assets_reach_their_tables(
         event(NOW + 1, birth=codec.Birth(detail="late and old")),
         # The pages alone need it: it is no sign of life, and nothing of it is kept.
         event(NOW + 9, connection=codec.Connection(state="STATE_LIVE", since=NOW + 8)),
+        event(NOW + 9, command_result=codec.CommandResult(id="c1", outcome="OUTCOME_DONE")),
+        # Of a gateway that follows no plant file yet.
+        codec.SourceEvent(gateway="g", boot=1, command_result=codec.CommandResult(id="c2")),
     ]
     asset = {
         "id": "a1",

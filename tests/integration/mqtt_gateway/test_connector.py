@@ -104,7 +104,8 @@ def odd_machines(root: str) -> Callable[[paho.Client], None]:
         }
         client.publish(f"{root}/Presse 7/data", json.dumps(state))
         client.publish(f"{root}/oven/data", json.dumps(state))
-        client.publish(f"{root}/noise/data", b"\xff\xfe{")
+        client.publish(f"{root}/noise/data", json.dumps(state))
+        client.publish(f"{root}/plc/frame", b"\xff\xfe{")
 
     return send
 

@@ -16,12 +16,15 @@ import httpx
 import pytest
 
 from aurelian.backbone.topics import create_topics
+from aurelian.edge.applications import gateway_store
 from aurelian.edge.control.client import ControlClient, ControlError
 from aurelian.edge.gateway import run_gateway
 from aurelian.model.plant_file import load_plant
 from aurelian.model.plant_parts import LineState
 from aurelian.runtime.health import Health
 from opcua_gateway.connect.connector import OpcuaConnector
+from opcua_gateway.connect.watching import looked_into
+from opcua_gateway.security.endpoints import Endpoints
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.sources import make_sources
 from tests.peers.node_opcua_server import NAMESPACE, node_opcua
@@ -95,6 +98,15 @@ async def gateway(kafka: str, folder: Path) -> AsyncIterator[Client]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def sessions(folder: Path) -> int:
+    """How many the server of the source that was written has, ours that asks among them."""
+    (model,) = load_plant(folder / "plant" / "works.yaml").sources
+    settings = OpcuaGatewaySettings(gateway="control", state=folder / "state")
+    way = await Endpoints(model, (), gateway_store(settings.state), "control").find_way(5)
+    async with looked_into(model, way, settings) as session:
+        return int(await session._client.get_node("i=2277").read_value())
 
 
 def files_with(folder: Path, text: str) -> Iterator[str]:
@@ -189,7 +201,9 @@ async def test_from_an_address_to_a_live_source_and_no_secret_on_the_way(
         assert signals["v1"].states == {"0": LineState.RUNNING, "1": LineState.DOWN}
         assert set(signals) == {"v0", "v1"}
         again = {**plan, "before": ""}
-        assert (await client.refused("POST", f"{here}/write", again))[0] == 422
+        assert (await client.refused("POST", f"{here}/write", again))[0] == 409
+        status, said, _ = await client.refused("POST", f"{here}/plan", plan)
+        assert status == 422 and "press" in said
 
         async def is_live() -> bool:
             sources = (await client.ask("GET", "/sources"))["sources"]
@@ -215,6 +229,8 @@ async def test_from_an_address_to_a_live_source_and_no_secret_on_the_way(
             return lines[-1] == {"end": "climbed"}
 
         await until(is_free, "the address to be free", 10)
+        # The gateway's own session is all that is left.
+        assert await sessions(tmp_path) == 2
         await client.refused("POST", "/looks", {"source": {**right, "password": 7}})
         await client.refused("POST", "/ladder", {"source": {**right, "url": PASSWORD[:4]}})
         key = client._http.headers["Authorization"].removeprefix("Bearer ")

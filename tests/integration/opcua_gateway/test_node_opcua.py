@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from asyncua import Client
+from asyncua.client.ua_session import UaSession
 
 from aurelian.edge.gateway import Delivery
 from aurelian.model.plant import Plant
+from opcua_gateway.resume import Resume, ResumeFile
 from opcua_gateway.settings import OpcuaGatewaySettings
 from opcua_gateway.source import OpcuaSource
 from opcua_gateway.sources import make_sources
@@ -172,12 +176,56 @@ async def test_a_source_that_ends_before_its_first_message_leaves_no_session(
         monkeypatch.setattr(source, "_remember", lambda message: None)  # as if none had come
         async with taking(source):
             await until(lambda: source._live is not None, "a session")
-        async with Client(server.url) as client:
-            counts = [client.get_node(f"i={each}") for each in (2277, 2285)]
-            found: list[list[int]] = []
+        await nothing_is_left(server.url)
 
-            async def is_alone() -> bool:
-                found.append([await each.read_value() for each in counts])
-                return found[-1] == [1, 0]
 
-            await until(is_alone, lambda: f"one session, no subscription; found {found[-1]}")
+@pytest.mark.parametrize("service", ["create_session", "activate_session", "create_subscription"])
+async def test_a_source_that_ends_while_it_connects_leaves_no_session(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has the session by then, or will have it in a moment."""
+    asked, original = asyncio.Event(), getattr(UaSession, service)
+
+    async def asking(self: UaSession, *given: object, **more: object) -> object:
+        asked.set()
+        return await original(self, *given, **more)
+
+    monkeypatch.setattr(UaSession, service, asking)
+    async with node_opcua(tmp_path, nodes=1) as server:
+        async with taking(make_source(tmp_path, server.url, nodes=1)):
+            await asked.wait()
+            for _ in range(5):  # until the request is sent, which takes some turns of the loop
+                await asyncio.sleep(0)
+        monkeypatch.undo()
+        await nothing_is_left(server.url)
+
+
+async def test_the_session_is_remembered_while_the_event_loop_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With some hundred sources a slow disk would hold it up all the time."""
+    writers: list[threading.Thread] = []
+    original = ResumeFile._write
+
+    def write(self: ResumeFile, resume: Resume) -> None:
+        writers.append(threading.current_thread())
+        original(self, resume)
+
+    monkeypatch.setattr(ResumeFile, "_write", write)
+    async with node_opcua(tmp_path, nodes=1) as server:
+        async with taking(make_source(tmp_path, server.url, nodes=1)):
+            await until(lambda: bool(writers), "the file")
+            assert threading.main_thread() not in writers
+
+
+async def nothing_is_left(url: str) -> None:
+    """Wait until the server has no session but ours, and no subscription."""
+    async with Client(url) as client:
+        counts = [client.get_node(f"i={each}") for each in (2277, 2285)]
+        found: list[list[int]] = []
+
+        async def is_alone() -> bool:
+            found.append([await each.read_value() for each in counts])
+            return found[-1] == [1, 0]
+
+        await until(is_alone, lambda: f"one session, no subscription; found {found[-1]}")

@@ -110,6 +110,14 @@ def test_the_worst_of_a_lines_sources_comes_first(pictures: Pictures) -> None:
     assert [each.name for each in found] == ["spb", "opc", "new"]
 
 
+def test_what_became_of_a_command_is_nothing_of_the_pages(pictures: Pictures) -> None:
+    result = codec.CommandResult(id="c1", outcome="OUTCOME_DONE", said="trusted")
+    assert not say(pictures, OPC, T0, command_result=result)
+    assert not say(pictures, "", T0, owner="", command_result=result)
+    connections = pictures.of("acme").connections
+    assert not connections.sources() and connections.heard_ms("g") == T0
+
+
 def test_it_is_no_sign_of_life(pictures: Pictures) -> None:
     say(pictures, OPC, T0, **state(State.STATE_LIVE))
     plant = pictures.of("acme")

@@ -10,11 +10,14 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.control import serve
 from aurelian.edge.control.client import ControlClient, ControlError
@@ -30,6 +33,7 @@ from aurelian.edge.control.key import KeyFileError, read_or_make_key
 from aurelian.edge.control.looks import KeptLook, Looks, Passwords
 from aurelian.edge.gateway import GatewaySettings
 from aurelian.edge.ladder import Rung, Step, Verdict
+from aurelian.edge.trust_store import TrustStore
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import load_plants
 from aurelian.model.source_model import SourceModel
@@ -278,6 +282,23 @@ async def test_what_the_gateway_could_not_use_is_not_written(tmp_path: Path) -> 
                 wrong = await refusal(client.ask("POST", f"{here}/plan", {**PLACE, **change}))
                 assert wrong.status == 422
             assert not list(folders[1].iterdir()) and not (tmp_path / "up.yaml").exists()
+
+
+async def test_a_certificate_that_was_compared_is_kept_for_a_plant_file(tmp_path: Path) -> None:
+    store = TrustStore(tmp_path / "pki")
+    own = store.own("urn:test", ["broker"], datetime.now(UTC))
+    pem = x509.load_der_x509_certificate(own.der).public_bytes(Encoding.PEM).decode()
+    async with running(tmp_path, Scripted()) as client:
+        body = {"sha256": own.sha256, "pem": pem, "id": "broker"}
+        answer = await client.ask("POST", "/trust", body)
+        kept = await asyncio.to_thread(Path(answer["file"]).read_text)
+        assert kept == pem and "Aurelian" in answer["trusted"]
+        for change in ({"sha256": "ab" * 32}, {"pem": pem[:-100]}, {"pem": own.key.decode()}):
+            wrong = await refusal(client.ask("POST", "/trust", {**body, **change}))
+            assert wrong.status == 422 and "PRIVATE" not in str(wrong)
+        assert [each.name for each in Path(answer["file"]).parent.iterdir()] == [
+            f"{own.sha256.lower()}.pem"
+        ]
 
 
 async def test_what_breaks_is_said_and_ends_nothing_else(

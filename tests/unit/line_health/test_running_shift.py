@@ -58,6 +58,23 @@ def test_a_shift_that_was_not_watched_from_its_start_says_since_when_it_counts()
     assert rig.published("kpi-updated")[-1]["counts_from"] == "2026-01-05T07:00:00Z"
 
 
+def test_a_state_from_before_anybody_listened_counts_since_it_is_heard() -> None:
+    """As its pieces do: else the target is of half an hour, and the actual of a minute."""
+    rig = Rig(make_plant())
+    rig.heard = HOUR
+    rig.send(HOUR - 1500, "mill/state", EXECUTE, received=HOUR)
+    rig.send(HOUR, "wash/good", 560)
+    rig.live(HOUR, HOUR + 100, 10)
+    rig.send(HOUR + 90, "wash/good", 575)
+    rig.live(HOUR + 90, HOUR + 120, 10)
+    assert rig.states()[0][0] == HOUR - 1500
+    row = kpi(rig)
+    at = (row.computed_at - START).total_seconds()
+    assert row.counts_from == moment(HOUR)
+    assert row.planned_busy_s == pytest.approx(at - HOUR)
+    assert row.production_s == pytest.approx(at - HOUR)
+
+
 def test_what_the_store_has_of_the_shift_is_added_and_counts_from_its_start() -> None:
     rig = late_rig()
     gap = gap_of(rig, HOUR)

@@ -49,6 +49,18 @@ def test_a_clock_that_is_ahead_keeps_no_line_running(kind: str, of_whom: str) ->
     assert rig.state == "no_data"
 
 
+def test_what_became_of_a_command_says_nothing_of_a_source() -> None:
+    rig = running()
+    known = set(rig.lines.presence)
+    result = codec.CommandResult(id="c1", outcome="OUTCOME_DONE")
+    told = codec.SourceEvent(owner="acme", gateway="g", source="acme", command_result=result)
+    record = Record(SOURCE_EVENTS.name, 0, 0, 0, b"acme", codec.encode_event(told))
+    rig.lines.learn(record, us(100))
+    assert set(rig.lines.presence) == known
+    rig.tick(131)
+    assert rig.state == "no_data"
+
+
 def test_a_death_ahead_of_our_clock_does_not_outlast_the_next_sign_of_life() -> None:
     rig = running()
     rig.lines.learn(event(3100, "pilot-a", death=codec.Death(reason="cable")), us(100))

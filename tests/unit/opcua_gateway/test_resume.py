@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from opcua_gateway.resume import SAVE_US, Resume, ResumeFile
 from opcua_gateway.session import Limits, Terms
+from tests.waiting import until
 
 WRITTEN_AT = 1_790_000_000
 KEPT = Resume(
@@ -111,3 +114,32 @@ def test_a_file_that_cannot_be_written_is_said_once_and_stops_nothing(
     (tmp_path / name).rmdir()
     file.save(KEPT)
     assert file.load() == KEPT
+
+
+async def test_a_disk_that_hangs_holds_up_nobody_and_gets_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, writes = ResumeFile(tmp_path / "opcua-x.json", "x"), threading.Semaphore(0)
+    found: list[int] = []
+    original = Path.write_text
+
+    def write_text(path: Path, text: str, encoding: str) -> int:
+        found.append(json.loads(text)["heard_at"])
+        assert writes.acquire(timeout=10)
+        return original(path, text, encoding)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    file.save_soon(replace(KEPT, heard_at=1))
+    await until(lambda: found == [1], "the write that hangs")
+    for at in (2, 3, 4):
+        file.save_soon(replace(KEPT, heard_at=at))
+    writes.release(2)
+    await until(lambda: found == [1, 4], "the newest")
+    await until(lambda: not file._writing.locked(), "the disk")
+    writes.release(2)
+    # What waits is older than what is saved now.
+    file.save_soon(replace(KEPT, heard_at=5))
+    file.save(replace(KEPT, heard_at=6))
+    await asyncio.get_running_loop().shutdown_default_executor()
+    kept = file.load()
+    assert kept is not None and kept.heard_at == 6

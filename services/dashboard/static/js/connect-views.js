@@ -2,7 +2,7 @@
 import { html, nothing } from 'lit';
 
 const RUNGS = { dns: 'Name', tcp: 'Port', endpoint: 'Server', certificate: 'Certificates', sign_in: 'Sign-in', subscribe: 'Subscription', values: 'Values', clock: 'Clock' };
-const MARKS = { passed: ['circle', 'running', 'passed'], warning: ['triangle', 'slow', 'warning'], failed: ['square', 'down', 'failed'], not_needed: ['circle', 'none', 'not needed'], not_reached: ['hatch', 'none', 'not tried'] };
+const MARKS = { passed: ['circle', 'running', 'passed'], warning: ['triangle', 'slow', 'warning'], failed: ['square', 'down', 'failed'], not_needed: ['hatch', 'none', 'not needed'], not_reached: ['hatch', 'none', 'not tried'] };
 const SHOWN_ROWS = 200;
 
 const mark = ([shape, tone, word]) => html`<svg class="shape" data-tone=${tone} role="img" aria-label=${word}><use href="#${shape}"></use></svg>`;

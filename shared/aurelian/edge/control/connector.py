@@ -169,6 +169,7 @@ class Connector(Protocol):
         returns whose it is.
 
         Raises:
-            NotPossible: there is none of it, or this protocol pins certificates in the plant file.
+            NotPossible: there is none of it, or this protocol pins certificates in the plant file
+                (`pinned.pin` keeps one for that).
         """
         ...

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import Enum
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median, pstdev
 
 MOST_STATES = 24
@@ -38,11 +38,17 @@ def shape_of(values: Sequence[object], times: Sequence[float] = ()) -> Shape:
     seen = [each for _, each in kept]
     if all(isinstance(each, bool) for each in seen):
         return Shape.SWITCH
-    if all(isinstance(each, str) for each in seen):
-        distinct = len(set(seen))
+    texts = [each for each in seen if isinstance(each, str)]
+    if len(texts) == len(seen):
+        distinct = len(set(texts))
         if distinct == 1:
             return Shape.STILL
-        return Shape.WORDS if distinct <= MOST_STATES else Shape.MANY
+        # Words of a state come again; texts of which each is another one are times or numbers of
+        # orders, and what is made of digits is no word.
+        comes_again = distinct < len(list(groupby(texts)))
+        are_words = all(sum(map(str.isdigit, each)) * 2 <= len(each) for each in texts)
+        is_few = distinct <= MOST_STATES and are_words and (comes_again or distinct == 2)
+        return Shape.WORDS if is_few else Shape.MANY
     numbers = [float(each) for each in seen if isinstance(each, int | float)]
     if len(numbers) != len(seen) or not all(map(math.isfinite, numbers)):
         return Shape.UNKNOWN
