@@ -304,6 +304,8 @@ async def check_sources(status: dict[str, Any]) -> list[Finding]:
         for source, cause in taken_back.items():
             fix = "correct the source in the plant file"
             findings.append(Finding("plant", Verdict.FAULT, f"{source}: {cause}", fix))
+        for each in (answer or {}).get("outbox", {}).get("newer_files", ()):
+            findings.append(Finding("outbox", Verdict.WARNING, each["cause"], each["step"]))
         for each in (answer or {}).get("sources", ()):
             text = f"{each['source']} is {each['state']}"
             if not each["reason"]:

@@ -16,7 +16,6 @@ from prometheus_client import REGISTRY
 from aurelian.backbone.topics import create_topics
 from aurelian.edge import drain
 from aurelian.edge.gateway import (
-    OUTBOX_ROWS,
     Delivery,
     GatewaySettings,
     Reading,
@@ -28,6 +27,7 @@ from aurelian.edge.outbox.limits import Limits
 from aurelian.edge.outbox.outbox import Outbox
 from aurelian.edge.outbox.rows import START
 from aurelian.edge.outbox.thread import OutboxThread
+from aurelian.edge.outbox_watch import OUTBOX_ROWS
 from aurelian.model import codec
 from aurelian.model.plant import Plant
 from aurelian.model.plant_parts import SignalModel

@@ -118,7 +118,7 @@ async def test_a_full_outbox_is_thinned_only_where_its_owner_allows_it(
     monkeypatch.setattr(gateway, "Limits", lambda **_: full)
     if not thin_after_s:
         with pytest.raises(AssertionError, match="in vain"):
-            async with running(settings, timeout_s=2.0):
+            async with running(settings, timeout_s=1.5):
                 pass
         assert gaps(folder) == []
         return

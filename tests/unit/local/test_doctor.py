@@ -145,6 +145,8 @@ async def test_a_service_that_does_not_stay_up_or_waits_says_why_and_what_to_do(
     states = SourceStates([source])
     states.look()
     health.sources = states.shown
+    newer = {"file": "/s/outbox/a.newer", "cause": "a.newer is newer", "step": "Run it again"}
+    health.outbox = {"newer_files": [newer]}
     async with served(health) as url:
         status: dict[str, Any] = {
             "services": {
@@ -159,7 +161,7 @@ async def test_a_service_that_does_not_stay_up_or_waits_says_why_and_what_to_do(
             }
         }
         ended, again, waits = await doctor.check_services(status)
-        (degraded,) = await doctor.check_sources(status)
+        aside, degraded = await doctor.check_sources(status)
     assert ended.verdict is again.verdict is Verdict.FAULT
     assert ended.text == f"opcua_gateway is not running (waiting), it {why}"
     assert again.text == f"historian does not stay up, it {why}"
@@ -167,6 +169,7 @@ async def test_a_service_that_does_not_stay_up_or_waits_says_why_and_what_to_do(
     assert waits.text == ("mqtt_gateway runs and is not ready: outbox /o cannot be written: no")
     assert waits.fix == "Let the user write"
     assert (degraded.text, degraded.fix) == (f"{KEY} is DEGRADED: 2 of 3 nodes", "Look at them")
+    assert (aside.text, aside.fix) == ("a.newer is newer", "Run it again")
 
 
 def test_a_plant_file_with_a_mistake_is_named_with_the_command_that_shows_it(
