@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -174,8 +175,10 @@ def check_distinct(columns: Mapping[str, Target]) -> None:
 
 
 def plain(text: str) -> str:
-    """A title as it is compared last: letters and digits, without its unit in brackets."""
-    return "".join(c for c in without_unit(text).casefold() if c.isalnum())
+    """A title as it is compared last: letters and digits, without its unit in brackets and without
+    marks on letters: `Öltemperatur` is `Oltemperatur` in a plant file."""
+    parted = unicodedata.normalize("NFKD", without_unit(text).casefold())
+    return "".join(c for c in parted if c.isalnum())
 
 
 def without_unit(title: str) -> str:

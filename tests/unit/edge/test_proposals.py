@@ -234,6 +234,7 @@ def test_a_unit_that_is_not_known_is_said_and_one_is_guessed_from_the_values() -
         ([f"2026-11-28 15:49:{n}" for n in range(30, 40)], Shape.MANY),
         (["2026-11-28", "2026-11-29", "2026-11-28"], Shape.MANY),
         (["A-17", "A-18", "A-19"], Shape.MANY),
+        ([48, 48, 49], Shape.ROSE),
         ([float("nan"), 1.0], Shape.UNKNOWN),
         ([1, "a"], Shape.UNKNOWN),
         ([1, 70000, 2, 70000, 1], Shape.MANY),

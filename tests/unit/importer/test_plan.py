@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aurelian.model.sample import BAD, Flag, ValueType
-from importer.matching import NoMatch, find_unit
+from importer.matching import NoMatch, find_unit, plain
 from importer.number_marks import UndecidedMark
 from importer.report import preview, sentences
 from importer.time_formats import UndecidedTime
@@ -47,6 +47,10 @@ def test_columns_are_matched_by_name_address_and_title_with_a_unit(tmp_path: Pat
     titles = "time,ns=2;s=Press.Force"
     plan = plan_of(_file(tmp_path, f"{titles}\n2024-01-01 00:00:00,1.5\n"), PRESS)
     assert [v.target.name for v in plan.values if v.target] == ["force"]
+
+
+def test_marks_on_letters_which_plant_files_leave_out_are_no_other_name() -> None:
+    assert plain("Öltemperatur [°C]") == plain("Oltemperatur") == "oltemperatur"
 
 
 def test_unknown_columns_are_listed_with_the_nearest_names_and_nothing_is_guessed(

@@ -21,6 +21,7 @@ class Shape(Enum):
 
     UNKNOWN = "unknown"  # none, or no numbers
     STILL = "still"  # never another one
+    ROSE = "rose"  # whole numbers, once another one, above it: a slow counter, or a state
     SWITCH = "switch"  # true and false
     COUNTER = "counter"  # whole numbers that only rise, apart from a new begin
     BEAT = "beat"  # a counter that rises by the clock: a sign of life
@@ -63,6 +64,8 @@ def shape_of(values: Sequence[object], times: Sequence[float] = ()) -> Shape:
         if rises >= 2:
             at = [times[n] for n, _ in kept] if len(times) == len(values) else []
             return Shape.BEAT if _is_beat(numbers, at) else Shape.COUNTER
+        if rises == 1 and len(set(numbers)) == 2:
+            return Shape.ROSE
     most = min(MOST_STATES, max(2, len(numbers) // 2 + 1))
     if whole and min(numbers) >= 0 and max(numbers) < _STATES_BELOW and len(set(numbers)) <= most:
         return Shape.FEW

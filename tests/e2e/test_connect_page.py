@@ -1,0 +1,115 @@
+"""The page Connect in a real browser, over the control API of a running gateway, at a server that
+shares no line with ours; and that no key reaches beyond its company."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from aurelian.access.keys import create_key
+from aurelian.local.services import pepper_file
+from tests import servers
+from tests.e2e.test_pages import ARGUMENTS, CHROMIUM, OVERFLOW, SMALL_TARGETS
+from tests.e2e.whole import Stack
+from tests.peers.node_opcua_server import node_opcua
+from tests.waiting import until
+
+pytestmark = pytest.mark.chromium
+
+SHOTS = os.environ.get("AURELIAN_TEST_SCREENSHOTS")
+SIZES = ((320, 640), (1024, 768), (1920, 1080))
+SITE, SOURCE = "page-site", "pilot-a/page-site/page-plc"
+
+
+async def test_from_an_address_to_a_live_machine_and_back(stack: Stack, tmp_path: Path) -> None:
+    if not CHROMIUM.exists():
+        servers.cannot_run("no Chromium: apt-get install chromium", installable=True)
+    async with node_opcua(tmp_path, nodes=2) as server, async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await (await chromium.new_context()).new_page()
+        page.set_default_timeout(20_000)
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        await page.goto(stack.link_of("pilot-a", "/connect"))
+        # Nobody listens there: it says so, and what to do.
+        await page.get_by_label("Address").fill("127.0.0.1:9")
+        await page.get_by_role("button", name="Connect", exact=True).click()
+        failed = page.locator('.ladder li[data-verdict="failed"]')
+        await expect(failed).to_contain_text("nothing listens at port 9")
+        await expect(failed).to_contain_text("Do:")
+        await page.get_by_label("Address").fill(server.url)
+        await page.get_by_text("Name, user, topics").click()
+        await page.get_by_label("Name of the source").fill("page-plc")
+        await page.get_by_role("button", name="Connect", exact=True).click()
+        await expect(page.locator("connect-machine tbody tr")).to_have_count(2, timeout=40_000)
+        await page.get_by_label("Site", exact=True).fill(SITE)
+        await page.get_by_role("button", name="Show what changes").click()
+        await expect(page.locator(".change")).to_contain_text(SOURCE)
+        await fits_every_screen(page)
+        looked = asyncio.get_running_loop().create_future()
+        page.on("request", lambda r: r.url.endswith("/write") and looked.set_result(r.url))
+        await page.get_by_role("button", name="Write it and go live").click()
+        await expect(page.get_by_text("See it on the plant page")).to_be_visible(timeout=90_000)
+        assert not wrong
+        await chromium.close()
+        (file,) = [p for p in stack.home.rglob(f"{SITE}.yaml") if "page-plc" in p.read_text()]
+        try:
+            await no_key_reaches_further(stack, (await looked).rsplit("/", 2)[1])
+        finally:
+            file.unlink()
+        await until(lambda: sources_of(stack, "pilot-a", SOURCE) == [], "nothing of it", 30)
+
+
+async def fits_every_screen(page: Page) -> None:
+    for width, height in SIZES:
+        await page.set_viewport_size({"width": width, "height": height})
+        assert await page.evaluate(OVERFLOW) <= 0, width
+        assert await page.evaluate(SMALL_TARGETS) == [], width
+        if SHOTS:
+            await page.screenshot(path=f"{SHOTS}/connect-{width}.png", full_page=True)
+
+
+def sources_of(stack: Stack, company: str, source: str) -> list[str]:
+    answer = httpx.get(f"{stack.url}/connect/sources", headers=stack.headers_of(company)).json()
+    return [each["source"] for each in answer["sources"] if each["source"] == source]
+
+
+def reading_key(stack: Stack) -> str:
+    pepper = pepper_file(stack.home).read_bytes()
+    return create_key(
+        stack.database_url, owner="pilot-a", name="reads", scopes=["history:read"], pepper=pepper
+    )
+
+
+async def no_key_reaches_further(stack: Stack, look: str) -> None:
+    assert sources_of(stack, "pilot-a", SOURCE) == [SOURCE]
+    assert sources_of(stack, "pilot-b", SOURCE) == []
+    other, own = stack.headers_of("pilot-b"), stack.headers_of("pilot-a")
+    place = {"site": SITE, "area": "hall", "line": "line-1", "time_zone": "UTC"}
+    thief = {"kind": "mqtt", "url": "mqtt://127.0.0.1:9", "tls": {"ca_file": "/etc/passwd"}}
+    control_key = next(stack.home.rglob("control.key")).read_text().strip()
+    async with httpx.AsyncClient(base_url=stack.url) as client:
+
+        async def post(path: str, body: object, headers: dict[str, str]) -> tuple[int, str]:
+            answer = await client.post(f"/connect{path}", json=body, headers=headers)
+            assert control_key not in answer.text
+            return answer.status_code, answer.text
+
+        assert (await post(f"/looks/{look}/plan", place, other))[0] == 404
+        assert (await post("/ladder", {"key": SOURCE}, other))[0] == 404
+        status, said = await post("/ladder", {"key": SOURCE}, own)
+        assert status == 200 and json.loads(said.splitlines()[-1]) == {"end": "climbed"}
+        assert (await post("/ladder", {"source": thief}, own))[0] == 422
+        secret = {"kind": "opcua", "url": "opc.tcp://127.0.0.1:9", "password_file": "/etc/passwd"}
+        assert "/etc/passwd" not in (await post("/ladder", {"source": secret}, own))[1]
+        crossed = {**own, "sec-fetch-site": "cross-site"}
+        assert (await post("/ladder", {"key": SOURCE}, crossed))[0] == 403
+        reads = {"authorization": f"Bearer {await asyncio.to_thread(reading_key, stack)}"}
+        assert (await post("/ladder", {"key": SOURCE}, reads))[0] == 403
+        assert (await post("/ladder", {"key": SOURCE}, {}))[0] in (401, 403)
