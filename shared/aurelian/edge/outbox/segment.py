@@ -218,9 +218,9 @@ class Segment:
     def is_in_place(self) -> bool:
         """Whether the file, and its log, are those that were opened; one that is closed: whether it
         is there."""
-        file, file_log = map(identity_of, self._names)
         if self._db is None:
-            return file is not None
+            return identity_of(self._names[0]) is not None
+        file, file_log = map(identity_of, self._names)
         if self._identities[1] is None:
             self._identities = (self._identities[0], file_log)
         return (file, file_log) == self._identities
