@@ -58,7 +58,8 @@ async def test_from_an_address_to_a_live_machine_and_back(stack: Stack, tmp_path
         await expect(page.get_by_text("See it on the plant page")).to_be_visible(timeout=90_000)
         assert not wrong
         await chromium.close()
-        (file,) = [p for p in stack.home.rglob(f"{SITE}.yaml") if "page-plc" in p.read_text()]
+        file = Path(str(stack.status["own_plant"])) / f"{SITE}.yaml"
+        assert "page-plc" in file.read_text()
         try:
             await no_key_reaches_further(stack, (await looked).rsplit("/", 2)[1])
         finally:
