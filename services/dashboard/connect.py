@@ -136,6 +136,10 @@ class Connect:
         kind = fields.get("kind")
         if not isinstance(kind, str) or kind not in _GATEWAYS:
             raise HTTPException(422, f"kind: one of {', '.join(_GATEWAYS)}")
+        if "topics" in fields:
+            # Only what is listened to: a payload's description may name files.
+            topics = fields["topics"] if isinstance(fields["topics"], list) else []
+            fields["topics"] = [{"topic": e.get("topic")} for e in topics if isinstance(e, dict)]
         for name, allowed in (("security", _SECURITY), ("tls", _TLS)):
             given = source.get(name)
             if isinstance(given, dict):
