@@ -51,7 +51,9 @@ def import_(
             "as '%d.%m.%Y %H:%M:%S'.",
         ),
     ] = "",
-    zone: Annotated[str, typer.Option(help="Of times without a zone. [default: the site's]")] = "",
+    zone: Annotated[
+        str, typer.Option(help="Of times without a zone.", show_default="the site's")
+    ] = "",
     decimal: Annotated[str, typer.Option(help="Decimal mark: , or .")] = "",
     delimiter: Annotated[str, typer.Option(help="Between cells, say ';' or '\\t'.")] = "",
     encoding: Annotated[str, typer.Option(help="Of the characters, say cp1252.")] = "",
@@ -71,7 +73,9 @@ def import_(
     ] = False,
     bad_lines: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, help="List of bad lines. [default: FILE.bad.csv beside it]"),
+        typer.Option(
+            dir_okay=False, help="List of bad lines.", show_default="FILE.bad.csv beside it"
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line on standard output.")
@@ -79,20 +83,21 @@ def import_(
     plant: Annotated[
         Path | None,
         typer.Option(
-            envvar="AURELIAN_PLANT", help="Plant files. [default: those of the running stack]"
+            envvar="AURELIAN_PLANT", help="Plant files.", show_default="those of the running stack"
         ),
     ] = None,
     bootstrap: Annotated[
         str | None,
         typer.Option(
-            envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka. [default: the running stack's]"
+            envvar="AURELIAN_KAFKA_BOOTSTRAP", help="Kafka.", show_default="the running stack's"
         ),
     ] = None,
     url: Annotated[
         str | None,
         typer.Option(
             envvar="AURELIAN_DATABASE_URL",
-            help="Database, whose ledger the summary quotes. [default: the running stack's]",
+            help="Database, whose ledger the summary quotes.",
+            show_default="the running stack's",
         ),
     ] = None,
     home: Home = None,

@@ -86,8 +86,8 @@ def up(
         Path | None,
         typer.Option(
             envvar="AURELIAN_PLANT",
-            help="Folder of plant-model files, one YAML file per site. [default: plant in the "
-            "state folder, beside the pilot plant's]",
+            help="Folder of plant-model files, one YAML file per site.",
+            show_default="plant in the state folder, beside the pilot plant's",
         ),
     ] = None,
     port: Annotated[
@@ -259,8 +259,8 @@ def connect_find(
     places: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Hosts, addresses, HOST:PORT or a network as 192.168.1.0/28. [default: only what "
-            "announces itself]"
+            help="Hosts, addresses, HOST:PORT or a network as 192.168.1.0/28.",
+            show_default="only what announces itself",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -292,7 +292,7 @@ def replay(
     ] = 1.0,
     now: Annotated[bool, typer.Option("--now", help="Move the times: it happens now.")] = False,
     port: Annotated[
-        int | None, typer.Option(help="opcua: port to listen on. [default: 4841]")
+        int | None, typer.Option(help="opcua: port to listen on.", show_default="4841")
     ] = None,
     where: Annotated[
         str | None, typer.Option(help="COLUMN=TEXT: only those rows, one machine of many.")

@@ -63,10 +63,12 @@ def connect(
         ),
     ] = None,
     leave_out: Annotated[Many, typer.Option("--leave-out", help="As --choose: not these.")] = None,
-    name: Annotated[str, typer.Option("--name", help="Of the source. [default: the host]")] = "",
+    name: Annotated[
+        str, typer.Option("--name", help="Of the source.", show_default="the host")
+    ] = "",
     user: Annotated[str, typer.Option(help="Sign in by this name.")] = "",
     password_file: Annotated[
-        str, typer.Option(help="File with the password. [default: asked for, and kept]")
+        str, typer.Option(help="File with the password.", show_default="asked for, and kept")
     ] = "",
     policy: Annotated[str, typer.Option(help="best, a policy of part 7 by name, or None.")] = "",
     trust: Annotated[
@@ -89,7 +91,9 @@ def connect(
     plant: Annotated[
         Path | None,
         typer.Option(
-            "--plant", help="Folder of plant files. [default: that of the stack on this machine]"
+            "--plant",
+            help="Folder of plant files.",
+            show_default="that of the stack on this machine",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing, take what is proposed.")] = False,

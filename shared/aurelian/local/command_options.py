@@ -12,7 +12,8 @@ Home = Annotated[
     typer.Option(
         "--home",
         envvar="AURELIAN_HOME",
-        help="State folder. [default: ~/.local/share/aurelian, root: /var/lib/aurelian]",
+        help="State folder.",
+        show_default="~/.local/share/aurelian, root: /var/lib/aurelian",
     ),
 ]
 
@@ -21,7 +22,8 @@ KafkaAddress = Annotated[
     typer.Option(
         "--bootstrap",
         envvar="AURELIAN_KAFKA_BOOTSTRAP",
-        help="Kafka. [default: the running stack's]",
+        help="Kafka.",
+        show_default="the running stack's",
     ),
 ]
 
@@ -30,7 +32,8 @@ OwnerDatabase = Annotated[
     typer.Option(
         "--url",
         envvar="AURELIAN_DATABASE_URL",
-        help="Database, as its owner. [default: the running stack's]",
+        help="Database, as its owner.",
+        show_default="the running stack's",
     ),
 ]
 

@@ -60,8 +60,8 @@ def give_command(
         Path | None,
         typer.Option(
             "--was",
-            help="apply: the file as the gateway has it now. [default: that of the stack here; "
-            "none: it is new]",
+            help="apply: the file as the gateway has it now.",
+            show_default="that of the stack here; none: it is new",
             exists=True,
             dir_okay=False,
         ),

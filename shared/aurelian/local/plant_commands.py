@@ -93,7 +93,8 @@ def diff_plants(
     new: Annotated[
         Path | None,
         typer.Argument(
-            help="As it shall be. [default: OLD, compared with what the gateways run with]",
+            help="As it shall be.",
+            show_default="OLD, compared with what the gateways run with",
             exists=True,
         ),
     ] = None,

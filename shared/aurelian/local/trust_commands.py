@@ -20,7 +20,8 @@ Folder = Annotated[
     Path | None,
     typer.Option(
         "--pki",
-        help="The gateway's folder pki. [default: that of the stack on this machine]",
+        help="The gateway's folder pki.",
+        show_default="that of the stack on this machine",
         file_okay=False,
     ),
 ]
