@@ -20,7 +20,7 @@ import yaml
 import mqtt_gateway.settings
 import mqtt_gateway.source
 import opcua_gateway.settings
-import opcua_gateway.source
+import opcua_gateway.sources
 from aurelian.edge.certificates import read_certificates, sha256_of
 from aurelian.edge.gateway import run_gateway
 from aurelian.local import ports
@@ -139,7 +139,7 @@ async def gateway(
     }
     if source["kind"] == "opcua":
         opcua = opcua_gateway.settings.OpcuaGatewaySettings(**common)
-        work = run_gateway(opcua, Health("opcua_gateway"), opcua_gateway.source.make_sources)
+        work = run_gateway(opcua, Health("opcua_gateway"), opcua_gateway.sources.make_sources)
     else:
         mqtt = mqtt_gateway.settings.MqttGatewaySettings(**common)
         work = run_gateway(mqtt, Health("mqtt_gateway"), mqtt_gateway.source.make_sources)
