@@ -29,6 +29,7 @@ from line_health.shift_past import Gap, Past
 log = logging.getLogger(__name__)
 
 _CATCHING_UP_US = 3_000_000
+_MOST_ASKED = 10_000
 
 _FOLDED, _SEEN, _UNKNOWN_LINE = map(BATCHES.labels, ("folded", "seen", "unknown_line"))
 
@@ -103,7 +104,9 @@ class Lines:
             known = line.unit_of
             lacking = {e.id for e in batch.signals if not (e.discovered or e.id in known)}
         if lacking and not lacking <= (asked := self._undeclared.setdefault(batch.line, set())):
-            asked |= lacking
+            if len(self._undeclared) > _MOST_ASKED or len(asked) > _MOST_ASKED:
+                self._undeclared.clear()  # whoever sends new names all the time fills no memory
+            self._undeclared.setdefault(batch.line, set()).update(lacking)
             raise NotLearned(batch.line)
 
     def tick(self, now: int) -> Effects[LineRow]:

@@ -314,7 +314,9 @@ def _waiting_rows(stack: Stack) -> int:
     """Records that the gateways still hold."""
     rows = 0
     for name in ("mqtt_gateway", "opcua_gateway"):
-        with urllib.request.urlopen(f"{stack.service_url(name)}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"{stack.services[name]['ops_url']}/metrics", timeout=10
+        ) as answer:
             for line in answer.read().decode().splitlines():
                 if line.startswith("gateway_outbox_rows "):
                     rows += int(float(line.split()[1]))
