@@ -1,4 +1,4 @@
-"""A plant file that changes ten times at random while 40 sources run under load (twenty times and
+"""A plant file that changes five times at random while 30 sources run under load (twenty times and
 200 in the long tests): the others keep their sessions and lose nothing."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.peers.node_opcua_server import node_opcua
 from tests.stand_in_historian import Historian
 from tests.waiting import until
 
-SOURCES, OF_EACH = (200, 4) if LONG_TESTS else (40, 2)
+SOURCES, OF_EACH = (200, 4) if LONG_TESTS else (30, 1)
 PAUSE_MS = 5 * SOURCES
 """Between two values of a node. Server, gateway, broker and this test share one machine, of two
 cores maybe: so many messages a second in all as there are beside 40 sources at 5 Hz."""
