@@ -103,11 +103,13 @@ class Lines:
         if line is not None:
             known = line.unit_of
             lacking = {e.id for e in batch.signals if not (e.discovered or e.id in known)}
-        if lacking and not lacking <= (asked := self._undeclared.setdefault(batch.line, set())):
-            if len(self._undeclared) > _MOST_ASKED or len(asked) > _MOST_ASKED:
-                self._undeclared.clear()  # whoever sends new names all the time fills no memory
-            self._undeclared.setdefault(batch.line, set()).update(lacking)
-            raise NotLearned(batch.line)
+        asked = self._undeclared.get(batch.line, set())
+        if lacking <= asked:
+            return
+        if len(self._undeclared) > _MOST_ASKED or len(asked) > _MOST_ASKED:
+            self._undeclared.clear()  # whoever sends new names all the time fills no memory
+        self._undeclared[batch.line] = asked | lacking
+        raise NotLearned(batch.line)
 
     def tick(self, now: int) -> Effects[LineRow]:
         """Let time pass for every line."""

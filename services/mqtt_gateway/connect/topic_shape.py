@@ -14,7 +14,7 @@ _KINDS = frozenset(
         *("event", "events", "info", "metrics", "tags", "raw", "live"),
         *("werte", "wert", "messwerte", "daten", "zustand", "meldung", "meldungen", "ereignis"),
         *("verdi", "verdier", "tilstand", "malinger", "hendelse", "varde", "varden", "matvarden"),
-        *("data", "vaerdier", "malinger", "arvo", "arvot", "tila", "mittaukset"),
+        *("vaerdier", "arvo", "arvot", "tila", "mittaukset"),
     }
 )
 """Words for what a topic brings, that no machine is called."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 
 from aurelian.edge.assembly import Assembly, Delivery
+from aurelian.edge.event_words import said_of
 from aurelian.edge.names import readable
 from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.rows import RecordKind
@@ -103,7 +104,7 @@ class _Records:
                 case RecordKind.EVENTS:
                     trial.events += 1
                     if len(trial.said) < _MOST_SAID:
-                        trial.said.append(_words(codec.decode_event(data)))
+                        trial.said.append(said_of(codec.decode_event(data)))
 
     def _note(self, sample: Sample) -> None:
         trial, path = self._trial, sample.signal.path
@@ -113,20 +114,6 @@ class _Records:
         if path in into or len(into) < _MOST:
             into[path] = sample
             trial.counts[path] += 1
-
-
-def _words(event: codec.SourceEvent) -> str:
-    match event.WhichOneof("kind"):
-        case "birth":
-            return f"born: {event.birth.detail}"
-        case "death":
-            return f"died: {event.death.reason}"
-        case "gap":
-            return f"gap: {event.gap.reason}"
-        case "refused":
-            return f"a value is refused: {event.refused.reason}"
-        case other:
-            return str(other or "")
 
 
 class _Plain:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aurelian.edge.assembly import Assembly, Group
+from aurelian.edge.event_words import said_of
 from aurelian.edge.ordinals import Ordinals
 from aurelian.edge.outbox.rows import RecordKind
 from aurelian.model import codec
@@ -156,7 +157,7 @@ def count(run: DryRun, group: Group) -> None:
                 run.batches += 1
                 _count_samples(run, data)
             case RecordKind.EVENTS:
-                if len(run.events) < _MOST_EVENTS and (said := _said(codec.decode_event(data))):
+                if len(run.events) < _MOST_EVENTS and (said := said_of(codec.decode_event(data))):
                     run.events.append(said)
             case RecordKind.REJECTED:
                 rejected = codec.decode_rejected(data)
@@ -180,17 +181,3 @@ def _count_samples(run: DryRun, data: bytes) -> None:
         for flag in Flag:
             if flag and sample.flags & flag:
                 signal.flags[str(flag.name).lower()] += 1
-
-
-def _said(event: codec.SourceEvent) -> str:
-    match event.WhichOneof("kind"):
-        case "birth":
-            return f"born: {event.birth.detail}"
-        case "death":
-            return f"died: {event.death.reason}"
-        case "gap":
-            return f"gap: {event.gap.reason}"
-        case "refused":
-            return f"a value is refused: {event.refused.reason}"
-        case other:
-            return str(other or "")

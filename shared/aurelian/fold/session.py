@@ -22,11 +22,7 @@ from aurelian.db.logs import current_log
 from aurelian.db.offsets import Claim, Fenced, advance, claim, halt
 from aurelian.events.cloudevent import EventError
 from aurelian.events.outbox import enqueue_all
-from aurelian.fold.contract import (
-    Effects,
-    NotLearned,
-    RowT,
-)
+from aurelian.fold.contract import Effects, NotLearned, RowT
 from aurelian.fold.partitions import OwnedPartition
 from aurelian.fold.shared_topics import UNREADABLE, SharedTopics
 from aurelian.fold.store import FoldStore

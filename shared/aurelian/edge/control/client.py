@@ -1,4 +1,4 @@
-"""Asks the control API of a gateway. For the dashboard and for tests; needs httpx."""
+"""Asks the control API of a gateway. For programs on its machine and for tests; needs httpx."""
 
 from __future__ import annotations
 
