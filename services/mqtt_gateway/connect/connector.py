@@ -22,6 +22,7 @@ from aurelian.edge.control.connector import (
     NotPossible,
     Planned,
     Row,
+    asked,
 )
 from aurelian.edge.ladder import Rung, Step
 from aurelian.edge.passwords import PasswordError
@@ -325,15 +326,8 @@ def _row(id: str, unit: ProposedUnit, signal: ProposedSignal) -> Row:
     name, proposal, fields = str(unit.fields["name"]), signal.proposal, signal.fields
     question = None
     if proposal.question is not None:
-        asked = question_for(path_of(unit, signal), proposal.question.value, proposal.states)
-        asked = asked or proposal.question
-        answers = [{"state": state.value, "text": words} for state, words in asked.answers]
-        question = {
-            "value": _shown(asked.value),
-            "key": asked.key,
-            "text": asked.text,
-            "answers": answers,
-        }
+        by_path = question_for(path_of(unit, signal), proposal.question.value, proposal.states)
+        question = asked(by_path or proposal.question)
     states = fields.get("states")
     own = str(unit.fields.get("address", name))
     levels = (unit.area, unit.line, own, str(fields.get("address", fields["name"])))

@@ -21,6 +21,7 @@ from aurelian.edge.control.connector import (
     NotPossible,
     Planned,
     Row,
+    asked,
 )
 from aurelian.edge.globs import PatternError
 from aurelian.edge.ladder import Step
@@ -208,14 +209,7 @@ def _row(signal: Placed, seen: Seen | None, proposal: Proposal | None) -> Row:
         else states,
         sureness=(Sureness.CERTAIN if signal.states is not None else proposal.sureness).value,
         why=proposal.why,
-        question={
-            "value": question.value,
-            "text": question.text,
-            "key": question.key,
-            "answers": [[state.value, words] for state, words in question.answers],
-        }
-        if question is not None
-        else None,
+        question=asked(question) if question is not None else None,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aurelian.edge.ladder import Step
+from aurelian.edge.proposals.state_words import StateQuestion
 from aurelian.model.plant import Plant
 from aurelian.model.source_model import SourceModel
 
@@ -38,7 +39,7 @@ class Row:
         value, quality: the newest; None: none came.
         changes: how often the value was another one while it was watched.
         role, unit_of_measure, states, sureness, why: what it is taken for, and the reasons.
-        question: what a person is asked, where only one can know: `{"value": 3, "text": "…"}`.
+        question: what a person is asked, where only one can know: `asked`.
     """
 
     id: str
@@ -54,6 +55,17 @@ class Row:
     sureness: str = ""
     why: Sequence[str] = ()
     question: Mapping[str, object] | None = None
+
+
+def asked(question: StateQuestion) -> Mapping[str, object]:
+    """A question as a row has it: `value`, its `key` in `states`, `text`, and `answers`, each a
+    `state` and its `text`."""
+    return {
+        "value": question.value,
+        "key": question.key,
+        "text": question.text,
+        "answers": [{"state": state.value, "text": text} for state, text in question.answers],
+    }
 
 
 @dataclass(frozen=True, slots=True)
