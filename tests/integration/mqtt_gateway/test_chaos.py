@@ -35,7 +35,7 @@ pytestmark = pytest.mark.mosquitto
 PAUSE_S = 0.04
 SEED, KILLS = 9, 20 if LONG_TESTS else 4
 SHORT_FREEZE = ("freeze", 1.0)
-"""Far enough from the keep-alive of 4 s, also where the machine stands still itself for a while."""
+"""Shorter than the keep-alive: the connection stays, unless the machine itself stands still too."""
 FAULTS = [("cut", 0.2), ("cut", 5.0), SHORT_FREEZE, ("freeze", 8.0)]
 if LONG_TESTS:
     FAULTS.append(("cut", 15.0))
@@ -95,8 +95,8 @@ async def test_cuts_freezes_kills_and_a_restart_of_the_broker_lose_and_double_no
                     *(disturb(p, *fault) for p, fault in zip(proxies, FAULTS, strict=True)),
                 )
                 await arrives()
-                again = [p.connections > n for p, n in zip(proxies, connected, strict=True)]
-                assert again == [fault != SHORT_FREEZE for fault in FAULTS]
+                for fault, proxy, number in zip(FAULTS, proxies, connected, strict=True):
+                    assert proxy.connections > number or fault == SHORT_FREEZE, fault
 
                 counting = [asyncio.create_task(each.run(600, PAUSE_S)) for each in machines]
                 for _ in range(KILLS):

@@ -328,6 +328,31 @@ async def test_assets_that_went_are_told_once_and_over_a_restart(tmp_path: Path)
         assert unit in gone and len(set(gateway.reload.gone_now())) == 1
 
 
+async def test_assets_that_went_beside_a_change_that_is_taken_back_are_told_too(
+    tmp_path: Path,
+) -> None:
+    """Not those that the source has again, nor what they stand in; theirs when they go at last."""
+    bad = "opc.tcp://away:4840"
+    moved = json.loads(json.dumps(plant({"b": bad})).replace("m-b", "new").replace("hall", "yard"))
+    write(tmp_path / "p", plant({"a": A, "b": B}))
+    async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
+        ids = {each.name: each.id for each in gateway.assets}
+        write(tmp_path / "p", plant({"a": A, "b": bad}))
+        await until(lambda: gateway.urls["b"] == bad, "the change")
+        write(tmp_path / "p", moved)
+        await until(lambda: "a" not in gateway.urls, "another change in its trial")
+        await until(lambda: gateway.urls == {"b": B} and gateway.connected, "the way back")
+        assert set(gateway.reload.gone_now()) == {ids["m-a"]}
+        gateway.reload.forget_gone(gateway.reload.gone_now())
+    async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
+        assert gateway.urls == {"b": B}
+        assert set(gateway.reload.gone_now()) <= {ids["m-a"]}
+        gateway.reload.forget_gone(gateway.reload.gone_now())
+        write(tmp_path / "p", json.loads(json.dumps(moved).replace(bad, C)))
+        await until(lambda: gateway.urls == {"b": C} and gateway.connected, "the correction")
+        assert set(gateway.reload.gone_now()) == {ids[each] for each in ("hall", "l", "m-b")}
+
+
 async def test_a_removed_source_leaves_the_states_and_says_so_once_to_each_log(
     tmp_path: Path,
 ) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from prometheus_client import Counter, Gauge
 
 from aurelian.edge.forward import Source
+from aurelian.edge.reload.gone_assets import GoneAssets
 from aurelian.edge.reload.kept_plant import Before, KeptPlant, read_kept, write_kept
 from aurelian.edge.reload.plant_folder import PlantFolder
 from aurelian.edge.reload.running_sources import RunningSources
@@ -91,7 +92,7 @@ class Reload:
         self._refused = ""
         self._at = 0
         self._is_dirty = False
-        self._gone: set[str] = set()
+        self._gone = GoneAssets()
 
     @property
     def plants(self) -> list[Plant]:
@@ -138,6 +139,7 @@ class Reload:
             await asyncio.to_thread(self._begin_with_kept, kept)
             self._first = self._make_all()
             self._refuse(str(error))
+        self._gone.is_now(self.plants, self._held())
         await asyncio.to_thread(self._write)
 
     def _make_all(self) -> list[Source]:
@@ -281,7 +283,7 @@ class Reload:
             return
         fields = {"source": key, "cause": cause}
         log.error("a change did not connect and was taken back", extra={"fields": fields})
-        self._gone -= _assets([self._plant_before[key]])
+        self._gone.is_now(self.plants, self._held())
         await asyncio.to_thread(self._write)
         await running.stop([key])
         for source in sources:
@@ -306,35 +308,37 @@ class Reload:
         return sources
 
     def _tell(self) -> None:
-        held = {key for key, each in self._before.items() if each.is_held}
-        self._plant_before = {k: each for k, each in self._plant_before.items() if k in held}
-        TAKEN_BACK.set(len(held))
+        self._plant_before = self._held()
+        TAKEN_BACK.set(len(self._plant_before))
         self.changed(self.plants, self._plant_before)
+
+    def _held(self) -> dict[str, Plant]:
+        """The plant of each source that runs as before its change."""
+        held = {key for key, each in self._before.items() if each.is_held}
+        return {key: each for key, each in self._plant_before.items() if key in held}
 
     async def _keep(
         self, files: dict[Path, bytes], plants: dict[Path, Plant], before: dict[str, Before]
     ) -> None:
         """Accept files: from now on a restart begins with them."""
-        if files is not self._files:
-            self._gone |= _assets(self._plants.values())
-            self._gone -= _assets(plants.values())
-            self._at = now_us()
+        self._at = now_us()
         self._files, self._plants, self._before = files, plants, before
+        self._gone.is_now(self.plants, self._held())
         await asyncio.to_thread(self._write)
 
     def gone_now(self) -> Collection[str]:
         """Ids of assets that the files have no more, and of which readers were not told yet."""
-        return self._gone
+        return self._gone.ids
 
     def forget_gone(self, told: Iterable[str]) -> None:
         """Note that readers know of assets that are there no more."""
-        self._gone -= set(told)
+        self._gone.told(told)
         self._is_dirty = True
 
     def _write(self) -> None:
         self._is_dirty = False
         files = {str(path): data.decode() for path, data in self._files.items()}
-        kept = KeptPlant(files, self._before, sorted(self._gone), self._at)
+        kept = KeptPlant(files, self._before, sorted(self._gone.ids), self._at)
         try:
             write_kept(self._path, kept)
         except OSError as error:
@@ -347,36 +351,31 @@ class Reload:
         self._at = now_us()
         if kept is None:
             return
-        old = _bytes_of(kept)
-        if old == self._files:
+        if _bytes_of(kept) == self._files:
             self._at = kept.at
-        self._gone = set(kept.gone)
-        if old != self._files:
-            with suppress(PlantError):
-                before = {path: parse_plant(path, data) for path, data in old.items()}
-                self._gone |= _assets(before.values())
-        self._gone -= _assets(self._plants.values())
         self._take_over(kept)
 
     def _begin_with_kept(self, kept: KeptPlant) -> None:
         self._files = _bytes_of(kept)
         self._plants = self._folder.parse(self._files)
         self._terms = terms_of(self.plants)
-        self._at, self._gone = kept.at, set(kept.gone)
+        self._at = kept.at
         self._take_over(kept)
 
     def _take_over(self, kept: KeptPlant) -> None:
         changes = kept.before.items()
         self._before = {k: each for k, each in changes if self._terms.get(k) == each.terms}
+        texts = {(Path(name), text) for name, text in kept.files.items()}
+        texts |= {(Path(each.file), each.text) for each in kept.before.values() if each.is_held}
+        there: list[Plant] = []
+        for path, text in texts:
+            with suppress(PlantError):
+                there.append(parse_plant(path, text.encode()))
+        self._gone = GoneAssets(kept.gone, there)
 
 
 def _bytes_of(kept: KeptPlant) -> dict[Path, bytes]:
     return {Path(name): text.encode() for name, text in kept.files.items()}
-
-
-def _assets(plants: Iterable[Plant]) -> set[str]:
-    """Ids of all that a plant has of its own: an enterprise may stand in other gateways' files."""
-    return {asset.id for plant in plants for asset in plant.assets() if asset.level != "enterprise"}
 
 
 def _condition(source: Source | None) -> Condition | None:
