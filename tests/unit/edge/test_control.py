@@ -375,3 +375,33 @@ def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(KeyFileError, match="AURELIAN_CONTROL_KEY_FILE"):
         read_or_make_key(tmp_path / "file" / "control.key")
+
+
+async def test_who_asks_for_a_company_hears_of_no_other(tmp_path: Path) -> None:
+    heard: list[list[str]] = []
+
+    class Listening(Scripted):
+        async def look(
+            self, model: SourceModel, known: Sequence[SourceModel], *rest: Any
+        ) -> AsyncIterator[Look]:
+            heard.append([each.key for each in known])
+            async for each in super().look(model, known, *rest):
+                yield each
+
+    async with running(tmp_path, Listening()) as client:
+        *_, row = await all_of(client.lines("/looks", {"source": source()}))
+        places = [("rival", "secret"), ("acme", "north"), ("acme", "south")]
+        for company, site in places:
+            place = {"company": company, "site": site, "time_zone": "UTC", "before": ""}
+            assert (await client.ask("POST", f"/looks/{row['look']}/write", place))["written"]
+        body = {"source": {"kind": "opcua", "url": "s:1"}, "company": "other"}
+        *_, theirs = await all_of(client.lines("/looks", body))
+        # Not `s-2`: that another company has an `s` would show in it.
+        assert theirs["sources"][0]["fields"]["id"] == "s"
+        *_, ours = await all_of(client.lines("/looks", {**body, "company": "acme"}))
+        assert ours["sources"][0]["fields"]["id"] == "s-2"
+        assert heard[1:] == [[], ["acme/north/s", "acme/south/s"]]
+        several = await refusal(
+            client.ask("POST", f"/looks/{ours['look']}/plan", {"company": "acme"})
+        )
+        assert "acme/north, acme/south" in str(several) and "rival" not in str(several)
