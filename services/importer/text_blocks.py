@@ -22,7 +22,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-_ASCII = string.ascii_letters + string.digits + "\t\n\r \",;|.:-+/"
+_ASCII = string.ascii_letters + string.digits + '\t\n\r ",;|.:-+/'
 """What a table is made of: an encoding that writes these otherwise has no lines to find."""
 
 

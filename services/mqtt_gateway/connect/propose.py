@@ -130,14 +130,26 @@ def propose(
         elif fits[0].payload != SPARKPLUG and not topic.startswith("spBv1.0/STATE/"):
             levels = topic.split("/")
             by_shape[fits[0].payload, levels[0], len(levels)].append(topic)
-    made = [
+    made: list[tuple[TopicModel, list[str], str]] = [
         (TopicModel.model_validate({"payload": payload}), topics, why[payload])
         for payload, topics in entries.items()
     ]
+    by_filter = {
+        each.filter: n for n, (entry, _, _) in enumerate(made) for each in entry.templates(site)
+    }
     for (payload, _, _), topics in by_shape.items():
         text, reason = template_of(topics, bare=payload == "bare")
         fields = {"topic": text} | ({} if payload == "json" else {"payload": payload})
-        made.append((TopicModel.model_validate(fields), topics, f"{text}: {reason}"))
+        entry = TopicModel.model_validate(fields)
+        # Machines that are the first level come one by one, and a filter stands once in a source.
+        known = by_filter.setdefault(entry.templates(site)[0].filter, len(made))
+        if known == len(made):
+            made.append((entry, list(topics), f"{text}: {reason}"))
+        elif made[known][0] == entry:
+            made[known][1].extend(topics)
+        else:
+            said = "topics of this shape bring something else already; describe them by hand"
+            left_out |= dict.fromkeys(topics, said)
     sources = _plain_sources(made, sightings.topics, base, site, zones)
     sources += _sparkplug_sources(sightings.machines, base, number=len(sources))
     return Proposals(tuple(sources), left_out)
