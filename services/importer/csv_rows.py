@@ -15,7 +15,6 @@ from importer.bad_lines import BadLine
 from importer.csv_layout import Layout, find_layout, parse_rows
 from importer.text_blocks import (
     Block,
-    Encoding,
     detect_encoding,
     named_encoding,
     read_blocks,

@@ -8,8 +8,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from unicodedata import category
 from zoneinfo import ZoneInfo
 
 from aurelian.edge.ladder import Rung, Step, Verdict
@@ -152,7 +153,30 @@ def propose(
             left_out |= dict.fromkeys(topics, said)
     sources = _plain_sources(made, sightings.topics, base, site, zones)
     sources += _sparkplug_sources(sightings.machines, base, number=len(sources))
-    return Proposals(tuple(sources), left_out)
+    return Proposals(tuple(_writable(each, left_out) for each in sources), left_out)
+
+
+def _writable(source: ProposedSource, left_out: dict[str, str]) -> ProposedSource:
+    """The source without what no plant file can have, which is noted in `left_out`."""
+    units = []
+    for unit in source.units:
+        kept = [each for each in unit.signals if _can_be_written(each.fields)]
+        if len(kept) == len(unit.signals) and _can_be_written(unit.fields):
+            units.append(unit)
+            continue
+        name = str(unit.fields["name"])
+        left_out[name] = "a name there has a character that no plant file can have"
+        if kept and _can_be_written(unit.fields):
+            fields = {**unit.fields, "signals": [dict(each.fields) for each in kept]}
+            units.append(replace(unit, fields=fields, signals=tuple(kept)))
+    return replace(source, units=tuple(units))
+
+
+def _can_be_written(fields: Mapping[str, object]) -> bool:
+    text = str(fields.get("address", ""))
+    return text.isprintable() or not any(
+        category(each) in ("Cc", "Cs") and each not in "\n\t" for each in text
+    )
 
 
 def _plain_sources(

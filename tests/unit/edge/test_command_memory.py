@@ -54,7 +54,8 @@ async def test_many_commands_of_the_future_do_not_keep_later_ones_from_being_don
 @pytest.mark.parametrize(
     "kept",
     [
-        b"[" * 200_000, b"\xff", b"[]", b'{"ids": {"a": 1e999}, "unanswered": {}, "forgotten_to": 0}',
+        b"[" * 200_000, b"\xff", b"[]",
+        b'{"ids": {"a": 1e999}, "unanswered": {}, "forgotten_to": 0}',
         b'{"ids": {}, "unanswered": {}, "forgotten_to": 1e999}',
     ],
 )  # fmt: skip

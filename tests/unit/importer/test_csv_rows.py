@@ -178,8 +178,9 @@ def test_another_content_is_another_fingerprint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "written"),
     [
-        ("utf-8-sig", "utf-8-sig"), ("utf-8-sig", "utf-8"), ("UTF8", "utf-8-sig"), ("utf-16", "utf-16"),
-        ("utf-16", "utf-16-le"), ("UTF-16BE", "utf-16-be"), ("Latin1", "latin-1"), ("gb18030", "gb18030"),
+        ("utf-8-sig", "utf-8-sig"), ("utf-8-sig", "utf-8"), ("UTF8", "utf-8-sig"),
+        ("utf-16", "utf-16"), ("utf-16", "utf-16-le"), ("UTF-16BE", "utf-16-be"),
+        ("Latin1", "latin-1"), ("gb18030", "gb18030"),
     ],
 )  # fmt: skip
 def test_an_encoding_is_read_as_it_is_called(tmp_path: Path, said: str, written: str) -> None:

@@ -1,4 +1,4 @@
-"""Topics and payloads that nobody expects beside those of machines: a look goes on with the rest."""
+"""Topics and payloads that nobody expects beside those of machines: the rest goes on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from aurelian.edge.proposals.value_shapes import Shape, shape_of
 from aurelian.model.source_model import SourceModel
-from mqtt_gateway.packets import Arrived
 from mqtt_gateway.connect.propose import Proposals, propose
 from mqtt_gateway.connect.sightings import Sightings
+from mqtt_gateway.packets import Arrived
 
 _AT = 1_790_000_000_000_000
 
@@ -47,3 +47,12 @@ def test_a_number_with_more_digits_than_any_float_has_costs_nothing_else() -> No
     [source] = proposed({"plant/press": huge, "plant/oven": b'{"v": 1, "temperature": 20}'}).sources
     assert {each.fields["name"] for each in source.units} == {"press", "oven"}
     assert shape_of([1, 10**400, 2], []) is Shape.UNKNOWN
+
+
+def test_a_name_that_no_plant_file_can_have_is_left_out_and_said() -> None:
+    odd = b'{"v": 1.5, "\\ud800": 2.5, "a\\u0000b": 3.5}'
+    found = proposed({"plant/press": odd, "plant/oven": b'{"v": 1.5}'})
+    [source] = found.sources
+    signals = {each.fields["name"]: each.fields["signals"] for each in source.units}
+    assert {len(each) for each in signals.values()} == {1} and set(signals) == {"press", "oven"}
+    assert "character" in found.left_out["press"]
