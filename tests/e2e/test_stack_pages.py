@@ -148,7 +148,7 @@ async def test_from_an_address_to_a_live_machine_and_back(stack: Stack, tmp_path
         await expect(failed).to_contain_text("nothing listens at port 9")
         await expect(failed).to_contain_text("Do:")
         await page.get_by_label("Address").fill(server.url)
-        await page.get_by_text("Name, user, topics").click()
+        await page.get_by_text("Name, user", exact=True).click()
         await page.get_by_label("Name of the source").fill("page-plc")
         await page.get_by_role("button", name="Connect", exact=True).click()
         await expect(page.locator("connect-machine tbody tr")).to_have_count(2, timeout=40_000)

@@ -27,7 +27,8 @@ _LOG = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 @dataclass(frozen=True, slots=True)
 class MiloServer:
-    """One running server: Double variables `nsu=NAMESPACE;s=v0` and so on, all 0 at first.
+    """One running server: Double variables `nsu=NAMESPACE;s=v0` and so on, all 0 at first,
+    and `s=hidden`, which nobody may read.
 
     Attributes:
         pki: `trusted/certs` and `rejected/certs` of clients' certificates.

@@ -100,6 +100,10 @@ class NodeOpcua:
         """Add a variable `s=mute` that never has a value."""
         await self._do("add_mute")
 
+    async def let_read(self, node_id: str, *, may: bool) -> None:
+        """Let a variable be read from now on, or not."""
+        await self._do("readable", node_id, may)
+
     async def allow_sessions(self, most: int) -> None:
         """Give no more from now on; those that are there stay."""
         await self._do("sessions", most)

@@ -77,11 +77,7 @@ def _unit_lines(talk: Talk, source: ProposedSource) -> Iterator[str]:
             last = "" if signal.last is None else shown_value(signal.last)
             yield f"       {fields['name']}  =  {last} {proposal.unit}".rstrip()
             if proposal.role is not Role.OTHER:
-                role = f"{proposal.role.value}, {proposal.sureness.value}"
-                unwritten = (
-                    "" if proposal.is_written else ", so not written unless somebody says it"
-                )
-                yield f"           {role}{unwritten}: {'; '.join(proposal.why)}"
+                yield f"           {proposal.role_said}: {'; '.join(proposal.why)}"
             talk.tell(
                 {
                     "signal": f"{name}/{fields['name']}",

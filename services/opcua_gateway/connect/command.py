@@ -175,6 +175,7 @@ class _Walk:
             return self._takes_its_name(failed)
         if failed.code in _REFUSES_OURS:
             self._talk.step(failed)
+            self._show_fingerprints(failed, "own")
             return self._talk.confirm("Is it trusted there now? Try again", default=False)
         return failed.rung is Rung.SIGN_IN and self._signs_in(failed)
 
@@ -200,9 +201,10 @@ class _Walk:
                 return False
         else:
             self._talk.say(f"  {step.said}")
-            self._talk.say(f"  the server's certificate: {shown(theirs)}")
-            self._talk.say(f"    {step.facts.get('server_subject', '')}")
-            self._talk.say(f"  ours, for its list:       {shown(step.facts.get('own_sha256', ''))}")
+            self._talk.say(f"  the server's certificate: {step.facts.get('server_subject', '')}")
+            self._show_fingerprints(step, "server")
+            self._talk.say("  ours, for its list:")
+            self._show_fingerprints(step, "own")
             if not self._talk.confirm(
                 "Is that what the server itself shows? Trust it", default=False
             ):
@@ -211,6 +213,12 @@ class _Walk:
             self._store.trust(each)
         self._talk.say("  trusted")
         return True
+
+    def _show_fingerprints(self, step: Step, whose: str) -> None:
+        """Both, whole: servers show the one or the other, seldom with its name."""
+        for kind, name in (("sha256", "SHA-256"), ("sha1", "SHA-1")):
+            if digits := step.facts.get(f"{whose}_{kind}", ""):
+                self._talk.say(f"    {name:<7}  {digits}")
 
     def _is_named(self, sha256: str) -> bool:
         """Whether `--trust` is this certificate, for this address."""

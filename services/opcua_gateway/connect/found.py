@@ -48,8 +48,7 @@ def show_found(
         quality = "" if row is None or row.quality == "good" else f"  [{row.quality}]"
         talk.say(f"  {node.path}  =  {value} {proposal.unit}{quality}")
         if proposal.role is not Role.OTHER:
-            why = "; ".join(proposal.why)
-            talk.say(f"      {proposal.role.value}, {proposal.sureness.value}: {why}")
+            talk.say(f"      {proposal.role_said}: {'; '.join(proposal.why)}")
 
 
 def settle_states(

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from asyncua import ua
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from aurelian.edge.certificates import hosts_of, sha256_of, shown, uris_of
+from aurelian.edge.certificates import hosts_of, sha1_of, sha256_of, shown, uris_of
 from aurelian.edge.ladder import Rung, Step
 from aurelian.edge.trust_store import OwnCertificate, TrustStore
 from aurelian.model.source_model import SourceModel
@@ -101,12 +102,14 @@ class Tried:
         facts = {}
         if self.theirs is not None:
             facts["server_sha256"] = sha256_of(self.theirs)
+            facts["server_sha1"] = sha1_of(self.theirs.public_bytes(Encoding.DER))
             facts["server_subject"] = self.theirs.subject.rfc4514_string()
             facts["server_uri"] = ", ".join(uris_of(self.theirs))
             facts["server_hosts"] = ", ".join(hosts_of(self.theirs))
             facts["server_ends"] = f"{self.theirs.not_valid_after_utc:%Y-%m-%d}"
         if self.ours is not None:
             facts["own_sha256"] = self.ours.sha256
+            facts["own_sha1"] = sha1_of(self.ours.der)
             facts["own_file"] = str(self.ours.file)
             facts["own_uri"] = self.ours.uri
             facts["own_ends"] = f"{self.ours.ends:%Y-%m-%d}"
@@ -185,6 +188,7 @@ def _of_certificate(error: CertificateRefused, tried: Tried) -> Step:
     facts = tried.fingerprints
     if theirs is not None:
         facts["server_sha256"] = sha256_of(theirs)
+        facts["server_sha1"] = sha1_of(theirs.public_bytes(Encoding.DER))
     sha256 = sha256_of(theirs) if theirs is not None else ""
     command = tried.store.command("add", sha256) if sha256 else ""
     if command and code in ("E1401", "E1402"):

@@ -49,7 +49,13 @@ _CLOSED = frozenset(
         int(ua.StatusCodes.BadSecurityModeInsufficient),
     }
 )
+_RELEASE = (
+    "sign in as a user who may read it, or release it for reading in the controller's program or "
+    "in the server"
+)
 _MEANINGS: Mapping[int, str] = {
+    ua.StatusCodes.BadNotReadable: _RELEASE,
+    ua.StatusCodes.BadUserAccessDenied: _RELEASE,
     ua.StatusCodes.BadNoCommunication: "the server does not reach the device behind it: is that "
     "switched on, and its cable in?",
     ua.StatusCodes.BadCommunicationError: "the server does not reach the device behind it: is that "

@@ -3,6 +3,7 @@ itself. Used by the trust store and by whoever checks a certificate."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,6 +60,13 @@ class TrustError(Exception):
 def sha256_of(certificate: x509.Certificate) -> str:
     """A certificate's fingerprint: upper-case hexadecimal digits."""
     return certificate.fingerprint(hashes.SHA256()).hex().upper()
+
+
+def sha1_of(der: bytes) -> str:
+    """The fingerprint of a certificate in DER that OPC UA calls its thumbprint (part 4, 7.2), and
+    that most servers and tools show beside it or alone: upper-case hexadecimal digits. It is there
+    to be compared by people; nothing is trusted by it."""
+    return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
 
 
 def shown(sha256: str) -> str:

@@ -190,7 +190,8 @@ def checked_source(fields: Mapping[str, object], otherwise: str) -> SourceModel:
 def _check_name(given: str) -> str:
     if _NAME.fullmatch(given) is None:
         raise ValueError(
-            f"{given!r} is no name: letters, digits, `_`, `.`, `-`, a letter or a digit first"
+            f"{given!r} is no name: letters from a to z, digits, `_`, `.` and `-` only, "
+            "a letter or a digit first; say 'mueller-1' for 'Müller 1'"
         )
     return given
 

@@ -336,6 +336,34 @@ def test_nodes_that_are_not_there_are_named_with_those_that_may_be_meant(
     assert alone.verdict is Verdict.FAILED
 
 
+def test_nodes_that_nobody_may_read_and_nodes_that_are_no_variables_are_said(
+    servers: Servers,
+) -> None:
+    """node-opcua watches what nobody may read, and gives its status as a value's; Milo refuses it
+    at once (test_security_milo.py)."""
+    secured, hidden = servers.secured, "ns=1;s=v2"
+    servers.run(secured.let_read(hidden, may=False))
+    try:
+        closed = fault(of_secured(servers), "E1703")
+    finally:
+        servers.run(secured.let_read(hidden, may=True))
+    assert "v2 (BadNotReadable)" in closed.said and "sign in as a user who may" in closed.fix
+    folder = fault(of_secured(servers, nodes=1, signals={"x": {"address": "i=85"}}), "E1605")
+    assert "refuses 1 of the 2 nodes: i=85" in folder.said
+    assert "(BadAttributeIdInvalid)" in folder.said
+
+
+def test_a_server_that_does_not_say_its_time_is_told(servers: Servers) -> None:
+    secured, time_node = servers.secured, "i=2258"
+    servers.run(secured.let_read(time_node, may=False))
+    try:
+        step = fault(of_secured(servers), "E1807")
+    finally:
+        servers.run(secured.let_read(time_node, may=True))
+    assert step.verdict is Verdict.WARNING
+    assert "does not say what time it has" in step.said
+
+
 def test_a_server_that_is_not_at_work_is_said(servers: Servers) -> None:
     servers.run(servers.secured.say_state(2))
     try:

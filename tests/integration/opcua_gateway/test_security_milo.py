@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.gateway import Delivery
-from aurelian.edge.ladder import Rung
+from aurelian.edge.ladder import Rung, Verdict, whole
 from aurelian.edge.trust_store import TrustStore
 from opcua_gateway.connect.ladder import climb
 from opcua_gateway.session import SessionLost
@@ -74,6 +74,24 @@ async def reason_of(source: OpcuaSource, folder: Path) -> str:
 def of_users(policy: str) -> tuple[str, ...]:
     """The user tokens of a server whose names and certificates have a policy."""
     return ("anonymous", f"username:{policy}", f"certificate:{policy}")
+
+
+async def test_a_node_that_nobody_may_read_is_said(peer: Milo, tmp_path: Path) -> None:
+    async with peer.serving(
+        tmp_path / "server", SERVER, tokens=of_users(TODAY[0]), password=PASSWORD
+    ) as server:
+        hidden = {"hidden": {"address": f"nsu={NAMESPACE};s=hidden"}}
+        source = make_source(
+            tmp_path, server.url, NODES, source={"security": {"policy": "None"}},
+            namespace=NAMESPACE, signals=hidden,
+        )  # fmt: skip
+        store = TrustStore(tmp_path / "pki")
+        ladder = climb(source.model, source._settings, store, source._tags)
+        steps = [each async for each in whole(ladder)]
+        (step,) = [each for each in steps if each.rung is Rung.SUBSCRIBE]
+        assert step.code == "E1604" and step.verdict is Verdict.WARNING, steps
+        assert step.said.startswith("we may not read 1 of the 4 nodes: nsu=")
+        assert "s=hidden" in step.said and "release these nodes for reading" in step.fix
 
 
 async def test_every_policy_mode_and_user(peer: Milo, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ import org.eclipse.milo.opcua.stack.core.transport.TransportProfile;
 import org.eclipse.milo.opcua.stack.core.types.builtin.DataValue;
 import org.eclipse.milo.opcua.stack.core.types.builtin.LocalizedText;
 import org.eclipse.milo.opcua.stack.core.types.builtin.Variant;
+import org.eclipse.milo.opcua.stack.core.types.builtin.unsigned.UByte;
 import org.eclipse.milo.opcua.stack.core.types.enumerated.MessageSecurityMode;
 import org.eclipse.milo.opcua.stack.core.types.enumerated.UserTokenType;
 import org.eclipse.milo.opcua.stack.core.types.structured.UserTokenPolicy;
@@ -207,6 +208,17 @@ public class MiloServer {
         node.addReference(new Reference(node.getNodeId(), NodeIds.Organizes, NodeIds.ObjectsFolder.expanded(), false));
         variables.add(node);
       }
+      var hidden =
+          new UaVariableNode.UaVariableNodeBuilder(getNodeContext())
+              .setNodeId(newNodeId("hidden"))
+              .setBrowseName(newQualifiedName("hidden"))
+              .setDisplayName(LocalizedText.english("hidden"))
+              .setDataType(NodeIds.Double)
+              .setTypeDefinition(NodeIds.BaseDataVariableType)
+              .setAccessLevel(UByte.valueOf(0))
+              .setUserAccessLevel(UByte.valueOf(0))
+              .build();
+      getNodeManager().addNode(hidden);
     }
 
     void write(double value) {

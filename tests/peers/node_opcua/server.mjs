@@ -225,6 +225,10 @@ const commands = {
       value: { refreshFunc: () => {} },
     });
   },
+  // Whether a variable may be read from now on.
+  readable(id, may) {
+    all.findNode(id).accessLevel = may ? opcua.makeAccessLevelFlag("CurrentRead") : 0;
+  },
   // How many sessions there may be from now on; those that are there stay.
   sessions(most) {
     server.engine.serverCapabilities.maxSessions = most;

@@ -336,3 +336,13 @@ def test_words_of_a_vocabulary_name_it_and_enumerations_say_what_their_numbers_m
     strange = of("Status", values=[2], names={0: "Steht", 1: "Läuft", 2: "Sonder"})
     assert strange.question is not None
     assert strange.question.text == "Status is 2 (Sonder) now: what is the machine doing?"
+
+
+def test_a_role_that_is_only_a_guess_is_said_to_be_not_written_and_how_to_write_it() -> None:
+    guess = Proposal(role=Role.GOOD_COUNT, sureness=Sureness.GUESS)
+    assert not guess.is_written
+    assert "not written" in guess.role_said and "`role: good_count`" in guess.role_said
+    likely = Proposal(role=Role.GOOD_COUNT, sureness=Sureness.LIKELY)
+    assert likely.role_said == "good_count, likely"
+    state = Proposal(role=Role.STATE, sureness=Sureness.GUESS)
+    assert "unless somebody says what its values mean" in state.role_said

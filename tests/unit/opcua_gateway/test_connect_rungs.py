@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from asyncua import ua
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from aurelian.edge.certificates import sha256_of
@@ -238,6 +240,10 @@ def test_a_server_that_refuses_our_certificate_is_told_how_to_trust_it(tmp_path:
     assert str(own.file) in step.fix
     assert step.facts["own_sha256"] == own.sha256
     assert step.facts["server_sha256"] == sha256_of(theirs)
+    # What servers show of a certificate is mostly its SHA-1, OPC UA's thumbprint.
+    ours = x509.load_der_x509_certificate(own.der)
+    assert step.facts["own_sha1"] == ours.fingerprint(hashes.SHA1()).hex().upper()
+    assert step.facts["server_sha1"] == theirs.fingerprint(hashes.SHA1()).hex().upper()
     refused.__cause__ = AssertionError()
     assert step_of(refused, Rung.SIGN_IN, known).code == "E1412"
 

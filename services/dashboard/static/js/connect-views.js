@@ -26,9 +26,13 @@ function prints(facts) {
   const theirs = facts?.server_sha256 ?? facts?.sha256;
   if (!theirs) return nothing;
   return html`<dl class="facts-of">
-    <div><dt>Its certificate, SHA-256${facts.server_subject ? `: ${facts.server_subject}` : ''}</dt><dd><code class="fingerprint">${pairs(theirs)}</code></dd></div>
-    ${facts.own_sha256 ? html`<div><dt>Ours, which it has to trust</dt><dd><code class="fingerprint">${pairs(facts.own_sha256)}</code></dd></div>` : nothing}</dl>`;
+    ${print(`Its certificate, SHA-256${facts.server_subject ? `: ${facts.server_subject}` : ''}`, theirs)}
+    ${print('The same, SHA-1 (thumbprint)', facts.server_sha1)}
+    ${print('Ours, which it has to trust, SHA-256', facts.own_sha256)}
+    ${print('The same, SHA-1 (thumbprint)', facts.own_sha1)}</dl>`;
 }
+
+const print = (name, digits) => digits ? html`<div><dt>${name}</dt><dd><code class="fingerprint">${pairs(digits)}</code></dd></div>` : nothing;
 
 const pairs = (print) => print.replaceAll(':', '').match(/.{1,4}/g)?.join(' ') ?? print;
 
@@ -51,7 +55,7 @@ function rowView(row, chosen, states, answers, changed) {
       @change=${(event) => { event.target.checked ? chosen.add(row.id) : chosen.delete(row.id); changed(); }}></label></td>
     <td data-label="Signal" class="path">${row.path}</td>
     <td data-label="Value">${value} <span class="muted">${row.unit_of_measure}</span>${row.quality === 'good' ? nothing : html` <span class="muted">${row.quality}</span>`}</td>
-    <td data-label="Taken for"><span>${row.role === 'other' ? 'a value' : row.role.replaceAll('_', ' ')}</span>
+    <td data-label="Taken for" class="told"><span>${row.role === 'other' ? 'a value' : `${row.role.replaceAll('_', ' ')}${row.sureness === 'a guess' && !asked ? ', a guess, so not written' : ''}`}${row.why.length ? ':' : nothing}</span>
       ${row.why.length ? html` <span class="muted">${row.why.join('; ')}</span>` : nothing}
       ${asked ? html`<label class="asked">${row.question.text}
         <select @change=${(event) => { states[row.id] = event.target.value; changed(); }}>

@@ -189,7 +189,7 @@ class ConnectMachine extends LitElement {
           <button type="button" aria-pressed=${this.source.kind === kind} @click=${() => { this.source = { ...this.source, kind }; this.requestUpdate(); }}>${word}</button>`)}
       </fieldset>
       <label>Address <input name="url" required .value=${this.source.url} placeholder=${this.source.kind === 'opcua' ? '192.168.0.10:4840' : '192.168.0.10:1883'} autocapitalize="off" spellcheck="false"></label>
-      <details><summary>Name, user, topics</summary>
+      <details><summary>${this.source.kind === 'mqtt' ? 'Name, user, topics' : 'Name, user'}</summary>
         <label>Name of the source <input name="id" .value=${this.source.id ?? ''} placeholder="its address" pattern="[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}"></label>
         <label>User <input name="user" .value=${this.source.user ?? ''} autocomplete="off"></label>
         <label>Password <input name="password" type="password" autocomplete="off"></label>

@@ -97,6 +97,18 @@ class Proposal:
         """Whether it is sure enough to go into a plant file that somebody looks through."""
         return self.role is not Role.OTHER and self.sureness is not Sureness.GUESS
 
+    @property
+    def role_said(self) -> str:
+        """The role and how sure it is, and of one that is not written what would write it."""
+        said = f"{self.role.value}, {self.sureness.value}"
+        if self.is_written:
+            return said
+        if self.role is Role.STATE:
+            return f"{said}, so not written unless somebody says what its values mean"
+        return (
+            f"{said}, so not written; if it is, write `role: {self.role.value}` in the plant file"
+        )
+
 
 def propose(found: Found) -> Proposal:
     """What a signal may be, by itself."""
