@@ -78,7 +78,7 @@ class Gateway:
         await self.reload.begin()
         async with asyncio.TaskGroup() as group:
             self.sources = RunningSources(group, lambda source: source.run())  # type: ignore[attr-defined]
-            self.states = SourceStates(self.sources, self.reload.notice)
+            self.states = SourceStates(self.sources, self.reload.notice, self.reload.refusal)
             self.assets = PlantAssets(self.sources, self.reload.plants)
             self.reload.changed = self.assets.use
             self.reload.start(self.sources)
@@ -206,6 +206,35 @@ async def test_what_cannot_be_used_is_refused_and_the_old_one_stays_also_over_a_
         write(tmp_path / "p", plant({"a": A}))
         await until(lambda: gateway.urls == {"a": A}, "the corrected file")
         assert gateway.reload.shown()["refused"] is None
+
+
+async def test_a_refusal_is_told_at_each_source_and_names_no_other_companys_file(
+    tmp_path: Path,
+) -> None:
+    def told() -> dict[str, str]:
+        gateway.states.look()
+        events = gateway.states.take_events("g", 1, anew=True)
+        return {each.source: each.connection.plant_refused for each in events}
+
+    mine, theirs = plant({"a": A}), plant({"b": B}, site="s", company={"id": "bolt", "name": "B"})
+    write(tmp_path / "p", mine, "mine.yaml")
+    async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
+        assert told() == {"acme/works/a": ""}
+        write(tmp_path / "p", "sources: [", "new.yaml")
+        await until(lambda: gateway.reload.shown()["refused"] is not None, "the refusal")
+        assert "new.yaml:1" in told()["acme/works/a"]
+        write(tmp_path / "p", theirs, "new.yaml")
+        await until(lambda: "b" in gateway.urls, "the other company")
+        assert set(told().values()) == {""}
+        write(tmp_path / "p", "sources: [", "mine.yaml")
+        await until(lambda: gateway.reload.shown()["refused"] is not None, "the refusal")
+        said = told()
+        assert "mine.yaml:1" in said["acme/works/a"]
+        assert said["bolt/s/b"].startswith("another plant file of its gateway cannot be used")
+        (tmp_path / "p" / "mine.yaml").unlink()
+        (tmp_path / "p" / "new.yaml").unlink()
+        await until(lambda: "no plant-model" in str(gateway.reload.shown()["refused"]), "none")
+        assert all(each.startswith("another plant file") for each in told().values())
 
 
 async def test_all_files_gone_is_a_mistake_and_an_empty_folder_at_first_is_waited_for(
