@@ -12,7 +12,7 @@ from aurelian.model.mqtt_model import MqttTls
 from aurelian.model.source_model import SourceModel
 from mqtt_gateway.wire import Wire
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _SECURE = ("mqtts", "wss")
 
 
@@ -37,7 +37,7 @@ class Address:
     @property
     def port(self) -> int:
         """As the url says, else the usual one."""
-        return urlsplit(self.model.url).port or _PORTS[self.scheme]
+        return urlsplit(self.model.url).port or PORTS[self.scheme]
 
     @property
     def path(self) -> str:

@@ -9,7 +9,7 @@ from aurelian.edge.proposals.state_words import learn, question_for
 from aurelian.local.connect_walk import Talk, said_states
 from aurelian.local.terminal import give_up
 from mqtt_gateway.connect.composing import States, path_of
-from mqtt_gateway.connect.propose import ProposedSignal, ProposedSource
+from mqtt_gateway.connect.proposed import ProposedSignal, ProposedSource
 
 
 def settle_states(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -24,10 +25,10 @@ from aurelian.local.connect_walk import (
 )
 from aurelian.local.terminal import give_up
 from aurelian.model.plant_file import PlantError
-from aurelian.model.source_model import SourceModel
 from mqtt_gateway.connect.asking import settle_states
-from mqtt_gateway.connect.composing import compose, free_name, is_known, name_of, sources_of
-from mqtt_gateway.connect.propose import Proposals, ProposedSource, propose
+from mqtt_gateway.connect.composing import compose, free_name, name_of, sources_of
+from mqtt_gateway.connect.propose import propose
+from mqtt_gateway.connect.proposed import Proposals, ProposedSource
 from mqtt_gateway.connect.saying import show_proposals, show_tree
 from mqtt_gateway.connect.topic_tree import tree_of
 from mqtt_gateway.connect.walk import Walk
@@ -118,7 +119,7 @@ def connect(
         known = sources_of(target)
     except PlantError as error:
         give_up(str(error), f"correct the file: aurelian plant check {target}", code=2)
-    taken = [each.id for each in known]
+    taken = [each.model.id for each in known]
     files = {"ca_file": ca_file, "certificate": certificate, "key": key}
     tls = {field: str(each.expanduser().absolute()) for field, each in files.items() if each}
     secrets = Secrets(folder)
@@ -140,14 +141,15 @@ def connect(
     heard = walk.look(seconds, zones)
     show_tree(talk, tree_of(heard))
     more = {"edge_node": edge_node} if edge_node != "+" else {}
-    found = propose(heard, {**walk.base, **more}, f"{place.company}/{place.site}", zones)
+    site = f"{place.company}/{place.site}"
+    found = propose(heard, {**walk.base, **more}, site, zones, known)
     show_proposals(talk, found)
-    chosen = _choose(talk, _new_ones(talk, found, known), found)
+    chosen = _choose(talk, _new_ones(talk, found, site), found)
     said = settle_states(talk, chosen, states or ())
     made, left_out = compose(chosen, said, place, there, taken)
     for each in left_out:
         talk.say(f"left out: {each}")
-    settled = [NewSource(secrets.settled(each.fields), each.units) for each in made]
+    settled = [NewSource(secrets.settled(each.fields), each.units, each.known_as) for each in made]
     try:
         change = plan_sources(target, settled, place)
     except PlantError as error:
@@ -195,14 +197,18 @@ def _sign_in(walk: Walk, user: str, password_file: Path | None, *, yes: bool) ->
         raise typer.Exit(1)
 
 
-def _new_ones(talk: Talk, found: Proposals, known: Sequence[SourceModel]) -> list[ProposedSource]:
-    """Those that no plant file has; ends the process where there are none."""
+def _new_ones(talk: Talk, found: Proposals, site: str) -> list[ProposedSource]:
+    """Those with units that no plant file has; ends the process where there are none."""
     new = []
     for each in found.sources:
-        if (there := is_known(each, known)) is None:
-            new.append(each)
+        units, of = each.new_units, each.known_as.rpartition("/")[0]
+        if not units:
+            talk.say(f"\n{name_of(each)}: the plant files have it already, as {each.known_as}")
+        elif of and of != site:
+            names = ", ".join(str(unit.fields["name"]) for unit in units)
+            talk.say(f"\nleft out: {names}: {each.known_as} takes it, which is of {of}: say --site")
         else:
-            talk.say(f"\n{name_of(each)}: the plant files have it already, as {there.id}")
+            new.append(replace(each, units=units))
     if new:
         return new
     if found.sources:
@@ -220,7 +226,8 @@ def _choose(
     """Which of several are taken."""
     if len(sources) < 2:
         return list(sources)
-    numbers = {found.sources.index(each) + 1: each for each in sources}
+    ids = [(each.fields["id"], each.known_as) for each in found.sources]
+    numbers = {ids.index((each.fields["id"], each.known_as)) + 1: each for each in sources}
     while True:
         asked = f"\nWhich of them ({', '.join(map(str, numbers))}, with commas)?"
         given = talk.ask(asked, "all")

@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from aurelian.edge.control.connector import Planned
+from aurelian.edge.control.connector import KnownSource, Planned
 from aurelian.edge.proposals.proposal import Proposal
 from aurelian.model.plant import Plant
 from aurelian.model.plant_file import parse_plant, plant_files
-from aurelian.model.source_model import SourceModel
-from mqtt_gateway.connect.propose import ProposedSignal, ProposedSource, ProposedUnit
+from mqtt_gateway.connect.proposed import ProposedSignal, ProposedSource, ProposedUnit
 
+_MOST_NAMED = 3
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_WHAT = ("topic", "payload", "topics", "group", "edge_node")
 
 States = Mapping[str, str] | str
 
@@ -35,17 +34,13 @@ class Stand(Protocol):
         ...
 
 
-def sources_of(folder: Path) -> list[SourceModel]:
-    """Those that the plant files of a folder have.
+def sources_of(folder: Path) -> list[KnownSource]:
+    """The sources that the plant files of a folder have.
 
     Raises:
         PlantError: a file cannot be used.
     """
-    return [
-        source
-        for path in plant_files(folder)
-        for source in parse_plant(path, path.read_bytes()).sources
-    ]
+    return KnownSource.of(parse_plant(path, path.read_bytes()) for path in plant_files(folder))
 
 
 def free_name(wanted: str, taken: Iterable[str]) -> str:
@@ -57,16 +52,6 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
     return name
 
 
-def is_known(source: ProposedSource, known: Sequence[SourceModel]) -> SourceModel | None:
-    """The source of a plant file that takes the same from the same broker already."""
-    ours = SourceModel.model_validate(dict(source.fields))
-    for each in known:
-        same = all(getattr(each, name) == getattr(ours, name) for name in _WHAT)
-        if each.url == ours.url and each.is_plain_mqtt == ours.is_plain_mqtt and same:
-            return each
-    return None
-
-
 def name_of(source: ProposedSource) -> str:
     """What a source is, for people."""
     fields = source.fields
@@ -74,7 +59,8 @@ def name_of(source: ProposedSource) -> str:
         return f"Sparkplug, group {fields['group']}"
     topics = fields.get("topics", [fields])
     entries = topics if isinstance(topics, list) else [fields]
-    return f"MQTT, {', '.join(map(_entry, entries))}"
+    more = f" and {len(entries) - _MOST_NAMED} more" if len(entries) > _MOST_NAMED else ""
+    return f"MQTT, {', '.join(map(_entry, entries[:_MOST_NAMED]))}{more}"
 
 
 def _entry(entry: Mapping[str, object]) -> str:
@@ -111,10 +97,11 @@ def compose(
     made = []
     for source in sources:
         fields = dict(source.fields)
-        fields["id"] = free_name(str(fields["id"]), ids)
-        ids.add(str(fields["id"]))
+        if not source.known_as:
+            fields["id"] = free_name(str(fields["id"]), ids)
+            ids.add(str(fields["id"]))
         units: list[tuple[str, str, Mapping[str, object]]] = []
-        for unit in source.units:
+        for unit in source.new_units:
             area, line = unit.area or place.area, unit.line or place.line
             if odd := misplaced(unit):
                 left_out.append(odd)
@@ -128,7 +115,7 @@ def compose(
             if own != name or "address" in unit.fields:
                 new["address"] = unit.fields.get("address", name)
             units.append((area, line, {**new, "signals": signals}))
-        made.append(Planned(fields, units))
+        made.append(Planned(fields, units, source.known_as))
     return made, left_out
 
 

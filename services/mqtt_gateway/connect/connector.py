@@ -18,6 +18,7 @@ from aurelian.edge.control.connector import (
     Choice,
     Fields,
     FoundSource,
+    KnownSource,
     Look,
     NotPossible,
     Planned,
@@ -35,10 +36,11 @@ from aurelian.model.source_model import SourceModel
 from aurelian.model.time import SECOND_US
 from aurelian.runtime.machine_zone import local_time_zone
 from mqtt_gateway.connect.arriving import listed
-from mqtt_gateway.connect.composing import States, compose, is_known, misplaced, name_of, path_of
+from mqtt_gateway.connect.composing import States, compose, misplaced, name_of, path_of
 from mqtt_gateway.connect.ladder import climb
 from mqtt_gateway.connect.look import look
-from mqtt_gateway.connect.propose import ProposedSignal, ProposedSource, ProposedUnit, propose
+from mqtt_gateway.connect.propose import propose
+from mqtt_gateway.connect.proposed import ProposedSignal, ProposedSource, ProposedUnit
 from mqtt_gateway.connect.sightings import Sightings
 from mqtt_gateway.connect.trial import Trial, try_out
 from mqtt_gateway.opening import ConnectionLost
@@ -63,10 +65,9 @@ _BROKEN = (ConnectionLost, PasswordError, OSError, ValueError)
 
 @dataclass(slots=True)
 class _Kept:
-    """What a plan is made of: the proposed sources with whose plant file has them, and the ids
-    that are taken."""
+    """What a plan is made of: the proposed sources, and the ids that are taken."""
 
-    sources: list[tuple[ProposedSource, str]] = field(default_factory=list)
+    sources: list[ProposedSource] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
 
 
@@ -88,7 +89,7 @@ class MqttConnector:
     async def look(
         self,
         model: SourceModel,
-        known: Sequence[SourceModel],
+        known: Sequence[KnownSource],
         choose: Sequence[str],
         leave_out: Sequence[str],
         seconds: float,
@@ -126,16 +127,12 @@ class MqttConnector:
             raise NotPossible(said, "listen longer, or to other topics")
         if not is_plain and model.edge_node != "+":
             base["edge_node"] = model.edge_node
-        zones = list(dict.fromkeys((*(each.time_zone for each in known), local_time_zone())))
-        site = next((each.key.rpartition("/")[0] for each in known if "/" in each.key), "")
+        zones = list(dict.fromkeys((*(each.model.time_zone for each in known), local_time_zone())))
+        site = known[0].plant.path if known else "company/site"
         # It decodes all that was kept: the sources of this gateway go on meanwhile.
-        proposals = await asyncio.to_thread(propose, heard, base, site or "company/site", zones)
-        kept = _Kept(taken=[each.id for each in known])
-        for number, source in enumerate(proposals.sources):
-            there = is_known(source, known)
-            kept.sources.append((source, there.key if there is not None else ""))
-            found.sources.append(_found(number, source, kept.sources[-1][1]))
-        found.more = kept
+        proposals = await asyncio.to_thread(propose, heard, base, site, zones, known)
+        found.sources += [_found(n, each) for n, each in enumerate(proposals.sources)]
+        found.more = _Kept(list(proposals.sources), [each.model.id for each in known])
         found.progress = f"{heard.messages} messages came of {listed(heard.topics)}"
         if heard.left_out:
             found.progress += f"; {heard.left_out} of further topics are left out: name fewer"
@@ -154,27 +151,27 @@ class MqttConnector:
         """
         kept = look.more if isinstance(look.more, _Kept) else _Kept()
         rows = {
-            id: (known, unit, signal)
-            for number, (source, known) in enumerate(kept.sources)
-            for id, unit, signal in _rows_of(number, source)
+            id: unit
+            for number, source in enumerate(kept.sources)
+            for id, unit, _ in _rows_of(number, source)
         }
         if unknown := [each for each in (*choice.rows, *choice.states) if each not in rows]:
             raise NotPossible(f"the look has no row {unknown[0]!r}", "take rows of this look")
-        for each in choice.rows:
-            known, unit, _ = rows[each]
-            if known:
-                raise NotPossible(f"{rows[each][1].fields['name']}: {known} takes it already")
+        for unit in map(rows.__getitem__, choice.rows):
+            if unit.known_as:
+                said = f"{unit.fields['name']} is connected already, as {unit.known_as}"
+                raise NotPossible(said, "leave it out")
             if odd := misplaced(unit):
                 raise NotPossible(odd, "leave it out, or describe its topic by hand")
         chosen = [
             replace(source, units=units)
-            for number, (source, known) in enumerate(kept.sources)
-            if not known and (units := tuple(_units_left(number, source, choice)))
+            for number, source in enumerate(kept.sources)
+            if (units := tuple(_units_left(number, source, choice)))
         ]
         planned, _ = compose(chosen, {}, choice, None, kept.taken)
         if not any(each.units for each in planned):
-            known = next((of for _, of in kept.sources if of), "")
-            said = f"nothing is new here: {known} takes it already" if known else "nothing is left"
+            known = next((each.known_as for each in rows.values() if each.known_as), "")
+            said = f"nothing is new here: {known} is connected" if known else "nothing is left"
             raise NotPossible(said, "look at other topics, or choose other rows")
         return [each for each in planned if each.units]
 
@@ -296,6 +293,8 @@ def _rows_of(
 def _units_left(number: int, source: ProposedSource, choice: Choice) -> Iterator[ProposedUnit]:
     """Units with the signals that are wanted, and with what was said of their states."""
     for n, unit in enumerate(source.units):
+        if unit.known_as:
+            continue
         ids = {f"{number}.{n}.{m}": signal for m, signal in enumerate(unit.signals)}
         signals = tuple(
             _with_states(signal, choice.states.get(id))
@@ -315,11 +314,11 @@ def _with_states(signal: ProposedSignal, states: States | None) -> ProposedSigna
     return replace(signal, fields=fields, proposal=proposal)
 
 
-def _found(number: int, source: ProposedSource, known: str) -> FoundSource:
+def _found(number: int, source: ProposedSource) -> FoundSource:
     odd = [each for each in map(misplaced, source.units) if each]
     said = "; ".join((name_of(source), *source.why, *odd))
     rows = [_row(id, unit, signal) for id, unit, signal in _rows_of(number, source)]
-    return FoundSource(source.fields, said, rows, known)
+    return FoundSource(source.fields, said, rows, source.known_as)
 
 
 def _row(id: str, unit: ProposedUnit, signal: ProposedSignal) -> Row:
@@ -328,7 +327,9 @@ def _row(id: str, unit: ProposedUnit, signal: ProposedSignal) -> Row:
     if proposal.question is not None:
         by_path = question_for(path_of(unit, signal), proposal.question.value, proposal.states)
         question = asked(by_path or proposal.question)
-    states = fields.get("states")
+    states, why = fields.get("states"), tuple(proposal.why)
+    if unit.known_as and str(fields.get("address", fields["name"])) not in unit.known_signals:
+        why = ("its unit is there without this signal: add it in the plant file",)
     own = str(unit.fields.get("address", name))
     levels = (unit.area, unit.line, own, str(fields.get("address", fields["name"])))
     return Row(
@@ -343,8 +344,9 @@ def _row(id: str, unit: ProposedUnit, signal: ProposedSignal) -> Row:
         unit_of_measure=proposal.unit,
         states=states if isinstance(states, (str, Mapping)) else None,
         sureness=proposal.sureness.value,
-        why=proposal.why,
-        question=question,
+        why=why,
+        question=None if unit.known_as else question,
+        known_as=unit.known_as,
     )
 
 

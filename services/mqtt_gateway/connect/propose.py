@@ -4,24 +4,28 @@ with the reason. Pure; called by the commands and by the control API."""
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import replace
 from unicodedata import category
 from zoneinfo import ZoneInfo
 
+from aurelian.edge.control.connector import KnownSource
 from aurelian.edge.ladder import Rung, Step, Verdict
-from aurelian.edge.proposals.proposal import Found, Proposal, settle
-from aurelian.edge.proposals.proposal import propose as propose_signal
 from aurelian.model.mqtt_payloads import TopicModel
-from aurelian.model.plant_parts import Role
 from aurelian.model.sample import ValueType
 from aurelian.model.source_model import SourceModel
 from mqtt_gateway.connect.clock import NotedTimes, judge_clock
 from mqtt_gateway.connect.formats import SPARKPLUG, guess, make_context
+from mqtt_gateway.connect.known import Takers
+from mqtt_gateway.connect.proposed import (
+    Proposals,
+    ProposedSource,
+    ProposedUnit,
+    Series,
+    unit_of,
+)
 from mqtt_gateway.connect.sightings import Machine, Sighting, Sightings
 from mqtt_gateway.connect.topic_shape import template_of
 from mqtt_gateway.json_payload import UNIT_KEYS, Broken, Unreadable
@@ -32,8 +36,6 @@ from mqtt_gateway.sparkplug.messages import Edge
 _NEEDS_MORE = ("protobuf", "raw")
 """What nobody can propose without a descriptor or a layout."""
 
-_MOST_NAME = 64
-_INTEGERS = frozenset({ValueType.INT64, ValueType.UINT64})
 _OF_DATATYPE = {
     "Boolean": ValueType.BOOL,
     "Float": ValueType.DOUBLE,
@@ -47,64 +49,12 @@ _OF_DATATYPE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedSignal:
-    """A signal. `fields`: for `SignalModel`; `last`: its last value; `changes`: how often it was
-    another one than before, among those that are kept."""
-
-    fields: Mapping[str, object]
-    proposal: Proposal
-    last: object
-    changes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ProposedUnit:
-    """A machine.
-
-    Attributes:
-        fields: for `UnitModel`, its signals among them.
-        area, line: that its topics name it by, so that those of the plant file must be called so;
-            empty: any.
-    """
-
-    fields: Mapping[str, object]
-    signals: tuple[ProposedSignal, ...]
-    area: str = ""
-    line: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ProposedSource:
-    """A source. `fields`: for `SourceModel`; `why`: each reason as a sentence; `clock`: the step of
-    that rung with these fields, None: it was not looked at."""
-
-    fields: Mapping[str, object]
-    units: tuple[ProposedUnit, ...]
-    why: tuple[str, ...]
-    clock: Step | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Proposals:
-    """What is proposed, and the topics that nothing can be proposed for, with the reason."""
-
-    sources: tuple[ProposedSource, ...]
-    left_out: Mapping[str, str]
-
-
-@dataclass(slots=True)
-class _Series:
-    """Values of one signal."""
-
-    values: list[object] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    types: set[ValueType] = field(default_factory=set)
-    unit_text: str = ""
-
-
 def propose(
-    sightings: Sightings, base: Mapping[str, object], site: str, zones: Sequence[str] = ()
+    sightings: Sightings,
+    base: Mapping[str, object],
+    site: str,
+    zones: Sequence[str] = (),
+    known: Sequence[KnownSource] = (),
 ) -> Proposals:
     """Propose.
 
@@ -112,12 +62,17 @@ def propose(
         base: fields of the source that are known: `id`, `url`, and how to sign in.
         site: `owner/site` of the plant, which some topics begin with.
         zones: time zones that the machines may stand in, the site's first.
+        known: sources of the plant files. What one of them takes at this broker is not proposed
+            anew: it is told as that source's, and so are machines that it has no unit for yet.
     """
+    takers = Takers.at(known, str(base["url"]))
     entries: dict[str, list[str]] = {}
     left_out: dict[str, str] = {}
     why: dict[str, str] = {}
     by_shape: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     for topic, seen in sightings.topics.items():
+        if takers.take(topic):
+            continue
         fits = guess(topic, [each.payload for each in seen.samples])
         if topic.startswith("$") and not (fits and fits[0].topic):
             continue
@@ -143,16 +98,18 @@ def propose(
         fields = {"topic": text} | ({} if payload == "json" else {"payload": payload})
         entry = TopicModel.model_validate(fields)
         # Machines that are the first level come one by one, and a filter stands once in a source.
-        known = by_filter.setdefault(entry.templates(site)[0].filter, len(made))
-        if known == len(made):
+        there = by_filter.setdefault(entry.templates(site)[0].filter, len(made))
+        if there == len(made):
             made.append((entry, list(topics), f"{text}: {reason}"))
-        elif made[known][0] == entry:
-            made[known][1].extend(topics)
+        elif made[there][0] == entry:
+            made[there][1].extend(topics)
         else:
             said = "topics of this shape bring something else already; describe them by hand"
             left_out |= dict.fromkeys(topics, said)
+    machines = {key: each for key, each in sightings.machines.items() if not takers.of(*key)}
     sources = _plain_sources(made, sightings.topics, base, site, zones)
-    sources += _sparkplug_sources(sightings.machines, base, number=len(sources))
+    sources += _sparkplug_sources(machines, base, number=len(sources))
+    sources += _known_sources(takers, sightings, left_out)
     return Proposals(tuple(_writable(each, left_out) for each in sources), left_out)
 
 
@@ -177,6 +134,32 @@ def _can_be_written(fields: Mapping[str, object]) -> bool:
     return text.isprintable() or not any(
         category(each) in ("Cc", "Cs") and each not in "\n\t" for each in text
     )
+
+
+def _known_sources(
+    takers: Takers, sightings: Sightings, left_out: dict[str, str]
+) -> list[ProposedSource]:
+    """What sources of the plant files take of it: their units, and machines that they have none
+    for yet. What none of them can read is noted in `left_out`."""
+    sources = []
+    for taker in (each for each in takers.plain if each.topics):
+        group = [(entry, topics, "") for entry, topics in taker.by_entry()]
+        units, _ = _units_of(group, sightings.topics, taker.model, taker.site)
+        if units:
+            sources.append(taker.source(units))
+        else:
+            said = f"{taker.key} of the plant files takes it already, and can read nothing of it"
+            left_out |= dict.fromkeys(taker.topics, said)
+    by_taker: dict[str, list[ProposedUnit]] = defaultdict(list)
+    for (edge, device), machine in sightings.machines.items():
+        for taker in takers.of(edge, device) if machine.metrics else ():
+            any_group = taker.any_group
+            unit = _machine(edge, device, machine, taker.model.id, any_group=any_group)
+            by_taker[taker.key].append(replace(unit, key=taker.name(edge, device)))
+    for taker in takers.sparkplug:
+        if kept := [each for each in by_taker[taker.key] if each.signals]:
+            sources.append(taker.source(kept))
+    return sources
 
 
 def _plain_sources(
@@ -229,7 +212,7 @@ def _units_of(
     site: str,
 ) -> tuple[list[ProposedUnit], NotedTimes]:
     times = NotedTimes(ZoneInfo(model.time_zone), model.time_unit)
-    series: dict[str, dict[str, _Series]] = defaultdict(lambda: defaultdict(_Series))
+    series: dict[str, dict[str, Series]] = defaultdict(lambda: defaultdict(Series))
     for entry, topics, _ in group:
         decode, templates = decoder_of(entry), entry.templates(site)
         for topic in topics:
@@ -260,7 +243,7 @@ def _units_of(
                         one.unit_text = one.unit_text or (said if len(part.members) == 1 else "")
     levels = model.unit_levels
     return [
-        _unit(name, found, model.id, levels)
+        unit_of(name, found, model.id, levels)
         for name, found in series.items()
         if not name.startswith("/")
     ], times
@@ -276,95 +259,6 @@ def _said_unit(payload: bytes) -> str:
             said = next((content[key] for key in UNIT_KEYS if key in content), "")
             return said if isinstance(said, str) else ""
     return ""
-
-
-def _unit(
-    name: str, series: Mapping[str, _Series], source: str, levels: Sequence[str] = ()
-) -> ProposedUnit:
-    parts = name.split("/")
-    area = line = ""
-    if levels and len(parts) > len(levels):
-        of = dict(zip(levels, parts, strict=False))
-        area, line = of.get("area", ""), of.get("line", "")
-        parts = parts[len(levels) :]
-    address = "/".join(parts)
-    own = _name_of(address.replace("/", "-") or source)
-    names = _unique(series)
-    proposals = settle(
-        {
-            names[each]: propose_signal(
-                Found(
-                    path=(*parts, *re.split(r"[./]", each)),
-                    type=_type_of(found.types),
-                    unit_text=found.unit_text,
-                    values=found.values[-200:],
-                    times=found.times[-200:],
-                )
-            )
-            for each, found in series.items()
-        }
-    )
-    signals = tuple(
-        _signal(names[each], each, found, proposals[names[each]]) for each, found in series.items()
-    )
-    fields: dict[str, object] = {"name": own, "source": source}
-    if address and address != own:
-        fields["address"] = address
-    fields["signals"] = [dict(each.fields) for each in signals]
-    return ProposedUnit(fields, signals, area, line)
-
-
-def _signal(name: str, address: str, found: _Series, proposal: Proposal) -> ProposedSignal:
-    fields: dict[str, object] = {"name": name}
-    if address != name:
-        fields["address"] = address
-    if proposal.role is not Role.OTHER:
-        fields["role"] = proposal.role.value
-    kind = _type_of(found.types) or ValueType.DOUBLE
-    fields["type"] = kind.name.lower()
-    if proposal.unit:
-        fields["unit"] = proposal.unit
-    if proposal.states is not None:
-        states = proposal.states
-        fields["states"] = (
-            states
-            if isinstance(states, str)
-            else {key: getattr(line, "value", line) for key, line in states.items()}
-        )
-    changes = sum(one != other for one, other in pairwise(found.values))
-    return ProposedSignal(fields, proposal, found.values[-1] if found.values else None, changes)
-
-
-def _type_of(types: Iterable[ValueType]) -> ValueType | None:
-    """The type that takes all values."""
-    kinds = set(types) - {ValueType.NULL}
-    if not kinds:
-        return None
-    if len(kinds) == 1:
-        return kinds.pop()
-    if kinds <= _INTEGERS:
-        return ValueType.INT64
-    if kinds <= {*_INTEGERS, ValueType.DOUBLE}:
-        return ValueType.DOUBLE
-    return ValueType.JSON if ValueType.JSON in kinds else ValueType.TEXT
-
-
-def _unique(addresses: Iterable[str]) -> dict[str, str]:
-    """Names for the plant file, each once."""
-    names: dict[str, str] = {}
-    for each in addresses:
-        base = name = _name_of(each)
-        number = 1
-        while name in names.values():
-            number += 1
-            name = f"{base[: _MOST_NAME - 5]}-{number}"
-        names[each] = name
-    return names
-
-
-def _name_of(text: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:_MOST_NAME].strip("-_.")
-    return name or "unit"
 
 
 def _sparkplug_sources(
@@ -387,14 +281,17 @@ def _sparkplug_sources(
     return sources
 
 
-def _machine(edge: Edge, device: str | None, machine: Machine, source: str) -> ProposedUnit:
-    series: dict[str, _Series] = {}
+def _machine(
+    edge: Edge, device: str | None, machine: Machine, source: str, *, any_group: bool = False
+) -> ProposedUnit:
+    series: dict[str, Series] = {}
     for name, metric in machine.metrics.items():
-        one = series[name] = _Series(unit_text=metric.unit)
+        one = series[name] = Series(unit_text=metric.unit)
         for value, kind, at in machine.values.get(name, ()):
             one.values.append(value)
             one.times.append((at or 0) / 1e6)
             one.types.add(kind)
         if not one.types - {ValueType.NULL}:
             one.types = {_OF_DATATYPE.get(metric.datatype, ValueType.JSON)}
-    return _unit(f"{edge.node}/{device or ''}", series, source)
+    name = f"{edge.node}/{device or ''}"
+    return unit_of(f"{edge.group}/{name}" if any_group else name, series, source)

@@ -9,7 +9,7 @@ from itertools import islice
 from aurelian.local.connect_walk import Talk
 from aurelian.model.plant_parts import Role
 from mqtt_gateway.connect.composing import name_of
-from mqtt_gateway.connect.propose import Proposals, ProposedSource
+from mqtt_gateway.connect.proposed import Proposals, ProposedSource
 from mqtt_gateway.connect.topic_tree import Level, Seen, shown_value
 
 _MOST_LINES = 60
@@ -51,6 +51,10 @@ def show_proposals(talk: Talk, proposals: Proposals) -> None:
         talk.tell({"proposed": dict(source.fields), "why": list(source.why)})
         if source.clock is not None:
             talk.step(source.clock)
+        for unit in source.units:
+            if unit.known_as:
+                talk.say(f"     unit {unit.fields['name']}: connected already as {unit.known_as}")
+                talk.tell({"known": unit.fields["name"], "as": unit.known_as})
         lines = list(_unit_lines(talk, source))
         for each in lines[:_MOST_LINES]:
             talk.say(each)
@@ -67,7 +71,7 @@ def show_proposals(talk: Talk, proposals: Proposals) -> None:
 
 
 def _unit_lines(talk: Talk, source: ProposedSource) -> Iterator[str]:
-    for unit in source.units:
+    for unit in source.new_units:
         name, address = str(unit.fields["name"]), unit.fields.get("address")
         at = "/".join(each for each in (unit.area, unit.line) if each)
         named = f" ({address!r})" if address else ""

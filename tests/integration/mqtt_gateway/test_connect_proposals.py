@@ -18,7 +18,8 @@ from aurelian.model.plant import Plant
 from aurelian.model.source_model import SourceModel
 from mqtt_gateway import metrics as counted
 from mqtt_gateway.connect.look import look
-from mqtt_gateway.connect.propose import Proposals, ProposedSource, propose
+from mqtt_gateway.connect.propose import propose
+from mqtt_gateway.connect.proposed import Proposals, ProposedSource
 from mqtt_gateway.connect.sightings import Sightings
 from mqtt_gateway.connect.topic_tree import Level, tree_of
 from mqtt_gateway.connect.trial import Trial, try_out

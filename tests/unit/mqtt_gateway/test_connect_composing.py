@@ -15,7 +15,7 @@ from aurelian.model.machine_states import LineState
 from aurelian.model.plant_parts import Role
 from mqtt_gateway.connect.asking import settle_states
 from mqtt_gateway.connect.composing import compose, free_name
-from mqtt_gateway.connect.propose import ProposedSignal, ProposedSource, ProposedUnit
+from mqtt_gateway.connect.proposed import ProposedSignal, ProposedSource, ProposedUnit
 from mqtt_gateway.connect.walk import Walk
 from mqtt_gateway.settings import MqttGatewaySettings
 

@@ -14,7 +14,13 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aurelian.edge.control.connector import Connector, FoundSource, Look, NotPossible
+from aurelian.edge.control.connector import (
+    Connector,
+    FoundSource,
+    KnownSource,
+    Look,
+    NotPossible,
+)
 from aurelian.edge.control.key import is_key
 from aurelian.edge.control.lines import Busy, Emit, Lines, closing, plain
 from aurelian.edge.control.looks import KeptLook, Looks, Password, Passwords
@@ -223,17 +229,17 @@ class Control:
 
         return Lines(work, self._busy, ends)
 
-    def _sources_of(self, company: str | None) -> list[SourceModel]:
+    def _sources_of(self, company: str | None) -> list[KnownSource]:
         """The sources that one of a company may hear of; None: of all that the gateway has."""
         plants = self._around.plants()
-        return [e for plant in plants if company in (None, plant.owner) for e in plant.sources]
+        return KnownSource.of(each for each in plants if company in (None, each.owner))
 
     async def _model(
         self, fields: dict[str, object], company: str | None = None
     ) -> tuple[SourceModel, Password | None]:
         """A source of its fields, and the password that came with them."""
         word = password_in(fields)
-        fields = completed(fields, {each.id for each in self._sources_of(company)})
+        fields = completed(fields, {each.model.id for each in self._sources_of(company)})
         password = await asyncio.to_thread(self._passwords.hold, word)
         try:
             model = model_of(fields, None if password is None else str(password.file))

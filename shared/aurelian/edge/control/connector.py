@@ -8,7 +8,7 @@ session stays behind, and what is asked for costs a server or broker no more tha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,6 +40,8 @@ class Row:
         changes: how often the value was another one while it was watched.
         role, unit_of_measure, states, sureness, why: what it is taken for, and the reasons.
         question: what a person is asked, where only one can know: `asked`.
+        known_as: path in the plant files of the unit that it is of already, so that it cannot be
+            taken again; empty: of none.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Row:
     sureness: str = ""
     why: Sequence[str] = ()
     question: Mapping[str, object] | None = None
+    known_as: str = ""
 
 
 def asked(question: StateQuestion) -> Mapping[str, object]:
@@ -75,7 +78,8 @@ class FoundSource:
     Attributes:
         fields: as the plant file has them, `id`, `kind` and `url` among them; no secret.
         said: what it is, one sentence.
-        known_as: the source of the plant files that takes the same already; empty: none.
+        known_as: the source of the plant files that takes this already, so that a row that is not
+            known is added to it; empty: none does.
     """
 
     fields: Fields
@@ -116,10 +120,30 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A source with its units as a plant file has them, each at its area and line."""
+    """A source with its units as a plant file has them, each at its area and line. `known_as`: key
+    of the source of the plant files that the units are added to; empty: it is a new one."""
 
     fields: Fields
     units: Sequence[tuple[str, str, Fields]]
+    known_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSource:
+    """A source of the plant files, with the plant that says what is mapped of it."""
+
+    model: SourceModel
+    plant: Plant
+
+    @property
+    def key(self) -> str:
+        """`SourceModel.key`."""
+        return self.model.key
+
+    @classmethod
+    def of(cls, plants: Iterable[Plant]) -> list[KnownSource]:
+        """Those of some plants."""
+        return [cls(each, plant) for plant in plants for each in plant.sources]
 
 
 class Connector(Protocol):
@@ -136,7 +160,7 @@ class Connector(Protocol):
     def look(
         self,
         model: SourceModel,
-        known: Sequence[SourceModel],
+        known: Sequence[KnownSource],
         choose: Sequence[str],
         leave_out: Sequence[str],
         seconds: float,

@@ -11,7 +11,7 @@ from pathlib import Path
 from aurelian.model.plant import Plant
 from aurelian.model.plant_diff import compare_plants
 from aurelian.model.plant_edit import add_source, add_units
-from aurelian.model.plant_file import parse_plant, plant_files
+from aurelian.model.plant_file import PlantError, parse_plant, plant_files
 from aurelian.model.plant_new import new_plant
 
 Fields = Mapping[str, object]
@@ -63,10 +63,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class NewSource:
-    """A source with its units, each with the area and the line that it stands at."""
+    """A source with its units, each with the area and the line that it stands at. `known_as`: key
+    of the source of the plant files that gets them; empty: it is a new one."""
 
     fields: Fields
     units: Sequence[tuple[str, str, Fields]] = ()
+    known_as: str = ""
 
 
 def digest_of(data: bytes) -> str:
@@ -96,14 +98,20 @@ def fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:
 
 def plan_change(folder: Path, sources: Sequence[NewSource], place: Place) -> Change:
     """The plant file with new sources and their units, which may stand at several lines: the file
-    of the site that is named or the only one of the folder, else a new one. `place`: settled.
+    of the site that is named or the only one of the folder, else a new one; of a source that is
+    there the units alone are added. `place`: settled.
 
     Raises:
         PlantError: a file of the folder cannot be used, or the outcome could not.
         SeveralSites: it is not clear which file.
     """
     found = fitting(folder, place)
-    rest = [(each.fields, list(each.units)) for each in sources]
+    for each in sources:
+        site = each.known_as.rpartition("/")[0]
+        if site and (found is None or found[1].path != site):
+            said = f"{each.known_as} takes this already, so that its units stand in {site} alone"
+            raise PlantError(said)
+    rest = [(each.fields, list(each.units)) for each in sources if not each.known_as]
     if found is None:
         (fields, units), rest = rest[0], rest[1:]
         area, line, _ = units[0] if units else (place.area, place.line, None)
@@ -113,7 +121,7 @@ def plan_change(folder: Path, sources: Sequence[NewSource], place: Place) -> Cha
         path, before, text = new.path, None, new.after.decode()
         far = [unit for unit in units if unit[:2] != (area, line)]
     else:
-        path, far = found[0], []
+        path, far = found[0], [unit for each in sources if each.known_as for unit in each.units]
         before = path.read_bytes()
         text = before.decode()
     for fields, units in rest:

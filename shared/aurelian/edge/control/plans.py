@@ -31,7 +31,7 @@ from aurelian.runtime.safe_file import ChangedMeanwhileError, replace_file
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A change of a plant file. `secret`: where it names the look's password; None: it does not;
-    `keys`: of the new sources."""
+    `keys`: of the sources that it is about."""
 
     change: Change
     keys: Sequence[str]
@@ -118,7 +118,7 @@ class Plans:
                 # One for all sources of a look: it is one password.
                 secret = secret or self._secret(place, str(fields["id"]))
                 fields = kept.settled(fields, secret)
-            sources.append(NewSource(fields, _renamed(each, names)))
+            sources.append(NewSource(fields, _renamed(each, names), each.known_as))
         change = plan_change(folder, sources, place)
         self._check_all(change)
         keys = [f"{change.plant.path}/{each.fields['id']}" for each in sources]
