@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import typer
 
 from aurelian.edge.certificates import read_certificates, shown
+from aurelian.edge.control.connector import KnownSource
+from aurelian.edge.control.planning import at_site
 from aurelian.edge.globs import PatternError
 from aurelian.edge.ladder import Rung, Step
 from aurelian.edge.trust_store import TrustStore
@@ -30,7 +32,7 @@ from aurelian.local.connect_walk import (
 )
 from aurelian.local.terminal import give_up
 from aurelian.model.opcua_model import OpcuaSecurity
-from aurelian.model.plant_file import PlantError
+from aurelian.model.plant_file import PlantError, parse_plant, plant_files
 from aurelian.model.source_model import SourceModel
 from opcua_gateway.browse.discovery import Discovery
 from opcua_gateway.connect import preview as previews
@@ -38,6 +40,7 @@ from opcua_gateway.connect.found import settle_states, show_found
 from opcua_gateway.connect.ladder import climb
 from opcua_gateway.connect.looking import NothingChosen, look_into, units_of
 from opcua_gateway.connect.proposals import propose_signals
+from opcua_gateway.connect.there import There, what_is_there
 from opcua_gateway.session import SessionLost
 from opcua_gateway.settings import OpcuaGatewaySettings
 
@@ -117,23 +120,46 @@ def connect(
     walk.model = _model(url, name, user, password_file, policy)
     walk.climb()
     found, seen = walk.look(tuple(choose or ()), tuple(leave_out or ()), seconds)
+    target = plant or own_plant(status, folder)
+    there = _there(talk, found, walk.model, target)
     proposals = propose_signals(found, seen)
     show_found(talk, found, seen, proposals)
     proposals = settle_states(talk, proposals, states or ())
     try:
-        units = [(area, line, each) for each in units_of(found, walk.model, proposals)]
+        made = units_of(found, walk.model, proposals)
+        new = there.without(made, is_chosen=bool(choose))
+        units = [(area, line, each) for each in new]
     except ValueError as error:
         give_up(str(error), "choose others with --choose")
-    target = plant or own_plant(status, folder)
+    if not units:
+        give_up(
+            f"nothing is new here: {there.key} has it already",
+            "say --choose for further signals of it",
+        )
     fields = secrets.settled(walk.model.model_dump(mode="json", exclude_unset=True))
-    source = NewSource(fields, units)
     try:
         place, _ = settle_place(target, Place(company, site, time_zone, area, line), talk)
+        # Who names a source wants one, also at a server that is known.
+        source = NewSource(fields, units, "" if name else there.key)
+        source = at_site(source, f"{place.company}/{place.site}")
         change = plan_sources(target, [source], place)
     except PlantError as error:
         fix = f"another --name or --site, or correct the file: aurelian plant check {target}"
         give_up(str(error), fix, code=2)
     finish(talk, change, [source], secrets, status, folder, dry_run=dry_run)
+
+
+def _there(talk: Talk, found: Discovery, model: SourceModel, folder: Path) -> There:
+    """What the plant files have of the server already, which is told."""
+    try:
+        files = [parse_plant(each, each.read_bytes()) for each in plant_files(folder)]
+    except PlantError as error:
+        give_up(str(error), f"correct the file: aurelian plant check {folder}", code=2)
+    there = what_is_there(found, model, KnownSource.of(files))
+    for name, path in there.units.items():
+        talk.say(f"  {name}: connected already as {path}")
+        talk.tell({"known": name, "as": path})
+    return there
 
 
 class _Walk:

@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from aurelian.edge.applications import gateway_store
 from aurelian.edge.certificates import read_certificates, sha256_of
@@ -17,6 +16,7 @@ from aurelian.edge.control.connector import (
     Connector,
     Fields,
     FoundSource,
+    KnownSource,
     Look,
     NotPossible,
     Planned,
@@ -38,6 +38,7 @@ from opcua_gateway.connect.ladder import climb
 from opcua_gateway.connect.looking import Looked, NothingChosen, look_into, units_of
 from opcua_gateway.connect.preview import Seen
 from opcua_gateway.connect.proposals import propose_signals
+from opcua_gateway.connect.there import There, what_is_there
 from opcua_gateway.connect.watching import looked_into
 from opcua_gateway.security.endpoints import Endpoints
 from opcua_gateway.session import SessionLost
@@ -57,6 +58,7 @@ class _Found:
     model: SourceModel
     looked: Looked
     proposals: Mapping[Node, Proposal]
+    there: There
 
 
 class OpcuaConnector(Connector):
@@ -75,7 +77,7 @@ class OpcuaConnector(Connector):
     async def look(
         self,
         model: SourceModel,
-        known: Sequence[SourceModel],
+        known: Sequence[KnownSource],
         choose: Sequence[str],
         leave_out: Sequence[str],
         seconds: float,
@@ -116,10 +118,17 @@ class OpcuaConnector(Connector):
             raise NotPossible(
                 f"the look has no row {min(unknown)[:_MOST_TEXT]!r}", "take rows of this look"
             )
-        made = [(choice.area, choice.line, unit) for unit in units if unit["signals"]]
+        if known := choice.rows & found.there.addresses:
+            said = f"{min(known)[:_MOST_TEXT]} is connected already, by {found.there.key}"
+            raise NotPossible(said, "leave it out")
+        new = found.there.without(units, is_chosen=bool(choice.rows))
+        made = [(choice.area, choice.line, unit) for unit in new]
+        if not made and any(unit["signals"] for unit in units):
+            said = f"nothing is new here: {found.there.key} has it already"
+            raise NotPossible(said, "choose some rows, or look at another server")
         if not made:
             raise NotPossible("no signal is chosen", "choose some rows")
-        return [Planned(_fields_of(found.model), made)]
+        return [Planned(_fields_of(found.model), made, found.there.key)]
 
     async def dry_run(
         self, plant: Plant, model: SourceModel, seconds: float
@@ -175,18 +184,24 @@ class OpcuaConnector(Connector):
         )
 
 
-def _fill(look: Look, model: SourceModel, known: Sequence[SourceModel], looked: Looked) -> None:
+def _fill(look: Look, model: SourceModel, known: Sequence[KnownSource], looked: Looked) -> None:
     """Put what was found into a look."""
     proposals = propose_signals(looked.found, looked.seen)
+    there = what_is_there(looked.found, model, known)
     rows = [
         _row(each, looked.seen.get(each.variable.node.path), proposals.get(each.variable.node))
         for each in placed(looked.found, model)
     ]
+    rows = [_known(each, there) if each.id in there.addresses else each for each in rows]
     cut = f"; {looked.found.cut}" if looked.found.cut else ""
     said = f"an OPC UA server with {looked.found.seen} variables{cut}"
-    same = [each.key for each in known if each.kind == "opcua" and _is_same(each, model)]
-    look.more = _Found(model, looked, proposals)
-    look.sources = [FoundSource(_fields_of(model), said, rows, same[0] if same else "")]
+    look.more = _Found(model, looked, proposals, there)
+    look.sources = [FoundSource(_fields_of(model), said, rows, there.key)]
+
+
+def _known(row: Row, there: There) -> Row:
+    """A row that a plant file has already."""
+    return replace(row, question=None, known_as=there.units[row.unit])
 
 
 def _row(signal: Placed, seen: Seen | None, proposal: Proposal | None) -> Row:
@@ -235,16 +250,6 @@ def _wanted(signals: Sequence[dict[str, object]], choice: Choice) -> list[dict[s
 def _fields_of(model: SourceModel) -> Fields:
     fields: Fields = model.model_dump(mode="json", exclude_unset=True)
     return fields
-
-
-def _is_same(one: SourceModel, other: SourceModel) -> bool:
-    """Whether two sources are of one server, by their addresses."""
-
-    def address(url: str) -> tuple[str, int, str]:
-        parts = urlsplit(url)
-        return parts.hostname or "", parts.port or 4840, parts.path.rstrip("/")
-
-    return address(other.url) in {address(each) for each in (one.url, *one.redundant)}
 
 
 def _run(run: DryRun) -> Mapping[str, object]:

@@ -38,7 +38,7 @@ def failed(rows: list[dict[str, Any]]) -> dict[str, Any]:
 async def test_from_an_address_to_a_plant_file_that_keeps_what_stands_there(
     tmp_path: Path,
 ) -> None:
-    async with node_opcua(tmp_path, nodes=3, analog=1) as server:
+    async with node_opcua(tmp_path, nodes=4, analog=1) as server:
         code, rows, said = await connect(server.url, tmp_path, "--name", "press", "--dry-run")
         assert code == 0, said
         assert not (tmp_path / "plant").exists()
@@ -70,9 +70,21 @@ async def test_from_an_address_to_a_plant_file_that_keeps_what_stands_there(
 
         # The same name again is refused, and nothing is written.
         before = file.read_text()
-        code, rows, said = await connect(server.url, tmp_path, "--name", "oven")
+        more = ("--choose", "**/v3", "--choose", "**/v2")
+        code, rows, said = await connect(server.url, tmp_path, "--name", "oven", *more)
         assert code == 2 and "source 'oven' stands in more than one place" in said
         assert file.read_text() == before
+
+        # Nodes that are connected already are not taken a second time.
+        code, rows, said = await connect(server.url, tmp_path)
+        assert code == 1 and "nothing is new here: acme/works/press has it already" in said
+        assert file.read_text() == before
+        code, rows, said = await connect(server.url, tmp_path, *more)
+        assert code == 0, said
+        plant = load_plant(file)
+        assert [each.id for each in plant.sources] == ["press", "oven"]
+        addresses = [each.address for unit in plant.units() for each in unit.model.signals]
+        assert sorted(addresses) == [f"nsu={NAMESPACE};s=v{n}" for n in range(4)]
 
 
 async def test_a_certificate_is_trusted_by_its_fingerprint_alone(tmp_path: Path) -> None:

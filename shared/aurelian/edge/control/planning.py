@@ -71,6 +71,20 @@ class NewSource:
     known_as: str = ""
 
 
+def at_site(new: NewSource, site: str) -> NewSource:
+    """A source as the plant file of a site (`owner/site`) gets it. An OPC UA server whose known
+    source is of another site becomes a source here too; what a broker's takes belongs to its own
+    site alone, which `plan_change` says."""
+    of, _, name = new.known_as.rpartition("/")
+    if not of or new.fields["kind"] != "opcua":
+        return new
+    if of != site:
+        return replace(new, known_as="")
+    units = [(area, line, {**unit, "source": name}) for area, line, unit in new.units]
+    fields = {"id": name, "kind": "opcua", "url": new.fields["url"]}
+    return replace(new, fields=fields, units=units)
+
+
 def digest_of(data: bytes) -> str:
     """SHA-256 of a file's content."""
     return hashlib.sha256(data).hexdigest()

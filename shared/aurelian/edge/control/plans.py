@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aurelian.edge.control.connector import Choice, Connector, NotPossible, Planned
@@ -16,6 +16,7 @@ from aurelian.edge.control.planning import (
     NewSource,
     Place,
     SeveralSites,
+    at_site,
     digest_of,
     fitting,
     plan_change,
@@ -112,13 +113,15 @@ class Plans:
             self._check_new(folder, place)
         sources, secret = [], None
         names = _names_in(found[1] if found is not None else None)
+        site = f"{place.company}/{place.site}"
         for each in planned:
-            fields = dict(each.fields)
+            new = at_site(NewSource(each.fields, _renamed(each, names), each.known_as), site)
+            fields = dict(new.fields)
             if is_real and kept.names_password(fields):
                 # One for all sources of a look: it is one password.
                 secret = secret or self._secret(place, str(fields["id"]))
                 fields = kept.settled(fields, secret)
-            sources.append(NewSource(fields, _renamed(each, names), each.known_as))
+            sources.append(replace(new, fields=fields))
         change = plan_change(folder, sources, place)
         self._check_all(change)
         keys = [f"{change.plant.path}/{each.fields['id']}" for each in sources]
