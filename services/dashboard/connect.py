@@ -204,14 +204,18 @@ def connect_routes(connect: Connect, render: Renderer) -> APIRouter:
             )
         answers = [{"state": state.value, "text": text} for state, text in ANSWERS]
         assets = visitor.hub.plant.tree.assets.values()
-        sites = sorted({each.name for each in assets if each.level == "site"})
+        zones = {e.name: e.meaning.get("time_zone") for e in assets if e.level == "site"}
         return render.page(
             visitor.hub,
             "connect.html",
             request,
             now=now_ms(),
             why_not=why_not,
-            setup={"answers": answers, "sites": sites, "company": visitor.owner},
+            setup={
+                "answers": answers,
+                "sites": dict(sorted(zones.items())),
+                "company": visitor.owner,
+            },
         )
 
     @router.get("/connect/sources")

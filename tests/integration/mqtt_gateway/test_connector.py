@@ -15,7 +15,15 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
-from aurelian.edge.control.connector import Choice, FoundSource, Look, NotPossible, Planned, Row
+from aurelian.edge.control.connector import (
+    Choice,
+    FoundSource,
+    KnownSource,
+    Look,
+    NotPossible,
+    Planned,
+    Row,
+)
 from aurelian.edge.control.pinned import pin
 from aurelian.edge.ladder import Rung, Step, Verdict
 from aurelian.local.connect_walk import NewSource, Place, plan_sources
@@ -70,11 +78,12 @@ async def looked(
     connector: MqttConnector,
     model: SourceModel,
     *choose: str,
-    known: tuple[SourceModel, ...] = (),
+    known: tuple[Plant, ...] = (),
     leave_out: tuple[str, ...] = (),
     seconds: float = 1.2,
 ) -> Look:
-    found = [each async for each in connector.look(model, known, choose, leave_out, seconds)]
+    there = KnownSource.of(known)
+    found = [each async for each in connector.look(model, there, choose, leave_out, seconds)]
     assert len({id(each) for each in found}) == 1 and len(found) > 1
     return found[-1]
 
@@ -157,13 +166,21 @@ async def test_a_look_with_a_password_and_odd_json_becomes_a_file_that_its_trial
             of = by_then["signals"][path]  # type: ignore[index]
             assert of["value"] == 7 and of["samples"] > 3 and not of["rejects"]
 
-            again = await looked(
-                connector, model, f"{root}/#", known=tuple(plant.sources), seconds=0.6
-            )
-            known = [each for each in again.sources if each.known_as]
-            assert [each.known_as for each in known] == ["acme/north/broker"]
-            with pytest.raises(NotPossible, match="takes it already"):
-                connector.plan(again, Choice(frozenset({known[0].rows[0].id})))
+            again = await looked(connector, model, f"{root}/#", known=(plant,), seconds=0.6)
+            [source] = again.sources
+            assert source.known_as == "acme/north/broker"
+            assert PASSWORD not in repr(source.fields) and "password_file" not in source.fields
+            found = rows(source)
+            assert {each.unit: each.known_as for each in source.rows} == {
+                "oven": "acme/north/hall/line-1/oven", "Presse-7": "", "noise": "",
+            }  # fmt: skip
+            assert found["oven/vals.Zustand"].question is None
+            assert "without this signal" in found["oven/hdr.seq"].why[0]
+            with pytest.raises(NotPossible, match="oven is connected already, as acme"):
+                connector.plan(again, Choice(frozenset({found["oven/vals.Zustand"].id})))
+            [planned] = connector.plan(again, Choice())
+            assert planned.known_as == "acme/north/broker"
+            assert {str(unit["name"]) for _, _, unit in planned.units} == {"Presse-7", "noise"}
             with pytest.raises(NotPossible, match="has no row"):
                 connector.plan(again, Choice(frozenset({"no"})))
 

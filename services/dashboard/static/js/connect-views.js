@@ -40,22 +40,36 @@ const pairs = (print) => print.replaceAll(':', '').match(/.{1,4}/g)?.join(' ') ?
 export function rowsView(sources, chosen, states, answers, changed) {
   if (!sources.some((each) => each.rows.length)) return html`<p class="empty">Nothing was found that could be taken.</p>`;
   return sources.map((source) => html`
-    <h3>${source.said}</h3>
-    ${source.known_as ? html`<p class="muted">The plant files have it already, as ${source.known_as}.</p>` : html`
+    ${said(source.said)}
+    ${source.known_as ? html`<p class="muted">${source.rows.every((row) => row.known_as) ? 'Nothing is new of it.' : `What is new of it is added to ${source.known_as}.`}</p>` : nothing}
     <div class="scroll"><table class="stacks"><thead><tr><th>Take</th><th>Signal</th><th>Value</th><th>Taken for</th></tr></thead>
     <tbody>${source.rows.slice(0, SHOWN_ROWS).map((row) => rowView(row, chosen, states, answers, changed))}</tbody></table></div>
-    ${source.rows.length > SHOWN_ROWS ? html`<p class="muted">and ${source.rows.length - SHOWN_ROWS} more, which are taken too: an address with fewer, or aurelian connect with --choose, takes less.</p>` : nothing}`}`);
+    ${source.rows.length > SHOWN_ROWS ? html`<p class="muted">and ${source.rows.length - SHOWN_ROWS} more, which are taken too: an address with fewer, or aurelian connect with --choose, takes less.</p>` : nothing}`);
+}
+
+/** What a source is, and why it is thought so. */
+function said(text) {
+  const [name, ...why] = text.split('; ');
+  return html`<h3>${name}</h3>${why.length ? html`<p class="muted">${why.join('; ')}</p>` : nothing}`;
+}
+
+/** Rows that are taken where nobody says otherwise: those of machines that no plant file has. */
+export function freshRows(sources) {
+  return sources.flatMap((source) => {
+    const known = new Set(source.rows.filter((row) => row.known_as).map((row) => row.unit));
+    return source.rows.filter((row) => !known.has(row.unit)).map((row) => row.id);
+  });
 }
 
 function rowView(row, chosen, states, answers, changed) {
   const asked = row.question && !row.states;
   const value = row.value === null || row.value === undefined ? 'no value' : String(row.value).slice(0, 40);
   return html`<tr>
-    <td data-label="Take"><label class="tick"><input type="checkbox" .checked=${chosen.has(row.id)} aria-label=${`Take ${row.path}`}
+    <td data-label="Take"><label class="tick"><input type="checkbox" .checked=${chosen.has(row.id)} ?disabled=${Boolean(row.known_as)} aria-label=${`Take ${row.path}`}
       @change=${(event) => { event.target.checked ? chosen.add(row.id) : chosen.delete(row.id); changed(); }}></label></td>
     <td data-label="Signal" class="path">${row.path}</td>
     <td data-label="Value">${value} <span class="muted">${row.unit_of_measure}</span>${row.quality === 'good' ? nothing : html` <span class="muted">${row.quality}</span>`}</td>
-    <td data-label="Taken for" class="told"><span>${row.role === 'other' ? 'a value' : `${row.role.replaceAll('_', ' ')}${row.sureness === 'a guess' && !asked ? ', a guess, so not written' : ''}`}${row.why.length ? ':' : nothing}</span>
+    <td data-label="Taken for" class="told">${row.known_as ? html`<span>connected already as ${row.known_as}</span> ` : html`<span>${row.role === 'other' ? 'a value' : `${row.role.replaceAll('_', ' ')}${row.sureness === 'a guess' && !asked ? ', a guess, so not written' : ''}`}${row.why.length ? ':' : nothing}</span>`}
       ${row.why.length ? html` <span class="muted">${row.why.join('; ')}</span>` : nothing}
       ${asked ? html`<label class="asked">${row.question.text}
         <select @change=${(event) => { states[row.id] = event.target.value; changed(); }}>
@@ -64,15 +78,17 @@ function rowView(row, chosen, states, answers, changed) {
         </select></label>` : nothing}</td></tr>`;
 }
 
-/** Site, area, line; what a new site needs. */
-export function placeView(place, sites, company, next, waits) {
+/** Site, area, line; what a new site needs. `zones`: of the sites that are known, by name. */
+export function placeView(place, zones, company, next, waits, changed) {
+  const known = zones[place.site];
   const field = (name, word, hint = '') => html`<label>${word} <input .value=${place[name]} placeholder=${hint} required pattern="[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}"
-    @input=${(event) => (place[name] = event.target.value.trim())} list=${name === 'site' ? 'sites' : nothing}></label>`;
+    @input=${(event) => { place[name] = event.target.value.trim(); changed(); }} list=${name === 'site' ? 'sites' : nothing}></label>`;
   return html`<form class="address" @submit=${(event) => { event.preventDefault(); next(); }}>
-    <datalist id="sites">${sites.map((each) => html`<option value=${each}></option>`)}</datalist>
+    <datalist id="sites">${Object.keys(zones).map((each) => html`<option value=${each}></option>`)}</datalist>
     <p class="muted">Company ${company}</p>
     ${field('site', 'Site', 'works')}${field('area', 'Area')}${field('line', 'Line')}
-    <label>Time zone of a new site <input .value=${place.time_zone} required @input=${(event) => (place.time_zone = event.target.value.trim())}></label>
+    ${known ? html`<p class="muted">Time zone of ${place.site}: ${known}</p>` : html`
+    <label>Time zone of a new site <input .value=${place.time_zone} required @input=${(event) => { place.time_zone = event.target.value.trim(); changed(); }}></label>`}
     <button ?disabled=${waits}>Show what changes</button></form>`;
 }
 

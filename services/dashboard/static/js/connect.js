@@ -1,9 +1,11 @@
 // The page Connect: from an address to a live machine, over the gateways' control APIs (connect.py passes on).
 import { LitElement, html, nothing } from 'lit';
 import { ask, lines } from '/static/js/ask.js';
-import { changeView, ladderView, placeView, rowsView, runView } from '/static/js/connect-views.js';
+import { changeView, freshRows, ladderView, placeView, rowsView, runView } from '/static/js/connect-views.js';
 
 const { answers, sites, company } = JSON.parse(document.getElementById('connect-setup').textContent);
+const names = Object.keys(sites);
+const zones = new Set(Object.values(sites));
 const LIVE_WITHIN = 90_000;
 const SECURED_ONLY = 'E1308';
 const UNKNOWN_CERTIFICATE = new Set(['E1401', 'E1402', 'E1451', 'E1452']);
@@ -15,7 +17,7 @@ class ConnectMachine extends LitElement {
   constructor() {
     super();
     this.source = { kind: 'opcua', url: '' };
-    this.place = { site: sites.length === 1 ? sites[0] : '', time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone, area: 'hall', line: 'line-1' };
+    this.place = { site: names.length === 1 ? names[0] : '', time_zone: (zones.size === 1 && [...zones][0]) || Intl.DateTimeFormat().resolvedOptions().timeZone, area: 'hall', line: 'line-1' };
     this.start();
   }
 
@@ -69,8 +71,7 @@ class ConnectMachine extends LitElement {
       this.requestUpdate();
     }
     this.progress = '';
-    const fresh = (this.look?.sources ?? []).filter((each) => !each.known_as);
-    this.chosen = new Set(fresh.flatMap((each) => each.rows.map((row) => row.id)));
+    this.chosen = new Set(freshRows(this.look?.sources ?? []));
   }
 
   /** Mend what is in the way, and go up again. */
@@ -123,6 +124,12 @@ class ConnectMachine extends LitElement {
   keyOf(id) {
     const row = this.look.sources.flatMap((each) => each.rows).find((each) => each.id === id);
     return String(row.question.key ?? row.question.value);
+  }
+
+  /** What was planned is of another choice by now. */
+  unplan() {
+    this.plan = this.run = this.live = undefined;
+    this.requestUpdate();
   }
 
   makePlan() {
@@ -203,13 +210,13 @@ class ConnectMachine extends LitElement {
     return html`
       <section aria-labelledby="step-1"><h2 id="step-1">1 Is it reached?</h2>${this.form()}${ladderView(this.steps, (step) => this.wayOut(step), Boolean(this.busy))}</section>
       ${this.look ? html`<section aria-labelledby="step-2"><h2 id="step-2">2 What does it have?</h2>
-        ${rowsView(this.look.sources, this.chosen, this.states, answers, () => { this.plan = this.run = this.live = undefined; this.requestUpdate(); })}</section>
+        ${rowsView(this.look.sources, this.chosen, this.states, answers, () => this.unplan())}</section>
       <section aria-labelledby="step-3"><h2 id="step-3">3 Where does it stand?</h2>
-        ${placeView(this.place, sites, company, () => this.makePlan(), !this.chosen.size || Boolean(this.busy))}</section>` : nothing}
+        ${placeView(this.place, sites, company, () => this.makePlan(), !this.chosen.size || Boolean(this.busy), () => this.unplan())}</section>` : nothing}
       ${this.plan ? html`<section aria-labelledby="step-4"><h2 id="step-4">4 Go live</h2>
         ${changeView(this.plan)}
-        <p class="ranges"><button class="first" ?disabled=${Boolean(this.busy)} @click=${() => this.write()}>Write it and go live</button>
-          <button ?disabled=${Boolean(this.busy)} @click=${() => this.tryOut()}>Try it for 20 s first</button></p>
+        <p class="ranges"><button class="first" ?disabled=${Boolean(this.busy || this.live)} @click=${() => this.write()}>Write it and go live</button>
+          <button ?disabled=${Boolean(this.busy || this.live)} @click=${() => this.tryOut()}>Try it for 20 s first</button></p>
         ${runView(this.run)}</section>` : nothing}
       <div role="status">
         ${this.busy ? html`<p class="doing">${this.progress || this.busy}</p>` : nothing}
