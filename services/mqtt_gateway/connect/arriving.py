@@ -16,6 +16,7 @@ from aurelian.model.plant import Plant
 from aurelian.model.sample import Flag
 from aurelian.model.source_model import SourceModel
 from mqtt_gateway.connect.clock import NotedTimes, Stamp
+from mqtt_gateway.connect.formats import Mixture
 from mqtt_gateway.mapping import printable
 from mqtt_gateway.message_map import MessageMap
 from mqtt_gateway.packets import Arrived
@@ -79,10 +80,14 @@ class PlainArrivals:
     Attributes:
         heard: what came.
         stamps: the times that new messages said.
+        is_open: the source says of no topic how its payloads are written (`names_no_payload`), so
+            that those alone count as bad that are of another kind than others of their topic.
     """
 
     def __init__(self, plant: Plant, model: SourceModel, settings: MqttGatewaySettings) -> None:
         self.heard = Heard()
+        self.is_open = names_no_payload(model)
+        self._mixed: dict[str, Mixture] = {}
         self._map = MessageMap(
             plant,
             model,
@@ -120,10 +125,32 @@ class PlainArrivals:
                 continue
             self.heard.note(topic, retained=each.retained)
             self.heard.values += len(mapped.readings)
-            if mapped.rejects:
+            if self.is_open:
+                self._judge(topic, each.payload)
+            elif mapped.rejects:
                 self.heard.refuse(topic, mapped.rejects[0].reason)
             elif not mapped.readings and not mapped.said:
                 self.heard.empty = self.heard.empty or topic
+
+    def _judge(self, topic: str, payload: bytes) -> None:
+        """Note a message whose payload may be written in any way."""
+        if topic not in self._mixed and len(self._mixed) >= _MOST_TOPICS:
+            return
+        of = self._mixed.setdefault(topic, Mixture())
+        was_one, unread = of.is_one, of.unread
+        of.take(payload)
+        if of.is_one:
+            for _ in range(of.unread - (unread if was_one else 0)):
+                self.heard.refuse(topic, of.reason)
+
+
+def names_no_payload(model: SourceModel) -> bool:
+    """Whether a source only says what to listen to: filters without places, as a look has them, and
+    no plant file has it."""
+    return "/" not in model.key and all(
+        "{" not in each.topic and "payload" not in each.model_fields_set and bool(each.topic)
+        for each in model.subscriptions
+    )
 
 
 class SparkplugArrivals:

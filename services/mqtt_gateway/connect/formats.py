@@ -3,7 +3,7 @@ is tried. Pure; used by the ladder, the tree of topics and the proposals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -46,12 +46,48 @@ class Guess(NamedTuple):
         payload: as the plant file names it; `sparkplug`: a kind of source of its own.
         why: for people.
         topic: the product's own, with places; empty: it has none.
+        wrong: what cannot be read so, one sentence; empty: all can.
     """
 
     payload: str
     why: str
     sureness: Sureness
     topic: str = ""
+    wrong: str = ""
+
+
+@dataclass(slots=True)
+class Mixture:
+    """How many payloads of a topic are JSON with members, and how many no JSON at all; `reason`: of
+    the first of those."""
+
+    members: int = 0
+    unread: int = 0
+    reason: str = ""
+
+    def take(self, payload: bytes) -> None:
+        """Count one."""
+        try:
+            content = parse_json(payload)
+        except Unreadable as error:
+            self.unread += 1
+            self.reason = self.reason or str(error)
+        else:
+            self.members += isinstance(content, dict | list)
+
+    @property
+    def is_one(self) -> bool:
+        """Whether some can be read and some cannot, as no payload of one kind can."""
+        return bool(self.members and self.unread)
+
+
+def mixture_of(payloads: Iterable[bytes]) -> Mixture:
+    """That of some payloads; empty ones do not count."""
+    mixture = Mixture()
+    for each in payloads:
+        if each:
+            mixture.take(each)
+    return mixture
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +115,7 @@ def guess(topic: str, payloads: Sequence[bytes]) -> list[Guess]:
     if (found := parse_topic(topic)) is not None and _all(read_payload, some, UnreadablePayload):
         why = f"its topic is Sparkplug's ({found.kind} of {'/'.join(found.edge)}), and so is it"
         return [Guess(SPARKPLUG, why, Sureness.CERTAIN)]
-    return [*_products(topic, some), *_by_content(topic, some)]
+    return [*_products(topic, some), *(_by_mixture(payloads) or _by_content(topic, some))]
 
 
 def _products(topic: str, some: Sequence[bytes]) -> Iterator[Guess]:
@@ -143,6 +179,16 @@ def _by_content(topic: str, some: Sequence[bytes]) -> Iterator[Guess]:
         yield Guess("bare", "it is a plain text", Sureness.LIKELY)
         return
     yield from _of_bytes(topic, some)
+
+
+def _by_mixture(payloads: Sequence[bytes]) -> list[Guess]:
+    """JSON, where some are and some are not: read as text it would all be lost."""
+    mixture = mixture_of(payloads)
+    if not mixture.is_one:
+        return []
+    count = mixture.members + mixture.unread
+    wrong = f"{mixture.unread} of {count} payloads cannot be read ({mixture.reason})"
+    return [Guess("json", "most is JSON, or some", Sureness.GUESS, wrong=wrong)]
 
 
 def _of_json(topic: str, some: Sequence[bytes], contents: Sequence[object]) -> Iterator[Guess]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from aurelian.edge.ladder import Rung, Step, Verdict
 from aurelian.edge.names import readable
@@ -54,20 +55,43 @@ async def plain_steps(
         batch = await talk.take(min(_TAKE_S, listen_s))
         arrivals.take(batch.messages)
         last = batch.messages[-20:] or last
-        is_clear = heard.values and not heard.bad_count
+        is_clear = (heard.values or arrivals.is_open) and not heard.bad_count
         if now > _ENOUGH_AFTER_S and is_clear and heard.messages - heard.kept >= _ENOUGH:
             break
     seconds = time.monotonic() - began
     if not heard.messages:
         yield await _of_nothing(talk, model, filters, seconds)
         return
-    step = _of_plain(heard, model, last, seconds)
+    step = _of_plain(heard, model, last, seconds, is_open=arrivals.is_open)
     yield step
     if not step.ends:
         yield judge_clock(arrivals.stamps, model, zones)
 
 
-def _of_plain(heard: Heard, model: SourceModel, last: Sequence[Arrived], seconds: float) -> Step:
+def mixed_step(heard: Heard, seconds: float, facts: Mapping[str, str]) -> Step:
+    """The step where some messages of a topic can be read and others cannot. `heard`: some are
+    bad."""
+    topic, what = next(iter(heard.bad.items()))
+    filled = {
+        "messages": heard.messages,
+        "topic": readable(topic, 200),
+        "what": readable(what, 200),
+    }
+    step = step_of(
+        "E1755",
+        verdict=Verdict.WARNING,
+        seconds=seconds,
+        facts=facts,
+        bad=heard.bad_count,
+        filled=filled,
+    )
+    fix = "others of that topic are JSON, and these are rejected: let the machine send one kind"
+    return replace(step, fix=fix)
+
+
+def _of_plain(
+    heard: Heard, model: SourceModel, last: Sequence[Arrived], seconds: float, *, is_open: bool
+) -> Step:
     facts = {
         "messages": str(heard.messages),
         "kept": str(heard.kept),
@@ -76,6 +100,8 @@ def _of_plain(heard: Heard, model: SourceModel, last: Sequence[Arrived], seconds
         "topics": " ".join(readable(each, 200) for each in list(heard.topics)[:20]),
     }
     filled: dict[str, object] = {"messages": heard.messages, "seconds": f"{seconds:.0f}"}
+    if is_open and heard.bad_count:
+        return mixed_step(heard, seconds, facts)
     if heard.bad_count:
         topic, what = next(iter(heard.bad.items()))
         filled |= {"what": readable(what, 200), "topic": readable(topic, 200)}
@@ -94,17 +120,16 @@ def _of_plain(heard: Heard, model: SourceModel, last: Sequence[Arrived], seconds
             bad=heard.bad_count,
             filled=filled,
         )
-    if not heard.values and heard.empty:
+    if not is_open and not heard.values and heard.empty:
         topic = readable(heard.empty, 200)
         return step_of("E1757", seconds=seconds, facts=facts, topic=topic, filled=filled)
     if heard.kept == heard.messages:
         return step_of(
             "E1756", verdict=Verdict.WARNING, seconds=seconds, facts=facts, filled=filled
         )
-    said = (
-        f"{heard.messages} messages with {heard.values} values came in {seconds:.0f} s, of "
-        f"{listed(heard.topics)}"
-    )
+    with_values = "" if is_open else f" with {heard.values} values"
+    said = f"{heard.messages} messages{with_values} came in {seconds:.0f} s, of "
+    said += listed(heard.topics)
     return passed(Rung.VALUES, said, seconds, facts)
 
 

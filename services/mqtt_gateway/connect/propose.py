@@ -69,6 +69,7 @@ def propose(
     entries: dict[str, list[str]] = {}
     left_out: dict[str, str] = {}
     why: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     by_shape: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     for topic, seen in sightings.topics.items():
         if takers.take(topic):
@@ -85,6 +86,8 @@ def propose(
             why[fits[0].payload] = fits[0].why
         elif fits[0].payload != SPARKPLUG and not topic.startswith("spBv1.0/STATE/"):
             levels = topic.split("/")
+            if fits[0].wrong:
+                wrong[topic] = f"{topic}: {fits[0].wrong}"
             by_shape[fits[0].payload, levels[0], len(levels)].append(topic)
     made: list[tuple[TopicModel, list[str], str]] = [
         (TopicModel.model_validate({"payload": payload}), topics, why[payload])
@@ -95,6 +98,7 @@ def propose(
     }
     for (payload, _, _), topics in by_shape.items():
         text, reason = template_of(topics, bare=payload == "bare")
+        reason += "".join(f"; {wrong[each]}" for each in topics if each in wrong)
         fields = {"topic": text} | ({} if payload == "json" else {"payload": payload})
         entry = TopicModel.model_validate(fields)
         # Machines that are the first level come one by one, and a filter stands once in a source.

@@ -17,9 +17,11 @@ from aurelian.local.connect_secrets import Secrets
 from aurelian.local.connect_walk import Talk, checked_source
 from aurelian.local.terminal import give_up
 from aurelian.model.source_model import SourceModel, is_secure
-from mqtt_gateway.connect.arriving import listed
+from mqtt_gateway.connect.arriving import Heard, listed
 from mqtt_gateway.connect.causes import passed
+from mqtt_gateway.connect.formats import mixture_of
 from mqtt_gateway.connect.ladder import climb
+from mqtt_gateway.connect.listening import mixed_step
 from mqtt_gateway.connect.look import look
 from mqtt_gateway.connect.sightings import Sightings
 from mqtt_gateway.opening import ConnectionLost
@@ -148,7 +150,7 @@ class Walk:
             give_up("it comes seldom: something came just now", "the same with more --seconds")
         said = f"{found.messages} messages came of {listed(own)}"
         facts = {"messages": str(found.messages), "topics": str(len(own))}
-        talk.step(passed(Rung.VALUES, said, seconds, facts))
+        talk.step(_mixed(found, seconds, facts) or passed(Rung.VALUES, said, seconds, facts))
         if found.left_out:
             said = f"more than {len(found.topics)} topics: {found.left_out} messages are left out"
             talk.say(f"  {said}; name fewer with --topic")
@@ -276,6 +278,17 @@ class Walk:
     def _tls(self) -> dict[str, object]:
         found = self.base.get("tls")
         return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _mixed(found: Sightings, seconds: float, facts: Mapping[str, str]) -> Step | None:
+    """The step where some of a topic's messages can be read and others cannot, as the ladder has
+    it; None: of none."""
+    heard = Heard(messages=found.messages)
+    for topic, seen in found.topics.items():
+        mixture = mixture_of(each.payload for each in seen.samples)
+        for _ in range(mixture.unread if mixture.is_one else 0):
+            heard.refuse(topic, mixture.reason)
+    return mixed_step(heard, seconds, facts) if heard.bad_count else None
 
 
 def checked(fields: Mapping[str, object]) -> SourceModel:

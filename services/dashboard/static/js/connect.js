@@ -31,7 +31,7 @@ class ConnectMachine extends LitElement {
     this.problem = this.look = this.plan = this.run = this.live = undefined;
     this.chosen = new Set();
     this.states = {};
-    this.progress = '';
+    this.progress = this.heard = '';
   }
 
   /** One thing at a time; whatever goes wrong is shown with what to do about it. */
@@ -70,6 +70,7 @@ class ConnectMachine extends LitElement {
       if (said.look) this.look = said;
       this.requestUpdate();
     }
+    this.heard = this.progress;
     this.progress = '';
     this.chosen = new Set(freshRows(this.look?.sources ?? []));
   }
@@ -210,6 +211,7 @@ class ConnectMachine extends LitElement {
     return html`
       <section aria-labelledby="step-1"><h2 id="step-1">1 Is it reached?</h2>${this.form()}${ladderView(this.steps, (step) => this.wayOut(step), Boolean(this.busy))}</section>
       ${this.look ? html`<section aria-labelledby="step-2"><h2 id="step-2">2 What does it have?</h2>
+        ${this.heard ? html`<p class="muted">${this.heard}</p>` : nothing}
         ${rowsView(this.look.sources, this.chosen, this.states, answers, () => this.unplan())}</section>
       <section aria-labelledby="step-3"><h2 id="step-3">3 Where does it stand?</h2>
         ${placeView(this.place, sites, company, () => this.makePlan(), !this.chosen.size || Boolean(this.busy), () => this.unplan())}</section>` : nothing}
