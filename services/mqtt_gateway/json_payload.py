@@ -99,6 +99,7 @@ def read_members(
     texts: bool = False,
     stream: str = "",
     received_at: int | None = None,
+    time_member: str = "",
 ) -> list[Field | Broken]:
     """Read all values of a payload.
 
@@ -119,6 +120,8 @@ def read_members(
         texts: take a payload that is no JSON as a bare text.
         stream: what the clock's order belongs to, say the topic.
         received_at: microseconds since 1970, for times that could be in the future.
+        time_member: a further member that carries the time of the whole payload, `a.b` where it
+            stands deeper; a value too where it is declared.
 
     Raises:
         Unreadable: not UTF-8, not JSON, or nested too deeply.
@@ -130,7 +133,12 @@ def read_members(
             return [Field("", error.text, ValueType.TEXT, None)]
         raise
     return read_content(
-        content, declared=declared, times=times, stream=stream, received_at=received_at
+        content,
+        declared=declared,
+        times=times,
+        stream=stream,
+        received_at=received_at,
+        time_member=time_member,
     )
 
 
@@ -141,6 +149,7 @@ def read_content(
     times: Times,
     stream: str = "",
     received_at: int | None = None,
+    time_member: str = "",
 ) -> list[Field | Broken]:
     """Read all values of what a payload was parsed to, as `read_members` does.
 
@@ -149,8 +158,11 @@ def read_content(
     """
     known = declared if isinstance(declared, Mapping) else dict.fromkeys(declared, ValueType.NULL)
     reader = _Reader(known, times, stream, received_at)
+    about = _About()
+    if time_member and isinstance(content, dict):
+        content, about = reader.timed(content, time_member)
     try:
-        return list(reader.read("", content, _About(), 0))
+        return list(reader.read("", content, about, 0))
     except RecursionError as error:
         raise Unreadable("nested too deeply") from error
 
@@ -220,6 +232,10 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
+def _without(content: dict[str, object], name: str) -> dict[str, object]:
+    return {key: each for key, each in content.items() if key != name}
+
+
 def _integer(digits: str) -> object:
     return int(digits) if len(digits) <= _MAX_DIGITS else _TooLong(digits)
 
@@ -232,6 +248,24 @@ class _Reader:
     times: Times
     stream: str
     received_at: int | None
+
+    def timed(self, content: dict[str, object], name: str) -> tuple[dict[str, object], _About]:
+        """An object without the member that says its time, and what that says."""
+        first, _, rest = name.partition(".")
+        whole = name if name in content else first
+        inner = content.get(whole)
+        if whole != name and isinstance(inner, dict) and rest in inner:
+            found = inner[rest]
+            left: dict[str, object] = {key: each for key, each in inner.items() if key != rest}
+            shorter = {**content, whole: left} if left else _without(content, whole)
+        elif whole == name and name in content:
+            found, shorter = inner, _without(content, name)
+        else:
+            return content, _About()
+        if isinstance(found, _Repeated):
+            return content, _About()
+        time, flags = self.times.read(found, f"{self.stream}\0", self.received_at)
+        return content if name in self.declared else shorter, _About(time, 0, flags)
 
     def read(
         self, name: str, content: object, about: _About, depth: int

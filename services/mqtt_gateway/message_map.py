@@ -92,10 +92,10 @@ class MessageMap:
         return self.only_unit if name is None else name
 
     def json_place(self, topic: str) -> tuple[str, str] | None:
-        """Unit and signal (empty: it names none) of a topic with a payload of plain JSON; None:
-        another one."""
+        """Unit and signal (empty: it names none) of a topic with a payload of plain JSON whose
+        times have the usual names; None: another one."""
         found = self.find(topic)
-        if found is None or found[0].entry.payload != "json":
+        if found is None or found[0].entry.payload != "json" or found[0].entry.time_member:
             return None
         return self.unit_name(*found), found[1].get("signal", "")
 

@@ -17,6 +17,7 @@ from aurelian.model.sample import Flag
 from aurelian.model.source_model import SourceModel
 from mqtt_gateway.connect.clock import NotedTimes, Stamp
 from mqtt_gateway.connect.formats import Mixture
+from mqtt_gateway.connect.time_member import TimeMembers
 from mqtt_gateway.mapping import printable
 from mqtt_gateway.message_map import MessageMap
 from mqtt_gateway.packets import Arrived
@@ -88,6 +89,7 @@ class PlainArrivals:
         self.heard = Heard()
         self.is_open = names_no_payload(model)
         self._mixed: dict[str, Mixture] = {}
+        self._members = TimeMembers()
         self._map = MessageMap(
             plant,
             model,
@@ -105,7 +107,7 @@ class PlainArrivals:
     @property
     def stamps(self) -> Sequence[Stamp]:
         """See the class."""
-        return self._times.stamps
+        return self._times.stamps or self._members.stamps
 
     def take(self, messages: Iterable[Arrived]) -> None:
         """Count and read them."""
@@ -127,6 +129,8 @@ class PlainArrivals:
             self.heard.values += len(mapped.readings)
             if self.is_open:
                 self._judge(topic, each.payload)
+                if not each.retained:
+                    self._members.take(topic, each.payload, each.at)
             elif mapped.rejects:
                 self.heard.refuse(topic, mapped.rejects[0].reason)
             elif not mapped.readings and not mapped.said:

@@ -27,6 +27,7 @@ from mqtt_gateway.connect.proposed import (
     unit_of,
 )
 from mqtt_gateway.connect.sightings import Machine, Sighting, Sightings
+from mqtt_gateway.connect.time_member import TimeMembers
 from mqtt_gateway.connect.topic_shape import template_of
 from mqtt_gateway.json_payload import UNIT_KEYS, Broken, Unreadable
 from mqtt_gateway.payloads.contract import Message
@@ -110,11 +111,31 @@ def propose(
         else:
             said = "topics of this shape bring something else already; describe them by hand"
             left_out |= dict.fromkeys(topics, said)
+    made = [_with_time(entry, topics, why, sightings.topics) for entry, topics, why in made]
     machines = {key: each for key, each in sightings.machines.items() if not takers.of(*key)}
     sources = _plain_sources(made, sightings.topics, base, site, zones)
     sources += _sparkplug_sources(machines, base, number=len(sources))
     sources += _known_sources(takers, sightings, left_out)
     return Proposals(tuple(_writable(each, left_out) for each in sources), left_out)
+
+
+def _with_time(
+    entry: TopicModel, topics: list[str], why: str, seen: Mapping[str, Sighting]
+) -> tuple[TopicModel, list[str], str]:
+    """An entry with the member that says its payloads' time, where one does by a name of its
+    own."""
+    if entry.payload not in ("json", "cbor"):
+        return entry, topics, why
+    members = TimeMembers()
+    for topic in topics:
+        for each in seen[topic].samples:
+            if not each.retained:
+                members.take(topic, each.payload, each.at)
+    if not (name := members.found):
+        return entry, topics, why
+    fields = {**_fields_of(entry), "time_member": name}
+    said = f"{why}; its member {name} is always a time near now, so it says when values were"
+    return TopicModel.model_validate(fields), topics, said
 
 
 def _writable(source: ProposedSource, left_out: dict[str, str]) -> ProposedSource:
@@ -191,6 +212,11 @@ def _plain_sources(
         model = SourceModel.model_validate(fields)
         units, times = _units_of(group, seen, model, site)
         clock = judge_clock(times.stamps, model, zones)
+        local = [each for each in times.stamps if each.is_local]
+        if 0 < len(local) < len(times.stamps) and "time_zone" not in clock.facts:
+            # Other machines' UTC hides that these are of a zone, which counts for them alone.
+            of_local = judge_clock(local, model, zones)
+            clock = of_local if "time_zone" in of_local.facts else clock
         for name in ("time_zone", "time_unit"):
             if name in clock.facts:
                 fields[name] = clock.facts[name]

@@ -38,6 +38,7 @@ def decode(message: Message, context: Context) -> Sequence[Part]:
         times=context.times,
         stream=message.topic,
         received_at=context.received_at,
+        time_member=context.entry.time_member,
     )
     return (Part(under(prefix, members)),)
 

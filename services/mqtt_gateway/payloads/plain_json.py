@@ -26,6 +26,7 @@ def read_below(message: Message, context: Context, prefix: str) -> Sequence[Part
         texts=declared.get(prefix or "value") is ValueType.TEXT,
         stream=message.topic,
         received_at=context.received_at,
+        time_member=context.entry.time_member,
     )
     return (Part(under(prefix, members)),)
 

@@ -124,12 +124,15 @@ class TopicModel(PlantPart):
     Attributes:
         topic: filter with places; empty: those that the product fixes.
         payload: how its payloads are written.
+        time_member: json and cbor: the member that says a payload's time, `a.b` where it stands
+            deeper, beside those whose names say so.
         layout: raw: the numbers of a payload.
         protobuf: protobuf: what a payload is.
     """
 
     topic: str = ""
     payload: PayloadName = "json"
+    time_member: str = ""
     layout: tuple[RawField, ...] = ()
     protobuf: ProtobufModel | None = None
 
@@ -159,6 +162,8 @@ class TopicModel(PlantPart):
         """What is missing or too much; empty: nothing."""
         if not self.topic and self.payload not in USUAL_TOPICS:
             return f"payload {self.payload} needs a `topic`; say plant/{{unit}}/state"
+        if self.time_member and self.payload not in ("json", "cbor"):
+            return f"`time_member` is there for json and cbor only, not for {self.payload}"
         if bool(self.layout) != (self.payload == "raw"):
             return (
                 "payload raw needs a `layout`: [{name: force, type: float32, offset: 0}]"
@@ -256,7 +261,15 @@ class PlainMqtt(TopicModel):
         return "/".join((*(levels[each] for each in self.unit_levels), address or name))
 
 
-_OF_ONE = {"topic", "payload", "layout", "protobuf"}
+_OF_ONE = {"topic", "payload", "time_member", "layout", "protobuf"}
 
-OF_PLAIN_MQTT = ("payload", "layout", "protobuf", "topics", "share", "time_unit")
+OF_PLAIN_MQTT = (
+    "payload",
+    "time_member",
+    "layout",
+    "protobuf",
+    "topics",
+    "share",
+    "time_unit",
+)
 """Fields that other kinds of sources do not have."""
