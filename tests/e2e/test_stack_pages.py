@@ -160,6 +160,8 @@ async def test_from_an_address_to_a_live_machine_and_back(stack: Stack, tmp_path
         page.on("request", lambda r: r.url.endswith("/write") and looked.set_result(r.url))
         await page.get_by_role("button", name="Write it and go live").click()
         await expect(page.get_by_text("See it on the plant page")).to_be_visible(timeout=90_000)
+        await expect(page.get_by_role("button", name="Write it and go live")).to_be_disabled()
+        await nothing_is_taken_twice(page)
         assert not wrong
         await chromium.close()
         file = Path(str(stack.status["own_plant"])) / f"{SITE}.yaml"
@@ -169,6 +171,20 @@ async def test_from_an_address_to_a_live_machine_and_back(stack: Stack, tmp_path
         finally:
             file.unlink()
         await until(lambda: sources_of(stack, "pilot-a", SOURCE) == [], "nothing of it", 30)
+
+
+async def nothing_is_taken_twice(page: Page) -> None:
+    """The same server again: what is connected is shown, and cannot be ticked."""
+    await page.get_by_role("button", name="Connect", exact=True).click()
+    known = page.get_by_text(f"connected already as pilot-a/{SITE}/hall/line-1/")
+    await expect(known).to_have_count(2, timeout=40_000)
+    ticks = page.locator("connect-machine tbody input[type=checkbox]")
+    for n in range(2):
+        await expect(ticks.nth(n)).to_be_disabled()
+        await expect(ticks.nth(n)).not_to_be_checked()
+    await expect(page.get_by_role("button", name="Show what changes")).to_be_disabled()
+    await page.get_by_label("Site", exact=True).fill("north")
+    await expect(page.get_by_text("Time zone of north: ")).to_be_visible()
 
 
 async def fits_every_screen(page: Page) -> None:

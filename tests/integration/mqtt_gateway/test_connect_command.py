@@ -128,6 +128,38 @@ def test_from_a_host_and_a_port_to_a_plant_file(broker: SecuredMosquitto, tmp_pa
     assert [each.name for each in node.signals] == ["Force"]
     assert sum("written" in each for each in said) == 2
 
+    # The same broker again: nothing of it is stored twice.
+    before = plant_of(tmp_path)
+    done = connect(tmp_path, f"mqtt://127.0.0.1:{broker.port['plain']}", "--yes", "--json", *_NEW)
+    assert done.exit_code == 1 and "nothing is new here" in done.output, done.output
+    known = {each["known"]: each["as"] for each in rows(done) if "known" in each}
+    assert known.keys() == units.keys()
+    assert known["press"] == "acme/north/hall/line-1/press"
+    assert plant_of(tmp_path) == before
+
+
+def test_a_new_machine_joins_those_that_are_connected(
+    broker: SecuredMosquitto, tmp_path: Path
+) -> None:
+    """One of a topic that is taken, and one of another topic."""
+    port = broker.port["plain"]
+    url = f"127.0.0.1:{port}"
+    done = connect(tmp_path, url, "--yes", "--topic", "works/press/#", "--topic", "new/#", *_NEW)
+    assert done.exit_code == 0, done.output
+    file = next((tmp_path / "plant").glob("*.yaml"))
+    file.write_text(file.read_text().replace("works/press/state", "works/{unit}/state"))
+    (unit,) = plant_of(tmp_path).units()
+    file.write_text(file.read_text().replace(f"name: {unit.model.name}", "name: press"))
+    topics = ("--topic", "works/#", "--topic", "scale/#")
+    done = connect(tmp_path, url, "--yes", *topics)
+    assert done.exit_code == 0, done.output
+    assert "unit press: connected already as acme/north/hall/line-1/press" in done.output
+    plant = plant_of(tmp_path)
+    first, second = (each.id for each in plant.sources)
+    assert {each.model.name: each.model.source for each in plant.units()} == {
+        "press": first, "oven": first, "north": second,
+    }  # fmt: skip
+
 
 def test_sparkplug_alone_joins_a_plant_file_and_its_comments_stay(
     broker: SecuredMosquitto, tmp_path: Path
@@ -168,7 +200,7 @@ def test_sparkplug_alone_joins_a_plant_file_and_its_comments_stay(
     unit = list(plant.units())[-1].model
     assert (unit.name, unit.address, unit.source) == ("E1-press-2", "E1/press", "node")
     again = connect(tmp_path, url, *words, "other", "--yes")
-    assert again.exit_code == 1 and "have it already, as node" in again.output
+    assert again.exit_code == 1 and "have it already, as acme/north/node" in again.output
 
 
 def test_a_broker_with_passwords(broker: SecuredMosquitto, tmp_path: Path) -> None:
