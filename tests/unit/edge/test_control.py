@@ -299,9 +299,10 @@ async def test_a_plan_for_one_company_names_no_file_of_another(tmp_path: Path) -
         assert "bolt.yaml:1" in str(await refusal(client.ask("POST", f"{here}/plan", {})))
         twice = plan["after"].replace("acme", "bolt").replace("works", "far")
         bolt.write_text(twice.replace("name: hall", "name: hall\n    id: same"))
-        own = Path(plan["file"])
         other = plan["after"].replace("id: s\n", "id: t\n").replace("source: s\n", "source: t\n")
-        own.write_text(other.replace("name: hall", "name: hall\n    id: same"))
+        folder.joinpath("works.yaml").write_text(
+            other.replace("name: hall", "name: hall\n    id: same")
+        )
         shared = await refusal(client.ask("POST", f"{here}/plan", PLACE | {"line": "new"}))
         assert "an id of it stands in another plant file" in str(shared), str(shared)
         assert "bolt" not in str(shared)

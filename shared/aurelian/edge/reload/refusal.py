@@ -1,4 +1,5 @@
-"""Why the plant files cannot be used now, and what of it may be said to whom. Kept by `reload.py`."""
+"""Why the plant files cannot be used now, and what of it may be said to whom. Kept by
+`reload.py`."""
 
 from __future__ import annotations
 
