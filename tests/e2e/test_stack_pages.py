@@ -206,8 +206,9 @@ async def a_mistake_in_the_file_is_told(page: Page, stack: Stack, file: Path) ->
             assert await page.evaluate(OVERFLOW) <= 0, width
             if SHOTS:
                 await page.screenshot(path=f"{SHOTS}/refused-{width}.png")
-        other = connections_of(stack, "pilot-b")
-        assert "One that is not of your machines cannot be used" in other and SITE not in other
+        of_others = "One that is not of your machines cannot be used"
+        await until(lambda: of_others in connections_of(stack, "pilot-b"), "theirs", 30)
+        assert SITE not in connections_of(stack, "pilot-b")
     finally:
         await asyncio.to_thread(file.write_text, text)
     await expect(told).not_to_contain_text(
