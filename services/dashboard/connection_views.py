@@ -79,7 +79,9 @@ def views_of(
 ) -> list[ConnectionView]:
     """Sources as they are shown, those that need somebody first."""
     made = [_view(source, connections, now_ms, zone) for source in sorted(sources)]
-    return sorted(made, key=lambda each: (RANKS[each.look.tone], not (each.away or each.plant_refused)))
+    return sorted(
+        made, key=lambda each: (RANKS[each.look.tone], not (each.away or each.plant_refused))
+    )
 
 
 def details_of(

@@ -116,7 +116,7 @@ def test_a_plant_file_that_cannot_be_used_is_told_beside_a_state_that_is_well(
     said = "site.yaml:12: units.0.signals.3.role: 'presure' is no role"
     say(pictures, OPC, T0, **state(State.STATE_LIVE, plant_refused=said))
     say(pictures, SPB, T0, **state(State.STATE_LIVE))
-    assert tile(pictures, T0).trouble.text == "opc: its plant file cannot be used"
+    assert tile(pictures, T0).trouble.text == "opc: changes of the plant files are not taken up"
     assert tile(pictures, T0).trouble.tone == "slow"
     shown = view(pictures, OPC, T0)
     assert shown.look.word == "Live" and shown.plant_refused == said

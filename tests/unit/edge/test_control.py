@@ -284,6 +284,30 @@ async def test_what_the_gateway_could_not_use_is_not_written(tmp_path: Path) -> 
             assert not list(folders[1].iterdir()) and not (tmp_path / "up.yaml").exists()
 
 
+async def test_a_plan_for_one_company_names_no_file_of_another(tmp_path: Path) -> None:
+    async with running(tmp_path, Scripted()) as client:
+        *_, row = await all_of(client.lines("/looks", {"source": source()}))
+        here = f"/looks/{row['look']}"
+        plan = await client.ask("POST", f"{here}/plan", PLACE)
+        folder = Path(plan["file"]).parent
+        folder.mkdir(exist_ok=True)
+        bolt = folder / "bolt.yaml"
+        bolt.write_text("sources: [")
+        unusable = await refusal(client.ask("POST", f"{here}/plan", PLACE))
+        assert "a plant file of this gateway cannot be used" in str(unusable)
+        assert "bolt" not in str(unusable)
+        assert "bolt.yaml:1" in str(await refusal(client.ask("POST", f"{here}/plan", {})))
+        twice = plan["after"].replace("acme", "bolt").replace("works", "far")
+        bolt.write_text(twice.replace("name: hall", "name: hall\n    id: same"))
+        other = plan["after"].replace("id: s\n", "id: t\n").replace("source: s\n", "source: t\n")
+        folder.joinpath("works.yaml").write_text(
+            other.replace("name: hall", "name: hall\n    id: same")
+        )
+        shared = await refusal(client.ask("POST", f"{here}/plan", PLACE | {"line": "new"}))
+        assert "an id of it stands in another plant file" in str(shared), str(shared)
+        assert "bolt" not in str(shared)
+
+
 async def test_a_certificate_that_was_compared_is_kept_for_a_plant_file(tmp_path: Path) -> None:
     store = TrustStore(tmp_path / "pki")
     own = store.own("urn:test", ["broker"], datetime.now(UTC))

@@ -230,11 +230,11 @@ async def test_a_refusal_is_told_at_each_source_and_names_no_other_companys_file
         await until(lambda: gateway.reload.shown()["refused"] is not None, "the refusal")
         said = told()
         assert "mine.yaml:1" in said["acme/works/a"]
-        assert said["bolt/s/b"].startswith("another plant file of its gateway cannot be used")
+        assert said["bolt/s/b"].startswith("One that is not of your machines")
         (tmp_path / "p" / "mine.yaml").unlink()
         (tmp_path / "p" / "new.yaml").unlink()
         await until(lambda: "no plant-model" in str(gateway.reload.shown()["refused"]), "none")
-        assert all(each.startswith("another plant file") for each in told().values())
+        assert all(each.startswith("One that is not") for each in told().values())
 
 
 async def test_all_files_gone_is_a_mistake_and_an_empty_folder_at_first_is_waited_for(

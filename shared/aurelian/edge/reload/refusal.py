@@ -1,4 +1,5 @@
-"""Why the plant files cannot be used now, and what of it may be said to whom. Kept by `reload.py`."""
+"""Why the plant files cannot be used now, and what of it may be said to whom. Kept by
+`reload.py`."""
 
 from __future__ import annotations
 
@@ -27,19 +28,20 @@ class Refusal:
     def said_to(self, source: str, plants: Mapping[Path, Plant]) -> str:
         """What the owner of a source may know, by its key; `plants`: those that are used, by file.
 
-        What stands in other files is told to nobody but the one owner of all.
+        What stands in files of others, and in new ones, is told to nobody but the one owner of all.
         """
         if not self.reason:
             return ""
         site = source.rpartition("/")[0]
-        file = next((str(path) for path, each in plants.items() if each.path == site), "")
-        problems: Sequence[Problem] = [each for each in self.problems if each.file == file]
+        owner = next((each.owner for each in plants.values() if each.path == site), "")
+        files = {str(path) for path, each in plants.items() if each.owner == owner}
+        problems: Sequence[Problem] = [each for each in self.problems if each.file in files]
         if not problems and len({each.owner for each in plants.values()}) == 1:
             if not self.problems:
                 return self.reason
             problems = self.problems
         if not problems:
-            return "another plant file of its gateway cannot be used, and all are taken up together"
+            return "One that is not of your machines cannot be used, and all are taken up together"
         said = "; ".join(map(str, problems[:_MOST_SAID]))
         more = len(problems) - _MOST_SAID
         return f"{said}; and {more} more" if more > 0 else said

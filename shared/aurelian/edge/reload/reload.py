@@ -113,7 +113,7 @@ class Reload:
         return Notice(before.cause, before.step) if before is not None and before.is_held else None
 
     def refusal(self, key: str) -> str:
-        """Why the files cannot be used, as may be said to the owner of a source; empty: they can."""
+        """Why the files cannot be used, as its owner may know; empty: they can."""
         return self._refusal.said_to(key, self._plants)
 
     def shown(self) -> dict[str, object]:
