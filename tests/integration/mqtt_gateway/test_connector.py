@@ -185,6 +185,39 @@ async def test_a_look_with_a_password_and_odd_json_becomes_a_file_that_its_trial
                 connector.plan(again, Choice(frozenset({"no"})))
 
 
+async def test_a_ladder_that_names_no_payload_takes_any(
+    connector: MqttConnector, mosquitto: str
+) -> None:
+    """Bare values alone are no fault; a topic with JSON and others is told as the look tells it."""
+    root, count = f"any-{time.time_ns()}", 0
+
+    def send(client: paho.Client) -> None:
+        nonlocal count
+        count += 1
+        client.publish(f"{root}/scale/weight", "offline" if count % 5 == 0 else f"{count}.5")
+        if not count % 2:
+            client.publish(f"{root}x/press/data", b'{"force": 5}' if count % 4 else b"NO SIGNAL")
+
+    async def values(*filters: str) -> Step:
+        topics = [{"topic": each} for each in filters]
+        async for step in connector.climb(model_of(mosquitto, topics=topics)):
+            if step.rung is Rung.VALUES:
+                return step
+        raise AssertionError("no values")
+
+    async with sending(int(mosquitto.rpartition(":")[2]), send):
+        step = await values(f"{root}/#")
+        assert step.verdict is Verdict.PASSED and "messages came in" in step.said
+        step = await values(f"{root}/#", f"{root}x/#")
+        assert (step.verdict, step.code) == (Verdict.WARNING, "E1755")
+        assert f"the first on {root}x/press/data: not JSON" in step.said
+        look = await looked(connector, model_of(mosquitto), f"{root}/#", f"{root}x/#")
+    said = "\n".join(each.said for each in look.sources)
+    assert f"{root}x/press/data: " in said and "payloads cannot be read (not JSON" in said
+    found = {name: each for source in look.sources for name, each in rows(source).items()}
+    assert found.keys() == {"scale/weight", "press/force"}
+
+
 async def test_each_row_has_states_of_its_own_where_machines_share_a_name(
     connector: MqttConnector, mosquitto: str, tmp_path: Path
 ) -> None:
