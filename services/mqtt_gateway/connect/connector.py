@@ -60,6 +60,7 @@ _PINNED = (
     "POST /trust with `pem` too keeps it as a file; name that file in `tls: {ca_file: …}` of the "
     "source",
 )
+_WITHOUT_IT = "its unit is there without this signal: add it in the plant file"
 _BROKEN = (ConnectionLost, PasswordError, OSError, ValueError)
 
 
@@ -127,7 +128,9 @@ class MqttConnector:
             raise NotPossible(said, "listen longer, or to other topics")
         if not is_plain and model.edge_node != "+":
             base["edge_node"] = model.edge_node
-        zones = list(dict.fromkeys((*(each.model.time_zone for each in known), local_time_zone())))
+        of_sites = (each.plant.time_zone for each in known)
+        of_sources = (each.model.time_zone for each in known)
+        zones = list(dict.fromkeys((*of_sites, *of_sources, local_time_zone())))
         site = known[0].plant.path if known else "company/site"
         # It decodes all that was kept: the sources of this gateway go on meanwhile.
         proposals = await asyncio.to_thread(propose, heard, base, site, zones, known)
@@ -328,8 +331,9 @@ def _row(id: str, unit: ProposedUnit, signal: ProposedSignal) -> Row:
         by_path = question_for(path_of(unit, signal), proposal.question.value, proposal.states)
         question = asked(by_path or proposal.question)
     states, why = fields.get("states"), tuple(proposal.why)
-    if unit.known_as and str(fields.get("address", fields["name"])) not in unit.known_signals:
-        why = ("its unit is there without this signal: add it in the plant file",)
+    if unit.known_as:
+        is_there = str(fields.get("address", fields["name"])) in unit.known_signals
+        why = () if is_there else (_WITHOUT_IT,)
     own = str(unit.fields.get("address", name))
     levels = (unit.area, unit.line, own, str(fields.get("address", fields["name"])))
     return Row(

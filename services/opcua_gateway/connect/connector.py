@@ -201,7 +201,7 @@ def _fill(look: Look, model: SourceModel, known: Sequence[KnownSource], looked: 
 
 def _known(row: Row, there: There) -> Row:
     """A row that a plant file has already."""
-    return replace(row, question=None, known_as=there.units[row.unit])
+    return replace(row, question=None, why=(), known_as=there.units[row.unit])
 
 
 def _row(signal: Placed, seen: Seen | None, proposal: Proposal | None) -> Row:
