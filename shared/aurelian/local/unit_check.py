@@ -31,6 +31,7 @@ _MEANT = {
     "rev": "{rev}", "rps": "{rev}/s", "u": "{rev}", "cycles": "{cycle}", "cycle": "{cycle}",
     "none": "1", "-": "1", "parts": "{piece}", "week": "wk", "weeks": "wk", "month": "mo",
     "year": "a", "years": "a", "yr": "a", "permille": "[ppth]", "‰": "[ppth]", "angstrom": "Ao",
+    "ntu": "[NTU]", "fnu": "[FNU]", "ph": "[pH]",
 }  # fmt: skip
 _OF_TEMPERATURE = {"C": ("the coulomb", "Cel"), "F": ("the farad", "[degF]")}
 _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")

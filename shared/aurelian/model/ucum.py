@@ -19,7 +19,8 @@ _TAKE_A_PREFIX = """
 _TAKE_NONE = """
     10* 10^ [pi] % [ppth] [ppm] [ppb] [pptr] gon deg ' '' min h d a_t a_j a_g a wk
     mo_s mo_j mo_g mo AU [lbf_av] atm att Ao b [psi] circ sph bit_s [car_m] [car_Au] [smoot]
-    [m/s2/Hz^0.5] [degF] [degR] [degRe] [Cal] [HP] [den] %[slope] [mesh_i] [Ch] [drp] [pH] [S]
+    [m/s2/Hz^0.5] [m/s2/Hz^(1/2)] [NTU] [FNU]
+    [degF] [degR] [degRe] [Cal] [HP] [den] %[slope] [mesh_i] [Ch] [drp] [pH] [S]
     [in_i] [ft_i] [yd_i] [mi_i] [fth_i] [nmi_i] [kn_i] [sin_i] [sft_i] [syd_i] [cin_i] [cft_i]
     [cyd_i] [bf_i] [cr_i] [mil_i] [cml_i] [hd_i]
     [ft_us] [yd_us] [in_us] [rd_us] [ch_us] [lk_us] [rch_us] [rlk_us] [fth_us] [fur_us] [mi_us]

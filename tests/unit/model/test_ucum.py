@@ -10,7 +10,7 @@ m s g rad K C cd 10*3 10^-6 10* [pi] % [ppth] [ppm] [ppb] mol sr Hz N Pa J W A V
 lm lx Bq Gy Sv gon deg ' '' l L ar min h d a_j a wk mo t u eV AU pc bar atm att [psi] [in_i] [ft_i]
 [gal_us] [lb_av] [lbf_av] [oz_av] [degF] [degR] cal [Cal] kcal [Btu_IT] [HP] tex [den] m[H2O] mm[Hg]
 [in_i'Hg] cm[H2O] eq osm [pH] g% kat U m[iU] mU [CFU] Np B dB B[SPL] dB[SPL] B[10.nV] mho [g] [c]
-bit By kBy MiBy GiBy bit/s Bd [m/s2/Hz^0.5] [car_Au] [CCID_50] %[slope] [hp'_X]
+bit By kBy MiBy GiBy bit/s Bd [m/s2/Hz^(1/2)] [NTU] [car_Au] [CCID_50] %[slope] [hp'_X]
 kW kW.h MW.h GW.h mW W.h kV.A V.A{reactive} V/m A.h mA.h N.m kN.m kN/mm2 N/mm2 MPa hPa mbar m/s m/s2
 m.s-2 mm/s mm/min m3/h m3 m2 L/min l/min /min 1/min {rev}/min {piece} {piece}/h {good} [degF]/h
 kg/m3 kg.m/s2 g/(m2.d) (kg/s)/(m.K) /(4.[pi].10*-7) 10*6/uL mg{dry}/kg m3{norm}/h W/(m2.K) m2.K/W
