@@ -26,6 +26,8 @@ def make_plant(
     shifts: Iterable[Mapping[str, object]] = (),
     limits: Mapping[str, object] | None = None,
     zone: str = "Europe/Oslo",
+    *,
+    output_counts_good: bool = True,
 ) -> Plant:
     """A saw, a mill (the constraint) and a wash (the output), in one line."""
     common = [
@@ -39,6 +41,7 @@ def make_plant(
         {"name": "speed", "unit": "1/min"},
         {"name": "temperature", "role": "temperature", "unit": "Cel", "limits": limits},
     ]
+    of_output = [each for each in common if output_counts_good or each["name"] != "good"]
     week = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     default = {
         "name": "early",
@@ -77,7 +80,7 @@ def make_plant(
                                     "name": name,
                                     "title": name.title(),
                                     "source": SOURCE_ID,
-                                    "signals": common,
+                                    "signals": of_output if name == "wash" else common,
                                 }
                                 for name in ("saw", "mill", "wash")
                             ],

@@ -145,7 +145,8 @@ class Connect:
             if isinstance(given, dict):
                 fields[name] = {k: each for k, each in given.items() if k in allowed}
         file = fields.get("tls", {}).get("ca_file")
-        if file is not None and (visitor.owner, file) not in self._pinned:
+        is_ours = isinstance(file, str) and (visitor.owner, file) in self._pinned
+        if file is not None and not is_ours:
             raise HTTPException(422, "tls.ca_file: trust the certificate on this page first")
         return _GATEWAYS[kind], fields
 
@@ -232,7 +233,9 @@ def connect_routes(connect: Connect, render: Renderer) -> APIRouter:
         _may_ask(request, visitor)
         gateway, source = connect.checked(visitor, body.get("source"))
         wanted = {key: each for key, each in body.items() if key in _LOOK}
-        return await connect.lines(visitor, gateway, "/looks", {**wanted, "source": source})
+        # Who else has a source at this server or broker is nobody's business.
+        wanted |= {"source": source, "company": visitor.owner}
+        return await connect.lines(visitor, gateway, "/looks", wanted)
 
     @router.post("/connect/looks/{look}/{what}")
     async def change(

@@ -54,6 +54,7 @@ class ConnectionView:
         source: its key; `name`: the last part of it.
         code: the state's name in the log, metrics and `aurelian doctor`.
         step: what to do, in pieces; True: a piece is a command.
+        plant_refused: why changes of its plant file are not taken up; empty: they are.
         silent: its gateway has said nothing for long, a sentence; empty: it has.
     """
 
@@ -70,6 +71,7 @@ class ConnectionView:
     own: CertificateView | None
     refused: CertificateView | None
     away: list[AwayView]
+    plant_refused: str = ""
 
 
 def views_of(
@@ -77,7 +79,9 @@ def views_of(
 ) -> list[ConnectionView]:
     """Sources as they are shown, those that need somebody first."""
     made = [_view(source, connections, now_ms, zone) for source in sorted(sources)]
-    return sorted(made, key=lambda each: (RANKS[each.look.tone], not each.away))
+    return sorted(
+        made, key=lambda each: (RANKS[each.look.tone], not (each.away or each.plant_refused))
+    )
 
 
 def details_of(
@@ -136,6 +140,7 @@ def _view(source: str, connections: Connections, now_ms: int, zone: tzinfo) -> C
             )
             for each in found.away
         ],
+        plant_refused="" if silent else found.plant_refused,
     )
 
 

@@ -133,6 +133,8 @@ def _body(event: SourceEvent) -> Body:
     shape, tone = look.shape, look.tone
     if not trouble and event.connection.away and tone == "running":
         trouble, shape, tone = "a standby server is away", "triangle", "slow"
+    if not trouble and event.connection.plant_refused and tone == "running":
+        trouble, shape, tone = "changes of the plant files are not taken up", "triangle", "slow"
     name = name_of(event.source)
     text = f"{name}: {trouble}" if trouble else ""
     away = _away_reason(event)

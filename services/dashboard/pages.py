@@ -96,7 +96,8 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class LineView:
-    """A line as a tile or as the head of its page. `sources`: keys, JSON, for the browser."""
+    """A line as a tile or as the head of its page. `sources`: keys, JSON, for the browser;
+    `unknown`: figures that its plant model cannot give, with spaces between."""
 
     asset: Asset
     place: str
@@ -115,6 +116,7 @@ class LineView:
     capacity: str
     capacity_note: str
     missing: tuple[Missing, ...]
+    unknown: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ def line_view(
     live = plant.findings.line(line.id)
     freshness = plant.freshness(line.id, now_ms)
     capacity, note = capacity_text(this_week(live.capacity, now_ms, zone))
+    missing = missing_of(plant, line)
+    unknown = sorted({figure for each in missing for figure in each.unknown})
     return LineView(
         asset=line,
         place=area_name(plant, line),
@@ -175,7 +179,7 @@ def line_view(
         age=age_text(plant, line.id, now_ms, zone),
         source=plant.tree.reporters_of(line.id)[1],
         zone=zone,
-        score=make_score(live.kpi, now_ms, zone),
+        score=make_score(live.kpi, now_ms, zone, unknown),
         machines=tuple(
             machine_mark(plant, unit, now_ms, zone) for unit in plant.tree.units_of(line)
         ),
@@ -186,7 +190,8 @@ def line_view(
         cases=cases_of(plant, line),
         capacity=capacity,
         capacity_note=note,
-        missing=missing_of(plant, line),
+        missing=missing,
+        unknown=" ".join(unknown),
     )
 
 

@@ -6,6 +6,7 @@ The browser's elements repeat these rules (static/js/elements.js) once the strea
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import tzinfo
 
@@ -43,8 +44,9 @@ class Score:
     bridged: str
 
 
-def make_score(kpi: Body | None, now_ms: int, zone: tzinfo) -> Score:
-    """The running shift's figures as text; dashes where nothing is known."""
+def make_score(kpi: Body | None, now_ms: int, zone: tzinfo, unknown: Collection[str] = ()) -> Score:
+    """The running shift's figures as text; dashes where nothing is known. `unknown`: figures that
+    the plant model cannot give, whatever they add up to."""
     if kpi is None:
         return Score(
             "no shift",
@@ -65,26 +67,29 @@ def make_score(kpi: Body | None, now_ms: int, zone: tzinfo) -> Score:
             "",
             "",
         )
-    good, target = kpi["good"] or 0, kpi["target"] or 0
+    kpi = kpi | dict.fromkeys(unknown)
     lost_s = max(
         0.0, (kpi["planned_busy_s"] or 0) - (kpi["production_s"] or 0) - (kpi["no_data_s"] or 0)
     )
-    off, word = formats.delta(good, target)
+    good, target = kpi["good"] or 0, kpi["target"] or 0
+    is_counted = not {"good", "target"} & set(unknown)
+    off, word = formats.delta(good, target) if is_counted else ("–", "")
+    tone = "behind" if round(good) < round(target) else "ahead"
     return Score(
         shift=kpi["shift"],
-        target=formats.number(round(target)),
-        actual=formats.number(round(good)),
+        target="–" if "target" in unknown else formats.number(round(target)),
+        actual="–" if "good" in unknown else formats.number(round(good)),
         delta=off,
         delta_word=word,
-        tone="behind" if round(good) < round(target) else "ahead",
+        tone=tone if is_counted else "none",
         oee=formats.percent(kpi["oee"]),
-        bar=min(120.0, round(100 * good / target, 1)) if target else 0,
+        bar=min(120.0, round(100 * good / target, 1)) if target and is_counted else 0,
         bar_tone="slow" if good < 0.95 * target else "running",
         availability=formats.percent(kpi["availability"]),
         effectiveness=formats.percent(kpi["effectiveness"]),
         quality=formats.percent(kpi["quality"]),
         scrap=formats.number(round(kpi["scrap"] or 0)),
-        lost=formats.duration(lost_s),
+        lost="–" if "production_s" in unknown else formats.duration(lost_s),
         since=_since_text(kpi, now_ms, zone),
         note=_note_text(kpi),
         bridged=_bridged_text(kpi),

@@ -16,6 +16,7 @@ from aurelian.edge.contract import MAX_AHEAD
 from aurelian.model.sample import Flag, ValueType
 from aurelian.model.time import HOUR_US
 from importer.bad_lines import BadLine
+from importer.cell_texts import cell_texts
 from importer.cell_words import quality_reader
 from importer.cells import Cells, read_cells
 from importer.csv_rows import Table
@@ -253,7 +254,7 @@ class _Reader:
     ) -> None:
         rows = np.flatnonzero(unreadable).tolist()
         for row, (line, text) in zip(rows, self.table.origins(rows), strict=True):
-            shown = str(column[row].as_py() or "")[:60]
+            shown = (cell_texts(column[row : row + 1])[0] or "")[:60]
             if missing[row]:
                 reason = (
                     f"{wall_text(int(us[row]))} did not exist in {self.plan.zone}: clocks were "
@@ -261,7 +262,7 @@ class _Reader:
                 )
                 kind = "missing_hour"
             elif out_of_bounds[row]:
-                where = "in the future" if us[row] > 0 else "before 1970"
+                where = "in the future" if us[row] > _FIRST_US else "before 1970-01-02"
                 reason, kind = f"the time {shown!r} lies {where}", "time"
             elif not shown.strip():
                 reason, kind = "it has no time", "time"

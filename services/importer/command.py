@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from aurelian.edge.outbox.limits import OutboxFull
 from aurelian.local.command_options import Home, home_folder, running_status
+from aurelian.local.command_settings import command_settings
 from aurelian.local.terminal import give_up, os_fix, os_reason
 from aurelian.model.plant_file import PlantError, load_plants
 
@@ -201,15 +201,7 @@ def _settings(status: dict[str, object], bootstrap: str | None, home: Path | Non
         given["kafka_bootstrap"] = str(address)
     if "AURELIAN_STATE" not in os.environ:
         given["state"] = home_folder(home) / "state" / "importer"
-    try:
-        return ImporterSettings(**given)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        give_up(
-            f"setting AURELIAN_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}",
-            "correct it in the environment",
-            code=2,
-        )
+    return command_settings(ImporterSettings, **given)
 
 
 def _require_arrow() -> None:

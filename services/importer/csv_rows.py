@@ -13,7 +13,13 @@ import pyarrow.csv
 
 from importer.bad_lines import BadLine
 from importer.csv_layout import Layout, find_layout, parse_rows
-from importer.text_blocks import Block, Encoding, detect_encoding, read_blocks, read_head
+from importer.text_blocks import (
+    Block,
+    detect_encoding,
+    named_encoding,
+    read_blocks,
+    read_head,
+)
 
 _HEAD_BYTES = 2**18
 
@@ -49,6 +55,7 @@ class CsvFile:
 
     Raises:
         UnreadableFile: there is no table in it.
+        ValueError: no text can be read by that encoding.
         OSError: it cannot be read.
     """
 
@@ -59,7 +66,7 @@ class CsvFile:
         with path.open("rb") as file:
             found = detect_encoding(file.read(_HEAD_BYTES))
         if encoding:
-            found = Encoding(encoding.lower(), found.bom_bytes)
+            found = named_encoding(encoding, found)
         self.encoding = found
         self.layout: Layout = find_layout(read_head(path, self.encoding), delimiter)
         self.titles = self.layout.titles
@@ -86,10 +93,8 @@ class CsvFile:
             head = block.data[: ends[skip] if skip < len(ends) else len(block.data)]
             if self.encoding.is_wide:
                 size = len(head.decode().encode(self.encoding.name))
-            elif self.encoding.name == "utf-8":
+            else:  # not by encoding it again: not each text is written in one way alone
                 size = _raw_size(self.path, block, skip)
-            else:
-                size = len(head.decode().encode(self.encoding.name, errors="replace"))
             return Place(block.offset + size, skip + 1)
         return Place(self.encoding.bom_bytes, 1)
 

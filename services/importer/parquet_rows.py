@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
+from importer.cell_texts import cell_texts
 from importer.csv_layout import UnreadableFile
 from importer.csv_rows import Place, Table
 
@@ -34,6 +35,8 @@ class ParquetFile:
             self._file = pa.parquet.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
         except pa.ArrowInvalid as error:
             raise UnreadableFile(f"it is no Parquet file: {error}") from error
+        except OSError as error:
+            raise _damaged(error) from error
         schema = self._file.schema_arrow
         self.titles = tuple(schema.names)
         self.types = [_type_name(schema.field(n).type) for n in range(len(schema.names))]
@@ -44,6 +47,12 @@ class ParquetFile:
             raise UnreadableFile(
                 f"the columns {', '.join(nested)} have lists or structures in their cells; leave "
                 "them out where the file is made"
+            )
+        twice = sorted({title for title in self.titles if self.titles.count(title) > 1})
+        if twice:
+            raise UnreadableFile(
+                f"several columns are called {', '.join(map(repr, twice))}; give each a name of "
+                "its own where the file is made"
             )
         self._sample: pa.Table | None = None
 
@@ -59,10 +68,12 @@ class ParquetFile:
     def column(self, index: int) -> list[str]:
         """First cells of a column, as texts."""
         if self._sample is None:
-            batches = islice(self._file.iter_batches(_SAMPLE_ROWS), 1)
-            self._sample = pa.Table.from_batches(list(batches), self._file.schema_arrow)
-        column = self._sample.column(index)
-        return ["" if value is None else str(value) for value in column.to_pylist()]
+            try:
+                batches = list(islice(self._file.iter_batches(_SAMPLE_ROWS), 1))
+            except OSError as error:
+                raise _damaged(error) from error
+            self._sample = pa.Table.from_batches(batches, self._file.schema_arrow)
+        return [text or "" for text in cell_texts(self._sample.column(index))]
 
     def tables(self, at: Place, wanted: Sequence[int], block_bytes: int) -> Iterator[Table]:
         """Yield the rows from a place on."""
@@ -97,14 +108,22 @@ def _table(part: pa.RecordBatch, names: Sequence[str], wanted: Sequence[int], at
     columns = {n: part.column(name) for n, name in zip(wanted, names, strict=True)}
 
     def origins(rows: Sequence[int]) -> list[tuple[int, str]]:
-        found = part.take(pa.array(rows, pa.int64())).to_pylist()
+        taken = part.take(pa.array(rows, pa.int64()))
+        cells = {name: cell_texts(taken.column(name)) for name in names}
         return [
-            (at + row + 1, ", ".join(f"{k}={v}" for k, v in cells.items() if v is not None))
-            for row, cells in zip(rows, found, strict=True)
+            (at + row + 1, ", ".join(f"{k}={v[n]}" for k, v in cells.items() if v[n] is not None))
+            for n, row in enumerate(rows)
         ]
 
     end = at + part.num_rows
     return Table(columns, part.num_rows, [], Place(end, end + 1), origins)
+
+
+def _damaged(error: OSError) -> Exception:
+    """What is said of an error: of the disk that itself, of the library that the file is none."""
+    if error.errno is not None:
+        return error
+    return UnreadableFile(f"the file is damaged: {error}; have it made anew")
 
 
 def _type_name(kind: pa.DataType) -> str:

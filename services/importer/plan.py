@@ -22,6 +22,7 @@ from aurelian.model.sample import ValueType
 from importer import column_roles as roles
 from importer.cell_words import EMPTY, FALSE, NO_NUMBER, TRUE, is_classic
 from importer.column_marks import column_marks
+from importer.csv_layout import UnreadableFile
 from importer.csv_rows import CsvFile, fingerprint
 from importer.matching import (
     NoMatch,
@@ -129,6 +130,10 @@ def open_table(path: Path, options: Options) -> CsvFile | ParquetFile:
     if is_parquet:
         return ParquetFile(path)
     delimiter = options.delimiter.replace("\\t", "\t")
+    if delimiter and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'):
+        raise UnreadableFile(
+            f"--delimiter {delimiter!r} cannot stand between cells: one character of ASCII, say ';'"
+        )
     return CsvFile(path, options.encoding, delimiter)
 
 

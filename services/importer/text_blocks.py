@@ -7,6 +7,7 @@ end all the same: the lines with it are for csv_rows.py to judge.
 from __future__ import annotations
 
 import codecs
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+_ASCII = string.ascii_letters + string.digits + '\t\n\r ",;|.:-+/'
+"""What a table is made of: an encoding that writes these otherwise has no lines to find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,30 @@ def detect_encoding(head: bytes) -> Encoding:
     except UnicodeDecodeError:
         return Encoding("cp1252")
     return Encoding("utf-8")
+
+
+def named_encoding(name: str, found: Encoding) -> Encoding:
+    """The encoding that somebody said; `found`: by the first bytes of the file.
+
+    Raises:
+        ValueError: it is none that a text is read by line for line; the text says what to do.
+    """
+    try:
+        known = codecs.lookup(name).name
+        plain = _ASCII.encode(known) == _ASCII.encode("ascii")
+    except (LookupError, ValueError):
+        known, plain = "", False
+    if known in ("utf-8", "utf-8-sig"):  # a byte order mark is passed over where there is one
+        return Encoding("utf-8", found.bom_bytes if found.name == "utf-8" else 0)
+    if known.startswith("utf-16"):
+        ordered = known if known != "utf-16" else "utf-16-le"
+        return found if found.is_wide and known in ("utf-16", found.name) else Encoding(ordered)
+    if not plain or "unicode-escape" in known.replace("_", "-"):
+        raise ValueError(
+            f"--encoding {name!r}: no table can be read by it; save the file as UTF-8, or say "
+            "cp1252, utf-16 or another encoding of your region"
+        )
+    return Encoding(known)
 
 
 def read_head(path: Path, encoding: Encoding, size: int = SAMPLE_BYTES) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from aurelian.model.calendar import ShiftSpan, shift_at, shifts_between
-from aurelian.model.plant_parts import LineState
+from aurelian.model.plant_parts import LineState, Role
 from aurelian.model.time import to_datetime, to_us
 from line_health.oee import Oee, compute_oee
 from line_health.plant import LineInfo
@@ -95,6 +95,9 @@ class ShiftSums:
             good=self.good,
             scrap=self.scrap,
         )
+        if (line.output.id, Role.GOOD_COUNT) not in line.by_role:
+            # Nobody counts good pieces: 0 of them is no finding, also where scrap is counted.
+            oee = Oee(oee.availability, None, None, None)
         since = max(self.watched_from, self.counted_from, self.start)
         return KpiRow(
             line=line.id,

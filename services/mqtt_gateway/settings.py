@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from aurelian.edge.gateway import GatewaySettings
+from aurelian.runtime.settings import Names
 
 
 class MqttGatewaySettings(GatewaySettings):
@@ -29,10 +30,10 @@ class MqttGatewaySettings(GatewaySettings):
     mqtt_session_expiry_s: int = Field(
         7 * 24 * 3600, ge=0, description="how long a broker keeps our messages while we are away"
     )
-    mqtt_insecure_hosts: tuple[str, ...] = Field(
+    mqtt_insecure_hosts: Names = Field(
         (),
-        description="JSON list of hosts beyond loopback that passwords may be sent to in the "
-        'clear, say ["broker"]; for closed test networks',
+        description="hosts beyond loopback that passwords may be sent to in the "
+        "clear, say broker,10.0.0.5; for closed test networks",
     )
     mqtt_max_payload_bytes: int = Field(
         1_000_000,

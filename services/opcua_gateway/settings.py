@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from aurelian.edge.gateway import GatewaySettings
+from aurelian.runtime.settings import Names
 
 
 class OpcuaGatewaySettings(GatewaySettings):
@@ -50,9 +51,9 @@ class OpcuaGatewaySettings(GatewaySettings):
     opcua_read_back_values: int = Field(
         100_000, ge=1, description="at most so many values a node and gap are read back"
     )
-    opcua_insecure_hosts: tuple[str, ...] = Field(
+    opcua_insecure_hosts: Names = Field(
         (),
-        description="JSON list of hosts beyond loopback that may be spoken to without security, "
-        'say ["pilot"]; '
+        description="hosts beyond loopback that may be spoken to without security, "
+        "say plc,10.0.0.5; "
         "for closed test networks",
     )

@@ -160,11 +160,13 @@ async def test_from_an_address_to_a_live_machine_and_back(stack: Stack, tmp_path
         page.on("request", lambda r: r.url.endswith("/write") and looked.set_result(r.url))
         await page.get_by_role("button", name="Write it and go live").click()
         await expect(page.get_by_text("See it on the plant page")).to_be_visible(timeout=90_000)
-        assert not wrong
-        await chromium.close()
         file = Path(str(stack.status["own_plant"])) / f"{SITE}.yaml"
         assert "page-plc" in file.read_text()
         try:
+            await nothing_counts_there(page, stack)
+            await a_mistake_in_the_file_is_told(page, stack, file)
+            assert not wrong
+            await chromium.close()
             await no_key_reaches_further(stack, (await looked).rsplit("/", 2)[1])
         finally:
             file.unlink()
@@ -178,6 +180,44 @@ async def fits_every_screen(page: Page) -> None:
         assert await page.evaluate(SMALL_TARGETS) == [], width
         if SHOTS:
             await page.screenshot(path=f"{SHOTS}/connect-{width}.png", full_page=True)
+
+
+async def nothing_counts_there(page: Page, stack: Stack) -> None:
+    """Nobody said what counts good pieces: dashes, as the server draws them and as the stream
+    does."""
+    await page.goto(stack.link_of("pilot-a", "/"))
+    tile = page.locator("line-frame", has_text="no count of good pieces").first
+    await expect(tile.locator("score-board dd").nth(1)).to_have_text("–")
+    await expect(tile.locator("score-board .oee dd")).to_have_text("–")
+
+
+async def a_mistake_in_the_file_is_told(page: Page, stack: Stack, file: Path) -> None:
+    text = await asyncio.to_thread(file.read_text)
+    await asyncio.to_thread(file.write_text, text + "rolle: x\n")
+    try:
+        await page.goto(stack.link_of("pilot-a", "/connections"))
+        told = page.locator(".connections li", has_text="page-plc").first
+        await expect(told).to_contain_text(
+            "Changes of the plant files are not taken up", timeout=30_000
+        )
+        await expect(told).to_contain_text(f"{SITE}.yaml:")
+        for width, height in SIZES:
+            await page.set_viewport_size({"width": width, "height": height})
+            assert await page.evaluate(OVERFLOW) <= 0, width
+            if SHOTS:
+                await page.screenshot(path=f"{SHOTS}/refused-{width}.png")
+        of_others = "One that is not of your machines cannot be used"
+        await until(lambda: of_others in connections_of(stack, "pilot-b"), "theirs", 30)
+        assert SITE not in connections_of(stack, "pilot-b")
+    finally:
+        await asyncio.to_thread(file.write_text, text)
+    await expect(told).not_to_contain_text(
+        "Changes of the plant files are not taken up", timeout=30_000
+    )
+
+
+def connections_of(stack: Stack, company: str) -> str:
+    return httpx.get(f"{stack.url}/connections", headers=stack.headers_of(company)).text
 
 
 def sources_of(stack: Stack, company: str, source: str) -> list[str]:

@@ -127,7 +127,7 @@ CAUSES: Mapping[str, Cause] = {
         "the password was not sent: anybody in the network could have read it, as {scheme}:// "
         "does not hide it",
         "say {secure_url}; if that network is closed to others, set "
-        "AURELIAN_MQTT_INSECURE_HOSTS='[\"{host}\"]' for the gateway",
+        "AURELIAN_MQTT_INSECURE_HOSTS={host} for the gateway",
     ),
     "E1552": Cause(
         "the broker does not let {user} in",

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from aurelian.local.command_options import Home, home_folder, running_status
+from aurelian.local.command_settings import command_settings
 from aurelian.local.connect_end import finish, own_plant
 from aurelian.local.connect_secrets import Secrets
 from aurelian.local.connect_walk import (
@@ -125,7 +126,7 @@ def connect(
     context.call_on_close(secrets.close)
     walk = Walk(
         talk,
-        MqttGatewaySettings(state=folder / "state" / "mqtt_gateway"),
+        command_settings(MqttGatewaySettings, state=folder / "state" / "mqtt_gateway"),
         secrets,
         _base(_address(url, secure=bool(tls)), taken, name) | ({"tls": tls} if tls else {}),
         filters=() if _is_sparkplug(sparkplug, group, edge_node) else tuple(topic or ("#",)),

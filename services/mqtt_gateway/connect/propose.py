@@ -8,8 +8,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from unicodedata import category
 from zoneinfo import ZoneInfo
 
 from aurelian.edge.ladder import Rung, Step, Verdict
@@ -130,17 +131,52 @@ def propose(
         elif fits[0].payload != SPARKPLUG and not topic.startswith("spBv1.0/STATE/"):
             levels = topic.split("/")
             by_shape[fits[0].payload, levels[0], len(levels)].append(topic)
-    made = [
+    made: list[tuple[TopicModel, list[str], str]] = [
         (TopicModel.model_validate({"payload": payload}), topics, why[payload])
         for payload, topics in entries.items()
     ]
+    by_filter = {
+        each.filter: n for n, (entry, _, _) in enumerate(made) for each in entry.templates(site)
+    }
     for (payload, _, _), topics in by_shape.items():
         text, reason = template_of(topics, bare=payload == "bare")
         fields = {"topic": text} | ({} if payload == "json" else {"payload": payload})
-        made.append((TopicModel.model_validate(fields), topics, f"{text}: {reason}"))
+        entry = TopicModel.model_validate(fields)
+        # Machines that are the first level come one by one, and a filter stands once in a source.
+        known = by_filter.setdefault(entry.templates(site)[0].filter, len(made))
+        if known == len(made):
+            made.append((entry, list(topics), f"{text}: {reason}"))
+        elif made[known][0] == entry:
+            made[known][1].extend(topics)
+        else:
+            said = "topics of this shape bring something else already; describe them by hand"
+            left_out |= dict.fromkeys(topics, said)
     sources = _plain_sources(made, sightings.topics, base, site, zones)
     sources += _sparkplug_sources(sightings.machines, base, number=len(sources))
-    return Proposals(tuple(sources), left_out)
+    return Proposals(tuple(_writable(each, left_out) for each in sources), left_out)
+
+
+def _writable(source: ProposedSource, left_out: dict[str, str]) -> ProposedSource:
+    """The source without what no plant file can have, which is noted in `left_out`."""
+    units = []
+    for unit in source.units:
+        kept = [each for each in unit.signals if _can_be_written(each.fields)]
+        if len(kept) == len(unit.signals) and _can_be_written(unit.fields):
+            units.append(unit)
+            continue
+        name = str(unit.fields["name"])
+        left_out[name] = "a name there has a character that no plant file can have"
+        if kept and _can_be_written(unit.fields):
+            fields = {**unit.fields, "signals": [dict(each.fields) for each in kept]}
+            units.append(replace(unit, fields=fields, signals=tuple(kept)))
+    return replace(source, units=tuple(units))
+
+
+def _can_be_written(fields: Mapping[str, object]) -> bool:
+    text = str(fields.get("address", ""))
+    return text.isprintable() or not any(
+        category(each) in ("Cc", "Cs") and each not in "\n\t" for each in text
+    )
 
 
 def _plain_sources(

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from aurelian.edge.trust_store import TrustStore
 from aurelian.local.command_options import Home, home_folder
+from aurelian.local.command_settings import command_settings
 from aurelian.local.terminal import give_up, terminal
 from aurelian.model.opcua_model import OpcuaSecurity
 from aurelian.model.plant_file import PlantError, load_plants
@@ -109,7 +110,7 @@ def browse(
     # What goes wrong comes as an exception too, and is said once.
     logging.getLogger("asyncua").setLevel(logging.CRITICAL)
     state = home_folder(home) / "state" / "opcua_gateway"
-    settings = OpcuaGatewaySettings(state=state)
+    settings = command_settings(OpcuaGatewaySettings, state=state)
     model = _model(url, plant_file, source, user, password_file, policy, first_use, settings)
     if endpoints:
         _list_endpoints(model.url, settings.opcua_timeout_s, as_json=as_json)

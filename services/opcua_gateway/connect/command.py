@@ -17,6 +17,7 @@ from aurelian.edge.globs import PatternError
 from aurelian.edge.ladder import Rung, Step
 from aurelian.edge.trust_store import TrustStore
 from aurelian.local.command_options import Home, home_folder, running_status
+from aurelian.local.command_settings import command_settings
 from aurelian.local.connect_end import finish, own_plant
 from aurelian.local.connect_secrets import Secrets
 from aurelian.local.connect_walk import (
@@ -110,7 +111,7 @@ def connect(
     talk = Talk(as_json=as_json, yes=yes)
     folder, status = home_folder(home), running_status(home)
     state = folder / "state" / "opcua_gateway"
-    settings = OpcuaGatewaySettings(state=state)
+    settings = command_settings(OpcuaGatewaySettings, state=state)
     secrets = Secrets(folder)
     context.call_on_close(secrets.close)
     walk = _Walk(talk, settings, TrustStore(state / "pki"), secrets, trust)

@@ -97,7 +97,7 @@ SENTENCES: Mapping[str, Sentence] = {
         "this source says `policy: None`, and {host} is not on this machine: everybody on the way "
         "could read and change the values",
         "take `policy: None` out for a secured connection. Only if the network between is closed: "
-        "name the host in AURELIAN_OPCUA_INSECURE_HOSTS, say '[\"{host}\"]'",
+        "name the host in AURELIAN_OPCUA_INSECURE_HOSTS, say {host}",
     ),
     "E1311": Sentence(
         "What the server offers changed on the way",

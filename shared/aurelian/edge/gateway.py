@@ -167,7 +167,7 @@ async def run_gateway(
             # The sources end first, so that the drain's last round has all of theirs.
             async with asyncio.TaskGroup() as machine_side:
                 sources = RunningSources(machine_side, forwarding)
-                states = SourceStates(sources, reload.notice)
+                states = SourceStates(sources, reload.notice, reload.refusal)
                 health.sources, health.plant = states.shown, reload.shown
                 assets = PlantAssets(sources, reload.plants)
                 reload.changed = assets.use

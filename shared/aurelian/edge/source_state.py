@@ -103,6 +103,8 @@ class Condition:
         away: redundant servers that cannot take over.
         own: the gateway's certificate, where the source asks for one.
         refused: the server's, where it is what is wrong.
+        plant_refused: why the plant files cannot be used, so that it runs by those before; empty:
+            they can.
     """
 
     state: SourceState
@@ -115,6 +117,7 @@ class Condition:
     away: tuple[Away, ...] = ()
     own: Certificate | None = None
     refused: Certificate | None = None
+    plant_refused: str = ""
 
     @property
     def reason(self) -> str:
@@ -158,14 +161,16 @@ class _Gone:
 
 class SourceStates:
     """Follows the sources of a gateway, which may come and go. Those that do not say how they are
-    are left out. `notice`: what else is to be said of a source by its key."""
+    are left out. `notice`: what else is to be said of a source by its key; `plant_refused`: of a
+    `Condition`."""
 
     def __init__(
         self,
         sources: Iterable[object],
         notice: Callable[[str], Notice | None] = lambda key: None,
+        plant_refused: Callable[[str], str] = lambda key: "",
     ) -> None:
-        self._given, self._notice = sources, notice
+        self._given, self._notice, self._plant_refused = sources, notice, plant_refused
         self._known: dict[str, tuple[Condition, int]] = {}
         self._owners: dict[str, str] = {}
         self._gone: dict[str, _Gone] = {}
@@ -185,6 +190,8 @@ class SourceStates:
                 if said is not None:
                     state = SourceState.DEGRADED
                     condition = replace(condition, state=state, cause=said.cause, step=said.step)
+            if refused := self._plant_refused(key):
+                condition = replace(condition, plant_refused=refused)
             self._owners[key] = source.owner
             self._export(key, condition)
         for key in self._known.keys() - {each.model.key for each in sources}:
@@ -311,6 +318,7 @@ def _connection(condition: Condition, since: int) -> codec.Connection:
         ],
         own=_certificate(condition.own),
         refused=_certificate(condition.refused),
+        plant_refused=condition.plant_refused,
     )
 
 

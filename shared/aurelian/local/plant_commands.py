@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from aurelian.local.command_options import Home, home_folder, running_status
 from aurelian.local.terminal import answer, give_up, terminal
+from aurelian.runtime.settings import read_names
 
 if TYPE_CHECKING:
     from aurelian.model.plant import Plant
@@ -252,7 +253,7 @@ def _running(home: Path) -> "Sequence[Plant]":
 def _clear_hosts(protocol: str) -> list[str]:
     """What a gateway would read of this environment; nothing where it is no list."""
     try:
-        hosts = json.loads(os.environ.get(f"AURELIAN_{protocol}_INSECURE_HOSTS") or "[]")
+        hosts = read_names(os.environ.get(f"AURELIAN_{protocol}_INSECURE_HOSTS", ""))
     except ValueError:
         return []
     return [str(each) for each in hosts] if isinstance(hosts, list) else []

@@ -135,6 +135,8 @@ def check_url(url: str, kind: str) -> None:
         ) from None
     if url != url.strip():
         raise AddressError(f"{url!r}: a space stands before or behind it; take it out")
+    if not url.isprintable():  # a tab is passed over, and a NUL breaks whoever looks the host up
+        raise AddressError(f"{url!r} has a character that cannot be seen; write it anew")
     if parts.scheme not in schemes or not parts.hostname or " " in url:
         why = _meant(parts.scheme, is_opcua=is_opcua)
         raise AddressError(f"{url!r} is no address of kind {kind}; {why}say {example}")

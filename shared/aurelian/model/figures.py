@@ -18,10 +18,12 @@ class Missing:
     Attributes:
         what: what is not there, and what does not come of it.
         write: what to write into the plant file, and where.
+        unknown: figures of `line.kpi` that are not known therefore, whatever a shift adds up.
     """
 
     what: str
     write: str
+    unknown: tuple[str, ...]
 
 
 def missing_for_figures(
@@ -45,6 +47,7 @@ def missing_for_figures(
             Missing(
                 "no shift calendar, so no target and no OEE",
                 f"write, for the site or the line, `{_CALENDAR}`",
+                ("target", "oee"),
             )
         )
     if Role.STATE not in constraint_roles:
@@ -52,6 +55,7 @@ def missing_for_figures(
             Missing(
                 f"{constraint} has no state signal, so the line has no state and no OEE",
                 f"give the signal of {constraint} that says whether it runs `role: state`",
+                ("availability", "effectiveness", "oee", "production_s"),
             )
         )
     if Role.GOOD_COUNT not in output_roles:
@@ -59,6 +63,7 @@ def missing_for_figures(
             Missing(
                 f"{output} has no count of good pieces, so no actual and no OEE",
                 f"give the signal of {output} with its total of good pieces `role: good_count`",
+                ("good", "effectiveness", "quality", "oee"),
             )
         )
     return tuple(found)

@@ -90,6 +90,7 @@ def read_plant(data: bytes, name: str) -> Read:
     Raises:
         PlantError: as `load_plant`.
     """
+    _check_name(name)
     try:
         lines, content = read_yaml(_text(data, name))
     except YAMLError as error:
@@ -257,6 +258,15 @@ def decode_text(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _error(name, line, "this is not UTF-8; save the file as UTF-8") from error
+
+
+def _check_name(name: str) -> None:
+    """Refuse a file whose name is in no message, page or copy on the disk."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode(errors="surrogateescape").decode(errors="replace")
+        raise _error(shown, None, "the name of this file is not UTF-8; rename it") from None
 
 
 def _text(data: bytes, name: str) -> str:

@@ -240,14 +240,14 @@ class SourceModel(PlainMqtt):
             return (
                 f"{host} is not this machine, and {urlsplit(self.url).scheme}:// would send the "
                 f"password of {self.user!r} in the clear: say mqtts:// (or wss://), or, if the "
-                f"network between is closed, set AURELIAN_MQTT_INSECURE_HOSTS='[\"{host}\"]'"
+                f"network between is closed, set AURELIAN_MQTT_INSECURE_HOSTS={host}"
             )
         if self.security_in(clear_hosts).policy != "None":
             return ""
         return (
             f"{host} is not this machine, and `policy: None` would speak to it in the clear: take "
             "it out, or, if the network between is closed, set "
-            f"AURELIAN_OPCUA_INSECURE_HOSTS='[\"{host}\"]'"
+            f"AURELIAN_OPCUA_INSECURE_HOSTS={host}"
         )
 
     def _may_be_clear(self, clear_hosts: Collection[str]) -> bool:

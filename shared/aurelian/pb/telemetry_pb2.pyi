@@ -236,7 +236,7 @@ class Refused(_message.Message):
     def __init__(self, asset: _Optional[str] = ..., signal: _Optional[str] = ..., reason: _Optional[str] = ..., source_time: _Optional[int] = ...) -> None: ...
 
 class Connection(_message.Message):
-    __slots__ = ("state", "since", "reason", "next_step", "address", "away", "own", "refused")
+    __slots__ = ("state", "since", "reason", "next_step", "address", "away", "own", "refused", "plant_refused")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNKNOWN: _ClassVar[Connection.State]
@@ -265,6 +265,7 @@ class Connection(_message.Message):
     AWAY_FIELD_NUMBER: _ClassVar[int]
     OWN_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
+    PLANT_REFUSED_FIELD_NUMBER: _ClassVar[int]
     state: Connection.State
     since: int
     reason: str
@@ -273,7 +274,8 @@ class Connection(_message.Message):
     away: _containers.RepeatedCompositeFieldContainer[ServerAway]
     own: Certificate
     refused: Certificate
-    def __init__(self, state: _Optional[_Union[Connection.State, str]] = ..., since: _Optional[int] = ..., reason: _Optional[str] = ..., next_step: _Optional[str] = ..., address: _Optional[str] = ..., away: _Optional[_Iterable[_Union[ServerAway, _Mapping]]] = ..., own: _Optional[_Union[Certificate, _Mapping]] = ..., refused: _Optional[_Union[Certificate, _Mapping]] = ...) -> None: ...
+    plant_refused: str
+    def __init__(self, state: _Optional[_Union[Connection.State, str]] = ..., since: _Optional[int] = ..., reason: _Optional[str] = ..., next_step: _Optional[str] = ..., address: _Optional[str] = ..., away: _Optional[_Iterable[_Union[ServerAway, _Mapping]]] = ..., own: _Optional[_Union[Certificate, _Mapping]] = ..., refused: _Optional[_Union[Certificate, _Mapping]] = ..., plant_refused: _Optional[str] = ...) -> None: ...
 
 class ServerAway(_message.Message):
     __slots__ = ("address", "reason", "next_step", "since", "refused")

@@ -20,7 +20,7 @@ from pydantic import SecretStr, ValidationError
 from aurelian import __version__
 from aurelian.model.plant_file import PlantError, load_plants
 from aurelian.runtime.health import Health, UnusableError, make_ops_app
-from aurelian.runtime.settings import CommonSettings
+from aurelian.runtime.settings import CommonSettings, problems_of
 
 if TYPE_CHECKING:  # a worker needs no FastAPI
     from fastapi import FastAPI
@@ -128,9 +128,8 @@ def _start(name: str, settings_type: type[S]) -> S:
     try:
         settings = settings_type()
     except ValidationError as error:
-        for problem in error.errors():
-            field = "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"{name}: setting AURELIAN_{field}: {problem['msg']}", file=sys.stderr)
+        for said in problems_of(error):
+            print(f"{name}: {said}", file=sys.stderr)
         sys.exit(EXIT_SETTINGS)
     if arguments.check:
         _print_settings(settings)

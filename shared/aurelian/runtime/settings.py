@@ -3,12 +3,48 @@ adds its own."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def read_names(given: object) -> object:
+    """Names with commas or spaces between, or a JSON list of them, as a list; what is no text as it
+    is.
+
+    Raises:
+        ValueError: it begins as a JSON list does, and is none.
+    """
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith(("[", "{")):
+        names = json.loads(given)
+        if not isinstance(names, list):
+            raise ValueError("names are wanted, with commas between")
+        return names
+    return given.replace(",", " ").split()
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_names)]
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """What is wrong with settings, each as a sentence that names the variable."""
+    return [
+        f"setting AURELIAN_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}"
+        for each in error.errors()
+    ]
 
 
 class CommonSettings(BaseSettings):

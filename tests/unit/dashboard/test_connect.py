@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import HTTPException
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
 
-from dashboard.connect import Connect
-from dashboard.gate import Visitor
+from dashboard.connect import Connect, connect_routes
+from dashboard.gate import Visitor, _visitor, enter_by_link
 from dashboard.settings import DashboardSettings
 
 URLS = "opcua=http://127.0.0.1:9, mqtt=http://127.0.0.1:10/"
@@ -87,3 +87,34 @@ def test_a_look_is_its_companys_alone(connect: Connect) -> None:
         with pytest.raises(HTTPException) as refused:
             connect.gateway_of_look(visitor(owner), look)
         assert refused.value.status_code == 404
+
+
+@pytest.mark.parametrize("file", [[], {}, 7, "", True, ["/secrets/b.pem"]])
+def test_a_file_that_is_no_name_is_refused_like_one_that_nobody_pinned(
+    connect: Connect, file: object
+) -> None:
+    connect.note_pinned(visitor("acme"), JSONResponse({"trusted": "b", "file": "/secrets/b.pem"}))
+    with pytest.raises(HTTPException) as refused:
+        connect.checked(visitor("acme"), {"kind": "mqtt", "url": "b", "tls": {"ca_file": file}})
+    assert refused.value.status_code == 422
+
+
+async def test_a_look_asks_for_what_its_company_may_hear(tmp_path: Path) -> None:
+    asked: list[dict[str, object]] = []
+
+    def gateway(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return httpx.Response(200, text="")
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(gateway))
+    app = FastAPI()
+    connect = Connect(settings(tmp_path, control_urls=URLS), client)
+    app.include_router(connect_routes(connect, None))  # type: ignore[arg-type]
+    app.dependency_overrides[enter_by_link] = lambda: None
+    app.dependency_overrides[_visitor] = lambda: visitor("acme")
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://pages"
+    ) as pages:
+        body = {"source": {"kind": "opcua", "url": "s:1"}, "company": "rival", "seconds": 1}
+        assert (await pages.post("/connect/looks", json=body)).status_code == 200
+    assert asked == [{"source": body["source"], "company": "acme", "seconds": 1}]

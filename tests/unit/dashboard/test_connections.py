@@ -110,6 +110,25 @@ def test_the_worst_of_a_lines_sources_comes_first(pictures: Pictures) -> None:
     assert [each.name for each in found] == ["spb", "opc", "new"]
 
 
+def test_a_plant_file_that_cannot_be_used_is_told_beside_a_state_that_is_well(
+    pictures: Pictures,
+) -> None:
+    said = "site.yaml:12: units.0.signals.3.role: 'presure' is no role"
+    say(pictures, OPC, T0, **state(State.STATE_LIVE, plant_refused=said))
+    say(pictures, SPB, T0, **state(State.STATE_LIVE))
+    assert tile(pictures, T0).trouble.text == "opc: changes of the plant files are not taken up"
+    assert tile(pictures, T0).trouble.tone == "slow"
+    shown = view(pictures, OPC, T0)
+    assert shown.look.word == "Live" and shown.plant_refused == said
+    found = views_of(pictures.of("acme").connections, [SPB, OPC], T0, UTC)
+    assert [each.name for each in found] == ["opc", "spb"]
+    # What needs somebody first is told first.
+    say(pictures, OPC, T0 + 1, **state(State.STATE_AUTH_FAILED, plant_refused=said))
+    assert tile(pictures, T0 + 1).trouble.text == "opc: sign-in refused, needs somebody"
+    say(pictures, OPC, T0 + 2, **state(State.STATE_LIVE))
+    assert not tile(pictures, T0 + 2).trouble.text and not view(pictures, OPC, T0 + 2).plant_refused
+
+
 def test_what_became_of_a_command_is_nothing_of_the_pages(pictures: Pictures) -> None:
     result = codec.CommandResult(id="c1", outcome="OUTCOME_DONE", said="trusted")
     assert not say(pictures, OPC, T0, command_result=result)

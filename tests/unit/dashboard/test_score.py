@@ -77,6 +77,16 @@ def test_a_line_without_figures_has_nothing_to_say() -> None:
     assert (empty.since, empty.note, empty.bridged) == ("", "", "")
 
 
+def test_a_figure_that_the_plant_model_cannot_give_is_a_dash_and_no_nought() -> None:
+    body = kpi_body(str(DATA["line"]), DATA | {"good": 0.0, "oee": 0.0, "quality": 0.0})
+    found = make_score(body, NOW_MS, UTC, ("good", "effectiveness", "quality", "oee"))
+    assert (found.target, found.actual, found.delta, found.delta_word) == ("720", "–", "–", "")
+    assert (found.oee, found.quality, found.bar, found.tone) == ("–", "–", 0, "none")
+    assert found.availability != "–" and found.lost != "–"
+    stateless = make_score(body, NOW_MS, UTC, ("availability", "production_s", "oee"))
+    assert (stateless.availability, stateless.lost, stateless.actual) == ("–", "–", "0")
+
+
 def test_how_far_from_the_target_is_a_number_and_a_word() -> None:
     assert (shown().delta, shown().delta_word) == ("−220", "behind")
     assert (shown(good=720.0).delta, shown(good=720.0).delta_word) == ("on target", "")

@@ -284,6 +284,30 @@ async def test_what_the_gateway_could_not_use_is_not_written(tmp_path: Path) -> 
             assert not list(folders[1].iterdir()) and not (tmp_path / "up.yaml").exists()
 
 
+async def test_a_plan_for_one_company_names_no_file_of_another(tmp_path: Path) -> None:
+    async with running(tmp_path, Scripted()) as client:
+        *_, row = await all_of(client.lines("/looks", {"source": source()}))
+        here = f"/looks/{row['look']}"
+        plan = await client.ask("POST", f"{here}/plan", PLACE)
+        folder = Path(plan["file"]).parent
+        folder.mkdir(exist_ok=True)
+        bolt = folder / "bolt.yaml"
+        bolt.write_text("sources: [")
+        unusable = await refusal(client.ask("POST", f"{here}/plan", PLACE))
+        assert "a plant file of this gateway cannot be used" in str(unusable)
+        assert "bolt" not in str(unusable)
+        assert "bolt.yaml:1" in str(await refusal(client.ask("POST", f"{here}/plan", {})))
+        twice = plan["after"].replace("acme", "bolt").replace("works", "far")
+        bolt.write_text(twice.replace("name: hall", "name: hall\n    id: same"))
+        other = plan["after"].replace("id: s\n", "id: t\n").replace("source: s\n", "source: t\n")
+        folder.joinpath("works.yaml").write_text(
+            other.replace("name: hall", "name: hall\n    id: same")
+        )
+        shared = await refusal(client.ask("POST", f"{here}/plan", PLACE | {"line": "new"}))
+        assert "an id of it stands in another plant file" in str(shared), str(shared)
+        assert "bolt" not in str(shared)
+
+
 async def test_a_certificate_that_was_compared_is_kept_for_a_plant_file(tmp_path: Path) -> None:
     store = TrustStore(tmp_path / "pki")
     own = store.own("urn:test", ["broker"], datetime.now(UTC))
@@ -375,3 +399,33 @@ def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(KeyFileError, match="AURELIAN_CONTROL_KEY_FILE"):
         read_or_make_key(tmp_path / "file" / "control.key")
+
+
+async def test_who_asks_for_a_company_hears_of_no_other(tmp_path: Path) -> None:
+    heard: list[list[str]] = []
+
+    class Listening(Scripted):
+        async def look(
+            self, model: SourceModel, known: Sequence[SourceModel], *rest: Any
+        ) -> AsyncIterator[Look]:
+            heard.append([each.key for each in known])
+            async for each in super().look(model, known, *rest):
+                yield each
+
+    async with running(tmp_path, Listening()) as client:
+        *_, row = await all_of(client.lines("/looks", {"source": source()}))
+        places = [("rival", "secret"), ("acme", "north"), ("acme", "south")]
+        for company, site in places:
+            place = {"company": company, "site": site, "time_zone": "UTC", "before": ""}
+            assert (await client.ask("POST", f"/looks/{row['look']}/write", place))["written"]
+        body = {"source": {"kind": "opcua", "url": "s:1"}, "company": "other"}
+        *_, theirs = await all_of(client.lines("/looks", body))
+        # Not `s-2`: that another company has an `s` would show in it.
+        assert theirs["sources"][0]["fields"]["id"] == "s"
+        *_, ours = await all_of(client.lines("/looks", {**body, "company": "acme"}))
+        assert ours["sources"][0]["fields"]["id"] == "s-2"
+        assert heard[1:] == [[], ["acme/north/s", "acme/south/s"]]
+        several = await refusal(
+            client.ask("POST", f"/looks/{ours['look']}/plan", {"company": "acme"})
+        )
+        assert "acme/north, acme/south" in str(several) and "rival" not in str(several)

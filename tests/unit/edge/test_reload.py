@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Container, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Gateway:
         await self.reload.begin()
         async with asyncio.TaskGroup() as group:
             self.sources = RunningSources(group, lambda source: source.run())  # type: ignore[attr-defined]
-            self.states = SourceStates(self.sources, self.reload.notice)
+            self.states = SourceStates(self.sources, self.reload.notice, self.reload.refusal)
             self.assets = PlantAssets(self.sources, self.reload.plants)
             self.reload.changed = self.assets.use
             self.reload.start(self.sources)
@@ -205,6 +206,35 @@ async def test_what_cannot_be_used_is_refused_and_the_old_one_stays_also_over_a_
         write(tmp_path / "p", plant({"a": A}))
         await until(lambda: gateway.urls == {"a": A}, "the corrected file")
         assert gateway.reload.shown()["refused"] is None
+
+
+async def test_a_refusal_is_told_at_each_source_and_names_no_other_companys_file(
+    tmp_path: Path,
+) -> None:
+    def told() -> dict[str, str]:
+        gateway.states.look()
+        events = gateway.states.take_events("g", 1, anew=True)
+        return {each.source: each.connection.plant_refused for each in events}
+
+    mine, theirs = plant({"a": A}), plant({"b": B}, site="s", company={"id": "bolt", "name": "B"})
+    write(tmp_path / "p", mine, "mine.yaml")
+    async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
+        assert told() == {"acme/works/a": ""}
+        write(tmp_path / "p", "sources: [", "new.yaml")
+        await until(lambda: gateway.reload.shown()["refused"] is not None, "the refusal")
+        assert "new.yaml:1" in told()["acme/works/a"]
+        write(tmp_path / "p", theirs, "new.yaml")
+        await until(lambda: "b" in gateway.urls, "the other company")
+        assert set(told().values()) == {""}
+        write(tmp_path / "p", "sources: [", "mine.yaml")
+        await until(lambda: gateway.reload.shown()["refused"] is not None, "the refusal")
+        said = told()
+        assert "mine.yaml:1" in said["acme/works/a"]
+        assert said["bolt/s/b"].startswith("One that is not of your machines")
+        (tmp_path / "p" / "mine.yaml").unlink()
+        (tmp_path / "p" / "new.yaml").unlink()
+        await until(lambda: "no plant-model" in str(gateway.reload.shown()["refused"]), "none")
+        assert all(each.startswith("One that is not") for each in told().values())
 
 
 async def test_all_files_gone_is_a_mistake_and_an_empty_folder_at_first_is_waited_for(
@@ -392,3 +422,40 @@ async def test_a_damaged_kept_plant_is_written_anew(tmp_path: Path, damage: str)
     async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
         assert gateway.urls == {"a": A}
     assert json.loads((tmp_path / "plant.json").read_text())["version"] == 1
+
+
+async def test_a_file_whose_name_is_not_utf_8_is_refused_by_its_name(tmp_path: Path) -> None:
+    write(tmp_path / "p", plant({"a": A}))
+    odd = tmp_path / "p" / "\udcff.yaml"
+    async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
+        odd.write_text(yaml.safe_dump({**plant({"b": B}), "site": "two"}))
+        await until(lambda: gateway.reload.shown()["refused"] is not None, "the refusal")
+        assert "�.yaml: the name of this file is not UTF-8" in str(gateway.reload.shown())
+        assert [str(path) for path in gateway.reload._files] == [str(tmp_path / "p" / "site.yaml")]
+    async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
+        assert gateway.urls == {"a": A}
+        odd.unlink()
+        await until(lambda: gateway.reload.shown()["refused"] is None, "the file renamed")
+
+
+async def test_a_change_that_keeps_time_and_size_of_the_file_is_seen(tmp_path: Path) -> None:
+    write(tmp_path / "p", plant({"a": A, "b": B}))
+    async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
+        file = tmp_path / "p" / "site.yaml"
+        before = file.stat()
+        text = file.read_text().replace(B, "opc.tcp://x:4840")
+        with file.open("r+") as stream:
+            stream.write(text)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert file.stat().st_ino == before.st_ino and file.stat().st_size == before.st_size
+        await until(lambda: gateway.urls == {"a": A, "b": "opc.tcp://x:4840"}, "the change")
+
+
+@pytest.mark.parametrize("kept", [b"[" * 200_000, b"\xff\x00", b"", b'{"version": 1}'])
+async def test_a_kept_plant_that_cannot_be_read_does_not_keep_a_gateway_from_starting(
+    tmp_path: Path, kept: bytes
+) -> None:
+    write(tmp_path / "p", plant({"a": A}))
+    (tmp_path / "plant.json").write_bytes(kept)
+    async with Gateway(tmp_path / "p", tmp_path).running() as gateway:
+        assert gateway.urls == {"a": A}

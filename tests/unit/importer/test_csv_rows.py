@@ -173,3 +173,34 @@ def test_another_content_is_another_fingerprint(tmp_path: Path) -> None:
     first = fingerprint(file)
     file.write_bytes(b"abd")
     assert fingerprint(file) != first
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("utf-8-sig", "utf-8-sig"), ("utf-8-sig", "utf-8"), ("UTF8", "utf-8-sig"),
+        ("utf-16", "utf-16"), ("utf-16", "utf-16-le"), ("UTF-16BE", "utf-16-be"),
+        ("Latin1", "latin-1"), ("gb18030", "gb18030"),
+    ],
+)  # fmt: skip
+def test_an_encoding_is_read_as_it_is_called(tmp_path: Path, said: str, written: str) -> None:
+    text = "time;Force [°]\n2024-01-01 00:00:00;1,5\n2024-01-01 00:00:01;2,5\n"
+    file = tmp_path / "a.csv"
+    file.write_bytes(text.encode(written))
+    samples, bad = read(plan_of(file, plant(force={}), encoding=said))
+    assert ([each.value for each in samples], bad) == ([1.5, 2.5], [])
+
+
+@pytest.mark.parametrize("said", ["rot13", "base64", "zlib", "idna", "utf-32", "unicode_escape"])
+def test_what_is_no_encoding_of_tables_is_refused(tmp_path: Path, said: str) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("time;force\n2024-01-01 00:00:00;1,5\n")
+    with pytest.raises(ValueError, match="no table can be read by it"):
+        plan_of(file, plant(force={}), encoding=said)
+
+
+def test_a_clock_that_was_never_set_is_no_time_of_the_future(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("time,force\n1970-01-01 00:00:07,1\n2024-01-01 00:00:00,2\n")
+    _, bad = read(plan_of(file, plant(force={})))
+    assert [each.line for each in bad] == [2] and "before 1970-01-02" in bad[0].reason

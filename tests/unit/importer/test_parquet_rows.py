@@ -120,3 +120,42 @@ def test_files_of_other_writers_are_read(name: str) -> None:
         "running": [True, False, True],
     }
     assert min(s.time for s in samples) == int(NOON.timestamp()) * 1_000_000
+
+
+def test_times_with_nanoseconds_and_of_any_year_cost_no_more_than_their_line(
+    tmp_path: Path,
+) -> None:
+    first = int(NOON.timestamp()) * 10**9
+    file = tmp_path / "a.parquet"
+    time = pa.array([first + 1, first + 1_000_001, 4 * 10**18 + 7], pa.timestamp("ns", "UTC"))
+    pq.write_table(pa.table({"time": time, "force": [1.0, 2.0, 3.0]}), file)
+    samples, bad = read(plan_of(file, PRESS))
+    assert [s.time for s in samples] == [first // 1000, first // 1000 + 1000]
+    assert [each.line for each in bad] == [3] and "2096-10-02" in bad[0].reason
+
+    time = pa.array([2**62, first // 1000, -(2**62)], pa.timestamp("us", "Europe/Oslo"))
+    pq.write_table(pa.table({"time": time, "force": [1.0, 2.0, 3.0]}), file)
+    samples, bad = read(plan_of(file, PRESS))
+    assert [s.value for s in samples] == [2.0]
+    assert [each.line for each in bad] == [1, 3] and all("force=" in each.text for each in bad)
+
+
+def test_a_damaged_file_is_said_to_be_one(tmp_path: Path) -> None:
+    file = _write(tmp_path / "a.parquet", pa.array([NOON] * 3))
+    whole = file.read_bytes()
+    for damaged in (
+        b"PAR1" + bytes(100) + b"PAR1",
+        whole[:20] + bytes([255]) * 300 + whole[320:],
+    ):
+        file.write_bytes(damaged)
+        with pytest.raises(UnreadableFile):
+            plan_of(file, PRESS)
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    time, force = pa.array([NOON]), pa.array([1.0])
+    table = pa.Table.from_arrays([time, force, force], names=["time", "force", "force"])
+    pq.write_table(table, file)
+    with pytest.raises(UnreadableFile, match="'force'"):
+        plan_of(file, PRESS)

@@ -90,6 +90,17 @@ def test_the_kpi_is_told_every_ten_seconds_at_most_and_at_the_end_of_the_shift()
     assert all(b - a >= timedelta(seconds=10) for a, b in pairwise(times[:-1]))
 
 
+def test_without_a_count_of_good_pieces_scrap_alone_makes_no_oee_of_nought() -> None:
+    rig = Rig(make_plant(output_counts_good=False))
+    rig.send(0, "mill/state", 6)
+    rig.send(0, "wash/scrap", 0)
+    rig.send(0.5 * HOUR, "wash/scrap", 20)
+    rig.live(0.5 * HOUR, 0.6 * HOUR, 10)
+    kpi = rig.kpis()[-1]
+    assert kpi.scrap == 20 and kpi.availability == pytest.approx(1, abs=0.01)
+    assert (kpi.effectiveness, kpi.quality, kpi.oee) == (None, None, None)
+
+
 def test_a_new_shift_begins_at_zero() -> None:
     week = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
     rig = Rig(

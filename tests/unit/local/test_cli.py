@@ -168,10 +168,26 @@ def test_check_says_which_server_would_not_be_spoken_to(
     said = " ".join(result.stderr.split())
     assert result.exit_code == 0 and "x/s: 1 sources" in result.stdout
     assert "source x/s/plc will not be connected: plc is not this machine" in said
-    assert """AURELIAN_OPCUA_INSECURE_HOSTS='["plc"]'""" in said
-    for hosts, quiet in (('["PLC"]', True), ("plc", False), ('{"plc": 1}', False)):
+    assert "AURELIAN_OPCUA_INSECURE_HOSTS=plc" in said
+    for hosts, quiet in (
+        ('["PLC"]', True),
+        ("other, plc", True),
+        ("pl", False),
+        ('{"plc": 1}', False),
+    ):
         monkeypatch.setenv("AURELIAN_OPCUA_INSECURE_HOSTS", hosts)
         assert (_aurelian("check", str(tmp_path)).stderr == "") is quiet
+
+
+@pytest.mark.parametrize("command", [["connect", "opcua"], ["connect", "mqtt"], ["browse"]])
+def test_a_setting_that_cannot_be_used_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    for name in ("AURELIAN_OPCUA_INSECURE_HOSTS", "AURELIAN_MQTT_INSECURE_HOSTS"):
+        monkeypatch.setenv(name, "[plc")
+    result = _aurelian(*command, "opc.tcp://127.0.0.1:9", "--home", str(tmp_path))
+    assert result.exit_code == 2
+    assert "setting AURELIAN_" in result.stderr and "INSECURE_HOSTS: Value error" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,13 @@ class SignalFacts extends LiveElement {
 const SAME_MS = 1000;
 const NOTE_LOOK = { shape: 'triangle', tone: 'slow' };
 
+/** A line's figures, without those that its plant model cannot give, and the names of these. */
+function figures({ line, unknown }) {
+  const names = new Set((unknown ?? '').split(' ').filter(Boolean));
+  const kpi = cell(`kpi:${line}`).value;
+  return [kpi && { ...kpi, ...Object.fromEntries([...names].map((name) => [name, null])) }, names];
+}
+
 function sinceText(kpi, zone) {
   const since = kpi?.counts_from;
   if (!since || since < kpi.shift_start + SAME_MS) return '';
@@ -108,8 +115,8 @@ function bridgedText(kpi) {
 /** Since when the figures count, and why one cannot be as it is; with `data-all` also what was bridged. */
 class ScoreNotes extends LiveElement {
   render() {
-    const { line, zone, all } = this.dataset;
-    const kpi = cell(`kpi:${line}`).value;
+    const { zone, all } = this.dataset;
+    const [kpi] = figures(this.dataset);
     const [since, note, bridged] = [sinceText(kpi, zone), noteText(kpi), all ? bridgedText(kpi) : ''];
     if (!since && !note && !bridged) return nothing;
     return html`${note ? html`<p class="note-of">${shape(NOTE_LOOK)} ${note}</p>` : nothing}${
@@ -122,19 +129,20 @@ class ScoreNotes extends LiveElement {
 class ScoreBoard extends LiveElement {
   render() {
     this.dataset.freshness = freshness(this.dataset.line);
-    const kpi = cell(`kpi:${this.dataset.line}`).value;
+    const [kpi, unknown] = figures(this.dataset);
     const good = kpi?.good ?? 0, target = kpi?.target ?? 0;
-    const [off, word] = kpi ? format.delta(good, target) : ['no figures yet', ''];
-    const tone = !kpi ? 'none' : Math.round(good) < Math.round(target) ? 'behind' : 'ahead';
+    const counted = !unknown.has('good') && !unknown.has('target');
+    const [off, word] = !kpi ? ['no figures yet', ''] : counted ? format.delta(good, target) : ['–', ''];
+    const tone = !kpi || !counted ? 'none' : Math.round(good) < Math.round(target) ? 'behind' : 'ahead';
     return html`<dl>
-      <div><dt>Target</dt><dd>${kpi ? format.number(Math.round(target)) : '–'}</dd></div>
-      <div><dt>Actual</dt><dd>${kpi ? format.number(Math.round(good)) : '–'}</dd></div>
+      <div><dt>Target</dt><dd>${kpi && !unknown.has('target') ? format.number(Math.round(target)) : '–'}</dd></div>
+      <div><dt>Actual</dt><dd>${kpi && !unknown.has('good') ? format.number(Math.round(good)) : '–'}</dd></div>
       <div class="delta" data-tone=${tone}><dt>Shift ${kpi?.shift ?? ''}</dt><dd>${off}${word ? html` <span class="word">${word}</span>` : nothing}</dd></div>
       <div class="oee"><dt>OEE</dt><dd>${format.percent(kpi?.oee)}${noteText(kpi) ? html` ${shape(NOTE_LOOK)}` : nothing}</dd></div>
     </dl>
     <svg class="bar" viewBox="0 0 120 8" preserveAspectRatio="none" aria-hidden="true">
       <rect class="track" width="120" height="8"></rect>
-      <rect class="fill" data-tone=${target && good < 0.95 * target ? 'slow' : 'running'} width=${target ? Math.min(120, (good / target) * 100) : 0} height="8"></rect>
+      <rect class="fill" data-tone=${target && good < 0.95 * target ? 'slow' : 'running'} width=${target && counted ? Math.min(120, (good / target) * 100) : 0} height="8"></rect>
       <path class="tick" d="M100 0v8"></path>
     </svg>`;
   }
@@ -143,14 +151,14 @@ class ScoreBoard extends LiveElement {
 class ScoreMore extends LiveElement {
   render() {
     this.dataset.freshness = freshness(this.dataset.line);
-    const kpi = cell(`kpi:${this.dataset.line}`).value;
+    const [kpi, unknown] = figures(this.dataset);
     const lost = kpi ? Math.max(0, (kpi.planned_busy_s ?? 0) - (kpi.production_s ?? 0) - (kpi.no_data_s ?? 0)) : 0;
     return html`<dl>
       <div><dt>Availability</dt><dd>${format.percent(kpi?.availability)}</dd></div>
       <div><dt>Effectiveness</dt><dd>${format.percent(kpi?.effectiveness)}</dd></div>
       <div><dt>Quality</dt><dd>${format.percent(kpi?.quality)}</dd></div>
       <div><dt>Scrap</dt><dd>${kpi ? format.number(Math.round(kpi.scrap ?? 0)) : '–'}</dd></div>
-      <div><dt>Time lost</dt><dd>${kpi ? format.duration(lost) : '–'}</dd></div>
+      <div><dt>Time lost</dt><dd>${kpi && !unknown.has('production_s') ? format.duration(lost) : '–'}</dd></div>
     </dl>`;
   }
 }

@@ -120,13 +120,13 @@ class Control:
 
     async def _look(self, request: Request) -> Response:
         body = await read_body(request, LookBody)
-        model, password = await self._model(body.source)
+        model, password = await self._model(body.source, body.company)
         return self._lines(partial(self._listen, body, model, password), model, password)
 
     async def _listen(
         self, body: LookBody, model: SourceModel, password: Password | None, emit: Emit
     ) -> None:
-        known = [each for plant in self._around.plants() for each in plant.sources]
+        known = self._sources_of(body.company)
         look, said = Look(), ""
         looking = self._connector.look(model, known, body.choose, body.leave_out, body.seconds)
         async with asyncio.timeout(body.seconds + _BESIDE_S), closing(looking) as looks:
@@ -223,11 +223,17 @@ class Control:
 
         return Lines(work, self._busy, ends)
 
-    async def _model(self, fields: dict[str, object]) -> tuple[SourceModel, Password | None]:
+    def _sources_of(self, company: str | None) -> list[SourceModel]:
+        """The sources that one of a company may hear of; None: of all that the gateway has."""
+        plants = self._around.plants()
+        return [e for plant in plants if company in (None, plant.owner) for e in plant.sources]
+
+    async def _model(
+        self, fields: dict[str, object], company: str | None = None
+    ) -> tuple[SourceModel, Password | None]:
         """A source of its fields, and the password that came with them."""
         word = password_in(fields)
-        known = {each.id for plant in self._around.plants() for each in plant.sources}
-        fields = completed(fields, known)
+        fields = completed(fields, {each.id for each in self._sources_of(company)})
         password = await asyncio.to_thread(self._passwords.hold, word)
         try:
             model = model_of(fields, None if password is None else str(password.file))

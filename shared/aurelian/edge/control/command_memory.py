@@ -31,20 +31,23 @@ class CommandMemory:
         self.unanswered: dict[str, tuple[str, str]] = {}
         self.forgotten_to = 0
 
-    def read(self, now: int) -> None:
+    def read(self, now: int, latest: int = 2**62) -> None:
         """Read what was kept. A file that is none counts as if all from before `now` were
-        executed."""
+        executed. `latest`: no command of a later time is ever executed, so that none is forgotten
+        with all before it."""
         with suppress(FileNotFoundError):
             self._written = self._path.read_bytes()
             try:
                 kept = json.loads(self._written)
-                self._ids = {str(id): int(at) for id, at in kept["ids"].items()}
+                self._ids = {str(id): min(int(at), latest) for id, at in kept["ids"].items()}
                 self.unanswered = {
                     str(id): (str(owner), str(source))
                     for id, (owner, source) in kept["unanswered"].items()
                 }
-                self.forgotten_to = int(kept["forgotten_to"])
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                self.forgotten_to = min(int(kept["forgotten_to"]), latest)
+            except (
+                ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError
+            ) as error:  # fmt: skip
                 fields = {"file": str(self._path), "error": repr(error)}
                 log.error("executed commands cannot be read", extra={"fields": fields})
                 self._ids, self.unanswered, self.forgotten_to = {}, {}, now

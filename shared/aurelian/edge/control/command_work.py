@@ -134,6 +134,8 @@ class CommandWork:
         path = folder if folder.is_file() else folder / file
         if path.name != file:
             return _refused(f"this gateway follows the one file {path.name}")
+        if path.exists() and not path.is_file():  # a pipe, say, which would be waited for
+            return _refused(f"what is called {file} in the folder is no file; move it away")
         was = path.read_bytes() if path.exists() else None
         digest = "" if was is None else hashlib.sha256(was).hexdigest()
         if digest != before:

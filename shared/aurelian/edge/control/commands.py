@@ -84,6 +84,11 @@ def read_command(value: bytes | None) -> Command:
         raise ValueError(f"it is no JSON: {type(error).__name__}") from None
 
 
+def _latest(now: int) -> int:
+    """The latest time of a command that is taken for one of now."""
+    return now + int(_AHEAD_S) * SECOND_US
+
+
 class Commands:
     """Takes the commands for one gateway, one after another."""
 
@@ -109,7 +114,8 @@ class Commands:
 
     async def _follow(self, connected: Callable[[], None]) -> None:
         if not self._is_read:
-            await asyncio.to_thread(self._memory.read, self._clock())
+            now = self._clock()
+            await asyncio.to_thread(self._memory.read, now, _latest(now))
             self._is_read = True
         for id, whom in list(self._memory.unanswered.items()):
             said = "the gateway ended while it was at it; look whether it was done"
@@ -147,8 +153,10 @@ class Commands:
         whom = self._work.whom(command.command, command.arguments)
         fields = {"id": command.id, "command": command.command, "by": command.by}
         log.info("command", extra={"fields": fields})
+        # Many of the far future would else be forgotten, and each that comes later with them.
+        at = min(command.at, _latest(self._clock()))
         try:
-            await asyncio.to_thread(self._memory.begin, command.id, command.at, *whom)
+            await asyncio.to_thread(self._memory.begin, command.id, at, *whom)
         except OSError as error:
             # What is not remembered could be executed twice.
             said = f"nothing is done, as it cannot be remembered: {error}"
@@ -163,7 +171,7 @@ class Commands:
         if command.at < now - OLDEST_S * SECOND_US:
             minutes = OLDEST_S / 60
             return Answer(Outcome.REFUSED, f"it was given more than {minutes:.0f} minutes ago")
-        if command.at > now + _AHEAD_S * SECOND_US:
+        if command.at > _latest(now):
             said = "it was given in the future: set the clock of its sender or of the gateway"
             return Answer(Outcome.REFUSED, said)
         try:

@@ -88,7 +88,8 @@ def fitting(folder: Path, place: Place) -> tuple[Path, Plant] | None:
         if place.site in (None, plant.site) and place.company in (None, plant.company.id)
     ]
     if len(found) > 1:
-        named = ", ".join(sorted(plant.path for plant in known.values()))
+        # Those that fit alone: of other companies nobody hears here.
+        named = ", ".join(sorted(plant.path for _, plant in found))
         raise SeveralSites(f"{folder} has several sites: {named}")
     return found[0] if found else None
 

@@ -21,7 +21,13 @@ from aurelian.edge.control.planning import (
     plan_change,
 )
 from aurelian.model.plant import Plant
-from aurelian.model.plant_file import PlantError, folders_of, plant_files, read_plants
+from aurelian.model.plant_file import (
+    PlantError,
+    folders_of,
+    load_plant,
+    plant_files,
+    read_plants,
+)
 from aurelian.model.plant_new import SCHEMA_FILE
 from aurelian.model.plant_parts import check_zone
 from aurelian.model.plant_schema import schema_text
@@ -71,7 +77,7 @@ class Plans:
             raise NotPossible(str(error), "name one: `company` and `site`") from error
         except PlantError as error:
             fix = "take another id or site, or correct the file: aurelian plant check"
-            raise NotPossible(str(error), fix) from error
+            raise NotPossible(self._said(error, place), fix) from error
 
     def write(self, kept: KeptLook, choice: Choice, place: Place, before: str) -> Plan:
         """Write a plan whose file is still as it was when its digest was `before`.
@@ -132,6 +138,24 @@ class Plans:
             if (digest_of(path.read_bytes()) if path is not None else "") != before:
                 raise _changed(path or self._folder())
 
+    def _said(self, error: PlantError, place: Place) -> str:
+        """What the company that asks may know of what is wrong with the files; where none is named
+        somebody of the gateway's machine asks."""
+        if place.company is None or not error.problems:
+            return str(error)
+        there = {str(path): path for path in plant_files(self._plant)}
+        others = {name for name, path in there.items() if _owner(path) != place.company}
+        own = [each for each in error.problems if each.file not in others]
+        said = [str(each) for each in own if not any(other in each.said for other in others)]
+        if said:
+            return "; ".join(said)
+        if own:
+            return "an id of it stands in another plant file of this gateway too"
+        return (
+            "a plant file of this gateway cannot be used, and all are taken up together; where it "
+            "is of one of your machines the page Connections says what is wrong"
+        )
+
     def _folder(self) -> Path:
         folders = folders_of(self._plant)
         if not folders:
@@ -167,6 +191,13 @@ class Plans:
         """The plant files of all folders with the change in them, as the gateway will read them."""
         files = {str(path): path.read_bytes() for path in plant_files(self._plant)}
         read_plants({**files, str(change.path): change.after})
+
+
+def _owner(path: Path) -> str | None:
+    """Whose plant file it is; None: it cannot be used."""
+    with suppress(PlantError):
+        return load_plant(path).owner
+    return None
 
 
 def _names_in(plant: Plant | None) -> dict[tuple[str, str], set[str]]:

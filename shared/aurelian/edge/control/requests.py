@@ -45,9 +45,10 @@ class LadderBody(_Body):
 
 
 class LookBody(_Body):
-    """Of `POST /looks`."""
+    """Of `POST /looks`. `company`: who asks may hear of its sources alone; None: of all."""
 
     source: dict[str, object]
+    company: Name | None = None
     choose: Patterns = []
     leave_out: Patterns = []
     seconds: float = Field(6.0, gt=0, le=MOST_SECONDS)

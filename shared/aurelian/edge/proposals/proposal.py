@@ -21,7 +21,7 @@ from aurelian.edge.proposals.state_words import (
     vocabulary_of,
 )
 from aurelian.edge.proposals.units_of_measure import fits, role_of_unit, ucum_of, unit_in_name
-from aurelian.edge.proposals.value_shapes import Shape, shape_of
+from aurelian.edge.proposals.value_shapes import Shape, as_float, shape_of
 from aurelian.model.machine_states import LineState, Unknown, Vocabulary, read_state
 from aurelian.model.plant_parts import ONE_A_UNIT, Role
 from aurelian.model.sample import ValueType
@@ -306,7 +306,7 @@ def _with_states(found: Found, proposal: Proposal) -> Proposal:
 
 def _guessed_unit(role: Role, values: Sequence[object]) -> str:
     numbers = [
-        abs(float(each))
+        abs(as_float(each))
         for each in values
         if isinstance(each, int | float) and not isinstance(each, bool)
     ]

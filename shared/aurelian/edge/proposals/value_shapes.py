@@ -50,7 +50,7 @@ def shape_of(values: Sequence[object], times: Sequence[float] = ()) -> Shape:
         are_words = all(sum(map(str.isdigit, each)) * 2 <= len(each) for each in texts)
         is_few = distinct <= MOST_STATES and are_words and (comes_again or distinct == 2)
         return Shape.WORDS if is_few else Shape.MANY
-    numbers = [float(each) for each in seen if isinstance(each, int | float)]
+    numbers = [as_float(each) for each in seen if isinstance(each, int | float)]
     if len(numbers) != len(seen) or not all(map(math.isfinite, numbers)):
         return Shape.UNKNOWN
     if len(set(numbers)) == 1:
@@ -70,6 +70,14 @@ def shape_of(values: Sequence[object], times: Sequence[float] = ()) -> Shape:
     if whole and min(numbers) >= 0 and max(numbers) < _STATES_BELOW and len(set(numbers)) <= most:
         return Shape.FEW
     return Shape.MANY
+
+
+def as_float(number: float) -> float:
+    """A number as a float; one that JSON had more digits of than any float has is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _only_rises(numbers: Sequence[float]) -> bool:

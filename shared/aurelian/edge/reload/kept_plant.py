@@ -72,7 +72,9 @@ def read_kept(path: Path) -> KeptPlant | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    ) as error:  # fmt: skip
         fields = {"file": str(path), "error": str(error)}
         log.warning("plant that was accepted before cannot be read", extra={"fields": fields})
         return None

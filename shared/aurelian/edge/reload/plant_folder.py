@@ -16,7 +16,9 @@ from aurelian.model.plant_file import (
     read_files,
 )
 
-Signature = tuple[tuple[str, int, int, int], ...]
+Signature = tuple[tuple[str, int, int, int, int], ...]
+"""Of each file its name, two times, size and inode. The time of its inode too: a copy that keeps
+times, or a clock that was set back, gives a changed file the other time of before."""
 
 
 class PlantFolder:
@@ -69,4 +71,4 @@ class PlantFolder:
             stats = [(str(path), path.stat()) for path in plant_files(self.folder)]
         except OSError:  # it went between the two looks
             return ()
-        return tuple((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in stats)
+        return tuple((name, s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino) for name, s in stats)

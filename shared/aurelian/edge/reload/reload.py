@@ -21,10 +21,11 @@ from aurelian.edge.forward import Source
 from aurelian.edge.reload.gone_assets import GoneAssets
 from aurelian.edge.reload.kept_plant import Before, KeptPlant, read_kept, write_kept
 from aurelian.edge.reload.plant_folder import PlantFolder
+from aurelian.edge.reload.refusal import Refusal
 from aurelian.edge.reload.running_sources import RunningSources
 from aurelian.edge.source_state import CONNECTED, Condition, Notice, Observable, SourceState
 from aurelian.model.plant import Plant
-from aurelian.model.plant_file import PlantError, parse_plant
+from aurelian.model.plant_file import PlantError, Problem, parse_plant
 from aurelian.model.source_terms import terms_of
 from aurelian.model.time import SECOND_US, now_us
 
@@ -89,7 +90,7 @@ class Reload:
         self._left: dict[str, list[Source]] = {}
         self._terms: dict[str, str] = {}
         self._first: list[Source] = []
-        self._refused = ""
+        self._refusal = Refusal()
         self._at = 0
         self._is_dirty = False
         self._gone = GoneAssets()
@@ -111,12 +112,16 @@ class Reload:
         before = self._before.get(key)
         return Notice(before.cause, before.step) if before is not None and before.is_held else None
 
+    def refusal(self, key: str) -> str:
+        """Why the files cannot be used, as its owner may know; empty: they can."""
+        return self._refusal.said_to(key, self._plants)
+
     def shown(self) -> dict[str, object]:
         """For `/sources`, JSON-ready; `changed`: seconds since 1970."""
         return {
             "files": [str(path) for path in self._files],
             "changed": self._at / SECOND_US or None,
-            "refused": self._refused or None,
+            "refused": self._refusal.reason or None,
             "taken_back": {key: each.cause for key, each in self._before.items() if each.is_held},
         }
 
@@ -138,7 +143,7 @@ class Reload:
                 raise
             await asyncio.to_thread(self._begin_with_kept, kept)
             self._first = self._make_all()
-            self._refuse(str(error))
+            self._refuse(str(error), error.problems)
         self._gone.is_now(self.plants, self._held())
         await asyncio.to_thread(self._write)
 
@@ -175,25 +180,25 @@ class Reload:
             files, plants, terms = await asyncio.to_thread(self._read)
             await self._apply(files, plants, terms, running)
         except PlantError as error:
-            self._refuse(str(error))
+            self._refuse(str(error), error.problems)
             return
         except Exception as error:
             # A file that finds a bug of ours shall not end what runs well.
             log.exception("plant files cannot be taken up")
             self._refuse(f"a fault in reading them: {type(error).__name__}: {error}")
             return
-        if self._refused:
+        if self._refusal.reason:
             log.info("plant files can be used again")
-        self._refused = ""
+        self._refusal = Refusal()
         REFUSED.set(0)
         RELOADS.labels("accepted").inc()
         fields = {"seconds": round(time.monotonic() - began, 3), "sources": len(self._runs)}
         log.info("plant files were taken up", extra={"fields": fields})
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, problems: Sequence[Problem] = ()) -> None:
         RELOADS.labels("refused").inc()
         REFUSED.set(1)
-        self._refused = reason
+        self._refusal = Refusal(reason, problems)
         log.error("plant files are refused, those before stay", extra={"fields": {"error": reason}})
 
     def _read(self) -> tuple[dict[Path, bytes], dict[Path, Plant], dict[str, str]]:
@@ -253,7 +258,7 @@ class Reload:
         if (known := self._before.get(key)) is not None:
             return replace(known, terms=terms, at=now_us(), cause="", step="")
         site = key.rpartition("/")[0]
-        path = next(path for path, plant in self._plants.items() if plant.path == site)
+        path = next(path for path, each in self._plants.items() if each.path == site)
         return Before(terms, str(path), self._files[path].decode(), now_us())
 
     async def _judge(self, running: RunningSources) -> None:
