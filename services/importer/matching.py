@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TypeVar
 
 from aurelian.model.plant import Plant, Unit, derive_id
 from aurelian.model.plant_parts import SignalModel
@@ -15,6 +16,11 @@ from aurelian.model.sample import Signal, ValueType
 _UNIT_OF_MEASURE = re.compile(r"\s*[\[(]\s*([^\])]*?)\s*[\])]\s*$")
 _LEVELS = re.compile(r"[/\\|.:]")
 _NEAR = 3
+_NEAR_ENOUGH = 0.65
+"""Below it names of other things are as near, `Bemerkung` and `Wirkleistung`."""
+_LEAST_SPELT = 3
+
+Key = TypeVar("Key", int, str)
 
 
 class NoMatch(ValueError):
@@ -93,7 +99,8 @@ class Signals:
         for target in self.targets:
             if target.name.lower() == name.strip().lower() or target.signal.path == name:
                 return target
-        raise NoMatch(f"{self.unit.path} has no signal {name!r}{self.nearest(name)}")
+        near = self.nearest(name) or f"; it has: {self.listed()}"
+        raise NoMatch(f"{self.unit.path} has no signal {name!r}{near}")
 
     def find(self, title: str) -> Target | None:
         """The signal that a title means; None: none, or several."""
@@ -109,14 +116,39 @@ class Signals:
         found = self._ways[4].get(plain(last), []) if last != title else []
         return found[0] if len(found) == 1 else None
 
+    def ending(self, title: str) -> list[Target]:
+        """The signals whose last dotted parts a title is: `Stückzahl` is `Produktion.Stuckzahl`.
+        Asked where `find` knows none; several: the title says too little."""
+        levels = [each for each in _LEVELS.split(without_unit(title)) if each.strip()]
+        wanted = _spellings(levels)
+        return [target for target in self.targets if wanted and _endings(target.name) & wanted]
+
+    def by_endings(self, titles: Mapping[Key, str], taken: Iterable[Target]) -> dict[Key, Target]:
+        """What columns or tags are by the last parts of a signal's name, where that is one signal,
+        and none that is taken."""
+        ids = {target.signal.id for target in taken}
+        found = {key: self.ending(title) for key, title in titles.items()}
+        one = {key: each[0] for key, each in found.items() if len(each) == 1}
+        return {key: target for key, target in one.items() if target.signal.id not in ids}
+
     def nearest(self, title: str) -> str:
-        """Words that name the signals which come nearest."""
-        names = {plain(target.name): target.name for target in self.targets}
-        near = get_close_matches(plain(title), names, n=_NEAR, cutoff=0.5)
-        shown = [names[each] for each in near] or [target.name for target in self.targets[:8]]
-        if not shown:
+        """Words that name the signals that it may be, or those which come near; empty: none."""
+        if not self.targets:
             return "; the unit has no signals"
-        return f"; {'nearest' if near else 'it has'}: {', '.join(shown)}"
+        if several := self.ending(title):
+            return f"; it may be {' or '.join(target.name for target in several[:8])}"
+        names: dict[str, str] = {}
+        for target in self.targets:
+            for each in (plain(target.name), plain(target.name.rpartition(".")[2])):
+                names.setdefault(each, target.name)
+        near = get_close_matches(plain(title), names, n=_NEAR, cutoff=_NEAR_ENOUGH)
+        shown = dict.fromkeys(names[each] for each in near)
+        return f"; nearest: {', '.join(shown)}" if shown else ""
+
+    def listed(self) -> str:
+        """The signals that there are, the first of them, for a sentence."""
+        more = f" and {len(self.targets) - 8} more" if len(self.targets) > 8 else ""
+        return ", ".join(target.name for target in self.targets[:8]) + more
 
     def discovered(self, title: str, kind: ValueType) -> Target:
         """A signal beyond the plant model, under a name made of the title."""
@@ -124,6 +156,14 @@ class Signals:
         path = f"{self.unit.path}/{name}"
         signal = Signal(derive_id(path), self.unit.id, path, kind, "", self.source, discovered=True)
         return Target(self.unit, None, signal, self.unit.line.path)
+
+
+def said_of_endings(by_endings: Mapping[str, Target]) -> list[str]:
+    """Which columns or tags were taken by the last part of a name, as a sentence; none: none."""
+    if not by_endings:
+        return []
+    pairs = ", ".join(f"{title} is {target.name}" for title, target in by_endings.items())
+    return [f"by the last part of the name: {pairs}. Say --map where another one is meant"]
 
 
 def read_map(options: Iterable[str]) -> dict[str, str]:
@@ -179,6 +219,27 @@ def plain(text: str) -> str:
     marks on letters: `Öltemperatur` is `Oltemperatur` in a plant file."""
     parted = unicodedata.normalize("NFKD", without_unit(text).casefold())
     return "".join(c for c in parted if c.isalnum())
+
+
+def _endings(name: str) -> set[tuple[str, ...]]:
+    """The last dotted parts of a signal's name, without the whole of it."""
+    parts = tuple(plain(each) for each in name.split("."))
+    return {parts[n:] for n in range(1, len(parts)) if all(parts[n:])}
+
+
+def _spellings(levels: Sequence[str]) -> set[tuple[str, ...]]:
+    """A title's levels as they are compared; letters that a plant file has not, `ø`, are left out
+    of its names, so left out here too."""
+    found = {tuple(plain(each) for each in levels)}
+    for form in ("NFC", "NFKD"):
+        spelt = []
+        for each in levels:
+            letters = [c for c in unicodedata.normalize(form, each.casefold()) if c.isalnum()]
+            kept = "".join(c for c in letters if c.isascii())
+            # What has little else is another alphabet: nothing of it would be compared.
+            spelt.append(kept if len(kept) >= max(_LEAST_SPELT, len(letters) / 2) else "")
+        found.add(tuple(spelt))
+    return {each for each in found if each and all(each)}
 
 
 def without_unit(title: str) -> str:

@@ -32,6 +32,7 @@ from importer.matching import (
     find_title,
     find_unit,
     read_map,
+    said_of_endings,
 )
 from importer.number_marks import Marks
 from importer.parquet_rows import ParquetFile
@@ -179,13 +180,13 @@ def make_plan(path: Path, options: Options, plants: Sequence[Plant]) -> Plan:
         unread = [n for n in rest if n != quality]
         if unread:
             notes.append(f"not read: {', '.join(titles[n] for n in unread)}")
-        tags = _match_tags(table, tag, signals, options)
+        tags = _match_tags(table, tag, signals, options, notes)
         marks = column_marks(table, [value], options.decimal)[value]
         values = (ValueColumn(value, titles[value], None, marks, quality),)
     else:
         tag = None
         maps = {find_title(titles, k, "--map"): v for k, v in read_map(options.maps).items()}
-        values = _match_columns(table, times, skipped, maps, signals, options)
+        values = _match_columns(table, times, skipped, maps, signals, options, notes)
     qualities = {value.quality for value in values if value.quality is not None}
     classic = _is_classic(table, sorted(qualities), notes)
     notes += roles.unit_notes(values)
@@ -234,8 +235,9 @@ def _match_columns(
     maps: dict[int, str],
     signals: Signals,
     options: Options,
+    notes: list[str],
 ) -> tuple[ValueColumn, ...]:
-    """The value columns of a wide table.
+    """The value columns of a wide table; `notes` gets what somebody should look at.
 
     Raises:
         NoMatch: a column is no signal, all of them listed.
@@ -246,6 +248,10 @@ def _match_columns(
     for n in rest:
         if n not in found and (target := signals.find(titles[n])) is not None:
             found[n] = target
+    # A column that can be read as qualities is one before it is the last part of a name.
+    may_be = [n for n in rest if n not in found and roles.quality_of_all(table, [n], options) != n]
+    by_ending = signals.by_endings({n: titles[n] for n in may_be}, found.values())
+    found |= by_ending
     unknown = [n for n in rest if n not in found]
     of_one = roles.quality_of_columns(table, unknown, found)
     unknown = [n for n in unknown if n not in of_one.values()]
@@ -259,14 +265,16 @@ def _match_columns(
             for n in unknown
         ]
         raise NoMatch(
-            "\n".join(lines) + '\nsay --map "Column=signal" for what it is, --skip "Column" for '
-            "what is not wanted, or --discover to import them as signals beyond the plant file"
+            "\n".join(lines) + f"\nits signals: {signals.listed()}" + '\nsay --map "Column=signal" '
+            'for what it is, --skip "Column" for what is not wanted, or --discover to import them '
+            "as signals beyond the plant file"
         )
     for n in unknown:
         found[n] = signals.discovered(titles[n], _kind(table, n))
     if not found:
         raise NoMatch("no column of the file is a signal; beside the time there is nothing")
     check_distinct({titles[n]: target for n, target in found.items()})
+    notes += said_of_endings({titles[n]: target for n, target in by_ending.items()})
     for target in found.values():
         if target.signal.type is ValueType.BYTES:
             raise NoMatch(f"{target.name!r} is declared as bytes, which no table has; --skip it")
@@ -279,7 +287,11 @@ def _match_columns(
 
 
 def _match_tags(
-    table: CsvFile | ParquetFile, column: int, signals: Signals, options: Options
+    table: CsvFile | ParquetFile,
+    column: int,
+    signals: Signals,
+    options: Options,
+    notes: list[str],
 ) -> dict[str, Target | None]:
     maps, skip = read_map(options.maps), set(options.skip)
     names = sorted(
@@ -295,19 +307,25 @@ def _match_tags(
             found[name] = signals.named(maps[name])
         elif (target := signals.find(name)) is not None:
             found[name] = target
-        elif options.discover:
-            found[name] = signals.discovered(name, ValueType.NULL)
         else:
             unknown.append(name)
-    if unknown:
+    taken = [target for target in found.values() if target is not None]
+    by_ending = signals.by_endings({name: name for name in unknown}, taken)
+    found |= by_ending
+    notes += said_of_endings(by_ending)
+    unknown = [name for name in unknown if name not in by_ending]
+    if options.discover:
+        found |= {name: signals.discovered(name, ValueType.NULL) for name in unknown}
+    elif unknown:
         lines = [
             f"  the tag {name!r} is no signal of {signals.unit.path}{signals.nearest(name)}"
             for name in unknown[:20]
         ]
         lines += [f"  … and {len(unknown) - 20} more"] if len(unknown) > 20 else []
+        lines += [f"its signals: {signals.listed()}"]
         raise NoMatch("\n".join(lines) + '\nsay --map "tag=signal", --skip "tag" or --discover')
     check_distinct({name: target for name, target in found.items() if target is not None})
-    return found
+    return {name: found[name] for name in names}
 
 
 def _kind(table: CsvFile | ParquetFile, column: int) -> ValueType:

@@ -35,7 +35,8 @@ def find_target(
     if machine is None:
         return Target(LineState.NO_DATA, constraint, "no usable state signal")
     if isinstance(machine, Unknown):
-        return Target(LineState.NO_DATA, constraint, machine.text)
+        said = f"{machine.text}: {_next_step(line, machine)}"
+        return Target(LineState.NO_DATA, constraint, said)
     if machine.line is LineState.NO_DATA:
         return Target(LineState.NO_DATA, constraint, f"machine {machine.name}")
     if machine.produces:
@@ -129,6 +130,15 @@ def machine_state(line: LineInfo, status: LineStatus, unit: str) -> MachineState
     signal = line.signals.get(line.by_role.get((unit, Role.STATE), ""))
     value = status.values.get(signal.id) if signal is not None else None
     return None if signal is None or value is None else read_state(signal.states, value)
+
+
+def _next_step(line: LineInfo, unknown: Unknown) -> str:
+    """What makes a value of the line's state known."""
+    signal = line.signals[line.by_role[line.constraint.id, Role.STATE]]
+    if isinstance(signal.states, str):  # the vocabulary has no room for it
+        return f"say what it means under `states` of {signal.name} in the plant file"
+    value = str(unknown.value)[:40]
+    return f"add {value} under `states` of {signal.name} in the plant file"
 
 
 def known_state(line: LineInfo, status: LineStatus, unit: str) -> MachineState | None:

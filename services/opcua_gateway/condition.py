@@ -126,13 +126,15 @@ def _connected(
         faults.append(deliveries.server_down)
         steps.append("look there")
     if silent_units := deliveries.silent_units:
-        faults.append(f"the server has no communication with {silent_units} units")
+        faults.append(f"the server has no communication with {_units(silent_units)}")
         steps.append("look at these machines and their cables")
     if publishing.refused:
         handle = min(publishing.refused)
         tag, status = deliveries.tag_of(handle), publishing.refused[handle]
+        count = len(publishing.refused)
+        nodes = f"{count} nodes, first that" if count > 1 else "the node"
         faults.append(
-            f"the server refuses {len(publishing.refused)} nodes, first that of {tag.signal.path}: "
+            f"the server refuses {nodes} of {tag.signal.path}: "
             f"{readable(tag.model.address)} ({status_name(status)})"
         )
         steps.append(next_step(deliveries.model, status))
@@ -150,3 +152,7 @@ def _connected(
     if events is not None and events.unlisted:
         return SourceState.LIVE, f"{UNLISTED} ({readable(events.unlisted)})", UNLISTED_STEP
     return SourceState.LIVE, "", ""
+
+
+def _units(count: int) -> str:
+    return "1 unit" if count == 1 else f"{count} units"

@@ -317,7 +317,8 @@ class Deliveries:
             starts = _usable(self.values.last_time[nodes], at, self.progress.heard_at or at)
             ends = _usable(times[full], at, at)
             first = self._tags[int(nodes[0])].signal.path
-            reason = f"the server's queue was too small for {len(nodes)} nodes, first {first}"
+            said = f"{len(nodes)} nodes, first {first}" if len(nodes) > 1 else first
+            reason = f"the server's queue was too small for {said}"
             # Both ends of both: a clock may have been set back between.
             begin, end = min(starts.min(), ends.min()), max(starts.max(), ends.max())
             gap = codec.Gap(from_time=int(begin), to_time=int(end), reason=reason)

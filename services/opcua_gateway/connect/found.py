@@ -54,7 +54,8 @@ def show_found(
 def settle_states(
     talk: Talk, proposals: Mapping[Node, Proposal], said: Sequence[str]
 ) -> dict[Node, Proposal]:
-    """The proposals, with what people say of state signals that nobody knows."""
+    """The proposals, with what people say of state signals that nobody knows, and of counts that
+    are a guess."""
     by_path = said_states(said)
     settled = dict(proposals)
     for node, proposal in proposals.items():
@@ -81,4 +82,20 @@ def settle_states(
     if by_path:
         known = ", ".join(node.path for node in list(proposals)[:8])
         give_up(f"--states: nothing is at {', '.join(by_path)}", f"there is {known} …", code=2)
+    return _settle_counts(talk, settled)
+
+
+_COUNTED = {Role.GOOD_COUNT: "good", Role.SCRAP_COUNT: "bad"}
+
+
+def _settle_counts(talk: Talk, proposals: Mapping[Node, Proposal]) -> dict[Node, Proposal]:
+    """The proposals, with what people say of counts that are a guess; where nobody is asked a guess
+    stays one, which is not written."""
+    settled = dict(proposals)
+    for node, proposal in proposals.items():
+        pieces = _COUNTED.get(proposal.role)
+        if pieces is None or proposal.sureness is not Sureness.GUESS or talk.yes:
+            continue
+        if talk.confirm(f"Is {node.path} the count of {pieces} pieces?", default=False):
+            settled[node] = replace(proposal, sureness=Sureness.LIKELY)
     return settled

@@ -20,10 +20,10 @@ from aurelian.edge.control.planning import NewSource as NewSource
 from aurelian.edge.control.planning import Place as Place
 from aurelian.edge.control.planning import SeveralSites, fitting, plan_change
 from aurelian.edge.ladder import Rung, Step, Verdict
-from aurelian.edge.proposals.state_words import Answer, StateQuestion
+from aurelian.edge.proposals.state_words import ANSWERS, Answer, StateQuestion
 from aurelian.local.terminal import give_up, terminal
 from aurelian.model.plant import Plant
-from aurelian.model.plant_parts import check_zone
+from aurelian.model.plant_parts import LineState, check_zone
 from aurelian.model.source_model import SourceModel
 from aurelian.model.time import now_us
 from aurelian.runtime.machine_zone import local_time_zone as local_time_zone
@@ -120,12 +120,28 @@ class Talk:
             if not given:
                 return None
             if given.isdigit() and 0 < int(given) <= len(question.answers):
-                return Answer(question.value, question.answers[int(given) - 1][0], now_us())
+                answer = Answer(question.value, question.answers[int(given) - 1][0], now_us())
+                self.say(further_states(question.key, answer.state))
+                return answer
             terminal.print(f"a number from 1 to {len(question.answers)}, or Enter")
 
     def _need_somebody(self) -> None:
         if not sys.stdin.isatty():
             give_up("there is nobody to ask here", "say --yes to take what is proposed", code=2)
+
+
+def further_states(key: str, state: LineState) -> str:
+    """What to do about the values of a state signal that nobody was asked of, with the line of the
+    plant file for it; `key` is known by now."""
+    other = str(int(key) + 1) if key.isascii() and key.isdigit() else "other"
+    meant = LineState.RUNNING if state is not LineState.RUNNING else LineState.DOWN
+    quoted = json.dumps(key, ensure_ascii=False)
+    states = ", ".join(str(each) for each, _ in ANSWERS)
+    return (
+        "  Its other values mean nothing yet; a tile says `unknown state` when one comes: add it "
+        "under `states` of this signal in the plant file, with what it means "
+        f'({states}), say\n    states: {{{quoted}: {state}, "{other}": {meant}}}'
+    )
 
 
 def settle_place(folder: Path, place: Place, talk: Talk) -> tuple[Place, Plant | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from aurelian.local.command_options import Home, home_folder
+from aurelian.local.command_options import Home, home_folder, running_status
 from aurelian.local.terminal import answer, give_up, terminal
 from aurelian.runtime.settings import read_names
 
@@ -28,26 +28,33 @@ _DIFFERENT = 1
 
 def check_plants(
     path: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="[PATH]",
             envvar="AURELIAN_PLANT",
             help="Folder of plant-model files, or one of them.",
+            show_default="that of the stack on this machine, else the current folder",
         ),
-    ] = Path(),
+    ] = None,
     as_json: AsJson = False,
     home: Home = None,
 ) -> None:
     """Read plant-model files as a start does; every mistake of all files with file, line and field.
 
-    What it warns of (secrets that cannot be read from here, lines without figures) does not change
-    the exit code: a gateway may run on another machine, or figures may not be wanted.
+    What it warns of (secrets that cannot be read from here, lines without figures, units that are
+    no UCUM codes) does not change the exit code: a gateway may run on another machine, or figures
+    may not be wanted.
     """
     from aurelian.local.plant_check import warnings_of
-    from aurelian.model.plant_file import PlantError, load_plants
+    from aurelian.local.unit_check import unit_warnings
+    from aurelian.model.plant_file import PlantError, read_files, read_plants
 
+    if path is None:
+        path = _own_folder(home)
+        terminal.print(f"plant files in {escape(str(path))}")
     try:
-        sites = load_plants(path)
+        files = {str(each): data for each, data in read_files(path).items()}
+        sites = read_plants(files)
     except PlantError as error:
         if as_json:
             found = [_fields(each) for each in error.problems]
@@ -60,6 +67,7 @@ def check_plants(
         lines = list(site.lines())
         units = sum(len(line.units) for line in lines)
         warnings = list(warnings_of(site, clear_hosts, home_folder(home)))
+        warnings += unit_warnings(site, files)
         rows.append(
             {
                 "site": site.path,
@@ -161,6 +169,22 @@ def require_plants(folder: Path) -> None:
         load_plants(folder)
     except PlantError as error:
         give_up(_listed(error), "correct the file, or name another folder", code=_WRONG_FILE)
+
+
+def _own_folder(home: Path | None) -> Path:
+    """The plant files that are meant where nobody names a folder: those that the stack on this
+    machine follows, else those of its state folder, else the current folder."""
+    from aurelian.model.plant_file import plant_files
+
+    status = running_status(home) or {}
+    followed = (status.get("own_plant"), home_folder(home) / "plant", status.get("plant"))
+    for folder in (Path(str(each)) for each in followed if each):
+        try:
+            if plant_files(folder):
+                return folder
+        except OSError:  # of another user
+            continue
+    return Path.cwd()
 
 
 def _listed(error: Exception) -> str:

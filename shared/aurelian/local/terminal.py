@@ -2,16 +2,52 @@
 `launcher.py`."""
 
 import errno
+import re
+import shlex
+import shutil
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 
-terminal = Console(stderr=True, highlight=False, soft_wrap=True)
+_COMMAND = re.compile(
+    r"(?<![\w/.\\-])aurelian (?=(?:browse|check|command|connect|db|doctor|down|import|keys|plant"
+    r"|rejected|replay|reset|tail|topics|trust|up)\b)"
+)
+
+
+class Words(Console):
+    """Prints commands of ours as they can be run from here."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As `Console.print`."""
+        super().print(*(runnable(e) if isinstance(e, str) else e for e in objects), **how)
+
+
+def runnable(text: str) -> str:
+    """A text whose commands `aurelian …` begin as this one was begun: `.venv/bin/aurelian` where
+    `aurelian` alone is not found, or is another one."""
+    return _COMMAND.sub(lambda _: f"{_program()} ", text)
+
+
+def _program() -> str:
+    begun = Path(sys.argv[0])
+    if begun.name != "aurelian" or not begun.is_file():
+        return "aurelian"  # as a module, or by a program
+    found = shutil.which("aurelian")
+    if found is not None and Path(found).samefile(begun):
+        return "aurelian"
+    begun = begun.absolute()
+    here = Path.cwd()
+    return shlex.quote(str(begun.relative_to(here) if begun.is_relative_to(here) else begun))
+
+
+terminal = Words(stderr=True, highlight=False, soft_wrap=True)
 """Standard error; without colour where it is no terminal, or NO_COLOR is set."""
 
-answer = Console(highlight=False, soft_wrap=True)
+answer = Words(highlight=False, soft_wrap=True)
 """Standard output: what a command was asked for."""
 
 

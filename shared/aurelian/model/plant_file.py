@@ -19,6 +19,7 @@ from aurelian.model.written import suggest
 from aurelian.model.yaml_text import Lines, YAMLError, describe_error, read_yaml
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_OWN_KEYS = tuple(Plant.model_fields)
 _CUT = re.compile(r"\s*(?:- )?\s*address:\s+([^\s\"'#{\[|>&*!].*?)\s+#[^\s#]")
 """An address as a line of its own that ends at a `#` which may be part of it: `s=Motor #1`."""
 
@@ -94,6 +95,9 @@ def read_plant(data: bytes, name: str) -> Read:
         lines, content = read_yaml(_text(data, name))
     except YAMLError as error:
         raise _error(name, *describe_error(error)) from error
+    if isinstance(content, dict) and content and not set(map(str, content)) & set(_OWN_KEYS):
+        said = f"this is no plant file: it has none of {', '.join(_OWN_KEYS)}; move it elsewhere"
+        raise _error(name, None, said)
     try:
         plant = Plant.model_validate(content)
     except ValidationError as error:

@@ -191,6 +191,47 @@ def test_a_sign_of_life_is_no_count_of_pieces() -> None:
     assert parts.role is Role.GOOD_COUNT
 
 
+@pytest.mark.parametrize("name", ["Stückzahl", "antal", "Part Count", "Produced_Count", "Pieces"])
+def test_a_count_is_the_same_however_long_and_when_it_was_watched(name: str) -> None:
+    for values, said in (
+        ([852], "did not change"),
+        ([852, 852.0], "did not change"),
+        ([852, 853], "by 1 in 4 s"),
+        ([852, 853, 854], "by 2 in 8 s"),
+        ([*range(852, 870)], "by 17 in 68 s"),
+    ):
+        found = of(name, values=values, times=[4.0 * n for n in range(len(values))])
+        assert (found.role, found.sureness) == (Role.GOOD_COUNT, Sureness.LIKELY), values
+        assert said in found.why[-1]
+        assert "bad pieces too" in found.why[0]
+    # A machine with a cycle of a second is no sign of life, where its name says what it counts.
+    beat = of(name, values=[*range(9)], times=[float(n) for n in range(9)])
+    assert (beat.role, beat.sureness) == (Role.GOOD_COUNT, Sureness.LIKELY)
+    for values in ([5.5], [5.5, 5.5], [9, 8, 9, 8], [1.5, 1.6, 1.7, 1.8]):
+        assert not of(name, values=values).is_written, values
+    assert of(name, values=[5, 5], type=ValueType.TEXT).role is Role.OTHER
+
+
+@pytest.mark.parametrize("name", ["Counter", "Zähler1", "count", "Anzahl"])
+def test_a_name_that_says_that_it_counts_and_not_what_is_a_guess(name: str) -> None:
+    for values in ([852], [852, 853], [852, 853, 854]):
+        found = of(name, values=values)
+        assert (found.role, found.sureness) == (Role.GOOD_COUNT, Sureness.GUESS), values
+        assert "says that it counts, and not what" in found.why[0]
+    for other in ("Alarm Counter", "Boot Count", "Hub_Zähler"):
+        assert of(other, values=[852]).role is Role.OTHER
+    assert of(name, values=[1.5]).role is Role.OTHER
+
+
+def test_of_two_counts_as_sure_the_clear_name_stays() -> None:
+    values = {"values": [852, 853]}
+    settled = settle({"Stückzahl": of("Stückzahl", **values), "Gut": of("Gutteile", **values)})
+    assert {name: each.role for name, each in settled.items()} == {
+        "Stückzahl": Role.OTHER,
+        "Gut": Role.GOOD_COUNT,
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "unit"),
     [

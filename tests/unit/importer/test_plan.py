@@ -207,3 +207,63 @@ def test_a_discovered_column_has_the_type_of_its_cells(tmp_path: Path) -> None:
     file = _file(tmp_path, "time,force,word,on\n2024-01-01 00:00:00,1,a,ja\n")
     kinds = [t.signal.type for t in plan_of(file, PRESS, discover=True).targets]
     assert kinds == [ValueType.DOUBLE, ValueType.TEXT, ValueType.BOOL]
+
+
+NESTED = plant(
+    a={"name": "Produktion.Stuckzahl", "type": "uint64"},
+    b={"name": "Produktion.Takt"},
+    c={"name": "Ofen.Temperatur", "unit": "Cel"},
+    d={"name": "Lager.Temperatur", "unit": "Cel"},
+    e={"name": "Energie.Wirkleistung", "unit": "kW"},
+    f={"name": "Netz.Kj-retid"},
+    g={"name": "Netz.Phase.Strom"},
+)
+
+
+def test_a_column_is_known_by_the_last_parts_of_a_name_where_one_signal_has_them(
+    tmp_path: Path,
+) -> None:
+    titles = "Zeit;Stückzahl;TAKT [s];ofen.temperatur;Wirkleistung (kW);Kjøretid;Phase/Strom"
+    file = _file(tmp_path, f"{titles}\n2024-01-01 00:00:00;1;2;3;4;5;6\n")
+    plan = plan_of(file, NESTED)
+    assert [v.target.name for v in plan.values if v.target] == [
+        "Produktion.Stuckzahl", "Produktion.Takt", "Ofen.Temperatur", "Energie.Wirkleistung",
+        "Netz.Kj-retid", "Netz.Phase.Strom",
+    ]  # fmt: skip
+    [said] = [line for line in sentences(plan) if "last part" in line]
+    assert "Stückzahl is Produktion.Stuckzahl" in said and "--map" in said
+    assert "ofen.temperatur" not in said  # its whole name
+    tags = "t,tag,value\n2024-01-01 00:00:00,Linie/Stückzahl,1\n2024-01-01 00:00:00,Strom,1\n"
+    with pytest.raises(NoMatch, match="'Linie/Stückzahl'"):  # of another machine, who knows
+        plan_of(_file(tmp_path, tags), NESTED)
+    plan = plan_of(_file(tmp_path, tags.replace("Linie/", "")), NESTED)
+    found = {tag: target.name for tag, target in plan.tags.items() if target}
+    assert found == {"Stückzahl": "Produktion.Stuckzahl", "Strom": "Netz.Phase.Strom"}
+    assert any("Strom is Netz.Phase.Strom" in note for note in plan.notes)
+
+
+def test_a_last_part_that_several_signals_have_is_asked_for_with_their_names(
+    tmp_path: Path,
+) -> None:
+    file = _file(tmp_path, "Zeit;Temperatur;Bemerkung\n2024-01-01 00:00:00;1;gut so\n")
+    with pytest.raises(NoMatch) as error:
+        plan_of(file, NESTED)
+    said = str(error.value)
+    assert "'Temperatur'" in said and "may be Ofen.Temperatur or Lager.Temperatur" in said
+    remark = next(line for line in said.splitlines() if "Bemerkung" in line)
+    assert "nearest" not in remark, "nothing is near"
+    assert "its signals: Produktion.Stuckzahl" in said
+    plan = plan_of(file, NESTED, maps=("Temperatur=Ofen.Temperatur",), skip=("Bemerkung",))
+    assert [v.target.name for v in plan.values if v.target] == ["Ofen.Temperatur"]
+
+
+def test_a_last_part_is_not_taken_from_the_column_of_the_whole_name_nor_of_a_quality(
+    tmp_path: Path,
+) -> None:
+    file = _file(tmp_path, "Zeit;Takt;Produktion.Takt\n2024-01-01 00:00:00;1;2\n")
+    with pytest.raises(NoMatch, match=r"'Takt' .*Produktion\.Takt"):
+        plan_of(file, NESTED)
+    of = plant(a={"name": "Ofen.Status", "type": "int64"}, b={"name": "Ofen.Wert"})
+    file = _file(tmp_path, "Zeit;Wert;Status\n2024-01-01 00:00:00;1;Good\n")
+    plan = plan_of(file, of)
+    assert [(v.title, v.quality) for v in plan.values] == [("Wert", 2)]

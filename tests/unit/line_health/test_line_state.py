@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aurelian.fold.contract import NotLearned
 from aurelian.model.machine_states import PackMl
+from aurelian.model.plant import Plant
 from aurelian.model.sample import BAD
 from line_health.presence import SILENCE_US, Presence
 from line_health.processor import Lines
@@ -41,6 +42,25 @@ def test_the_constraint_decides_and_other_units_do_not() -> None:
     assert rig.states() == [(0, None, "running")]
     rig.send(10, "mill/state", ABORTED)
     assert rig.states() == [(0, 10, "running"), (10, None, "short_stop")]
+
+
+def test_a_value_that_the_plant_file_does_not_know_says_what_to_add_to_it() -> None:
+    for states, said in (
+        ({"3": "running"}, "unknown state 4: add 4 under `states` of state in the plant file"),
+        (None, "unknown state 4711: say what it means under `states` of state in the plant file"),
+    ):
+        fields = make_plant().model_dump(mode="json", exclude_unset=True)
+        if states is not None:
+            for unit in fields["areas"][0]["lines"][0]["units"]:
+                unit["signals"][0]["states"] = states
+        rig = Rig(Plant.model_validate(fields))
+        rig.send(0, "mill/state", 3 if states else EXECUTE)
+        rig.send(10, "mill/state", 4 if states else 4711)
+        assert rig.states()[-1] == (10, None, "no_data")
+        [row] = [each for each in rig.rows if isinstance(each, StateRow) and each.ended_at is None][
+            -1:
+        ]
+        assert row.reason == said
 
 
 def test_a_stop_is_short_for_two_minutes_and_then_down_from_its_start() -> None:

@@ -81,8 +81,7 @@ def test_refused_nodes_degrade_and_silence_is_stale_whatever_else_there_is(tmp_p
     found = condition_of(at_work, None, *make())
     assert found.state is SourceState.DEGRADED
     assert found.cause == (
-        "the server refuses 1 nodes, first that of x/s/a/l/press/force: ns=2;s=force "
-        "(BadNodeIdUnknown)"
+        "the server refuses the node of x/s/a/l/press/force: ns=2;s=force (BadNodeIdUnknown)"
     )
     assert "`aurelian browse opc.tcp://127.0.0.1:4840` shows what is there" in found.step
     at_work.subscriptions[7].heard -= 3.1

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 
 from aurelian.edge.proposals.name_words import role_of_name, words_of
 from aurelian.edge.proposals.state_words import (
@@ -83,6 +84,7 @@ class Proposal:
         why: each reason as a plain sentence without its end.
         sureness: of the role (of the unit where the role is OTHER).
         question: of a state signal whose value now means nothing yet.
+        is_clear: its name means that and nothing else; of two as sure the clear one stays.
     """
 
     role: Role = Role.OTHER
@@ -91,6 +93,7 @@ class Proposal:
     why: tuple[str, ...] = ()
     sureness: Sureness = Sureness.GUESS
     question: StateQuestion | None = None
+    is_clear: bool = True
 
     @property
     def is_written(self) -> bool:
@@ -130,12 +133,16 @@ def propose(found: Found) -> Proposal:
 
 def settle(proposals: Mapping[str, Proposal]) -> dict[str, Proposal]:
     """The proposals of one unit's signals by name: of a role that a unit has once the surest stays,
-    the first of those as sure; the others say which one it is."""
+    of those as sure one with a clear name, then the first; the others say which one it is."""
     best: dict[Role, str] = {}
+
+    def rank(name: str) -> tuple[int, bool]:
+        return _ORDER[proposals[name].sureness], proposals[name].is_clear
+
     for name, each in proposals.items():
         if each.role in ONE_A_UNIT:
             other = best.get(each.role)
-            if other is None or _ORDER[each.sureness] > _ORDER[proposals[other].sureness]:
+            if other is None or rank(name) > rank(other):
                 best[each.role] = name
     settled = {}
     for name, each in proposals.items():
@@ -163,7 +170,8 @@ def _unit_of(found: Found) -> tuple[str, tuple[str, ...]]:
 def _of_unit_and_name(found: Found, unit: str, shape: Shape) -> Proposal:
     named, measured = role_of_name(found.path), role_of_unit(unit)
     kind = found.type or _kind_of(found.values)
-    if shape is Shape.BEAT:
+    counts = named is not None and named.role in _COUNTS
+    if shape is Shape.BEAT and not counts:
         why = "it rises by the same number in the same time again and again: a sign of life"
         return Proposal(Role.OTHER, unit, None, (why,), Sureness.LIKELY)
     if named is not None and named.role is Role.OTHER:
@@ -174,22 +182,28 @@ def _of_unit_and_name(found: Found, unit: str, shape: Shape) -> Proposal:
             return Proposal(Role.OTHER, unit, None, (why,), Sureness.GUESS)
         named = None
     if named is None and measured is not None:
-        return _judged(Proposal(measured, unit, None, (f"{unit} is a unit of it",)), kind, shape)
+        of_unit = Proposal(measured, unit, None, (f"{unit} is a unit of it",))
+        return _judged(of_unit, kind, shape, found)
     if named is None:
-        return _of_shape(unit, kind, shape)
+        return _of_shape(unit, kind, shape, found)
     sureness = Sureness.LIKELY if named.is_clear else Sureness.GUESS
     reasons: tuple[str, ...] = (named.why,)
     if measured is named.role:
         sureness, reasons = Sureness.LIKELY, (named.why, f"{unit} is a unit of it")
-    return _judged(Proposal(named.role, unit, None, reasons, sureness), kind, shape)
+    proposal = Proposal(named.role, unit, None, reasons, sureness, is_clear=named.is_clear)
+    return _judged(proposal, kind, shape, found)
 
 
 _TEXT_ROLES = frozenset({Role.STATE, Role.ORDER, Role.PRODUCT, Role.STOP_REASON})
 _COUNTS = frozenset({Role.GOOD_COUNT, Role.SCRAP_COUNT})
 _NUMBERS = frozenset({ValueType.DOUBLE, ValueType.INT64, ValueType.UINT64})
+_RISING = frozenset({Shape.ROSE, Shape.COUNTER, Shape.BEAT})
+_COUNTING_WORDS = "count counter counts zahler zaehler anzahl teller raknare laskuri"
+_COUNTING = frozenset(_COUNTING_WORDS.split())
+"""Names that say that something is counted, and not what."""
 
 
-def _judged(proposal: Proposal, kind: ValueType | None, shape: Shape) -> Proposal:
+def _judged(proposal: Proposal, kind: ValueType | None, shape: Shape, found: Found) -> Proposal:
     """The proposal after its type and its values were heard: they agree, or take it back."""
     role, said, agrees = proposal.role, "", ""
     if kind in (ValueType.JSON, ValueType.BYTES):
@@ -200,8 +214,11 @@ def _judged(proposal: Proposal, kind: ValueType | None, shape: Shape) -> Proposa
         said = "it is only on or off"
     elif role in _COUNTS and shape in (Shape.MANY, Shape.FEW, Shape.TOTAL):
         said = "its values fall too, or have fractions: no total of pieces"
-    elif role in _COUNTS and shape is Shape.COUNTER:
-        agrees = "it only rose, by whole numbers, as a counter does"
+    elif role is Role.GOOD_COUNT and _may_count(shape, found.values):
+        # How often it rose is a matter of how long somebody looked, and says nothing more.
+        agrees = _said_of_rise(shape, found)
+    elif role in _COUNTS and shape in (Shape.COUNTER, Shape.BEAT):
+        agrees = _said_of_rise(shape, found)
     elif role is Role.STATE and shape in (Shape.COUNTER, Shape.TOTAL, Shape.MANY):
         said = "it has too many different values for a state"
     elif role is Role.STATE and shape in (Shape.FEW, Shape.WORDS):
@@ -218,14 +235,38 @@ def _judged(proposal: Proposal, kind: ValueType | None, shape: Shape) -> Proposa
     return proposal
 
 
-def _of_shape(unit: str, kind: ValueType | None, shape: Shape) -> Proposal:
+def _may_count(shape: Shape, values: Sequence[object]) -> bool:
+    """Whether values are whole numbers of which none fell, but for a new begin."""
+    if shape is not Shape.STILL:
+        return shape in _RISING
+    seen = [each for each in values if each is not None]
+    return all(isinstance(each, int | float) and float(each).is_integer() for each in seen)
+
+
+def _said_of_rise(shape: Shape, found: Found) -> str:
+    if shape is Shape.STILL:
+        return "it did not change while it was watched, as a slow counter may"
+    numbers = [each for each in found.values if isinstance(each, int | float)]
+    rose = sum(int(b - a) for a, b in pairwise(numbers) if b > a)
+    spent = max(found.times) - min(found.times) if found.times else 0.0
+    by = f": by {rose}" + (f" in {spent:.0f} s" if spent >= 1 else "")
+    return f"it only rose, by whole numbers, as a counter does{by}"
+
+
+def _of_shape(unit: str, kind: ValueType | None, shape: Shape, found: Found) -> Proposal:
     """What values alone say, which is little."""
     if unit not in ("", "1", "{piece}") or kind not in (*_NUMBERS, ValueType.TEXT, None):
         return Proposal(Role.OTHER, unit)
+    words = [each for each in words_of(found.path[-1]) if not each.isdigit()] if found.path else []
+    counts = bool(words) and _COUNTING.issuperset(words) and kind in _NUMBERS
+    if counts and _may_count(shape, found.values):
+        why = f"its name {found.path[-1]!r} says that it counts, and not what"
+        said = _said_of_rise(shape, found)
+        return Proposal(Role.GOOD_COUNT, unit, None, (why, said), is_clear=False)
     match shape:
         case Shape.COUNTER:
             why = "it only rose, by whole numbers: perhaps it counts pieces"
-            return Proposal(Role.GOOD_COUNT, unit, None, (why,))
+            return Proposal(Role.GOOD_COUNT, unit, None, (why,), is_clear=False)
         case Shape.FEW | Shape.WORDS:
             why = "it goes to and fro between few values: perhaps it is a state"
             return Proposal(Role.STATE, unit, None, (why,))
