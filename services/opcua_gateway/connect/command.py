@@ -125,11 +125,17 @@ def connect(
     there = _there(talk, found, walk.model, target)
     proposals = propose_signals(found, seen)
     show_found(talk, found, seen, proposals)
-    proposals = settle_states(talk, proposals, states or ())
+    # Of what is there nobody is asked again.
+    new = {
+        node: each
+        for node, each in proposals.items()
+        if not there.is_left_out(node, is_chosen=bool(choose))
+    }
+    proposals |= settle_states(talk, new, states or ())
     try:
         made = units_of(found, walk.model, proposals)
-        new = there.without(made, is_chosen=bool(choose))
-        units = [(area, line, each) for each in new]
+        made = there.without(made, is_chosen=bool(choose))
+        units = [(area, line, each) for each in made]
     except ValueError as error:
         give_up(str(error), "choose others with --choose")
     if not units:

@@ -12,6 +12,7 @@ from aurelian.model.addresses import AddressError, parse_address
 from aurelian.model.source_model import SourceModel
 from opcua_gateway.browse.discovery import Discovery
 from opcua_gateway.browse.plant_snippet import placed
+from opcua_gateway.browse.walk import Node
 
 _PORT = 4840
 
@@ -24,11 +25,17 @@ class There:
         key: of the first source at the server; empty: none is.
         units: path in the plant files of each proposed unit that is there, by its proposed name.
         addresses: of the proposed signals that are there.
+        nodes: of all proposed signals of those units: whether it is there itself.
     """
 
     key: str = ""
     units: Mapping[str, str] = field(default_factory=dict)
     addresses: frozenset[str] = frozenset()
+    nodes: Mapping[Node, bool] = field(default_factory=dict)
+
+    def is_left_out(self, node: Node, *, is_chosen: bool) -> bool:
+        """Whether `without` takes a variable away."""
+        return node in self.nodes and (self.nodes[node] or not is_chosen)
 
     def without(
         self, units: Sequence[dict[str, object]], *, is_chosen: bool
@@ -61,11 +68,13 @@ def what_is_there(found: Discovery, model: SourceModel, known: Sequence[KnownSou
                     paths.setdefault(_node(signal.address, found.namespaces), unit.path)
     units: dict[str, str] = {}
     addresses = set()
-    for row in placed(found, model):
+    rows = placed(found, model)
+    for row in rows:
         if path := paths.get(_node(row.address, found.namespaces)):
             units.setdefault(row.unit, path)
             addresses.add(row.address)
-    return There(same[0].key if same else "", units, frozenset(addresses))
+    nodes = {e.variable.node: e.address in addresses for e in rows if e.unit in units}
+    return There(same[0].key if same else "", units, frozenset(addresses), nodes)
 
 
 def _node(address: str, namespaces: Sequence[str]) -> tuple[str, str, str]:

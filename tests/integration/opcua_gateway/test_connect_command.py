@@ -79,6 +79,9 @@ async def test_from_an_address_to_a_plant_file_that_keeps_what_stands_there(
         code, rows, said = await connect(server.url, tmp_path)
         assert code == 1 and "nothing is new here: acme/works/press has it already" in said
         assert file.read_text() == before
+        # Nor are they asked for.
+        asked = await connect(server.url, tmp_path, *more, "--states", "v2=0:down")
+        assert asked[0] == 2 and "--states: nothing is at v2" in asked[2]
         code, rows, said = await connect(server.url, tmp_path, *more)
         assert code == 0, said
         plant = load_plant(file)
