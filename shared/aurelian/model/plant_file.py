@@ -96,7 +96,7 @@ def read_plant(data: bytes, name: str) -> Read:
     except YAMLError as error:
         raise _error(name, *describe_error(error)) from error
     if isinstance(content, dict) and content and not set(map(str, content)) & set(_OWN_KEYS):
-        said = f"this is no plant file: it has none of {', '.join(_OWN_KEYS)}; move it elsewhere"
+        said = f"this is no plant file: it has none of {', '.join(_OWN_KEYS)}"
         raise _error(name, None, said)
     try:
         plant = Plant.model_validate(content)

@@ -4,6 +4,7 @@ import pytest
 
 from aurelian.edge.proposals.units_of_measure import _EXACT, _FOLDED
 from aurelian.model.ucum import is_ucum
+from opcua_gateway.browse.engineering_units import UCUM
 
 VALID = """
 m s g rad K C cd 10*3 10^-6 10* [pi] % [ppth] [ppm] [ppb] mol sr Hz N Pa J W A V F Ohm S Wb Cel T H
@@ -37,7 +38,8 @@ def test_what_is_no_code_is_none(code: str) -> None:
 
 
 def test_what_is_proposed_as_a_unit_is_a_code() -> None:
-    assert [each for each in {*_EXACT.values(), *_FOLDED.values()} if not is_ucum(each)] == []
+    proposed = {*_EXACT.values(), *_FOLDED.values(), *UCUM.values()}
+    assert [each for each in proposed if not is_ucum(each)] == []
 
 
 def test_a_long_one_is_judged_at_once() -> None:
