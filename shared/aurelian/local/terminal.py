@@ -44,10 +44,11 @@ def _program() -> str:
     return shlex.quote(str(begun.relative_to(here) if begun.is_relative_to(here) else begun))
 
 
-terminal = Words(stderr=True, highlight=False, soft_wrap=True)
+# Without emoji: of a fingerprint `:AB:` would be one.
+terminal = Words(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 """Standard error; without colour where it is no terminal, or NO_COLOR is set."""
 
-answer = Words(highlight=False, soft_wrap=True)
+answer = Words(highlight=False, soft_wrap=True, emoji=False)
 """Standard output: what a command was asked for."""
 
 

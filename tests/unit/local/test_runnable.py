@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aurelian.local.terminal import give_up, runnable
+from aurelian.local.terminal import answer, give_up, runnable, terminal
 
 
 def test_commands_begin_as_this_one_was_begun(
@@ -34,3 +34,10 @@ def test_commands_begin_as_this_one_was_begun(
     assert runnable("aurelian up") == "aurelian up"
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "cli.py")])
     assert runnable("aurelian up") == "aurelian up"
+
+
+def test_a_fingerprint_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for console in (terminal, answer):
+        console.print("D3:AB:98:CL:OK:ON:100:B3")
+    shown = capsys.readouterr()
+    assert shown.err == shown.out == "D3:AB:98:CL:OK:ON:100:B3\n"
