@@ -84,6 +84,11 @@ COMMIT_SAMPLES = Histogram(
     "Samples in one transaction. At the limit all the time: the historian does not keep up.",
     buckets=(1, 10, 100, 1_000, 10_000, 100_000, 1_000_000),
 )
+COMMIT_LIMIT = Gauge(
+    "historian_commit_limit_samples",
+    "Samples that a transaction may have now. Below AURELIAN_COMMIT_SAMPLES: the database took too "
+    "long for more, or had no memory; it rises again by itself.",
+)
 LAG_SECONDS = Gauge(
     "historian_lag_seconds",
     "Age of what waits longest in Kafka to be stored, 0 while nothing waits. Rising for minutes: "

@@ -24,6 +24,7 @@ from aurelian.model.record import Partition, Record
 from aurelian.runtime.health import Health
 from historian import delivery_sql, metrics, rejecting, sample_sql
 from historian.announce import Announcer
+from historian.batch_limit import BatchLimit
 from historian.catalog import Catalog
 from historian.decoding import DecodedRecord, decode_record, reject_record
 from historian.delivery import BatchStream, StreamProgress
@@ -60,8 +61,8 @@ class TryAgain(Exception):
     """Begin a new round: what stopped may go now."""
 
 
-async def run_log(settings: HistorianSettings, health: Health) -> None:
-    """Store what the current log has until something interrupts.
+async def run_log(settings: HistorianSettings, health: Health, limit: BatchLimit) -> None:
+    """Store what the current log has until something interrupts. `limit`: of a transaction.
 
     Raises:
         ExceptionGroup: of LogChanged, Fenced, Unavailable or psycopg's errors.
@@ -79,7 +80,14 @@ async def run_log(settings: HistorianSettings, health: Health) -> None:
             settings, log_id, lambda: delivery_sql.recent_streams(side, settings.announce_days)
         )
         historian = Historian(
-            settings, health, side, catalog, Writer(conn, catalog, log_id), announcer, log_id
+            settings,
+            health,
+            side,
+            catalog,
+            Writer(conn, catalog, log_id, limit, settings.transaction_limit_s),
+            announcer,
+            log_id,
+            limit,
         )
         group.create_task(announcer.run(), name="announce")
         async with historian.reading() as source:
@@ -107,8 +115,9 @@ class Historian:
         writer: Writer,
         announcer: Announcer,
         log_id: str,
+        limit: BatchLimit,
     ) -> None:
-        self._settings, self._health, self._side = settings, health, side
+        self._settings, self._health, self._side, self._limit = settings, health, side, limit
         self._catalog, self._writer, self._announcer, self._log_id = (
             catalog,
             writer,
@@ -153,7 +162,7 @@ class Historian:
         wait_s = max(due_s, 0.001) if self._open else 0.5
         if self._committing is not None:
             wait_s = min(wait_s, 0.02)
-        records = await source.take(min(TAKE_RECORDS, self._settings.commit_samples), wait_s)
+        records = await source.take(min(TAKE_RECORDS, self._limit.samples), wait_s)
         if source.generation != self._generation:
             self._begin_anew(source)
         return records
@@ -197,6 +206,8 @@ class Historian:
             failure = classify(error)
             if failure in (Failure.AWAY, Failure.SETUP):
                 raise
+            if failure is Failure.TOO_MUCH and len(with_batch) == 1:
+                raise
             if len(with_batch) > 1:
                 half = len(with_batch) // 2
                 await self._find_signal_keys(with_batch[:half])
@@ -232,7 +243,7 @@ class Historian:
             len(decoded.batch) for decoded in decoded_records if decoded.batch is not None
         )
         settings = self._settings
-        full = self._open_samples >= settings.commit_samples or len(self._open) >= 50_000
+        full = self._open_samples >= self._limit.samples or len(self._open) >= 50_000
         if self._committing is not None and (
             self._committing.done() or (full and self._next is not None)
         ):
@@ -241,7 +252,7 @@ class Historian:
             self._begin_anew(source)
         due = time.monotonic() - self._handed_over_at >= settings.commit_interval_s
         idle = self._committing is None
-        many = self._open_samples >= settings.commit_samples * PREPARE_AHEAD
+        many = self._open_samples >= self._limit.samples * PREPARE_AHEAD
         if self._open and self._next is None and (now or full or (due and (idle or many))):
             owned = dict(source.owned)
             batch = [p for p in self._open if (p.record.topic, p.record.partition) in owned]

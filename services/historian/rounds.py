@@ -18,6 +18,7 @@ from aurelian.db.offsets import Fenced
 from aurelian.runtime.health import Health
 from aurelian.runtime.retry import Backoff
 from historian import metrics
+from historian.batch_limit import BatchLimit
 from historian.metrics import AGES
 from historian.partition_care import care_for_partitions
 from historian.processor import LogChanged, TryAgain, run_log
@@ -37,11 +38,11 @@ async def main(settings: HistorianSettings, health: Health) -> None:
 
 
 async def _store_forever(settings: HistorianSettings, health: Health) -> None:
-    backoff = Backoff()
+    backoff, limit = Backoff(), BatchLimit(settings.commit_samples)
     while True:
         began = time.monotonic()
         try:
-            await in_own_task(run_log(settings, health))
+            await in_own_task(run_log(settings, health, limit))
         except* LogChanged:
             log.info("another log was declared")
             backoff.reset()

@@ -21,6 +21,7 @@ from aurelian.model.record import Partition
 from aurelian.model.sample import SampleBatch, ValueType
 from historian import metrics, sample_sql
 from historian.asset_sql import upsert_assets
+from historian.batch_limit import BatchLimit
 from historian.catalog import Catalog
 from historian.columns import Columns, SignalKeys
 from historian.decoding import DecodedRecord, Rejection, reject_record, reject_samples
@@ -37,6 +38,9 @@ from historian.source_sql import apply_events
 log = logging.getLogger(__name__)
 
 SERVICE = "historian"
+
+_TRIED_LATER = (Failure.AWAY, Failure.TOO_MUCH)
+"""Nothing is wrong with the rows."""
 
 
 @dataclass(slots=True)
@@ -81,9 +85,15 @@ class Writer:
     """Owns the connection that writes."""
 
     def __init__(
-        self, conn: psycopg.AsyncConnection[TupleRow], catalog: Catalog, log_id: str
+        self,
+        conn: psycopg.AsyncConnection[TupleRow],
+        catalog: Catalog,
+        log_id: str,
+        limit: BatchLimit,
+        transaction_limit_s: float,
     ) -> None:
         self._conn, self._catalog, self._log_id = conn, catalog, log_id
+        self._limit, self._transaction_limit_s = limit, transaction_limit_s
         self._expect_known = False
 
     async def store(
@@ -112,18 +122,28 @@ class Writer:
         pending = [list(decoded_records)]
         while pending:
             records = [d for d in pending.pop() if _partition(d) not in stored.stopped]
+            samples, began = _count_samples(records), time.monotonic()
             try:
                 made = await (prepared or prepare(records))
                 stored.add(await self._transact(records, owned, made))
             except Exception as error:
                 failure = _failure(error)
-                if failure is Failure.AWAY:
+                # The server that ends a transaction ends the session, and does not always get to
+                # say why.
+                took_long = time.monotonic() - began > 0.9 * self._transaction_limit_s
+                if failure is Failure.TOO_MUCH or (failure is Failure.AWAY and took_long):
+                    self._limit.failed(samples)
+                if failure is Failure.AWAY or (
+                    failure is Failure.TOO_MUCH and (self._conn.closed or len(records) == 1)
+                ):
                     raise
                 if len(records) > 1:
                     half = len(records) // 2
                     pending += [records[half:], records[:half]]
                 else:
                     stored.add(await self._store_faulty(records[0], owned, error))
+            else:
+                self._limit.stored(samples)
             prepared = None
         return stored
 
@@ -150,7 +170,7 @@ class Writer:
             try:
                 return await attempt(decoded, owned, error)
             except Exception as another:
-                if _failure(another) is Failure.AWAY:
+                if _failure(another) in _TRIED_LATER:
                     raise
                 error = another
         reason = _sentence(error)
@@ -208,7 +228,7 @@ class Writer:
                     async with self._conn.transaction():
                         await self._write_samples(made)
                 except Exception as error:
-                    if _failure(error) in (Failure.AWAY, Failure.SETUP):
+                    if _failure(error) in (*_TRIED_LATER, Failure.SETUP):
                         raise
                     if len(part) > 1:
                         half = len(part) // 2
@@ -351,6 +371,10 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, psycopg.Error):
         return f"{error.sqlstate}: {error.diag.message_primary or error}"
     return repr(error)
+
+
+def _count_samples(decoded_records: Sequence[DecodedRecord]) -> int:
+    return sum(len(each.batch) for each in decoded_records if each.batch is not None)
 
 
 def _partition(decoded: DecodedRecord) -> Partition:

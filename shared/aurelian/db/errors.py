@@ -22,6 +22,9 @@ class Failure(Enum):
     AWAY = "away"
     """The database, its disk, a lock or the session: roll back, wait, do the same again."""
 
+    TOO_MUCH = "too much"
+    """The server took too long for it or had no memory: the same in smaller parts, or later."""
+
     SETUP = "setup"
     """Rights, schema or login: nothing of this kind can be written until a person mends it."""
 
@@ -30,7 +33,8 @@ class Failure(Enum):
 
 
 _DATA = ("22", "23", "54", "42P21", "42P22")
-_AWAY = ("08", "40", "53", "57", "58", "55P03", "55006", "25006", "25P02", "25P03", "25P04")
+_AWAY = ("08", "40", "53", "57", "58", "55P03", "55006", "25006", "25P02", "25P03")
+_TOO_MUCH = ("57014", "25P04", "53200")
 _SETUP = ("28", "3D", "3F", "42501", "42P01", "42703", "42883", "0L", "0P")
 
 
@@ -46,6 +50,7 @@ def classify(error: BaseException) -> Failure:
     if isinstance(state, str):
         for failure, prefixes in (
             (Failure.DATA, _DATA),
+            (Failure.TOO_MUCH, _TOO_MUCH),
             (Failure.AWAY, _AWAY),
             (Failure.SETUP, _SETUP),
         ):
@@ -61,4 +66,4 @@ def classify(error: BaseException) -> Failure:
 
 def is_away(error: BaseException) -> bool:
     """True where the same work may be done again with a new connection."""
-    return classify(error) is Failure.AWAY
+    return classify(error) in (Failure.AWAY, Failure.TOO_MUCH)

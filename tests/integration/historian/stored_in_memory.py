@@ -18,6 +18,7 @@ from aurelian.model.record import Partition, Record
 from aurelian.model.sample import Sample, SampleBatch, Signal, ValueType, make_batch
 from aurelian.runtime.health import Health
 from historian import sample_sql
+from historian.batch_limit import BatchLimit
 from historian.catalog import Catalog
 from historian.delivery import BatchStream, Settled
 from historian.processor import Historian
@@ -108,14 +109,16 @@ async def open_store(url: str, topics: Sequence[Topic], **settings: object) -> A
         await sample_sql.open_session(conn)
         source = MemorySource(await claim(side, topics))
         catalog, announcer = Catalog(), MemoryAnnouncer()
+        limit = BatchLimit(config.commit_samples)
         historian = Historian(
             config,
             Health("historian"),
             side,
             catalog,
-            Writer(conn, catalog, LOG),
+            Writer(conn, catalog, LOG, limit, config.transaction_limit_s),
             announcer,  # type: ignore[arg-type]
             LOG,
+            limit,
         )
         yield Store(historian, source, announcer, url)
 

@@ -23,6 +23,7 @@ from tests.integration.historian.historian_process import (
     await_offsets,
     running_historian,
     send,
+    send_batches,
     wait_until,
 )
 from tests.integration.historian.stored_in_memory import encoded
@@ -97,6 +98,40 @@ def test_hostile_records_beside_good_ones_end_and_stop_nothing(
         assert classes == [("name", 30), ("unreadable", 30)]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as ready:
             assert ready.status == 200
+
+
+SLOW = """
+CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON historian.sample_number FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+"""A disk that takes 1,000 rows a second at most."""
+
+
+def test_a_database_too_slow_for_a_whole_transaction_gets_smaller_ones(
+    broker: servers.KafkaServer, database_url: str, tmp_path: Path
+) -> None:
+    """Else the server ends the same transaction for ever."""
+    declare_log(database_url, "log-1")
+    port = ports.any_free()
+    with psycopg.connect(database_url) as conn:
+        conn.execute(SLOW)
+    samples = oracle.make_samples(seed=5, count=6000)
+    batches = oracle.make_batches(samples, (200,))
+    records = send_batches(broker.bootstrap, batches)
+    with running_historian(
+        broker.bootstrap,
+        database_url,
+        tmp_path,
+        ops_port=port,
+        transaction_limit_s=2,
+        commit_interval_s=1,
+    ):
+        await_offsets(database_url, records, timeout_s=90)
+        limit = _metrics(port)["historian_commit_limit_samples"]
+    assert 1000 <= limit < 6000
+    stored = oracle.read_store(database_url)
+    assert oracle.differences(oracle.expect(samples), stored) == []
 
 
 def _send_now(bootstrap: str, sequence: int) -> None:
