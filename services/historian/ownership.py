@@ -17,7 +17,7 @@ from aurelian.db.offsets import Claim
 from aurelian.model.record import Partition
 from historian import delivery_sql
 from historian.settings import HistorianSettings
-from historian.writer import SERVICE
+from historian.transaction import SERVICE
 
 log = logging.getLogger(__name__)
 

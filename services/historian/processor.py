@@ -34,7 +34,8 @@ from historian.ownership import Ownership
 from historian.prepared import Prepared, prepare
 from historian.settings import HistorianSettings
 from historian.source import Source
-from historian.writer import Owned, Stored, Writer
+from historian.transaction import Owned, Stored
+from historian.writer import Writer
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from aurelian.db.offsets import Claim, Fingerprint, fingerprint
 from aurelian.model.record import Partition, Record
 from historian import metrics
 from historian.settings import HistorianSettings
-from historian.writer import SERVICE, Owned
+from historian.transaction import SERVICE, Owned
 
 log = logging.getLogger(__name__)
 

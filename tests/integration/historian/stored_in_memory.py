@@ -23,7 +23,8 @@ from historian.catalog import Catalog
 from historian.delivery import BatchStream, Settled
 from historian.processor import Historian
 from historian.settings import HistorianSettings
-from historian.writer import SERVICE, Owned, Writer
+from historian.transaction import SERVICE, Owned
+from historian.writer import Writer
 from tests import oracle
 
 ALL = [SAMPLES, SOURCE_EVENTS, REJECTED, ASSETS]
