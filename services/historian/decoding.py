@@ -82,6 +82,7 @@ class DecodedRecord:
         changed: copies of the streams that this record changes, as they are once it is stored.
         closed: ids of gap records whose hole it fills.
         batch, signal_keys: samples and what their signals are here.
+        late: samples that go into the late inbox, with why; `late_id`: the batch comes out of it.
     """
 
     record: Record
@@ -96,11 +97,13 @@ class DecodedRecord:
     lost: tuple[tuple[BatchStream, int, int], ...] = ()
     changed: dict[BatchStream, StreamProgress] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)
+    late: list[tuple[SampleBatch, str]] = field(default_factory=list)
+    late_id: int = 0
 
     def clear(self) -> None:
         """Leave nothing to store but the offset: it is stored already."""
         self.batch = self.signal_keys = self.event = self.asset = None
-        self.rejections = []
+        self.rejections, self.late = [], []
 
     def refuse(self, rejection: Rejection) -> None:
         """Leave nothing to store but a rejection, and the number: refused counts as settled."""

@@ -89,6 +89,17 @@ COMMIT_LIMIT = Gauge(
     "Samples that a transaction may have now. Below AURELIAN_COMMIT_SAMPLES: the database took too "
     "long for more, or had no memory; it rises again by itself.",
 )
+BREAKERS = Gauge(
+    "historian_breakers_open",
+    "Signals and sources whose samples the database refuses again and again: they go through the "
+    "late inbox, the others are not held up. Look into historian.rejected.",
+)
+LATE_SAMPLES = Gauge(
+    "historian_late_samples",
+    "Samples that came too late to be stored beside live ones, in historian.late_inbox. They are "
+    "stored by themselves; staying: see the log for `late samples wait`.",
+)
+LATE_SECONDS = Gauge("historian_late_seconds", "Age of what waits longest in the late inbox.")
 LAG_SECONDS = Gauge(
     "historian_lag_seconds",
     "Age of what waits longest in Kafka to be stored, 0 while nothing waits. Rising for minutes: "

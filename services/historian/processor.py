@@ -125,6 +125,7 @@ class Historian:
             announcer,
             log_id,
         )
+        self._breakers = writer.breakers
         self._progress: dict[BatchStream, StreamProgress] = {}
         self._generation = 0
         self._open: list[DecodedRecord] = []
@@ -205,7 +206,7 @@ class Historian:
             found = await self._catalog.signal_keys(self._side, batches)
         except Exception as error:
             failure = classify(error)
-            if failure in (Failure.AWAY, Failure.SETUP):
+            if failure in (Failure.AWAY, Failure.LATE, Failure.SETUP):
                 raise
             if failure is Failure.TOO_MUCH and len(with_batch) == 1:
                 raise
@@ -227,8 +228,11 @@ class Historian:
 
     def reject(self, decoded_records: list[DecodedRecord]) -> list[DecodedRecord]:
         """Set aside what is stored already, and refuse what may not be stored."""
+        are_open = self._breakers.are_open(time.monotonic())
         for decoded in decoded_records:
             rejecting.reject(decoded, self._progress, self._log_id)
+            if are_open:
+                rejecting.set_breakers_aside(decoded, self._breakers)
         return decoded_records
 
     async def store(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aurelian.model.sample import SampleBatch, ValueType
 from historian import metrics
+from historian.breakers import Breakers
 from historian.columns import SignalKeys
 from historian.decoding import DecodedRecord, reject_samples
 from historian.delivery import BatchStream, StreamProgress
@@ -30,6 +31,18 @@ def reject(decoded: DecodedRecord, progress: Progress, log_id: str) -> None:
         decoded.changed[stream] = of_stream.copy()
     if decoded.batch is not None:
         _judge(decoded, decoded.batch, log_id)
+
+
+def set_breakers_aside(decoded: DecodedRecord, breakers: Breakers) -> None:
+    """Leave to the late inbox what is of signals or sources whose breaker is open."""
+    batch, signal_keys = decoded.batch, decoded.signal_keys
+    if batch is None or signal_keys is None:
+        return
+    of_signals = np.isin(signal_keys.keys, breakers.signals())
+    aside = (of_signals | np.isin(signal_keys.sources, breakers.sources()))[batch.signal]
+    if aside.any():
+        decoded.late.append((batch.take(aside), "its samples were refused again and again"))
+        decoded.batch = batch.take(~aside)
 
 
 def _settle(decoded: DecodedRecord, stream: BatchStream, known: Progress, log_id: str) -> None:

@@ -1,5 +1,5 @@
-"""Runs the main loop again and again, with the care for partitions beside it. Called by
-`__main__.py`.
+"""Runs the main loop again and again, with the care for partitions and the late inbox beside it.
+Called by `__main__.py`.
 
 Whatever goes wrong with Kafka, the database or the ownership ends the round; the next one begins at
 what the database says is stored.
@@ -19,6 +19,7 @@ from aurelian.runtime.health import Health
 from aurelian.runtime.retry import Backoff
 from historian import metrics
 from historian.batch_limit import BatchLimit
+from historian.late_merge import merge_late
 from historian.metrics import AGES
 from historian.partition_care import care_for_partitions
 from historian.processor import LogChanged, TryAgain, run_log
@@ -34,6 +35,7 @@ async def main(settings: HistorianSettings, health: Health) -> None:
     async with asyncio.TaskGroup() as group:
         care = care_for_partitions(url, settings.retention_days)
         group.create_task(care, name="partitions")
+        group.create_task(merge_late(settings), name="late")
         group.create_task(_store_forever(settings, health), name="store")
 
 

@@ -22,6 +22,7 @@ from historian.columns import Columns
 from historian.decoding import DecodedRecord, Rejection
 from historian.delivery import BatchStream, Settled
 from historian.delivery_sql import save_streams
+from historian.late_sql import insert_late, take_out
 from historian.ledger import add_to_ledger
 from historian.ledger_entries import LedgerEntries
 from historian.prepared import Prepared
@@ -90,13 +91,16 @@ class Transactions:
 
         Raises:
             Fenced: a partition has another owner.
+            MergedMeanwhile: a batch of the late inbox is there no more.
             psycopg.Error: it was not stored, or with a lost connection nobody knows.
         """
         started = time.perf_counter()
-        moved = _last_of_each(decoded_records)
+        moved = _last_of_each([d for d in decoded_records if not d.late_id])
         async with self._conn.transaction():
             stored, ledger = await self.write_samples(prepared)
             rejections = await insert_rejections(self._conn, decoded_records, self._log_id)
+            await insert_late(self._conn, decoded_records, self._log_id)
+            await take_out(self._conn, decoded_records)
             ledger.count_rejections(rejections)
             await add_to_ledger(self._conn, ledger)
             changes = [decoded.asset for decoded in decoded_records if decoded.asset is not None]

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Mapping, Sequence
+from math import inf
 
 import numpy as np
 import psycopg
@@ -17,22 +18,32 @@ from aurelian.db.errors import Failure, classify
 from aurelian.db.offsets import Fenced
 from aurelian.model.record import Partition
 from aurelian.model.sample import SampleBatch
+from aurelian.model.time import HOUR_US
 from historian import metrics
 from historian.batch_limit import BatchLimit
+from historian.breakers import Breakers
 from historian.catalog import Catalog
 from historian.columns import SignalKeys
 from historian.decoding import DecodedRecord, Rejection, reject_record, reject_samples
+from historian.late_sql import MergedMeanwhile
 from historian.prepared import Prepared, prepare, prepare_batches
 from historian.transaction import Owned, Stored, Transactions, partition_of
 
 log = logging.getLogger(__name__)
 
-_TRIED_LATER = (Failure.AWAY, Failure.TOO_MUCH)
+_LATE_US = 24 * HOUR_US
+"""What is younger lies in no chunk that is compressed."""
+
+_TRIED_LATER = (Failure.AWAY, Failure.TOO_MUCH, Failure.LATE)
 """Nothing is wrong with the rows."""
 
 
 class Writer:
-    """Owns the connection that writes."""
+    """Owns the connection that writes.
+
+    Attributes:
+        breakers: of signals and sources whose samples the database refuses.
+    """
 
     def __init__(
         self,
@@ -40,11 +51,16 @@ class Writer:
         catalog: Catalog,
         log_id: str,
         limit: BatchLimit,
-        transaction_limit_s: float,
+        transaction_limit_s: float = inf,
+        *,
+        takes_late: bool = True,
     ) -> None:
-        self._conn, self._log_id = conn, log_id
+        """`limit`: of a transaction in samples, `transaction_limit_s` in seconds; `takes_late`:
+        what the database cannot take beside live samples goes into the late inbox."""
+        self._conn, self._log_id, self._takes_late = conn, log_id, takes_late
         self._limit, self._transaction_limit_s = limit, transaction_limit_s
         self._transactions = Transactions(conn, catalog, log_id)
+        self.breakers = Breakers()
 
     async def store(
         self,
@@ -118,9 +134,12 @@ class Writer:
             if attempt == self._store_alone:
                 await asyncio.sleep(0.1 * (number + 1))
             try:
+                if failure is Failure.LATE and self._takes_late:
+                    return await self._store_late(decoded, owned, error)
                 return await attempt(decoded, owned, error)
             except Exception as another:
-                if _failure(another) in _TRIED_LATER:
+                is_late = _failure(another) is Failure.LATE and self._takes_late
+                if _failure(another) in _TRIED_LATER and not is_late:
                     raise
                 error = another
         reason = _sentence(error)
@@ -129,6 +148,28 @@ class Writer:
             extra={"fields": {"partition": str(partition_of(decoded)), "reason": reason}},
         )
         return Stored(stopped={partition_of(decoded): reason})
+
+    async def _store_late(
+        self, decoded: DecodedRecord, owned: Mapping[Partition, Owned], error: Exception
+    ) -> Stored:
+        """Store what is of the last day, and leave the rest to the late inbox; all of it where that
+        is refused too."""
+        batch, before = decoded.batch, decoded.late
+        if batch is None:
+            raise error
+        is_late = batch.source_time < batch.gateway_time.max(initial=0) - _LATE_US
+        for late in (is_late, np.ones(len(batch), np.bool_)):
+            if not late.any():
+                continue
+            decoded.batch = batch.take(~late)
+            decoded.late = [*before, (batch.take(late), _sentence(error))]
+            try:
+                return await self._store_alone(decoded, owned, error)
+            except Exception as another:
+                decoded.batch, decoded.late = batch, before
+                if _failure(another) in (Failure.AWAY, Failure.TOO_MUCH, Failure.SETUP):
+                    raise
+        raise error
 
     async def _store_alone(
         self, decoded: DecodedRecord, owned: Mapping[Partition, Owned], error: Exception
@@ -147,6 +188,12 @@ class Writer:
             raise error  # it is not in the samples
         log.warning(
             "samples rejected", extra={"fields": {"samples": int(bad.sum()), "reason": reason}}
+        )
+        signals = batch.signal[bad]
+        self.breakers.failed(
+            decoded.signal_keys.keys[signals].tolist(),
+            decoded.signal_keys.sources[signals].tolist(),
+            time.monotonic(),
         )
         rejections = decoded.rejections
         decoded.batch = batch.take(~bad)
@@ -220,7 +267,7 @@ class Writer:
 
 def _failure(error: Exception) -> Failure:
     """What a failed transaction means; a lost partition ends the round like a lost database."""
-    return Failure.AWAY if isinstance(error, Fenced) else classify(error)
+    return Failure.AWAY if isinstance(error, Fenced | MergedMeanwhile) else classify(error)
 
 
 def _sentence(error: Exception) -> str:

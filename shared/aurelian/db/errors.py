@@ -22,6 +22,10 @@ class Failure(Enum):
     AWAY = "away"
     """The database, its disk, a lock or the session: roll back, wait, do the same again."""
 
+    LATE = "late"
+    """Rows that the store cannot take beside live ones (TimescaleDB's limit of what one statement
+    may decompress); to others as `AWAY`."""
+
     TOO_MUCH = "too much"
     """The server took too long for it or had no memory: the same in smaller parts, or later."""
 
@@ -34,6 +38,7 @@ class Failure(Enum):
 
 _DATA = ("22", "23", "54", "42P21", "42P22")
 _AWAY = ("08", "40", "53", "57", "58", "55P03", "55006", "25006", "25P02", "25P03")
+_LATE = ("53400",)
 _TOO_MUCH = ("57014", "25P04", "53200")
 _SETUP = ("28", "3D", "3F", "42501", "42P01", "42703", "42883", "0L", "0P")
 
@@ -50,6 +55,7 @@ def classify(error: BaseException) -> Failure:
     if isinstance(state, str):
         for failure, prefixes in (
             (Failure.DATA, _DATA),
+            (Failure.LATE, _LATE),
             (Failure.TOO_MUCH, _TOO_MUCH),
             (Failure.AWAY, _AWAY),
             (Failure.SETUP, _SETUP),
@@ -66,4 +72,4 @@ def classify(error: BaseException) -> Failure:
 
 def is_away(error: BaseException) -> bool:
     """True where the same work may be done again with a new connection."""
-    return classify(error) in (Failure.AWAY, Failure.TOO_MUCH)
+    return classify(error) in (Failure.AWAY, Failure.LATE, Failure.TOO_MUCH)

@@ -174,6 +174,22 @@ rejected = Table(
     schema="historian",
 )
 
+late_inbox = Table(
+    "late_inbox",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("log_id", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("kafka_time", BigInteger, nullable=False),  # milliseconds since 1970
+    time_column("recorded_at"),
+    schema="historian",
+)
+
 gap = Table(
     "gap",
     metadata,
