@@ -4,11 +4,13 @@ messages by deliveries.py."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from asyncua import ua
 
+from aurelian.model.time import to_us
 from opcua_gateway.decode.notifications import Published
 from opcua_gateway.session import Session, translated
 
@@ -42,6 +44,8 @@ class ServerStatus:
         seconds: until it shuts down, as it says.
         reason: for that.
         back: when it expects to be at work again, ISO 8601.
+        said_at: source time of the state that was read, microseconds since 1970; None: it has none.
+        read_at: when that was, by `time.monotonic`.
     """
 
     state: int | None = None
@@ -49,6 +53,8 @@ class ServerStatus:
     seconds: int | None = None
     reason: str = ""
     back: str = ""
+    said_at: int | None = None
+    read_at: float = 0.0
 
     @property
     def is_down(self) -> bool:
@@ -74,7 +80,9 @@ class ServerStatus:
     def take(self, published: Published, first: int) -> None:
         """Take what a message has of the items whose handles begin with `first`."""
         if (state := published.number(first + _STATE)) is not None:
-            self.state = state
+            at = published.source_time(first + _STATE)
+            if not (self.is_down and state not in _DOWN and self._is_of_before(at)):
+                self.state = state
         if (level := published.number(first + _LEVEL)) is not None:
             self.level = level
         if (seconds := published.number(first + _SECONDS)) is not None:
@@ -85,8 +93,19 @@ class ServerStatus:
             elif each.handle == first + _BACK:
                 self.back = _time(each.value)
 
+    def _is_of_before(self, at: int | None) -> bool:
+        """Whether a state is older than the one that was read: a session that is gone on with first
+        brings what was sampled before. For a while only, as a server's clock may be set back."""
+        return (
+            at is not None
+            and self.said_at is not None
+            and at < self.said_at
+            and time.monotonic() - self.read_at < _OF_BEFORE_S
+        )
+
 
 _SHUTDOWN = 4
+_OF_BEFORE_S = 30.0
 
 
 async def read_status(session: Session) -> ServerStatus:
@@ -107,6 +126,9 @@ async def read_status(session: Session) -> ServerStatus:
             for node in nodes:
                 answers += await session.services.read(ua.ReadParameters(NodesToRead=[node]))
         values = [each.Value.Value if each.Value is not None else None for each in answers or ()]
+        said_at = answers[_STATE].SourceTimestamp if answers else None
+        if said_at is not None and said_at.tzinfo is None:
+            said_at = said_at.replace(tzinfo=UTC)
     values += [None] * (len(WATCHED) - len(values))
     text = values[_REASON]
     return ServerStatus(
@@ -115,6 +137,8 @@ async def read_status(session: Session) -> ServerStatus:
         _number(values[_SECONDS]),
         _text(text.Text if isinstance(text, ua.LocalizedText) else text),
         _time(values[_BACK]),
+        said_at=to_us(said_at) if said_at is not None else None,
+        read_at=time.monotonic(),
     )
 
 

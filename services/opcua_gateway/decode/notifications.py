@@ -88,6 +88,18 @@ class Published:
                     return int(found[-1])
         return None
 
+    def source_time(self, handle: int) -> int | None:
+        """Microseconds since 1970 of the value that `number` gives; None: it has none."""
+        for other in reversed(self.others):
+            if other.handle == handle and other.type is ValueType.INT64:
+                return other.source_time
+        for each in self.numbers:
+            if each.type is ValueType.INT64:
+                found = each.source_time[each.handle == handle]
+                if len(found):
+                    return None if found[-1] == NO_TIME else int(found[-1])
+        return None
+
     def heads(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int64]]:
         """(n,) handle, status and source time (`NO_TIME`: none) of all values, in the order of the
         message."""

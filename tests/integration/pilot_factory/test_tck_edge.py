@@ -121,6 +121,9 @@ async def live(broker: str, folder: Path) -> Life:
                 life.noted["host is offline"] = now_ms()
                 await state(False, 1000)
                 await until(lambda: len(spy.sessions) == 2, "the next connection")
+                # What the broker kept: before it is told, nobody knows what is older than that.
+                kept = lambda: PUBLISH in spy.sessions[1].kinds(ours=False)  # noqa: E731
+                await until(kept, "what the broker kept")
                 await state(True, 999)  # older than what the broker kept
                 await asyncio.sleep(0.3)
                 life.noted["host again"] = now_ms()
