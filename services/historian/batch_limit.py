@@ -20,6 +20,10 @@ class BatchLimit:
         self._most = self.samples = most
         metrics.COMMIT_LIMIT.set(most)
 
+    def is_exceeded(self, samples: int) -> bool:
+        """Whether so many are to be stored in parts. Up to the setting nothing is: it is about."""
+        return self.samples < self._most and samples > self.samples
+
     def failed(self, samples: int) -> None:
         """So many were too many."""
         self._set(max(LEAST, min(samples, self.samples) // 2))

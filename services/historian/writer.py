@@ -89,6 +89,13 @@ class Writer:
         while pending:
             records = [d for d in pending.pop() if partition_of(d) not in stored.stopped]
             samples, began = _count_samples(records), time.monotonic()
+            if len(records) > 1 and self._limit.is_exceeded(samples):
+                if prepared is not None:
+                    await prepared  # of all: it is of no use now
+                    prepared = None
+                half = len(records) // 2
+                pending += [records[half:], records[:half]]
+                continue
             try:
                 made = await (prepared or prepare(records))
                 stored.add(await self._transactions.run(records, owned, made))

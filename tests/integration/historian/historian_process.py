@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import psycopg
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from prometheus_client.parser import text_string_to_metric_families
 
 from aurelian.backbone.client import Producer
 from aurelian.backbone.topics import SAMPLES, SOURCE_EVENTS, Topic
@@ -91,6 +93,13 @@ def running_historian(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 historian.stop(5)
             historian.kill()
+
+
+def metrics_of(port: int) -> dict[str, float]:
+    """What a historian says at its ops port, by metric."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    return {sample.name: sample.value for family in families for sample in family.samples}
 
 
 def send(bootstrap: str, records: Iterable[tuple[Topic, str, bytes | None]]) -> int:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from prometheus_client.parser import text_string_to_metric_families
 
 from aurelian.backbone.topics import SAMPLES
 from aurelian.db.engine import as_role
@@ -21,6 +20,7 @@ from aurelian.model.sample import Sample, Signal, ValueType
 from tests import oracle, servers
 from tests.integration.historian.historian_process import (
     await_offsets,
+    metrics_of,
     running_historian,
     send,
     send_batches,
@@ -182,8 +182,6 @@ def _end_sessions(conn: psycopg.Connection[tuple[object, ...]], name: str) -> No
 
 def _metrics(port: int) -> dict[str, float]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
+        return metrics_of(port)
     except (urllib.error.URLError, OSError):
         return {"historian_lag_seconds": -1.0, "historian_freshness_seconds": -1.0}
-    return {sample.name: sample.value for family in families for sample in family.samples}

@@ -189,7 +189,7 @@ async def test_a_record_that_fails_again_and_again_is_set_aside_and_the_others_g
 async def test_a_failure_of_our_own_sets_its_record_aside(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from historian import writer
+    from historian import transaction
 
     apply_events = writer.apply_events
 
@@ -198,7 +198,7 @@ async def test_a_failure_of_our_own_sets_its_record_aside(
             raise KeyError("nobody thought of it")
         await apply_events(conn, events)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writer, "apply_events", fail)
+    monkeypatch.setattr(transaction, "apply_events", fail)
     async with open_store(database_url, ALL) as store:
         births = [_event(name, birth=codec.Birth()) for name in ("a", "hostile", "b")]
         await store.put(*(record(SOURCE_EVENTS, birth) for birth in births))

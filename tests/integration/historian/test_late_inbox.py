@@ -10,10 +10,12 @@ import psycopg
 
 from aurelian.backbone.topics import SAMPLES
 from aurelian.db.logs import declare_log
+from aurelian.local import ports
 from aurelian.model.sample import Sample, Signal, ValueType
 from tests import oracle, servers
 from tests.integration.historian.historian_process import (
     await_offsets,
+    metrics_of,
     running_historian,
     send,
     wait_until,
@@ -59,13 +61,13 @@ def test_late_samples_wait_for_no_live_ones_and_come_to_their_own_time(
         records.append((SAMPLES, LINE, encoded(*mixed, sequence=n)))
         values |= {(each.source_time, each.value) for each in mixed if each.value != 666}
     with (
-        running_historian(broker.bootstrap, database_url, tmp_path / "a", commit_samples=50) as one,
-        running_historian(broker.bootstrap, database_url, tmp_path / "b", commit_samples=50) as two,
+        running_historian(broker.bootstrap, database_url, tmp_path, commit_samples=50) as one,
+        running_historian(broker.bootstrap, database_url, tmp_path, commit_samples=50) as two,
     ):
         send(broker.bootstrap, records[:30])
         await_offsets(database_url, 15)
         one.kill()
-        with running_historian(broker.bootstrap, database_url, tmp_path / "c") as again:
+        with running_historian(broker.bootstrap, database_url, tmp_path) as again:
             send(broker.bootstrap, records[30:])
             await_offsets(database_url, 60, timeout_s=60)
             wait_until(lambda: _waiting(database_url) == 0, 60, "an empty inbox")
@@ -82,8 +84,41 @@ def test_late_samples_wait_for_no_live_ones_and_come_to_their_own_time(
     assert counted == (len(values),)
 
 
-def _sample(at: int, value: float) -> Sample:
-    signal = Signal("id-x", "id-unit", f"{LINE}/unit/x", ValueType.DOUBLE, "", "src")
+def test_a_signal_that_is_refused_again_and_again_goes_another_way_and_loses_no_good_value(
+    broker: servers.KafkaServer, database_url: str, tmp_path: Path
+) -> None:
+    declare_log(database_url, "log-1")
+    port = ports.any_free()
+    with psycopg.connect(database_url) as conn:
+        conn.execute(LIMITED)
+    now = time.time_ns() // 1000
+    good: set[tuple[str, int]] = set()
+
+    def send_some(first: int) -> None:
+        records = []
+        for n in range(first, first + 10):
+            at = now + 1000 * n
+            samples = [_sample(at, 666), _sample(at + 1, n), _sample(at, n, "y")]
+            records.append((SAMPLES, LINE, encoded(*samples, sequence=n)))
+            good.update({(f"{LINE}/unit/x", at + 1), (f"{LINE}/unit/y", at)})
+        send(broker.bootstrap, records)
+
+    with running_historian(broker.bootstrap, database_url, tmp_path, ops_port=port):
+        send_some(1)
+        await_offsets(database_url, 10)
+        assert metrics_of(port)["historian_breakers_open"] == 1
+        send_some(11)
+        await_offsets(database_url, 20)
+        wait_until(lambda: _waiting(database_url) == 0, 60, "an empty inbox")
+    rows = oracle.read_store(database_url)
+    assert len(rows) == len(good) and {(row.path, row.time) for row in rows} == good
+    totals = oracle.ledger_totals(database_url)
+    assert (totals["stored"], totals["duplicate"], totals["rejected"]) == (40, 0, 20)
+
+
+def _sample(at: int, value: float, name: str = "x") -> Sample:
+    path = f"{LINE}/unit/{name}"
+    signal = Signal(f"id-{name}", "id-unit", path, ValueType.DOUBLE, "", "src")
     return Sample(signal, float(value), ValueType.DOUBLE, at, time.time_ns() // 1000)
 
 
