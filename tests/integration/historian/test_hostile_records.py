@@ -191,7 +191,7 @@ async def test_a_failure_of_our_own_sets_its_record_aside(
 ) -> None:
     from historian import transaction
 
-    apply_events = writer.apply_events
+    apply_events = transaction.apply_events
 
     async def fail(conn: object, events: list[codec.SourceEvent]) -> None:
         if any(event.source == "hostile" for event in events):
