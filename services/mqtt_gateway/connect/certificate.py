@@ -8,10 +8,13 @@ import hashlib
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from cryptography import x509
 
 from aurelian.model.mqtt_model import MqttTls
 from mqtt_gateway.address import Address
+
+_NO_NAME = "without a name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +57,20 @@ async def shown_by(address: Address, timeout_s: float) -> Shown:
     tls = address.model.tls or MqttTls()
     first = _context(tls)
     first.verify_mode = ssl.CERT_NONE
-    der, _ = await _handshake(address, tls, first, timeout_s)
+    der = await _handshake(address, tls, first, timeout_s)
     pem = ssl.DER_cert_to_PEM_cert(der)
-    # The library gives what a certificate says only of one that it trusts: so it trusts this one.
-    second = _context(tls)
-    second.load_verify_locations(cadata=pem)
-    said: dict[str, object] = {}
-    with suppress(OSError, TimeoutError):
-        _, said = await _handshake(address, tls, second, timeout_s)
-    names = [str(each[1]) for each in _pairs(said.get("subjectAltName"))]
+    try:
+        found = x509.load_der_x509_certificate(der)
+        names = _names(found)
+    except ValueError:  # so odd that nothing but its sum can be told
+        return Shown(_fingerprint(der), _NO_NAME, _NO_NAME, (), "?", "?", pem)
     return Shown(
         sha256=_fingerprint(der),
-        subject=_name(said.get("subject")),
-        issuer=_name(said.get("issuer")),
-        names=tuple(names),
-        not_before=_day(said.get("notBefore")),
-        not_after=_day(said.get("notAfter")),
+        subject=_name(found.subject),
+        issuer=_name(found.issuer),
+        names=names,
+        not_before=f"{found.not_valid_before_utc:%Y-%m-%d %H:%M} UTC",
+        not_after=f"{found.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
         pem=pem,
     )
 
@@ -109,7 +110,7 @@ _NO_CHECK_TIME = 0x200000
 
 async def _handshake(
     address: Address, tls: MqttTls, context: ssl.SSLContext, timeout_s: float
-) -> tuple[bytes, dict[str, object]]:
+) -> bytes:
     async with asyncio.timeout(timeout_s):
         _, writer = await asyncio.open_connection(
             address.host,
@@ -119,7 +120,7 @@ async def _handshake(
         )
     try:
         secured: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        return secured.getpeercert(binary_form=True) or b"", dict(secured.getpeercert() or {})
+        return secured.getpeercert(binary_form=True) or b""
     finally:
         writer.close()
         with suppress(OSError, TimeoutError):
@@ -132,21 +133,15 @@ def _fingerprint(der: bytes) -> str:
     return ":".join(digits[n : n + 2] for n in range(0, len(digits), 2))
 
 
-def _pairs(found: object) -> list[tuple[object, ...]]:
-    return [each for each in found if isinstance(each, tuple)] if isinstance(found, tuple) else []
+def _names(of: x509.Certificate) -> tuple[str, ...]:
+    """The hosts that it is for."""
+    try:
+        names = of.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(each.value) for each in names)
 
 
-def _name(found: object) -> str:
+def _name(of: x509.Name) -> str:
     """`CN=broker, O=Works`."""
-    parts = [pair for level in _pairs(found) for pair in _pairs(level)]
-    short = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
-    return ", ".join(f"{short.get(str(k), k)}={v}" for k, v in parts)[:300] or "without a name"
-
-
-def _day(found: object) -> str:
-    if not isinstance(found, str):
-        return "?"
-    with suppress(ValueError):
-        when = datetime.fromtimestamp(ssl.cert_time_to_seconds(found), UTC)
-        return f"{when:%Y-%m-%d %H:%M} UTC"
-    return found
+    return ", ".join(each.rfc4514_string() for each in of)[:300] or _NO_NAME

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from aurelian.edge import ladder
 from aurelian.edge.ladder import Rung, Step, Verdict
@@ -30,6 +31,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.mosquitto
 
+_OF_CLIENTS = ExtendedKeyUsageOID.CLIENT_AUTH
 _PLUGIN = "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
 _READS_OPEN = {
     "defaultACLAccess": {
@@ -68,6 +70,10 @@ def broker(tmp_path_factory: pytest.TempPathFactory, issuer: Made) -> Iterator[S
         ),
         "misnamed": make("press", issuer, uris=(), hosts=("press.works",), key=own.key),
         "itself": own,
+        "purpose": make(
+            "a client", issuer, uris=(), hosts=hosts, extended=(_OF_CLIENTS,), key=own.key
+        ),
+        "good": make("good", issuer, uris=(), hosts=hosts, key=own.key),
     }
     files = {f"{name}.pem": each.pem for name, each in made.items()}
     folder = tmp_path_factory.mktemp("broker")
@@ -78,6 +84,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory, issuer: Made) -> Iterator[S
         name: (everybody, f"certfile {{folder}}/{name}.pem", "keyfile {folder}/key.pem")
         for name in made
     }
+    more["unmapped"] = (
+        "allow_anonymous false",
+        "cafile {folder}/authority.pem",
+        "require_certificate true",
+        *more["good"][1:],
+    )
     more["qos0"] = (everybody, "max_qos 0")
     more["access"] = (everybody, f"plugin {_PLUGIN}", "plugin_opt_config_file {folder}/access.json")
     with secured_mosquitto(folder, issuer=issuer, more=more, files=files) as found:
@@ -319,6 +331,7 @@ async def test_a_broker_of_3_1_1_alone_is_climbed_with_that() -> None:
         ("early", "E1454", "(CN=new) counts from", "look at the clocks"),
         ("misnamed", "E1455", "is for press.works, and the url says 127.0.0.1", "press.works"),
         ("itself", "E1452", "signed its certificate itself (CN=itself)", "ca_file: FILE"),
+        ("purpose", "E1456", "(CN=a client) does not stand the check: unsuitable", "a new"),
     ],
 )
 async def test_a_bad_certificate_of_the_broker(
@@ -361,7 +374,27 @@ async def test_our_certificate_is_wanted_refused_or_not_there(
     assert words in step.said
 
 
+async def test_a_broker_of_neither_version_is_told() -> None:
+    async def script(talk: Talk, number: int) -> None:
+        _, body = await talk.packet()
+        talk.send(0x20, bytes([0, 0x84, 0] if body[6] == 5 else [0, 1]))
+
+    async with scripted(script) as (url, _):
+        step = await failing(url)
+    assert step.code == "E1358" and "neither MQTT 5 nor MQTT 3.1.1" in step.said
+
+
 # SIGN_IN
+
+
+async def test_a_certificate_that_the_broker_has_no_user_for(broker: SecuredMosquitto) -> None:
+    ours = {
+        "certificate": str(broker.folder / "client.pem"),
+        "key": str(broker.folder / "client-key.pem"),
+    }
+    step = await failing(url_of(broker, "unmapped", "mqtts"), **trusting(broker, **ours))
+    assert (step.rung, step.code) == (Rung.SIGN_IN, "E1556"), step
+    assert "client.pem known to the broker as a user" in step.fix
 
 
 async def test_signing_in(
@@ -571,6 +604,17 @@ async def test_payloads_that_cannot_be_read_say_what_they_look_like(
     step = (await hearing(broker, peer, both))[6]
     assert (step.verdict, step.code) == (Verdict.WARNING, "E1755")
     assert "the first on works/press/state: not JSON" in step.said
+
+
+async def test_a_connection_that_ends_while_we_listen_is_told() -> None:
+    async def script(talk: Talk, number: int) -> None:
+        await talk.accept()
+        await asyncio.sleep(0.1)
+
+    async with scripted(script) as (url, _):
+        steps = await climbed(url, listen_s=2)
+    step = next(each for each in steps if each.code)
+    assert (step.rung, step.code) == (Rung.VALUES, "E1758"), steps
 
 
 async def test_what_was_only_kept_is_told(broker: SecuredMosquitto, peer: Peer) -> None:

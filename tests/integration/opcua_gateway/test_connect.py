@@ -353,6 +353,16 @@ def test_nodes_that_nobody_may_read_and_nodes_that_are_no_variables_are_said(
     assert "(BadAttributeIdInvalid)" in folder.said
 
 
+def test_a_clock_that_is_seconds_off_is_a_warning(servers: Servers, tmp_path: Path) -> None:
+    async def begun() -> list[Step]:
+        async with node_opcua(tmp_path, nodes=1, clock_ahead_ms=20_000) as server:
+            source = make_source(servers.folder / "ours", server.url, 1)
+            return await steps_of(source, servers.store)
+
+    step = fault(servers.run(begun()), "E1801")
+    assert step.verdict is Verdict.WARNING and "20 s ahead of ours" in step.said
+
+
 def test_a_server_that_does_not_say_its_time_is_told(servers: Servers) -> None:
     secured, time_node = servers.secured, "i=2258"
     servers.run(secured.let_read(time_node, may=False))

@@ -107,9 +107,12 @@ async def test_when_the_active_server_is_killed_the_other_takes_over(
             for server, active in ((first, 0), (other, 1)):
                 gauge = metrics.ACTIVE.labels("x/s/peer", server.url)
                 await until(lambda g=gauge, a=active: g._value.get() == a, "metric")  # type: ignore[misc]
-        # The next process goes on with the session at the other one.
-        async with taking(source_of(tmp_path, first, other, mode)) as taken:
+        # The next process goes on with the session at the other one, from where the outbox says.
+        stored = [each.bookmark for each in taken if each.bookmark][-1]
+        async with taking(source_of(tmp_path, first, other, mode), bookmark=stored) as taken:
             await until(lambda: births(taken) == [f"resumed at {other.url}"], "the same session")
+            before = len(taken)
+            await until(lambda: len(taken) > before + 1, "what the server says then")
             assert not gaps(taken) and not deaths(taken)
 
 
