@@ -374,16 +374,6 @@ async def test_our_certificate_is_wanted_refused_or_not_there(
     assert words in step.said
 
 
-async def test_a_broker_of_neither_version_is_told() -> None:
-    async def script(talk: Talk, number: int) -> None:
-        _, body = await talk.packet()
-        talk.send(0x20, bytes([0, 0x84, 0] if body[6] == 5 else [0, 1]))
-
-    async with scripted(script) as (url, _):
-        step = await failing(url)
-    assert step.code == "E1358" and "neither MQTT 5 nor MQTT 3.1.1" in step.said
-
-
 # SIGN_IN
 
 
