@@ -3,7 +3,7 @@ takes too long for so many. Kept over rounds by rounds.py. Pure."""
 
 from __future__ import annotations
 
-from historian import metrics
+from collections.abc import Callable
 
 LEAST = 1000
 """Fewer would cost more than they save; what fails with so few fails for another reason."""
@@ -16,9 +16,10 @@ class BatchLimit:
     ever.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = self.samples = most
-        metrics.COMMIT_LIMIT.set(most)
+    def __init__(self, most: int, told: Callable[[int], object] = lambda samples: None) -> None:
+        """`told` is called with the limit whenever it is another one."""
+        self._most, self._told = most, told
+        self._set(most)
 
     def is_exceeded(self, samples: int) -> bool:
         """Whether so many are to be stored in parts. Up to the setting nothing is: it is about."""
@@ -35,4 +36,4 @@ class BatchLimit:
 
     def _set(self, samples: int) -> None:
         self.samples = min(samples, self._most)
-        metrics.COMMIT_LIMIT.set(self.samples)
+        self._told(self.samples)

@@ -39,8 +39,9 @@ async def merge_late(settings: HistorianSettings) -> None:
     while True:
         try:
             await _merge_all(settings)
-        except (psycopg.Error, OSError) as error:
-            log.warning("late samples wait", extra={"fields": {"because": str(error).strip()}})
+        except Exception as error:  # noqa: BLE001 - the live samples go on beside it
+            because = str(error).strip() or repr(error)
+            log.warning("late samples wait", extra={"fields": {"because": because}})
         await asyncio.sleep(EVERY_S)
 
 
@@ -60,7 +61,14 @@ async def _merge_all(settings: HistorianSettings) -> None:
             catalog = Catalog()
             while found:
                 for late in found:
-                    await _merge(side, conn, catalog, late)
+                    try:
+                        await _merge(side, conn, catalog, late)
+                    except Exception as error:
+                        if conn.closed or side.closed:
+                            raise
+                        # One that cannot be stored, or read, holds up no other.
+                        fields = {"id": late.id, "because": str(error).strip() or repr(error)}
+                        log.warning("a late batch waits", extra={"fields": fields})
                 found = await oldest_late(side, found[-1].id, AT_A_TIME)
         await measure_late(side)
 

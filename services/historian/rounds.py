@@ -40,7 +40,7 @@ async def main(settings: HistorianSettings, health: Health) -> None:
 
 
 async def _store_forever(settings: HistorianSettings, health: Health) -> None:
-    backoff, limit = Backoff(), BatchLimit(settings.commit_samples)
+    backoff, limit = Backoff(), BatchLimit(settings.commit_samples, metrics.COMMIT_LIMIT.set)
     while True:
         began = time.monotonic()
         try:

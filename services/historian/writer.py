@@ -4,6 +4,7 @@ rejects it. Called by processor.py, one call at a time."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Mapping, Sequence
@@ -91,7 +92,8 @@ class Writer:
             samples, began = _count_samples(records), time.monotonic()
             if len(records) > 1 and self._limit.is_exceeded(samples):
                 if prepared is not None:
-                    await prepared  # of all: it is of no use now
+                    with contextlib.suppress(Exception):  # each part finds its own fault
+                        await prepared  # of all: it is of no use now
                     prepared = None
                 half = len(records) // 2
                 pending += [records[half:], records[:half]]
